@@ -1,0 +1,50 @@
+//! Everything wsman can do to the cluster, as values. `cluster::act` is the only code that carries them out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+
+/// The pod an action is meant for. Actions never touch a newer pod of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodRef {
+    /// Name in the configured namespace.
+    pub name: String,
+    /// uid of the pod that was decided on.
+    pub uid: String,
+}
+
+/// Annotations to set and to remove in one merge patch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Keys to set.
+    pub set: BTreeMap<String, String>,
+    /// Keys to remove.
+    pub remove: Vec<String>,
+}
+
+/// An object that a pod needs beside it; created with an owner reference to the pod.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Dependant {
+    /// Protected environment and other secrets.
+    Secret(Box<Secret>),
+    /// Ports of the workspace.
+    Service(Box<Service>),
+}
+
+/// One write. An action whose goal is already met is a success.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Create the pod: the commit point of a start.
+    CreatePod(Box<Pod>),
+    /// Create what the pod needs, owned by it.
+    CreateDependant(PodRef, Dependant),
+    /// Change annotations of the pod.
+    Mark(PodRef, Mark),
+    /// Delete the pod with a grace period; background propagation.
+    Stop(PodRef, Duration),
+    /// Delete the pod without waiting for its node.
+    ForceDelete(PodRef),
+    /// Take a finalizer off the pod.
+    RemoveFinalizer(PodRef, &'static str),
+}

@@ -1,0 +1,239 @@
+//! Go's duration syntax ("1h30m", "-1.5s", "0"), which configuration, requests and marks are written in.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A signed span of time with nanoseconds, at most about 292 years.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GoDuration(i64);
+
+/// A text that is no duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid duration {0:?}")]
+pub struct InvalidDuration(pub String);
+
+const UNITS: [(&str, i64); 8] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("\u{b5}s", 1_000),
+    ("\u{3bc}s", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
+
+impl GoDuration {
+    /// Returns the span of whole seconds.
+    pub const fn from_secs(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000))
+    }
+
+    /// Returns the span of nanoseconds.
+    pub const fn from_nanos(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
+    /// Returns the span in nanoseconds.
+    pub const fn as_nanos(self) -> i64 {
+        self.0
+    }
+
+    /// Returns the span for timers; what is negative becomes zero.
+    pub fn to_std(self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
+    }
+
+    /// Reads Go's grammar: an optional sign, then decimal numbers each with a unit; a bare "0" too.
+    ///
+    /// # Errors
+    /// [`InvalidDuration`] with the text as given, also where it does not fit 64 bits of nanoseconds.
+    pub fn parse(text: &str) -> Result<Self, InvalidDuration> {
+        let invalid = || InvalidDuration(text.to_owned());
+        let (negative, mut rest) = match text.as_bytes().first() {
+            Some(b'-') => (true, &text[1..]),
+            Some(b'+') => (false, &text[1..]),
+            _ => (false, text),
+        };
+        if rest == "0" {
+            return Ok(Self(0));
+        }
+        if rest.is_empty() {
+            return Err(invalid());
+        }
+        let mut total: i128 = 0;
+        while !rest.is_empty() {
+            let (nanos, tail) = term(rest).ok_or_else(invalid)?;
+            total = total
+                .checked_add(nanos)
+                .filter(|t| *t <= i128::from(i64::MAX) + 1)
+                .ok_or_else(invalid)?;
+            rest = tail;
+        }
+        i64::try_from(if negative { -total } else { total })
+            .map(Self)
+            .map_err(|_| invalid())
+    }
+}
+
+/// Reads one `<number><unit>` and returns its nanoseconds, cut off as Go does, and what follows.
+fn term(text: &str) -> Option<(i128, &str)> {
+    let digits = |s: &str| s.bytes().take_while(u8::is_ascii_digit).count();
+    let whole_len = digits(text);
+    let (whole, mut rest) = text.split_at(whole_len);
+    let mut fraction = "";
+    if let Some(tail) = rest.strip_prefix('.') {
+        (fraction, rest) = tail.split_at(digits(tail));
+    }
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let unit_len = rest
+        .find(|c: char| c == '.' || c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    let (unit, rest) = rest.split_at(unit_len);
+    let scale = i128::from(UNITS.iter().find(|(name, _)| *name == unit)?.1);
+    let whole: i128 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok().filter(|w| *w <= i128::from(u64::MAX))?
+    };
+    let mut nanos = whole * scale;
+    let mut place = scale;
+    for digit in fraction.bytes() {
+        place /= 10;
+        if place == 0 {
+            break;
+        }
+        nanos += i128::from(digit - b'0') * place;
+    }
+    Some((nanos, rest))
+}
+
+/// Go's form: "1h30m0s", "1.5s", "250ms", "0s".
+impl fmt::Display for GoDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 0 {
+            f.write_str("-")?;
+        }
+        let nanos = self.0.unsigned_abs();
+        let (unit, scale) = match nanos {
+            0 => return f.write_str("0s"),
+            1..1_000 => ("ns", 1),
+            1_000..1_000_000 => ("\u{b5}s", 1_000),
+            1_000_000..1_000_000_000 => ("ms", 1_000_000),
+            _ => ("s", 1_000_000_000),
+        };
+        let minutes = nanos / 60_000_000_000;
+        if minutes >= 60 {
+            write!(f, "{}h", minutes / 60)?;
+        }
+        if minutes > 0 {
+            write!(f, "{}m", minutes % 60)?;
+        }
+        let last = nanos % 60_000_000_000;
+        write!(f, "{}", last / scale)?;
+        if last % scale != 0 {
+            let digits = scale.ilog10() as usize;
+            let fraction = format!("{:0digits$}", last % scale);
+            write!(f, ".{}", fraction.trim_end_matches('0'))?;
+        }
+        f.write_str(unit)
+    }
+}
+
+/// A JSON string in Go's grammar, or a number of nanoseconds.
+impl<'de> Deserialize<'de> for GoDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "a duration such as \"1h30m\", or nanoseconds as a number"
+        )]
+        enum Form {
+            Nanos(i64),
+            Text(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Nanos(nanos) => Ok(Self(nanos)),
+            Form::Text(text) => Self::parse(&text).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl Serialize for GoDuration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_and_prints_what_go_does() {
+        for (text, nanos, printed) in [
+            ("0", 0, "0s"),
+            ("30m", 1_800_000_000_000, "30m0s"),
+            ("1h30m", 5_400_000_000_000, "1h30m0s"),
+            ("36h", 129_600_000_000_000, "36h0m0s"),
+            ("-1.5s", -1_500_000_000, "-1.5s"),
+            ("+5s", 5_000_000_000, "5s"),
+            ("250ms", 250_000_000, "250ms"),
+            ("1.000000001s", 1_000_000_001, "1.000000001s"),
+            ("1us", 1_000, "\u{b5}"),
+            (".5h", 1_800_000_000_000, "30m0s"),
+            ("1.h", 3_600_000_000_000, "1h0m0s"),
+            (
+                "2562047h47m16.854775807s",
+                i64::MAX,
+                "2562047h47m16.854775807s",
+            ),
+        ] {
+            let duration = GoDuration::parse(text).unwrap();
+            assert_eq!(duration.as_nanos(), nanos, "{text}");
+            assert!(duration.to_string().contains(printed), "{text}: {duration}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_go_refuses() {
+        for text in [
+            "",
+            "-",
+            "5",
+            "1d",
+            "1h 30m",
+            ".s",
+            "1hh",
+            "h",
+            "2562047h47m16.854775808s",
+            "1e3s",
+            "\u{661}s",
+        ] {
+            assert_eq!(
+                GoDuration::parse(text),
+                Err(InvalidDuration(text.to_owned()))
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn printed_durations_read_back(nanos in any::<i64>()) {
+            let duration = GoDuration::from_nanos(nanos);
+            if nanos != i64::MIN {
+                prop_assert_eq!(GoDuration::parse(&duration.to_string()), Ok(duration));
+            }
+        }
+
+        #[test]
+        fn reading_never_panics(text in ".{0,40}") {
+            let _ = GoDuration::parse(&text);
+        }
+    }
+}

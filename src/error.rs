@@ -1,0 +1,101 @@
+//! The one error of the core, sorted by whose problem it is; each edge translates it once.
+
+use std::time::Duration;
+
+/// One faulty field of a request or a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// Path from the root, in proto or JSON spelling: `spec.ports[2].port`.
+    pub field: String,
+    /// What is wrong with the value, and the value where it is short and no secret.
+    pub why: String,
+}
+
+impl FieldViolation {
+    /// Returns the violation of `field`.
+    pub fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            why: why.into(),
+        }
+    }
+}
+
+/// Why something did not happen. `grpc::errors` maps it to a code, `cli` to an exit code.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The request can never work.
+    #[error("{message}")]
+    Invalid {
+        /// The text for people, all faults in one.
+        message: String,
+        /// The same faults, one by one.
+        violations: Vec<FieldViolation>,
+    },
+    /// There is no such workspace.
+    #[error("workspace {id} does not exist")]
+    NotFound {
+        /// Instance id as asked for.
+        id: String,
+    },
+    /// Another request holds that id.
+    #[error("workspace instance {id} already exists with another request")]
+    Exists {
+        /// Instance id as asked for.
+        id: String,
+    },
+    /// The right call at the wrong time.
+    #[error("{why}")]
+    Precondition {
+        /// A stable word for the state that is in the way, such as `MAINTENANCE`.
+        state: &'static str,
+        /// The text for people.
+        why: String,
+    },
+    /// The API server forbids it: RBAC or an admission webhook.
+    #[error("the API server refused: {why}")]
+    Denied {
+        /// The server's text.
+        why: String,
+    },
+    /// No capacity: a quota or a limit of ours.
+    #[error("{why}")]
+    Exhausted {
+        /// What ran out.
+        why: String,
+        /// When to try again, if known.
+        retry_after: Option<Duration>,
+    },
+    /// Somebody else kept changing the object.
+    #[error("{why}")]
+    Aborted {
+        /// What was attempted.
+        why: String,
+    },
+    /// The API server cannot be reached or asks for patience; the one error to retry blindly.
+    #[error("{why}")]
+    Unavailable {
+        /// What was attempted and what came back.
+        why: String,
+        /// When to try again, if known.
+        retry_after: Option<Duration>,
+    },
+    /// The caller's time was up first.
+    #[error("deadline exceeded while {doing}")]
+    Deadline {
+        /// What was being done.
+        doing: String,
+    },
+    /// Not built yet or not configured.
+    #[error("{what} is not implemented")]
+    Unimplemented {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// Our mistake; logged whole, told as a reference only.
+    #[error("{why}")]
+    Internal {
+        /// What went wrong.
+        why: String,
+    },
+}

@@ -1,0 +1,16 @@
+//! What wsman reads of Kubernetes objects: only the fields the fold uses. Decoding is total: unknown fields are
+//! skipped, and a malformed field spoils only itself (it reads as absent).
+
+mod event;
+mod lenient;
+mod meta;
+mod node;
+mod pod;
+
+pub use event::Event;
+pub use meta::Meta;
+pub use node::{Node, Taint};
+pub use pod::{
+    Condition, Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus, Terminated,
+    Toleration, Waiting,
+};

@@ -1,0 +1,63 @@
+//! The metadata that all kinds share.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::lenient;
+
+/// `ObjectMeta`, as far as it is used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Meta {
+    /// Name within the namespace.
+    #[serde(deserialize_with = "lenient::any")]
+    pub name: String,
+    /// Namespace; empty for cluster-wide kinds.
+    #[serde(deserialize_with = "lenient::any")]
+    pub namespace: String,
+    /// Identity over time: a new object under an old name has another.
+    #[serde(deserialize_with = "lenient::any")]
+    pub uid: String,
+    /// Version as the server wrote it; see [`Meta::version`].
+    #[serde(deserialize_with = "lenient::any")]
+    pub resource_version: String,
+    /// When the server accepted the object.
+    #[serde(deserialize_with = "lenient::any")]
+    pub creation_timestamp: Option<Timestamp>,
+    /// When the object is to be gone: the time of the delete plus its grace period.
+    #[serde(deserialize_with = "lenient::any")]
+    pub deletion_timestamp: Option<Timestamp>,
+    /// Seconds of grace of a running deletion.
+    #[serde(deserialize_with = "lenient::any")]
+    pub deletion_grace_period_seconds: Option<i64>,
+    /// Labels.
+    #[serde(deserialize_with = "lenient::any")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(deserialize_with = "lenient::any")]
+    pub annotations: BTreeMap<String, String>,
+    /// What holds a deletion.
+    #[serde(deserialize_with = "lenient::any")]
+    pub finalizers: Vec<String>,
+}
+
+impl lenient::Object for Meta {}
+
+impl Meta {
+    /// Returns the version as a number, 0 where it is none. Versions of one resource type are comparable (KEP-5504).
+    pub fn version(&self) -> u64 {
+        self.resource_version.parse().unwrap_or(0)
+    }
+
+    /// Returns an annotation's value.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key).map(String::as_str)
+    }
+
+    /// Returns a label's value.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).map(String::as_str)
+    }
+}

@@ -1,0 +1,204 @@
+//! The parts of a pod that its status is folded from.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::Meta;
+use super::lenient::{self, Object};
+
+/// A pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Pod {
+    /// Name, marks and times.
+    #[serde(deserialize_with = "lenient::any")]
+    pub metadata: Meta,
+    /// What was asked for.
+    #[serde(deserialize_with = "lenient::any")]
+    pub spec: PodSpec,
+    /// What the node reported.
+    #[serde(deserialize_with = "lenient::any")]
+    pub status: PodStatus,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// Node the pod is bound to; empty before.
+    #[serde(deserialize_with = "lenient::any")]
+    pub node_name: String,
+    /// Containers without init containers.
+    #[serde(deserialize_with = "lenient::any")]
+    pub containers: Vec<Container>,
+    /// Taints that the pod bears.
+    #[serde(deserialize_with = "lenient::any")]
+    pub tolerations: Vec<Toleration>,
+}
+
+/// A container that was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    /// Name within the pod.
+    #[serde(deserialize_with = "lenient::any")]
+    pub name: String,
+    /// Image reference.
+    #[serde(deserialize_with = "lenient::any")]
+    pub image: String,
+}
+
+/// A taint that a pod bears, for ever or for a time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Toleration {
+    /// Key of the taint; empty matches all.
+    #[serde(deserialize_with = "lenient::any")]
+    pub key: String,
+    /// Effect of the taint; empty matches all.
+    #[serde(deserialize_with = "lenient::any")]
+    pub effect: String,
+    /// Bound in seconds, if there is one.
+    #[serde(deserialize_with = "lenient::any")]
+    pub toleration_seconds: Option<i64>,
+}
+
+/// What the node reported.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    /// Pending, Running, Succeeded, Failed or Unknown.
+    #[serde(deserialize_with = "lenient::any")]
+    pub phase: String,
+    /// CamelCase reason of a failed pod, such as Evicted.
+    #[serde(deserialize_with = "lenient::any")]
+    pub reason: String,
+    /// Text for people.
+    #[serde(deserialize_with = "lenient::any")]
+    pub message: String,
+    /// Address of the node.
+    #[serde(rename = "hostIP", deserialize_with = "lenient::any")]
+    pub host_ip: String,
+    /// PodScheduled, Ready and others.
+    #[serde(deserialize_with = "lenient::any")]
+    pub conditions: Vec<Condition>,
+    /// One for each container, without init containers.
+    #[serde(deserialize_with = "lenient::any")]
+    pub container_statuses: Vec<ContainerStatus>,
+}
+
+/// A condition of a pod or a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    /// Name of the condition.
+    #[serde(rename = "type", deserialize_with = "lenient::any")]
+    pub kind: String,
+    /// True, False or Unknown.
+    #[serde(deserialize_with = "lenient::any")]
+    pub status: String,
+    /// CamelCase reason.
+    #[serde(deserialize_with = "lenient::any")]
+    pub reason: String,
+    /// Text for people.
+    #[serde(deserialize_with = "lenient::any")]
+    pub message: String,
+}
+
+/// A container as the node sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    /// Name within the pod.
+    #[serde(deserialize_with = "lenient::any")]
+    pub name: String,
+    /// Passed its readiness probe, or has none.
+    #[serde(deserialize_with = "lenient::any")]
+    pub ready: bool,
+    /// How often it was started again.
+    #[serde(deserialize_with = "lenient::any")]
+    pub restart_count: i64,
+    /// Now.
+    #[serde(deserialize_with = "lenient::any")]
+    pub state: ContainerState,
+    /// Before the last restart.
+    #[serde(deserialize_with = "lenient::any")]
+    pub last_state: ContainerState,
+}
+
+/// At most one member is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerState {
+    /// Not started yet.
+    #[serde(deserialize_with = "lenient::any")]
+    pub waiting: Option<Waiting>,
+    /// Started.
+    #[serde(deserialize_with = "lenient::any")]
+    pub running: Option<Running>,
+    /// Ended.
+    #[serde(deserialize_with = "lenient::any")]
+    pub terminated: Option<Terminated>,
+}
+
+/// Why a container has not started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Waiting {
+    /// CamelCase reason, such as ImagePullBackOff.
+    #[serde(deserialize_with = "lenient::any")]
+    pub reason: String,
+    /// Text for people.
+    #[serde(deserialize_with = "lenient::any")]
+    pub message: String,
+}
+
+/// A container that runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Running {
+    /// When it started.
+    #[serde(deserialize_with = "lenient::any")]
+    pub started_at: Option<Timestamp>,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Terminated {
+    /// Exit code.
+    #[serde(deserialize_with = "lenient::any")]
+    pub exit_code: i64,
+    /// CamelCase reason, such as Completed or OOMKilled.
+    #[serde(deserialize_with = "lenient::any")]
+    pub reason: String,
+    /// What the container left in its termination log.
+    #[serde(deserialize_with = "lenient::any")]
+    pub message: String,
+}
+
+impl Object for Pod {}
+impl Object for PodSpec {}
+impl Object for Container {}
+impl Object for Toleration {}
+impl Object for PodStatus {}
+impl Object for Condition {}
+impl Object for ContainerStatus {}
+impl Object for ContainerState {}
+impl Object for Waiting {}
+impl Object for Running {}
+impl Object for Terminated {}
+
+impl Pod {
+    /// Returns the status of a condition: True, False, Unknown, or nothing.
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.status.conditions.iter().find(|c| c.kind == kind)
+    }
+
+    /// Returns the annotations; shorthand for the fold.
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.metadata.annotations
+    }
+}

@@ -1,0 +1,122 @@
+//! Every label, annotation and finalizer on a workspace's pod. They are a public contract: proxies, registries and
+//! people read them (spec 3.1, 3.2). Marks of wsman's own begin with `wsman.dev/`.
+
+/// Labels.
+pub mod label {
+    /// Always `gitpod`.
+    pub const APP: &str = "app";
+    /// Always `workspace`.
+    pub const COMPONENT: &str = "component";
+    /// Instance id.
+    pub const WORKSPACE_ID: &str = "workspaceID";
+    /// Owner, or its hash where it is no label value (then see [`super::annotation::OWNER`]).
+    pub const OWNER: &str = "owner";
+    /// Meta id, or its hash where it is no label value (then see [`super::annotation::META_ID`]).
+    pub const META_ID: &str = "metaID";
+    /// Project, empty when absent.
+    pub const PROJECT: &str = "project";
+    /// Team, empty when absent.
+    pub const TEAM: &str = "team";
+    /// regular, prebuild or imagebuild.
+    pub const TYPE: &str = "workspaceType";
+    /// "true" for every type but regular.
+    pub const HEADLESS: &str = "headless";
+    /// "true" on everything that wsman lists.
+    pub const MARKER: &str = "gpwsman";
+    /// Effective class.
+    pub const CLASS: &str = "gitpod.io/workspaceClass";
+    /// Always `default`.
+    pub const NETWORK_POLICY: &str = "gitpod.io/networkpolicy";
+    /// "true" with FULL_WORKSPACE_BACKUP.
+    pub const FULL_WORKSPACE_BACKUP: &str = "gitpod/fullWorkspaceBackup";
+    /// "true" with PERSISTENT_VOLUME_CLAIM.
+    pub const PVC_FEATURE: &str = "gitpod.io/pvcFeature";
+    /// `ide` or `ports`, on Services.
+    pub const SERVICE_TYPE: &str = "serviceType";
+}
+
+/// Annotations.
+pub mod annotation {
+    /// Instance id; makes a pod a workspace. Written at creation.
+    pub const ID: &str = "gitpod/id";
+    /// Service prefix, or the id when the request had none. Written at creation.
+    pub const SERVICE_PREFIX: &str = "gitpod/servicePrefix";
+    /// URL of the workspace. Written at creation.
+    pub const URL: &str = "gitpod/url";
+    /// base64 of the initializer, without its secrets. Written at creation.
+    pub const CONTENT_INITIALIZER: &str = "gitpod/contentInitializer";
+    /// Present until the workspace was ready for the first time. Removed by `decide`.
+    pub const NEVER_READY: &str = "gitpod/never-ready";
+    /// admit_owner_only or admit_everyone. Written at creation and by ControlAdmission.
+    pub const ADMISSION: &str = "gitpod/admission";
+    /// base64 of the ImageSpec. Written at creation.
+    pub const IMAGE_SPEC: &str = "gitpod/imageSpec";
+    /// Token that lets the owner in. Written at creation.
+    pub const OWNER_TOKEN: &str = "gitpod/ownerToken";
+    /// Classic managers' mark of an unfinished start; read, never written.
+    pub const ATTEMPTING_TO_CREATE: &str = "gitpod.io/attemptingToCreate";
+    /// Written at creation.
+    pub const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/workspace";
+    /// Written at creation: "false".
+    pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+    /// Go duration. Written at creation and by SetTimeout.
+    pub const CUSTOM_TIMEOUT: &str = "gitpod/customTimeout";
+    /// Go duration, "0" for none. Written at creation and by SetTimeout.
+    pub const CUSTOM_CLOSED_TIMEOUT: &str = "gitpod/customClosedTimeout";
+    /// Prefix of the caller's own annotations.
+    pub const USER_PREFIX: &str = "gitpod.io/annotation.";
+    /// base64 of SSHPublicKeys. Written at creation and by UpdateSSHKey.
+    pub const SSH_PUBLIC_KEYS: &str = "gitpod.io/sshPublicKeys";
+    /// CPU quantities of the class, with WORKSPACE_CLASS_LIMITING.
+    pub const CPU_MIN_LIMIT: &str = "gitpod.io/cpuMinLimit";
+    /// See [`CPU_MIN_LIMIT`].
+    pub const CPU_BURST_LIMIT: &str = "gitpod.io/cpuBurstLimit";
+    /// "true" with WORKSPACE_CONNECTION_LIMITING.
+    pub const CONNECTION_LIMITING: &str = "gitpod.io/netConnLimitPerMinute";
+    /// "true" with WORKSPACE_PSI.
+    pub const PSI: &str = "gitpod.io/psi";
+    /// "true" once content initialisation returned; from the start on plain nodes.
+    pub const ALREADY_INITIALIZING: &str = "gitpod.io/alreadyInitializing";
+    /// RFC 3339 of the first MarkActive.
+    pub const FIRST_USER_ACTIVITY: &str = "gitpod/firstUserActivity";
+    /// "true" while the user has it closed.
+    pub const CLOSED: &str = "gitpod/closed";
+    /// base64 of ExposedPorts; the truth for the status.
+    pub const EXPOSED_PORTS: &str = "gitpod/exposedPorts";
+    /// Why the workspace timed out.
+    pub const TIMED_OUT: &str = "gitpod/timedout";
+    /// Why the workspace failed, set explicitly.
+    pub const EXPLICIT_FAIL: &str = "gitpod/explicitFail";
+    /// "true" when the failure came before the stop.
+    pub const FAILED_BEFORE_STOPPING: &str = "gitpod/failedBeforeStopping";
+    /// URL of a prebuild's snapshot.
+    pub const SNAPSHOT: &str = "gitpod/snapshot";
+    /// JSON {volumeSnapshotName, volumeSnapshotHandle}.
+    pub const VOLUME_SNAPSHOT: &str = "gitpod.io/volumeSnapshotName";
+    /// JSON {backupFailure?, gitStatus?, status?}.
+    pub const DISPOSAL_STATUS: &str = "gitpod.io/disposalStatus";
+    /// Node, for when `spec.nodeName` vanished.
+    pub const NODE_NAME: &str = "gitpod.io/nodeName";
+    /// Grace period as a Go duration. Written by StopWorkspace.
+    pub const STOPPED_BY_REQUEST: &str = "gitpod.io/stoppedByRequest";
+    /// "true" when the stop was an abort. Written by StopWorkspace.
+    pub const ABORT_REQUEST: &str = "gitpod.io/abortRequest";
+    /// Fingerprint of the start request.
+    pub const SPEC_SHA256: &str = "wsman.dev/spec-sha256";
+    /// Owner as given, where it is no label value.
+    pub const OWNER: &str = "wsman.dev/owner";
+    /// Meta id as given, where it is no label value.
+    pub const META_ID: &str = "wsman.dev/meta-id";
+    /// Longest life of this workspace, as a Go duration.
+    pub const MAXIMUM_LIFETIME: &str = "wsman.dev/maximum-lifetime";
+    /// JSON of the Services and the Secret that the pod must have beside it, until `decide` saw them.
+    pub const DEPENDANTS: &str = "wsman.dev/dependants";
+    /// Exposed port to its Service port, on Services.
+    pub const INGRESS_PORTS: &str = "gitpod/ingressPorts";
+}
+
+/// Holds a pod until its STOPPED was seen; set at creation.
+pub const FINALIZER: &str = "gitpod.io/finalizer";
+
+/// Name of the container that is the workspace.
+pub const CONTAINER: &str = "workspace";
