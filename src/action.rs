@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 
 /// The pod an action is meant for. Actions never touch a newer pod of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Mark {
 pub enum Dependant {
     /// Protected environment and other secrets.
     Secret(Box<Secret>),
+    /// Volume of a workspace with PERSISTENT_VOLUME_CLAIM.
+    Claim(Box<PersistentVolumeClaim>),
     /// Ports of the workspace.
     Service(Box<Service>),
 }
@@ -39,6 +41,8 @@ pub enum Action {
     CreatePod(Box<Pod>),
     /// Create what the pod needs, owned by it.
     CreateDependant(PodRef, Dependant),
+    /// Create the Services that the marks of the pod call for and that are not there.
+    CreateServices(PodRef),
     /// Change annotations of the pod.
     Mark(PodRef, Mark),
     /// Delete the pod with a grace period; background propagation.

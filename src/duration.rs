@@ -135,7 +135,7 @@ impl fmt::Display for GoDuration {
         }
         let last = nanos % 60_000_000_000;
         write!(f, "{}", last / scale)?;
-        if last % scale != 0 {
+        if !last.is_multiple_of(scale) {
             let digits = scale.ilog10() as usize;
             let fraction = format!("{:0digits$}", last % scale);
             write!(f, ".{}", fraction.trim_end_matches('0'))?;

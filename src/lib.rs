@@ -1,8 +1,33 @@
-//! wsman.
+//! wsman: a stateless gRPC daemon that runs workspaces as raw Kubernetes pods. This file is the map.
+//!
+//! ```text
+//!  client ─▶ grpc ── plan (pure) ─┐                       ┌─▶ grpc Subscribe ─▶ clients
+//!                                 ▼                       │
+//!  API server ◀── cluster/act ◀─ Actions                  │
+//!       │                         ▲                       │
+//!       │                         └── decide (pure) ◀── cluster/reconcile
+//!       └─▶ cluster/informer ─▶ hub { index (pure) + log of updates }
+//! ```
+//!
+//! # Invariants
+//!
+//! `tests/it/tidy.rs` or a type holds each of these.
+//!
+//! 1. Pure modules do not await, read a clock, a file or the environment, and hold no client.
+//! 2. Nothing outside [`cluster::act`] writes to Kubernetes; every write is a value of [`action::Action`].
+//! 3. The hub's lock is private and never held across an await; updates enter the log under it, so a subscriber has
+//!    neither gap nor repeat.
+//! 4. Nothing is remembered that a restart may not forget: state lives in the marks of a pod
+//!    ([`workspaces::marks`]).
+//! 5. The status is total: a malformed pod is UNKNOWN and says why; it is never an error and never spoils another.
+//! 6. Whatever a pod needs beside it carries an owner reference to it, so nothing has to be swept.
+//! 7. Only [`grpc::errors`] turns an [`error::Error`] into a gRPC status.
+//! 8. The simulated cluster ([`sim`]) is another program that happens to live here: the daemon reaches it over HTTP.
+//!
+//! Modules come in reading order: first the vocabulary, then the things, then what runs them.
+
 pub mod action;
-pub mod config;
 pub mod duration;
 pub mod error;
 pub mod objects;
 pub mod proto;
-pub mod workspaces;

@@ -3,14 +3,18 @@
 
 mod event;
 mod lenient;
+mod list;
 mod meta;
 mod node;
 mod pod;
+mod service;
 
 pub use event::Event;
-pub use meta::Meta;
+pub use list::{List, Object};
+pub use meta::{Meta, Owner};
 pub use node::{Node, Taint};
 pub use pod::{
     Condition, Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus, Terminated,
     Toleration, Waiting,
 };
+pub use service::Service;

@@ -39,7 +39,7 @@ pub(super) fn any<'de, D: Deserializer<'de>, T: Lenient>(deserializer: D) -> Res
 }
 
 /// A type whose fields are all read leniently, so that reading it from a map cannot fail on a type.
-pub(super) trait Object: for<'de> Deserialize<'de> + Default {}
+pub trait Object: for<'de> Deserialize<'de> + Default {}
 
 impl<T: Object> Lenient for T {
     fn absent() -> Self {

@@ -41,9 +41,28 @@ pub struct Meta {
     /// What holds a deletion.
     #[serde(deserialize_with = "lenient::any")]
     pub finalizers: Vec<String>,
+    /// Objects that this one goes with.
+    #[serde(deserialize_with = "lenient::any")]
+    pub owner_references: Vec<Owner>,
+}
+
+/// An object that another goes with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Owner {
+    /// Kind, such as Pod.
+    #[serde(deserialize_with = "lenient::any")]
+    pub kind: String,
+    /// Name.
+    #[serde(deserialize_with = "lenient::any")]
+    pub name: String,
+    /// uid.
+    #[serde(deserialize_with = "lenient::any")]
+    pub uid: String,
 }
 
 impl lenient::Object for Meta {}
+impl lenient::Object for Owner {}
 
 impl Meta {
     /// Returns the version as a number, 0 where it is none. Versions of one resource type are comparable (KEP-5504).

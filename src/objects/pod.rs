@@ -87,6 +87,9 @@ pub struct PodStatus {
     /// One for each container, without init containers.
     #[serde(deserialize_with = "lenient::any")]
     pub container_statuses: Vec<ContainerStatus>,
+    /// One for each init container.
+    #[serde(deserialize_with = "lenient::any")]
+    pub init_container_statuses: Vec<ContainerStatus>,
 }
 
 /// A condition of a pod or a node.
