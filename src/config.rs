@@ -1,8 +1,197 @@
-//! The configuration: text in, `Config` or all of its problems out. It never opens a file.
+//! The configuration: text in, values or all of its problems out. It never opens a file.
+//!
+//! The file is the classic manager's (spec 7.1) with a few blocks of our own. Reading goes in two steps: [`parse`] takes
+//! the text apart and reports unknown keys and wrong types, [`Config::resolve`] takes the contents of the pod templates
+//! that the file names and checks every rule. Each step reports everything that is wrong, not only the first fault.
+
+use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 
 use crate::duration::GoDuration;
+use crate::quantity::Quantity;
+use crate::workspaces::url::UrlTemplate;
+
+mod check;
+mod classes;
+mod endpoints;
+mod fields;
+mod file;
+mod json;
+
+/// Something that keeps a configuration from being used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Where it is: `manager.timeouts.startup`; empty for the file as a whole.
+    pub path: String,
+    /// What is wrong, with the value, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
+    }
+}
+
+/// A configuration file as written: every key is known and every value has the right type.
+#[derive(Debug, Clone, Default)]
+pub struct Config(file::File);
+
+/// Reads the text of a configuration file (JSON).
+///
+/// # Errors
+/// Every unknown key and every value of a wrong type; a fault of syntax with its line and column.
+pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+    file::read(text).map(Config)
+}
+
+impl Config {
+    /// Returns the paths of the pod templates that [`Config::resolve`] needs, as written.
+    pub fn files(&self) -> Vec<String> {
+        classes::files(&self.0)
+    }
+
+    /// Checks every rule of spec 7.1 and turns texts into values. `files` holds what each of [`Config::files`] contains,
+    /// or why it could not be read.
+    ///
+    /// # Errors
+    /// Every rule that is broken.
+    pub fn resolve(
+        self,
+        files: &BTreeMap<String, Result<String, String>>,
+    ) -> Result<Settings, Vec<Problem>> {
+        match check::settings(self.0, files) {
+            (settings, problems) if problems.is_empty() => Ok(settings),
+            (_, problems) => Err(problems),
+        }
+    }
+
+    /// Does the same without insisting: what is wrong is left out, and says so when a pod is built from it. For looking
+    /// at what a doubtful configuration would do (`render --lenient`).
+    pub fn resolve_lenient(self, files: &BTreeMap<String, Result<String, String>>) -> Settings {
+        check::settings(self.0, files).0
+    }
+}
+
+/// A configuration that was checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What workspaces look like and how long they live.
+    pub manager: Manager,
+    /// Where clients are served.
+    pub rpc: Rpc,
+    /// Which cluster is used.
+    pub kubernetes: Kubernetes,
+    /// Where updates are published, if anywhere.
+    pub message_bus: Option<MessageBus>,
+    /// `host:port` of the health endpoints, if any.
+    pub health_addr: Option<String>,
+    /// `host:port` of the metrics endpoint, if any.
+    pub prometheus_addr: Option<String>,
+    /// `host:port` of the profiling endpoint, if any.
+    pub pprof_addr: Option<String>,
+}
+
+/// The `manager` block.
+#[derive(Debug, Clone)]
+pub struct Manager {
+    /// Namespace of everything that is written.
+    pub namespace: String,
+    /// Scheduler of the pods; empty for the cluster's default.
+    pub scheduler_name: String,
+    /// Seccomp profile on the nodes; empty for the container runtime's default.
+    pub seccomp_profile: String,
+    /// What the nodes offer.
+    pub nodes: Nodes,
+    /// `hostURL` as written, scheme included if it has one.
+    pub host_url: String,
+    /// Value of GITPOD_WORKSPACE_CLUSTER_HOST.
+    pub cluster_host: String,
+    /// URL of a workspace.
+    pub url_template: UrlTemplate,
+    /// URL of a port of a workspace; may be empty, then ports have no URL.
+    pub port_url_template: UrlTemplate,
+    /// How often a workspace reports activity.
+    pub heartbeat_interval: GoDuration,
+    /// How long each phase may last.
+    pub timeouts: Timeouts,
+    /// Classes by id; `default` is among them.
+    pub classes: BTreeMap<String, Class>,
+    /// Class that DescribeCluster recommends.
+    pub preferred_class: String,
+    /// Whether workspaces get Services.
+    pub services: bool,
+    /// Added to a pod's resourceVersion to make a status version.
+    pub status_version_offset: u64,
+    /// File of the event trace log, "-" for the log; empty for none.
+    pub event_trace_log: String,
+    /// Whether nothing may be started.
+    pub maintenance_mode: bool,
+    /// Whether pods are held by a finalizer that only a person takes off.
+    pub debug_workspace_pod: bool,
+    /// What happens to pods that a node refused.
+    pub recreation: Recreation,
+}
+
+impl Manager {
+    /// Returns the class a request for `id` gets and the id of that class: unknown ones fall back to `default`
+    /// (spec 2.2 step 5). `None` only for settings that were resolved leniently.
+    pub fn class(&self, id: &str) -> Option<(&str, &Class)> {
+        self.classes
+            .get_key_value(id)
+            .or_else(|| self.classes.get_key_value(DEFAULT_CLASS))
+            .map(|(id, class)| (id.as_str(), class))
+    }
+}
+
+/// Id of the class that a request gets which names none.
+pub const DEFAULT_CLASS: &str = "default";
+
+/// What the nodes of the cluster offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nodes {
+    /// Nothing in particular: the workspace's own image runs on an empty volume.
+    Plain,
+    /// A registry facade and a ws-daemon (spec 3.3, 3.4).
+    Gitpod(GitpodNodes),
+}
+
+/// The `manager` keys that matter on Gitpod nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitpodNodes {
+    /// `host[:port]` of the registry facade.
+    pub registry_facade_host: String,
+    /// Directory on the node that holds the content of workspaces.
+    pub workspace_host_path: String,
+    /// The ws-daemon of each node, if it is to be called.
+    pub daemon: Option<Daemon>,
+}
+
+/// `manager.wsdaemon`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Daemon {
+    /// Port on the node.
+    pub port: u16,
+    /// Certificates, if the daemon wants TLS.
+    pub tls: Option<Tls>,
+}
+
+/// Paths of certificates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate authority of the other side; empty for none.
+    pub ca: String,
+    /// Our certificate; empty for none.
+    pub cert: String,
+    /// Its key; empty for none.
+    pub key: String,
+}
 
 /// `manager.timeouts` (spec 5.6 and 7.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -28,3 +217,155 @@ pub struct Timeouts {
     #[serde(default)]
     pub interrupted: GoDuration,
 }
+
+/// `manager.podRecreationMaxRetries` and `podRecreationBackoff` (spec 5.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recreation {
+    /// How often a pod is made again.
+    pub max_retries: u32,
+    /// How long to wait before each.
+    pub backoff: GoDuration,
+}
+
+/// One of `manager.workspaceClass`.
+#[derive(Debug, Clone, Default)]
+pub struct Class {
+    /// Name for people.
+    pub name: String,
+    /// Description for people; empty to generate one.
+    pub description: String,
+    /// Price.
+    pub credits_per_minute: f32,
+    /// What a workspace is guaranteed.
+    pub requests: Resources,
+    /// What a workspace may use; an absent one is unlimited.
+    pub limits: Resources,
+    /// Lower CPU limit, which a node may enforce under load.
+    pub cpu_min_limit: Option<Quantity>,
+    /// Pod template of each type, merged from the class's files.
+    pub templates: Templates,
+    /// Why no pod can be built; only ever set in settings that were resolved leniently.
+    pub broken: Option<String>,
+    /// Volume claim of regular workspaces with PERSISTENT_VOLUME_CLAIM.
+    pub pvc: Claim,
+    /// Volume claim of prebuilds with PERSISTENT_VOLUME_CLAIM.
+    pub prebuild_pvc: Claim,
+}
+
+/// Amounts of resources; an absent one was not configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Cores; of limits the burst limit.
+    pub cpu: Option<Quantity>,
+    /// Bytes of memory.
+    pub memory: Option<Quantity>,
+    /// Bytes of the node's disk.
+    pub ephemeral_storage: Option<Quantity>,
+    /// Quota of the workspace's content; never on the pod.
+    pub storage: Option<Quantity>,
+}
+
+/// A pod template per type; JSON null where there is none, the error where it cannot be used (lenient settings only).
+#[derive(Debug, Clone)]
+pub struct Templates {
+    /// For REGULAR.
+    pub regular: Result<serde_json::Value, String>,
+    /// For PREBUILD.
+    pub prebuild: Result<serde_json::Value, String>,
+    /// For IMAGEBUILD.
+    pub imagebuild: Result<serde_json::Value, String>,
+}
+
+impl Default for Templates {
+    fn default() -> Self {
+        let none = || Ok(serde_json::Value::Null);
+        Self {
+            regular: none(),
+            prebuild: none(),
+            imagebuild: none(),
+        }
+    }
+}
+
+/// `pvc` of a class.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Bytes; absent means none.
+    pub size: Option<Quantity>,
+    /// Storage class; empty for the cluster's default.
+    pub storage_class: String,
+    /// Class of volume snapshots.
+    pub snapshot_class: String,
+}
+
+/// The `rpcServer` block.
+#[derive(Debug, Clone)]
+pub struct Rpc {
+    /// `host:port` to listen on.
+    pub addr: String,
+    /// Certificates; absent means plain text.
+    pub tls: Option<Tls>,
+    /// Rate limits by full method, such as `/wsman.WorkspaceManager/StartWorkspace` (spec 2.16).
+    pub rate_limits: BTreeMap<String, RateLimit>,
+}
+
+/// One of `rpcServer.ratelimits`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Wait for a token instead of refusing.
+    pub block: bool,
+    /// Tokens of a full bucket.
+    pub bucket_size: u32,
+    /// Time per new token.
+    pub refill_interval: GoDuration,
+    /// Request field that selects the bucket, such as `metadata.owner`; empty for one bucket in all.
+    pub key: String,
+    /// Buckets to remember.
+    pub key_cache_size: u32,
+}
+
+/// The `kubernetes` block: which cluster is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kubernetes {
+    /// An API server and a simulated kubelet inside the process.
+    Embedded {
+        /// `host:port` on loopback; port 0 for any.
+        listen: String,
+    },
+    /// The cluster of a kubeconfig; without a path the usual one (KUBECONFIG, ~/.kube/config).
+    Kubeconfig {
+        /// Path of the file.
+        path: Option<String>,
+    },
+    /// The cluster that this process runs in; what a classic file, which has no such block, means.
+    InCluster,
+}
+
+/// The `messagebus` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageBus {
+    /// Where the broker is.
+    pub broker: Broker,
+    /// Topic exchange.
+    pub exchange: String,
+    /// Certificates for amqps.
+    pub tls: Option<Tls>,
+    /// How long a confirm may take.
+    pub confirm_timeout: GoDuration,
+    /// Unconfirmed messages at a time.
+    pub window: u32,
+    /// How long a stopped pod waits for the confirm of its STOPPED.
+    pub stopped_timeout: GoDuration,
+}
+
+/// Where a broker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Broker {
+    /// `amqp://` or `amqps://` URL without a password.
+    Url(String),
+    /// Path of a file that holds the URL, password included; read at every connect.
+    UrlFile(String),
+}
+
+#[cfg(test)]
+mod tests;

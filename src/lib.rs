@@ -31,3 +31,10 @@ pub mod duration;
 pub mod error;
 pub mod objects;
 pub mod proto;
+pub mod quantity;
+
+pub mod config;
+pub mod workspaces;
+
+#[cfg(test)]
+mod golden;

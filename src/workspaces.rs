@@ -1,3 +1,53 @@
 //! What a workspace is: a pod with marks. Requests become pods, pods become statuses, statuses become decisions.
 
+pub mod activity;
+mod claim;
+pub mod classes;
+pub mod content;
+pub mod decide;
+mod env;
+pub mod facts;
+pub mod filter;
+pub mod id;
+pub mod initializer;
 pub mod marks;
+pub mod names;
+pub mod plan;
+mod pod;
+pub mod repair;
+pub mod repeat;
+pub mod request;
+mod secret;
+pub mod services;
+mod sizes;
+pub mod status;
+pub mod stop;
+pub mod template;
+pub mod url;
+
+#[cfg(test)]
+mod tests;
+
+use crate::config::Manager;
+use decide::{Content, REPORT_STUCK_AFTER, Rules};
+use status::Defaults;
+
+/// Returns what a status shows where its pod has no mark.
+pub fn defaults(manager: &Manager) -> Defaults {
+    Defaults {
+        timeout: manager.timeouts.regular_workspace.to_string(),
+        closed_timeout: manager.timeouts.after_close.to_string(),
+        version_offset: manager.status_version_offset,
+    }
+}
+
+/// Returns what the configuration says about the lifecycle.
+pub fn rules(manager: &Manager) -> Rules {
+    Rules {
+        timeouts: Some(manager.timeouts.clone()),
+        maintenance: manager.maintenance_mode,
+        services: manager.services,
+        content: Content::None,
+        report_stuck_after: Some(REPORT_STUCK_AFTER),
+    }
+}

@@ -107,13 +107,36 @@ pub mod annotation {
     pub const OWNER: &str = "wsman.dev/owner";
     /// Meta id as given, where it is no label value.
     pub const META_ID: &str = "wsman.dev/meta-id";
+    /// Team as given, where it is no label value.
+    pub const TEAM: &str = "wsman.dev/team";
+    /// Project as given, where it is no label value.
+    pub const PROJECT: &str = "wsman.dev/project";
+    /// Annotations that were too long for a pod and are in its Secret instead, comma separated; their keys there are in
+    /// [`super::secret_key`]. Written at creation.
+    pub const IN_SECRET: &str = "wsman.dev/in-secret";
     /// Longest life of this workspace, as a Go duration.
     pub const MAXIMUM_LIFETIME: &str = "wsman.dev/maximum-lifetime";
-    /// JSON of the Services and the Secret that the pod must have beside it, until `decide` saw them.
-    pub const DEPENDANTS: &str = "wsman.dev/dependants";
+    /// Text of the first failure, kept so that it neither changes nor vanishes. Written by `decide` before a stop.
+    pub const FAILURE: &str = "wsman.dev/failure";
+    /// Why a pod is still there although its grace is over. Written once by `decide`.
+    pub const STUCK: &str = "wsman.dev/stuck";
+    /// Why the end of a pod was not waited for. Written once by `decide`.
+    pub const FORCED: &str = "wsman.dev/forced";
     /// Exposed port to its Service port, on Services.
     pub const INGRESS_PORTS: &str = "gitpod/ingressPorts";
 }
+
+/// Keys of a workspace's Secret with a meaning of their own. The others are the SHA-256 of a variable's name, or the path
+/// of an initializer that has a password, such as `initializer.composite.1.git` (spec 3.7).
+pub mod secret_key {
+    /// What [`super::annotation::CONTENT_INITIALIZER`] would hold.
+    pub const CONTENT_INITIALIZER: &str = "content-initializer";
+    /// What [`super::annotation::SSH_PUBLIC_KEYS`] would hold.
+    pub const SSH_PUBLIC_KEYS: &str = "ssh-public-keys";
+}
+
+/// Put on pods in debug mode; only a person takes it off.
+pub const DEBUG_FINALIZER: &str = "gitpod.io/debugfinalizer";
 
 /// Holds a pod until its STOPPED was seen; set at creation.
 pub const FINALIZER: &str = "gitpod.io/finalizer";

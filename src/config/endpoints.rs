@@ -1,0 +1,198 @@
+//! The rules for everything that is connected to or listened on: clients, cluster, broker, certificates, addresses.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::check::{Faults, duration_wanted};
+use super::fields::join;
+use super::{Broker, Kubernetes, MessageBus, RateLimit, Rpc, Tls, file};
+use crate::duration::GoDuration;
+
+pub(super) fn rpc(
+    addr: &str,
+    certificates: Tls,
+    rate_limits: BTreeMap<String, RateLimit>,
+    faults: &mut Faults,
+) -> Rpc {
+    faults.unless(
+        !addr.is_empty(),
+        "rpcServer.addr",
+        "cannot be blank; give an address such as \"127.0.0.1:8080\"",
+    );
+    for (method, limit) in &rate_limits {
+        let path = join("rpcServer.ratelimits", method);
+        faults.unless(
+            method.starts_with('/') && method.matches('/').count() == 2,
+            &path,
+            "is no full method; write it as \"/wsman.WorkspaceManager/StartWorkspace\"",
+        );
+        faults.unless(
+            limit.bucket_size > 0,
+            &format!("{path}.bucketSize"),
+            "must be at least 1, or nothing ever passes",
+        );
+        faults.unless(
+            limit.refill_interval.as_nanos() > 0,
+            &format!("{path}.refillInterval"),
+            duration_wanted(limit.refill_interval, "1s"),
+        );
+    }
+    Rpc {
+        addr: optional_addr("rpcServer.addr", addr, faults).unwrap_or_default(),
+        tls: tls("rpcServer.tls", "crt", certificates, faults),
+        rate_limits,
+    }
+}
+
+pub(super) fn kubernetes(block: Option<file::Kubernetes>, faults: &mut Faults) -> Kubernetes {
+    // A classic file has no such block: it describes a manager that runs inside its cluster.
+    let Some(k) = block else {
+        return Kubernetes::InCluster;
+    };
+    faults.unless(
+        k.listen.is_empty() || k.mode == "embedded",
+        "kubernetes.listen",
+        "is only used with \"mode\": \"embedded\"; remove it",
+    );
+    faults.unless(
+        k.kubeconfig.is_empty() || k.mode == "kubeconfig",
+        "kubernetes.kubeconfig",
+        "is only used with \"mode\": \"kubeconfig\"; remove it or change the mode",
+    );
+    match k.mode.as_str() {
+        "embedded" => {
+            let listen = optional_addr("kubernetes.listen", &k.listen, faults)
+                .unwrap_or_else(|| "127.0.0.1:0".to_owned());
+            let host = listen.rsplit_once(':').map_or("", |(host, _)| host);
+            faults.unless(
+                host == "localhost"
+                    || host == "[::1]"
+                    || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()),
+                "kubernetes.listen",
+                format!("is {listen:?}; the embedded cluster is served on loopback only"),
+            );
+            Kubernetes::Embedded { listen }
+        }
+        "kubeconfig" => Kubernetes::Kubeconfig {
+            path: Some(k.kubeconfig).filter(|path| !path.is_empty()),
+        },
+        "in-cluster" => Kubernetes::InCluster,
+        other => {
+            faults.add(
+                "kubernetes.mode",
+                format!("is {other:?}; must be \"embedded\", \"kubeconfig\" or \"in-cluster\""),
+            );
+            Kubernetes::InCluster
+        }
+    }
+}
+
+pub(super) fn message_bus(bus: file::MessageBus, faults: &mut Faults) -> MessageBus {
+    let broker = match (bus.url.is_empty(), bus.url_file.is_empty()) {
+        (false, true) => {
+            broker_url(&bus.url, faults);
+            Broker::Url(bus.url)
+        }
+        (true, false) => Broker::UrlFile(bus.url_file),
+        (true, true) => {
+            faults.add(
+                "messagebus.url",
+                "cannot be blank; give url or urlFile, or remove messagebus",
+            );
+            Broker::Url(String::new())
+        }
+        (false, false) => {
+            faults.add(
+                "messagebus.url",
+                "is given beside urlFile; keep one of them",
+            );
+            Broker::UrlFile(bus.url_file)
+        }
+    };
+    let window = bus.window.unwrap_or(128);
+    faults.unless(
+        (1..=65_535).contains(&window),
+        "messagebus.window",
+        format!("is {window}; must be 1 to 65535"),
+    );
+    let exchange = if bus.exchange.is_empty() {
+        "wsman".to_owned()
+    } else {
+        bus.exchange
+    };
+    faults.unless(
+        exchange.len() <= 255 && !exchange.starts_with("amq."),
+        "messagebus.exchange",
+        "must be at most 255 bytes and not begin with \"amq.\", which brokers reserve",
+    );
+    let mut positive = |key: &str, given: Option<GoDuration>, default: i64| {
+        let value = given.unwrap_or(GoDuration::from_secs(default));
+        let path = format!("messagebus.{key}");
+        faults.unless(value.as_nanos() > 0, &path, duration_wanted(value, "30s"));
+        value
+    };
+    let confirm_timeout = positive("confirmTimeout", bus.confirm_timeout, 30);
+    let stopped_timeout = positive("stoppedTimeout", bus.stopped_timeout, 300);
+    MessageBus {
+        broker,
+        exchange,
+        tls: tls("messagebus.tls", "cert", bus.tls, faults),
+        confirm_timeout,
+        window,
+        stopped_timeout,
+    }
+}
+
+/// Never shows the URL: what is wrong with it may be its password.
+fn broker_url(text: &str, faults: &mut Faults) {
+    let path = "messagebus.url";
+    match ::url::Url::parse(text) {
+        Ok(url) if !matches!(url.scheme(), "amqp" | "amqps") || !url.has_host() => {
+            faults.add(path, "must be an amqp:// or amqps:// URL with a host");
+        }
+        Ok(url) if url.password().is_some() => faults.add(
+            path,
+            "must not contain a password; put the whole URL into a file and name it in messagebus.urlFile",
+        ),
+        Ok(_) => {}
+        Err(e) => faults.add(path, format!("is no URL: {e}; give one such as \"amqp://broker:5672\"")),
+    }
+}
+
+/// Checks the paths of certificates; `None` where none is given. The classic manager takes all three or nothing.
+pub(super) fn tls(path: &str, cert: &str, tls: Tls, faults: &mut Faults) -> Option<Tls> {
+    if tls.ca.is_empty() && tls.cert.is_empty() && tls.key.is_empty() {
+        return None;
+    }
+    for (key, value, other) in [(cert, &tls.cert, &tls.key), ("key", &tls.key, &tls.cert)] {
+        // Only a client may do with an authority alone.
+        faults.unless(
+            !value.is_empty() || (other.is_empty() && cert == "cert"),
+            &format!("{path}.{key}"),
+            format!(
+                "cannot be blank while others of {path} are given; give it, or none for plain text"
+            ),
+        );
+    }
+    Some(tls)
+}
+
+/// Checks `host:port`; a missing host means all interfaces, as in Go.
+pub(super) fn optional_addr(path: &str, text: &str, faults: &mut Faults) -> Option<String> {
+    if text.is_empty() {
+        return None;
+    }
+    let parts = text
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.contains(':') || (host.starts_with('[') && host.ends_with(']')))
+        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let Some((host, port)) = parts else {
+        faults.add(
+            path,
+            format!("is {text:?}; must be host:port, such as \"127.0.0.1:8080\""),
+        );
+        return None;
+    };
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    Some(format!("{host}:{port}"))
+}

@@ -1,0 +1,119 @@
+//! Compares what a pure function says with the files under testdata/; `UPDATE=1` rewrites them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::config::{self, Problem, Settings};
+
+/// Runs all cases of a seam, each of whose members must be taken. `answer` gives the outcome, which the file's name must
+/// end in, and what the golden holds.
+pub(crate) fn check(seam: &str, answer: impl Fn(Case) -> (String, Value)) {
+    check_whole(seam, |input| answer(Case::new(input.clone())));
+}
+
+/// Runs all cases of a seam on their whole input.
+pub(crate) fn check_whole(seam: &str, answer: impl Fn(&Value) -> (String, Value)) {
+    let folder = root().join("testdata").join(seam);
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut wrong = Vec::new();
+    for name in names(&folder) {
+        let file = folder.join(format!("{name}.golden"));
+        let input = read(&folder.join(format!("{name}.json"))).expect("a case is JSON");
+        let (outcome, got) = answer(&input);
+        if !name.ends_with(&format!("_{outcome}")) {
+            wrong.push(format!("{seam}/{name}: the outcome is {outcome}"));
+        }
+        if update {
+            fs::write(&file, format!("{got:#}\n")).expect("testdata can be written");
+        } else if read(&file).as_ref() != Some(&got) {
+            wrong.push(format!("{seam}/{name}: got {got:#}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The members of a case. All of them must be taken: one that nobody reads tests nothing.
+pub(crate) struct Case(Map<String, Value>);
+
+impl Case {
+    fn new(value: Value) -> Self {
+        match value {
+            Value::Object(members) => Self(members),
+            other => panic!("{other} is no case"),
+        }
+    }
+
+    /// Takes a member, null if there is none.
+    pub(crate) fn take(&mut self, key: &str) -> Value {
+        self.0.remove(key).unwrap_or_default()
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        let keys: Vec<_> = self.0.keys().collect();
+        assert!(
+            keys.is_empty() || std::thread::panicking(),
+            "not read: {keys:?}"
+        );
+    }
+}
+
+/// Returns example-config.json with `patch` merged into it (RFC 7396), its templates taken from `files`.
+pub(crate) fn settings(patch: &Value, files: &Value) -> Result<Settings, Vec<Problem>> {
+    let mut config = read(&root().join("example-config.json")).expect("the example is JSON");
+    if !patch.is_null() {
+        json_patch::merge(&mut config, patch);
+    }
+    config::parse(&config.to_string())?.resolve(&contents(files))
+}
+
+/// Returns files given as texts or, for convenience, as JSON; null stands for one that cannot be read.
+pub(crate) fn contents(files: &Value) -> BTreeMap<String, Result<String, String>> {
+    let text = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Null => Err("No such file or directory (os error 2)".to_owned()),
+        other => Ok(other.to_string()),
+    };
+    let files = files.as_object().into_iter().flatten();
+    files
+        .map(|(path, value)| (path.clone(), text(value)))
+        .collect()
+}
+
+/// Root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Names of all cases; anything else in the folder would never be read.
+fn names(folder: &Path) -> BTreeSet<String> {
+    let files = fs::read_dir(folder).expect("the folder exists");
+    let files = files.map(|f| f.expect("the folder can be read").path());
+    let (cases, rest): (Vec<PathBuf>, Vec<PathBuf>) =
+        files.partition(|f| f.extension().is_some_and(|e| e == "json"));
+    let stem = |f: &PathBuf| {
+        f.file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let names: BTreeSet<String> = cases.iter().map(stem).collect();
+    for file in rest {
+        let golden = file.extension().is_some_and(|e| e == "golden");
+        assert!(
+            golden && names.contains(&stem(&file)),
+            "{} is not read",
+            file.display()
+        );
+    }
+    assert!(!names.is_empty(), "{} holds no case", folder.display());
+    names
+}
+
+fn read(file: &Path) -> Option<Value> {
+    serde_json::from_str(&fs::read_to_string(file).ok()?).ok()
+}

@@ -1,0 +1,265 @@
+//! Kubernetes quantities ("900m", "5Gi", "1e3"), read strictly and compared exactly.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+/// An amount with the text it was read from.
+#[derive(Debug, Clone)]
+pub struct Quantity {
+    text: String,
+    nanos: i128,
+}
+
+/// Why a text is no quantity, in the words of Kubernetes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidQuantity {
+    /// It has characters that no quantity has.
+    #[error(
+        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+    )]
+    Format,
+    /// It ends in something that is no suffix.
+    #[error("unable to parse quantity's suffix")]
+    Suffix,
+    /// It does not fit 63 bits.
+    #[error("quantity is out of range")]
+    Range,
+}
+
+const NANOS: i128 = 1_000_000_000;
+
+impl Quantity {
+    /// Reads a quantity.
+    ///
+    /// # Errors
+    /// [`InvalidQuantity`]; unlike Kubernetes, which caps what is too big, also for numbers out of range.
+    pub fn parse(text: &str) -> Result<Self, InvalidQuantity> {
+        let (negative, body) = match text.as_bytes().first() {
+            Some(b'-') => (true, &text[1..]),
+            Some(b'+') => (false, &text[1..]),
+            _ => (false, text),
+        };
+        let number_len = body
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(body.len());
+        let (number, suffix) = body.split_at(number_len);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.len() + fraction.len() == 0 || fraction.contains('.') {
+            return Err(InvalidQuantity::Format);
+        }
+        let scale = scale(suffix)?;
+        let nanos = nanos(whole, fraction, scale).ok_or(InvalidQuantity::Range)?;
+        Ok(Self {
+            text: text.to_owned(),
+            nanos: if negative { -nanos } else { nanos },
+        })
+    }
+
+    /// Returns whether nothing is asked for.
+    pub fn is_zero(&self) -> bool {
+        self.nanos == 0
+    }
+
+    /// Returns whether it is below zero.
+    pub fn is_negative(&self) -> bool {
+        self.nanos < 0
+    }
+
+    /// Returns the amount in whole units, such as bytes or cores, rounded up (away from zero) as Kubernetes does.
+    pub fn value(&self) -> i64 {
+        let up = if self.nanos < 0 { 1 - NANOS } else { NANOS - 1 };
+        // In range: `nanos` was checked to be within 63 bits of units.
+        i64::try_from((self.nanos + up) / NANOS).unwrap_or(i64::MAX)
+    }
+
+    /// Returns the text as it was read.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What a suffix multiplies by: a power of ten or of two.
+#[derive(Clone, Copy)]
+enum Scale {
+    Ten(i32),
+    Two(u32),
+}
+
+fn scale(suffix: &str) -> Result<Scale, InvalidQuantity> {
+    Ok(match suffix {
+        "n" => Scale::Ten(-9),
+        "u" => Scale::Ten(-6),
+        "m" => Scale::Ten(-3),
+        "" => Scale::Ten(0),
+        "k" => Scale::Ten(3),
+        "M" => Scale::Ten(6),
+        "G" => Scale::Ten(9),
+        "T" => Scale::Ten(12),
+        "P" => Scale::Ten(15),
+        "E" => Scale::Ten(18),
+        "Ki" => Scale::Two(10),
+        "Mi" => Scale::Two(20),
+        "Gi" => Scale::Two(30),
+        "Ti" => Scale::Two(40),
+        "Pi" => Scale::Two(50),
+        "Ei" => Scale::Two(60),
+        _ => return exponent(suffix),
+    })
+}
+
+/// Reads `e` or `E`, a sign and digits; says which of Kubernetes' two complaints anything else deserves.
+fn exponent(suffix: &str) -> Result<Scale, InvalidQuantity> {
+    let letters = suffix
+        .find(|c: char| !"eEinumkKMGTP".contains(c))
+        .unwrap_or(suffix.len());
+    let (letters, signed) = suffix.split_at(letters);
+    let digits = signed.strip_prefix(['+', '-']).unwrap_or(signed);
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(InvalidQuantity::Format);
+    }
+    if !matches!(letters, "e" | "E") || digits.is_empty() {
+        return Err(InvalidQuantity::Suffix);
+    }
+    signed
+        .parse()
+        .ok()
+        .filter(|power: &i32| power.abs() <= 64)
+        .map(Scale::Ten)
+        .ok_or(InvalidQuantity::Range)
+}
+
+/// Multiplies out `whole.fraction`, rounded up to whole nanos; `None` where it does not fit.
+fn nanos(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
+    let fraction = fraction.trim_end_matches('0');
+    let digits = format!("{whole}{fraction}");
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() {
+        return Some(0);
+    }
+    if digits.len() > 30 {
+        return None;
+    }
+    let mantissa: i128 = digits.parse().ok()?;
+    let places = i32::try_from(fraction.len()).ok()?;
+    let (mantissa, power) = match scale {
+        Scale::Ten(power) => (mantissa, power - places + 9),
+        Scale::Two(bits) => (mantissa.checked_mul(1 << bits)?, 9 - places),
+    };
+    let nanos = if power >= 0 {
+        mantissa.checked_mul(10i128.checked_pow(power.unsigned_abs())?)?
+    } else {
+        match 10i128.checked_pow(power.unsigned_abs()) {
+            Some(divisor) => mantissa / divisor + i128::from(mantissa % divisor != 0),
+            None => 1,
+        }
+    };
+    (nanos <= i128::from(i64::MAX) * NANOS).then_some(nanos)
+}
+
+impl PartialEq for Quantity {
+    fn eq(&self, other: &Self) -> bool {
+        self.nanos == other.nanos
+    }
+}
+
+impl Eq for Quantity {}
+
+impl PartialOrd for Quantity {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Quantity {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.nanos.cmp(&other.nanos)
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn equal_amounts_are_equal() {
+        for (a, b) in [
+            ("1", "1000m"),
+            ("1Ki", "1024"),
+            ("1000M", "1G"),
+            ("1e3", "1k"),
+            ("1E3", "1k"),
+            ("1.5Gi", "1610612736"),
+            ("0.0000001", "100n"),
+            ("+1", "1"),
+            (".5", "500m"),
+            ("5.", "5"),
+            ("1e-3", "1m"),
+            ("0.1n", "1n"),
+            ("-1Ki", "-1024"),
+            ("9223372036854775807", "9223372036854775807000m"),
+        ] {
+            assert_eq!(Quantity::parse(a), Quantity::parse(b), "{a} = {b}");
+        }
+        assert!(Quantity::parse("999m").unwrap() < Quantity::parse("1").unwrap());
+    }
+
+    #[test]
+    fn whole_units_are_rounded_up() {
+        for (text, value) in [
+            ("1m", 1),
+            ("1500m", 2),
+            ("-1500m", -2),
+            ("0", 0),
+            ("5Gi", 5 << 30),
+        ] {
+            assert_eq!(Quantity::parse(text).unwrap().value(), value, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_kubernetes_refuses() {
+        use InvalidQuantity::{Format, Range, Suffix};
+        for (text, why) in [
+            ("", Format),
+            ("x", Format),
+            ("1 Gi", Format),
+            ("1.2.3", Format),
+            ("12xx", Format),
+            ("--1", Format),
+            (".", Format),
+            ("1Gib", Format),
+            ("\u{661}", Format),
+            ("1mm", Suffix),
+            ("1ki", Suffix),
+            ("1e", Suffix),
+            ("1Ki5", Suffix),
+            ("1e400", Range),
+            ("10E", Range),
+            ("9223372036854775808", Range),
+        ] {
+            assert_eq!(Quantity::parse(text), Err(why), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(text in ".{0,40}") {
+            let _ = Quantity::parse(&text);
+        }
+
+        #[test]
+        fn whatever_looks_like_a_quantity_is_judged(text in "[+-]?[0-9.]{0,40}[eEinumkKMGTP]{0,2}[+-]?[0-9]{0,5}") {
+            if let Ok(quantity) = Quantity::parse(&text) {
+                prop_assert_eq!(Quantity::parse(quantity.as_str()), Ok(quantity.clone()));
+                prop_assert!(quantity.value() != i64::MIN);
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Signs of life: what a MarkActive counts for and what it marks (spec 2.7).
+
+use jiff::Timestamp;
+
+use super::facts::Facts;
+use super::marks::annotation;
+use crate::action::Mark;
+use crate::proto::wsman::MarkActiveRequest;
+
+/// What follows from a MarkActive.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// It moves the last activity.
+    pub counts: bool,
+    /// It changes marks; most heartbeats do not.
+    pub mark: Option<Mark>,
+}
+
+/// Returns what follows from a request at `now`.
+pub fn mark(facts: &Facts, request: &MarkActiveRequest, now: Timestamp) -> Activity {
+    if request.ignore_if_active && facts.ever_active {
+        return Activity {
+            counts: false,
+            mark: None,
+        };
+    }
+    let mut mark = Mark::default();
+    if !facts.ever_active {
+        mark.set
+            .insert(annotation::FIRST_USER_ACTIVITY.to_owned(), format(now));
+    }
+    match (request.closed, facts.closed) {
+        (true, false) => drop(
+            mark.set
+                .insert(annotation::CLOSED.to_owned(), "true".to_owned()),
+        ),
+        (false, true) => mark.remove.push(annotation::CLOSED.to_owned()),
+        _ => {}
+    }
+    let unchanged = mark == Mark::default();
+    Activity {
+        counts: true,
+        mark: (!unchanged).then_some(mark),
+    }
+}
+
+/// Prints a moment as RFC 3339 with nanoseconds, UTC; zeros at the end are left out, as Go does.
+pub fn format(moment: Timestamp) -> String {
+    moment.to_string()
+}

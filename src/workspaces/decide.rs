@@ -1,0 +1,374 @@
+//! The lifecycle: one workspace as the index holds it in, the writes it needs now and the next moment to look out (spec 5).
+
+mod stopping;
+mod timeouts;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::facts::{Facts, PodPhase};
+use super::marks::annotation;
+use crate::action::{Action, Mark, PodRef};
+use crate::config::Timeouts;
+use crate::proto::wsman::{WorkspaceConditions, WorkspacePhase, WorkspaceStatus};
+
+/// One workspace as the index holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The pod.
+    pub pod: PodRef,
+    /// What clients see.
+    pub status: WorkspaceStatus,
+    /// What the lifecycle needs beside it.
+    pub facts: Facts,
+}
+
+/// Who fills a workspace and saves its content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Content {
+    /// Nobody: initialised from the start, disposed of at once.
+    #[default]
+    None,
+    /// The ws-daemon of the node; its outcomes arrive as marks.
+    WsDaemon,
+}
+
+/// What the configuration says about the lifecycle.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rules {
+    /// The limits of spec 5.6; `None`: nothing times out.
+    pub timeouts: Option<Timeouts>,
+    /// Timeouts and completions wait; stops by request go on (spec 5.8).
+    pub maintenance: bool,
+    /// Workspaces have Services.
+    pub services: bool,
+    /// Backend for the content of workspaces.
+    pub content: Content,
+    /// How long after its grace a pod that still stops is reported; `None`: never.
+    pub report_stuck_after: Option<Duration>,
+}
+
+/// What to do with one workspace.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verdict {
+    /// The row of the table that decided, for people.
+    pub rule: &'static str,
+    /// Writes, in this order; a failed one ends the sequence.
+    pub actions: Vec<Action>,
+    /// The earliest moment at which the answer changes without any event, and what happens then.
+    pub wake_at: Option<(Timestamp, &'static str)>,
+}
+
+/// Decides what a workspace needs (spec 5.2 to 5.8).
+pub fn decide(
+    entry: &Entry,
+    activity: Option<Timestamp>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Verdict {
+    let case = Case {
+        pod: &entry.pod,
+        status: &entry.status,
+        facts: &entry.facts,
+        activity,
+        rules,
+        now,
+    };
+    let row = Case::TABLE.iter().find(|row| (row.when)(&case));
+    Verdict {
+        rule: row.map_or("nothing to do", |row| row.name),
+        actions: row.map_or_else(Vec::new, |row| (row.then)(&case)),
+        wake_at: case.wake_at(),
+    }
+}
+
+/// One row: the first whose predicate holds decides.
+struct Row<'a> {
+    name: &'static str,
+    when: fn(&Case<'a>) -> bool,
+    then: fn(&Case<'a>) -> Vec<Action>,
+}
+
+#[rustfmt::skip]
+impl<'a> Case<'a> {
+    /// The lifecycle. Above the line the workspace is ending, below it lives.
+    const TABLE: &'a [Row<'a>] = &[
+        row("classic start is over", Self::start_is_over, Self::clear_attempt),
+        row("stopped", Self::is_stopped, Self::let_go),
+        row("node lost while stopping", Self::stops_on_lost_node, Self::force),
+        row("pod ended", Self::stops_and_ended, Self::finish),
+        row("stopping took too long", Self::stop_expired, Self::give_up),
+        row("grace is over", Self::is_stuck, Self::report_stuck),
+        row("waiting for the pod to end", Self::is_deleting, Self::wait),
+        // ---
+        row("completed, but maintenance", Self::completion_waits, Self::wait),
+        row("completed", Self::is_completed, Self::stop),
+        row("failed", Self::is_failed, Self::fail),
+        row("timed out, but maintenance", Self::timeout_waits, Self::wait),
+        row("timed out", Self::is_timed_out, Self::stop),
+        row("stopped by request", Self::is_asked_to_stop, Self::stop_as_asked),
+        row("node lost", Self::lives_on_lost_node, Self::fail_for_node),
+        row("secret missing", Self::lacks_secret, Self::fail_for_secret),
+        row("failed without a reason", Self::failed_silently, Self::fail_silently),
+        row("limit reached", Self::limit_reached, Self::mark_timeout),
+        row("ready", Self::became_ready, Self::mark_ready),
+        row("content needs nobody", Self::init_is_free, Self::mark_initialized),
+    ];
+}
+
+const fn row<'a>(
+    name: &'static str,
+    when: fn(&Case<'a>) -> bool,
+    then: fn(&Case<'a>) -> Vec<Action>,
+) -> Row<'a> {
+    Row { name, when, then }
+}
+
+/// What [`Rules::report_stuck_after`] should be: a kubelet that lives ends a pod seconds after its grace.
+pub const REPORT_STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// Grace of every stop that nobody asked for (spec 5.2).
+const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// A Secret is created right after its pod; one that is missing for this long will not come.
+const SECRET_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Spec 4.6, "node vanished".
+const NODE_VANISHED: &str = "workspace node disappeared before backup was taken";
+
+/// Longest failure text that is recorded on a pod: all annotations together may have 256 KiB.
+const FAILURE_LIMIT: usize = 8 * 1024;
+
+/// Everything that one decision is made from.
+struct Case<'a> {
+    pod: &'a PodRef,
+    status: &'a WorkspaceStatus,
+    facts: &'a Facts,
+    activity: Option<Timestamp>,
+    rules: &'a Rules,
+    now: Timestamp,
+}
+
+// === Predicates of the living ===
+
+impl Case<'_> {
+    /// Spec 5.9: the mark of a start whose caller is gone would show PENDING for ever.
+    fn start_is_over(&self) -> bool {
+        let facts = self.facts;
+        facts.attempting && (facts.bound || facts.deleting.is_some())
+    }
+
+    fn is_completed(&self) -> bool {
+        self.phase() == WorkspacePhase::Stopping
+    }
+
+    fn completion_waits(&self) -> bool {
+        self.is_completed() && self.rules.maintenance && !self.is_asked_to_stop()
+    }
+
+    fn is_failed(&self) -> bool {
+        !self.failure().is_empty()
+    }
+
+    fn is_timed_out(&self) -> bool {
+        self.facts.timed_out
+    }
+
+    fn timeout_waits(&self) -> bool {
+        self.is_timed_out() && self.rules.maintenance && !self.is_asked_to_stop()
+    }
+
+    fn is_asked_to_stop(&self) -> bool {
+        self.facts.stop_grace.is_some()
+    }
+
+    fn lives_on_lost_node(&self) -> bool {
+        self.facts.pod_phase == PodPhase::Running && self.node_is_lost()
+    }
+
+    fn lacks_secret(&self) -> bool {
+        self.secret_due().is_some_and(|due| due <= self.now)
+    }
+
+    /// A pod can fail without telling why (spec 4.4 P17); nothing else would ever end it.
+    fn failed_silently(&self) -> bool {
+        self.facts.pod_phase == PodPhase::Failed
+    }
+
+    fn limit_reached(&self) -> bool {
+        !self.rules.maintenance && self.expired().is_some()
+    }
+
+    /// The kubelet's Ready condition counts (design 3); headless workspaces skip INITIALIZING (spec 5.2 A4).
+    fn became_ready(&self) -> bool {
+        self.facts.never_ready
+            && match self.phase() {
+                WorkspacePhase::Running => true,
+                WorkspacePhase::Initializing => self.facts.kubelet_ready,
+                _ => false,
+            }
+    }
+
+    /// Without a backend initialisation is done as soon as the pod runs (spec 5.5).
+    fn init_is_free(&self) -> bool {
+        self.phase() == WorkspacePhase::Creating
+            && self.facts.pod_phase == PodPhase::Running
+            && self.rules.content == Content::None
+            && !self.facts.initialized
+    }
+}
+
+// === Actions for the living ===
+
+impl Case<'_> {
+    fn wait(&self) -> Vec<Action> {
+        Vec::new()
+    }
+
+    fn clear_attempt(&self) -> Vec<Action> {
+        vec![self.unmark(annotation::ATTEMPTING_TO_CREATE)]
+    }
+
+    fn stop(&self) -> Vec<Action> {
+        vec![Action::Stop(self.pod.clone(), STOP_GRACE)]
+    }
+
+    fn stop_as_asked(&self) -> Vec<Action> {
+        let grace = self.facts.stop_grace.unwrap_or(STOP_GRACE);
+        vec![Action::Stop(self.pod.clone(), grace)]
+    }
+
+    /// The mark goes first: once the pod is being deleted the failure can no longer be told from the stop (spec 5.2 A2).
+    fn fail(&self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if !self.facts.failed_before_stopping {
+            let mut marks = vec![(annotation::FAILED_BEFORE_STOPPING, "true".to_owned())];
+            if !self.facts.explicit_fail && !self.facts.failure_recorded {
+                marks.push((annotation::FAILURE, shortened(self.failure())));
+            }
+            actions.push(self.mark(marks));
+        }
+        actions.extend(self.stop());
+        actions
+    }
+
+    fn fail_for_node(&self) -> Vec<Action> {
+        self.fail_with(NODE_VANISHED)
+    }
+
+    fn fail_for_secret(&self) -> Vec<Action> {
+        self.fail_with(
+            "workspace failed to start: the Secret with its environment is missing, \
+             because its start was interrupted",
+        )
+    }
+
+    fn fail_silently(&self) -> Vec<Action> {
+        self.fail_with("workspace pod failed without giving a reason")
+    }
+
+    /// Only marks: the mark makes the workspace failed, and the next pass stops it.
+    fn fail_with(&self, why: &str) -> Vec<Action> {
+        vec![self.mark(vec![
+            (annotation::EXPLICIT_FAIL, why.to_owned()),
+            (annotation::FAILED_BEFORE_STOPPING, "true".to_owned()),
+        ])]
+    }
+
+    /// Only marks: the mark makes the workspace timed out, and the next pass stops it.
+    fn mark_timeout(&self) -> Vec<Action> {
+        let message = self.expired().map(|limit| limit.message(self.now));
+        let marks = message.map(|text| self.mark(vec![(annotation::TIMED_OUT, text)]));
+        marks.into_iter().collect()
+    }
+
+    fn mark_ready(&self) -> Vec<Action> {
+        vec![self.unmark(annotation::NEVER_READY)]
+    }
+
+    fn mark_initialized(&self) -> Vec<Action> {
+        let mut mark = Mark::default();
+        mark.set.insert(
+            annotation::ALREADY_INITIALIZING.to_owned(),
+            "true".to_owned(),
+        );
+        if self.facts.never_ready && self.facts.kubelet_ready {
+            mark.remove.push(annotation::NEVER_READY.to_owned());
+        }
+        vec![Action::Mark(self.pod.clone(), mark)]
+    }
+}
+
+// === What several rows ask ===
+
+impl Case<'_> {
+    fn phase(&self) -> WorkspacePhase {
+        self.status.phase()
+    }
+
+    fn conditions(&self) -> Option<&WorkspaceConditions> {
+        self.status.conditions.as_ref()
+    }
+
+    fn failure(&self) -> &str {
+        self.conditions().map_or("", |c| c.failed.as_str())
+    }
+
+    fn is_headless(&self) -> bool {
+        self.status.spec.as_ref().is_some_and(|s| s.headless)
+    }
+
+    fn node_is_lost(&self) -> bool {
+        self.facts.node_gone || self.facts.node_lost_at.is_some_and(|at| at <= self.now)
+    }
+
+    /// When a missing Secret counts as lost.
+    fn secret_due(&self) -> Option<Timestamp> {
+        let waits = self.facts.missing_secret && !self.facts.explicit_fail;
+        let created = self.facts.created.filter(|_| waits)?;
+        created.checked_add(SECRET_PATIENCE).ok()
+    }
+
+    /// The earliest of all moments at which a predicate turns true by itself.
+    fn wake_at(&self) -> Option<(Timestamp, &'static str)> {
+        let node = self.facts.node_lost_at;
+        let eviction = self.facts.evicted_at.filter(|_| self.is_deleting());
+        let mut moments = vec![
+            (self.stuck_at(), "report stuck stopping"),
+            (node, "node lost"),
+            (eviction, "node drives the pod away"),
+            (self.secret_due(), "secret missing"),
+        ];
+        if !self.rules.maintenance {
+            let running = self.limits().into_iter();
+            moments.extend(running.map(|limit| (limit.ends_at(), limit.reason)));
+        }
+        let future = moments
+            .into_iter()
+            .filter_map(|(at, reason)| Some((at?, reason)));
+        future.filter(|(at, _)| *at > self.now).min()
+    }
+
+    fn mark(&self, marks: Vec<(&str, String)>) -> Action {
+        let set = marks.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let remove = Vec::new();
+        Action::Mark(self.pod.clone(), Mark { set, remove })
+    }
+
+    fn unmark(&self, key: &str) -> Action {
+        let mark = Mark {
+            remove: vec![key.to_owned()],
+            ..Mark::default()
+        };
+        Action::Mark(self.pod.clone(), mark)
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let mut end = text.len().min(FAILURE_LIMIT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}

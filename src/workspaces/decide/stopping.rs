@@ -1,0 +1,178 @@
+//! The rows for a workspace that ends: finish what has ended, and escalate what does not end, each rung once (design 3).
+
+use jiff::Timestamp;
+
+use super::{Case, Content, NODE_VANISHED};
+use crate::action::Action;
+use crate::proto::wsman::WorkspacePhase;
+use crate::workspaces::facts::{Disposal, PodPhase};
+use crate::workspaces::marks::{FINALIZER, annotation};
+
+// === Predicates ===
+
+impl Case<'_> {
+    pub(super) fn is_deleting(&self) -> bool {
+        self.facts.deleting.is_some()
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.phase() == WorkspacePhase::Stopped
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.phase() == WorkspacePhase::Stopping && self.is_deleting()
+    }
+
+    pub(super) fn stops_on_lost_node(&self) -> bool {
+        self.is_stopping() && self.node_is_lost()
+    }
+
+    /// Nothing runs any more, and nobody has content to save.
+    pub(super) fn stops_and_ended(&self) -> bool {
+        self.is_stopping() && self.has_ended() && !self.awaits_disposal()
+    }
+
+    pub(super) fn stop_expired(&self) -> bool {
+        self.is_stopping() && self.limit_reached()
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck_at().is_some_and(|at| at <= self.now)
+    }
+
+    /// Spec 5.3; besides, what was never bound or has no grace left cannot run, and a pod that ended has no containers.
+    fn has_ended(&self) -> bool {
+        let facts = self.facts;
+        facts.container_ended
+            || !facts.bound
+            || facts.grace == Some(0)
+            || matches!(facts.pod_phase, PodPhase::Succeeded | PodPhase::Failed)
+            || facts.evicted_at.is_some_and(|at| at <= self.now)
+    }
+
+    fn awaits_disposal(&self) -> bool {
+        let facts = self.facts;
+        self.rules.content == Content::WsDaemon
+            && facts.disposal != Disposal::Finished
+            && !self.failed_to_start()
+            && !facts.abort
+    }
+
+    fn failed_to_start(&self) -> bool {
+        self.facts.failed_before_stopping && self.facts.never_ready
+    }
+
+    /// Nobody has asked for this end, so its reason has to be told.
+    fn is_unexplained(&self) -> bool {
+        let facts = self.facts;
+        facts.stop_grace.is_none() && !facts.timed_out && self.failure().is_empty()
+    }
+
+    /// When a pod that still stops is reported.
+    pub(super) fn stuck_at(&self) -> Option<Timestamp> {
+        let reports = self.is_stopping() && !self.facts.stuck;
+        let grace_over = self.facts.deleting.filter(|_| reports)?;
+        grace_over.checked_add(self.rules.report_stuck_after?).ok()
+    }
+}
+
+// === Actions ===
+
+impl Case<'_> {
+    /// STOPPED was seen: the pod may go.
+    pub(super) fn let_go(&self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.is_deleting() && self.node_is_lost() && self.facts.grace != Some(0) {
+            actions.push(Action::ForceDelete(self.pod.clone()));
+        }
+        if self.facts.held {
+            actions.push(self.release());
+        }
+        actions
+    }
+
+    /// The pod ended by itself (spec 5.2 A4, STOPPING). Without a content backend disposal is finished at once, and
+    /// no mark says so: the finalizer's removal does.
+    pub(super) fn finish(&self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let told = self.facts.explicit_fail || self.facts.failure_recorded;
+        if self.failed_to_start() && !told {
+            let why = match self.failure() {
+                "" => "workspace failed to start.",
+                why => why,
+            };
+            actions.push(self.mark(vec![(annotation::EXPLICIT_FAIL, why.to_owned())]));
+        }
+        actions.push(self.release());
+        actions
+    }
+
+    /// The node will never report the end of the pod.
+    pub(super) fn force(&self) -> Vec<Action> {
+        let mut marks = Vec::new();
+        if self.is_unexplained() {
+            marks.push((annotation::EXPLICIT_FAIL, NODE_VANISHED.to_owned()));
+        }
+        if self.awaits_disposal() && !self.facts.never_ready && !self.is_headless() {
+            marks.push((annotation::DISPOSAL_STATUS, finished(NODE_VANISHED)));
+        }
+        let by_force = self.facts.grace != Some(0);
+        if by_force {
+            let why = match self.facts.node_gone {
+                true => "its node is gone",
+                false => "its node is lost",
+            };
+            marks.push((annotation::FORCED, why.to_owned()));
+        }
+        let mut actions = Vec::new();
+        if !marks.is_empty() {
+            actions.push(self.mark(marks));
+        }
+        if by_force {
+            actions.push(Action::ForceDelete(self.pod.clone()));
+        }
+        actions.push(self.release());
+        actions
+    }
+
+    pub(super) fn report_stuck(&self) -> Vec<Action> {
+        let since = self.facts.deleting.map(|at| at.to_string());
+        let node = self.status.runtime.as_ref().map(|r| r.node_name.as_str());
+        let why = format!(
+            "grace ended at {}, but node {} has not reported the end of the pod",
+            since.unwrap_or_default(),
+            node.unwrap_or_default(),
+        );
+        vec![self.mark(vec![(annotation::STUCK, why)])]
+    }
+
+    /// The last rung: STOPPED is told although the pod may still be there. It is not deleted by force, because its node
+    /// lives and may still run it.
+    pub(super) fn give_up(&self) -> Vec<Action> {
+        let Some(limit) = self.expired() else {
+            return Vec::new();
+        };
+        let message = limit.message(self.now);
+        let why = match self.awaits_disposal() && self.has_ended() {
+            true => format!("its content was not saved within {}", limit.limit()),
+            false => format!("its pod did not end within {}", limit.limit()),
+        };
+        let mut marks = vec![(annotation::FORCED, why)];
+        if self.awaits_disposal() {
+            marks.push((annotation::DISPOSAL_STATUS, finished(&message)));
+        }
+        if !self.facts.timed_out {
+            marks.push((annotation::TIMED_OUT, message));
+        }
+        vec![self.mark(marks), self.release()]
+    }
+
+    fn release(&self) -> Action {
+        Action::RemoveFinalizer(self.pod.clone(), FINALIZER)
+    }
+}
+
+/// A disposal that ended without a backup.
+fn finished(backup_failure: &str) -> String {
+    serde_json::json!({"status": "finished", "backupFailure": backup_failure}).to_string()
+}

@@ -1,0 +1,252 @@
+//! The small record that the index keeps beside a status: what `decide` needs of a pod and its node, extracted once.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::marks::{CONTAINER, FINALIZER, annotation};
+use super::status::{NodeView, Observed};
+use crate::duration::GoDuration;
+use crate::objects::{ContainerStatus, Node, Pod, Taint};
+
+/// Phase of the pod itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PodPhase {
+    /// Not all containers were started.
+    Pending,
+    /// Started.
+    Running,
+    /// All containers ended well.
+    Succeeded,
+    /// All containers ended, one of them badly.
+    Failed,
+    /// The node does not report, or the phase is none of Kubernetes'.
+    #[default]
+    Unknown,
+}
+
+/// How far the node component is with disposing of the content (`gitpod.io/disposalStatus`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Disposal {
+    /// Not begun, or not readable.
+    #[default]
+    None,
+    /// Under way.
+    Started,
+    /// Done, with or without success.
+    Finished,
+}
+
+/// What `decide` needs of one workspace beside its status.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// `gitpod/servicePrefix`: names the workspace's Services.
+    pub service_prefix: String,
+    /// When the pod was created.
+    pub created: Option<Timestamp>,
+    /// When a running deletion's grace ends.
+    pub deleting: Option<Timestamp>,
+    /// Seconds of grace of a running deletion; at 0 nothing but finalizers holds the pod.
+    pub grace: Option<i64>,
+    /// Grace that a stop by request asks for.
+    pub stop_grace: Option<Duration>,
+    /// `gitpod/customTimeout`, where it is a duration.
+    pub custom_timeout: Option<GoDuration>,
+    /// `gitpod/customClosedTimeout`, where it is a duration.
+    pub custom_closed_timeout: Option<GoDuration>,
+    /// `wsman.dev/maximum-lifetime`, where it is a duration above zero.
+    pub maximum_lifetime: Option<GoDuration>,
+    /// When the node counts as lost: unreachable or out of service for longer than the pod bears.
+    pub node_lost_at: Option<Timestamp>,
+    /// When any taint of the node drives the pod away (spec 5.3).
+    pub evicted_at: Option<Timestamp>,
+    /// Phase of the pod.
+    pub pod_phase: PodPhase,
+    /// Content disposal.
+    pub disposal: Disposal,
+    /// The node object is gone.
+    pub node_gone: bool,
+    /// The pod is bound to a node.
+    pub bound: bool,
+    /// The pod has our finalizer.
+    pub held: bool,
+    /// wsman made the pod, and its Services.
+    pub ours: bool,
+    /// A classic manager's start has not finished.
+    pub attempting: bool,
+    /// Content initialisation returned.
+    pub initialized: bool,
+    /// Never was ready so far.
+    pub never_ready: bool,
+    /// The kubelet's Ready condition.
+    pub kubelet_ready: bool,
+    /// Container `workspace` has a status and does not run (spec 5.3; waiting counts).
+    pub container_ended: bool,
+    /// A container waits for a Secret that is not there.
+    pub missing_secret: bool,
+    /// The kubelet refused the pod before it ever was ready; another node might take it (spec 5.7).
+    pub rejected: bool,
+    /// The failure was noticed before the stop.
+    pub failed_before_stopping: bool,
+    /// A failure was set explicitly.
+    pub explicit_fail: bool,
+    /// The first failure's text is on the pod.
+    pub failure_recorded: bool,
+    /// A timeout is marked.
+    pub timed_out: bool,
+    /// The stop was an abort: no backup.
+    pub abort: bool,
+    /// The user was active once.
+    pub ever_active: bool,
+    /// The user has it closed.
+    pub closed: bool,
+    /// Being stuck was reported.
+    pub stuck: bool,
+}
+
+/// Extracts the facts of a pod.
+pub fn of(observed: &Observed<'_>) -> Facts {
+    let pod = observed.pod;
+    let meta = &pod.metadata;
+    let mark = |key| meta.annotation(key);
+    let has = |key| meta.annotations.contains_key(key);
+    let duration = |key| mark(key).and_then(|text| GoDuration::parse(text).ok());
+    let statuses = &pod.status.container_statuses;
+    let bound = !pod.spec.node_name.is_empty();
+    let node = match observed.node {
+        NodeView::Present(node) => Some(node),
+        NodeView::Gone | NodeView::Unknown => None,
+    };
+    Facts {
+        service_prefix: mark(annotation::SERVICE_PREFIX)
+            .unwrap_or_default()
+            .to_owned(),
+        created: meta.creation_timestamp,
+        deleting: meta.deletion_timestamp,
+        grace: meta.deletion_grace_period_seconds,
+        stop_grace: mark(annotation::STOPPED_BY_REQUEST).map(stop_grace),
+        custom_timeout: duration(annotation::CUSTOM_TIMEOUT),
+        custom_closed_timeout: duration(annotation::CUSTOM_CLOSED_TIMEOUT),
+        maximum_lifetime: duration(annotation::MAXIMUM_LIFETIME).filter(|d| d.as_nanos() > 0),
+        node_lost_at: match observed.node {
+            NodeView::Present(node) => earliest(node, pod, lost_at),
+            NodeView::Unknown => lost_by_conditions(pod),
+            NodeView::Gone => None,
+        },
+        evicted_at: node.and_then(|node| earliest(node, pod, evicted_at)),
+        pod_phase: match pod.status.phase.as_str() {
+            "Pending" => PodPhase::Pending,
+            "Running" => PodPhase::Running,
+            "Succeeded" => PodPhase::Succeeded,
+            "Failed" => PodPhase::Failed,
+            _ => PodPhase::Unknown,
+        },
+        disposal: disposal(mark(annotation::DISPOSAL_STATUS)),
+        node_gone: bound && matches!(observed.node, NodeView::Gone),
+        bound,
+        held: meta.finalizers.iter().any(|f| f == FINALIZER),
+        ours: has(annotation::SPEC_SHA256),
+        attempting: has(annotation::ATTEMPTING_TO_CREATE),
+        initialized: mark(annotation::ALREADY_INITIALIZING) == Some("true"),
+        never_ready: has(annotation::NEVER_READY),
+        kubelet_ready: pod.condition("Ready").is_some_and(|c| c.status == "True"),
+        container_ended: statuses
+            .iter()
+            .find(|c| c.name == CONTAINER)
+            .is_some_and(|c| c.state.running.is_none()),
+        missing_secret: statuses.iter().any(misses_secret),
+        rejected: rejected(pod),
+        failed_before_stopping: mark(annotation::FAILED_BEFORE_STOPPING) == Some("true"),
+        explicit_fail: has(annotation::EXPLICIT_FAIL),
+        failure_recorded: has(annotation::FAILURE),
+        timed_out: has(annotation::TIMED_OUT),
+        abort: mark(annotation::ABORT_REQUEST) == Some("true"),
+        ever_active: has(annotation::FIRST_USER_ACTIVITY),
+        closed: has(annotation::CLOSED),
+        stuck: has(annotation::STUCK),
+    }
+}
+
+/// The annotated grace; 30 s where it is no duration (spec 5.2 A3). Never below one second: a grace of zero would
+/// delete the pod without waiting for its node.
+fn stop_grace(text: &str) -> Duration {
+    let grace = GoDuration::parse(text).map_or(Duration::from_secs(30), GoDuration::to_std);
+    grace.max(Duration::from_secs(1))
+}
+
+fn disposal(mark: Option<&str>) -> Disposal {
+    let value = mark.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    match value.as_ref().map(|v| v["status"].as_str()) {
+        Some(Some("finished")) => Disposal::Finished,
+        Some(Some("started" | "retrying")) => Disposal::Started,
+        _ => Disposal::None,
+    }
+}
+
+/// A Secret named in the environment that does not exist keeps the container from being configured.
+fn misses_secret(container: &ContainerStatus) -> bool {
+    let waiting = container.state.waiting.as_ref();
+    waiting.is_some_and(|w| {
+        w.reason == "CreateContainerConfigError" && w.message.to_lowercase().contains("secret")
+    })
+}
+
+/// Spec 4.6, "pod rejected by kubelet".
+fn rejected(pod: &Pod) -> bool {
+    let status = &pod.status;
+    status.phase == "Failed"
+        && matches!(
+            status.reason.as_str(),
+            "NodeAffinity" | "OutOfcpu" | "OutOfmemory"
+        )
+        && status.message.starts_with("Pod was rejected")
+        && pod
+            .metadata
+            .annotations
+            .contains_key(annotation::NEVER_READY)
+}
+
+fn earliest(
+    node: &Node,
+    pod: &Pod,
+    at: impl Fn(&Taint, &Pod) -> Option<Timestamp>,
+) -> Option<Timestamp> {
+    node.spec.taints.iter().filter_map(|t| at(t, pod)).min()
+}
+
+/// When a NoExecute taint outlasts the pod's bounded toleration of it. Taints without one are ignored (spec 5.3).
+fn evicted_at(taint: &Taint, pod: &Pod) -> Option<Timestamp> {
+    if taint.effect != "NoExecute" {
+        return None;
+    }
+    let mut bounds = pod.spec.tolerations.iter().filter_map(|t| {
+        let matches = t.key == taint.key && matches!(t.effect.as_str(), "NoExecute" | "");
+        t.toleration_seconds.filter(|_| matches)
+    });
+    let bound = SignedDuration::from_secs(bounds.next()?.max(0));
+    taint.time_added?.checked_add(bound).ok()
+}
+
+/// When the node counts as lost where nodes are not watched: the control plane evicted the pod, and the node did not
+/// end it within its grace and a minute more.
+fn lost_by_conditions(pod: &Pod) -> Option<Timestamp> {
+    let evicted = pod
+        .condition("DisruptionTarget")
+        .is_some_and(|c| c.status == "True" && c.reason == "DeletionByTaintManager");
+    let end = pod.metadata.deletion_timestamp;
+    let end = end.filter(|_| evicted || pod.status.reason == "NodeLost")?;
+    end.checked_add(SignedDuration::from_mins(1)).ok()
+}
+
+/// When a taint says that the node will not end the pod: unreachable for too long, or declared out of service, which
+/// somebody only does who knows that nothing runs there any more.
+fn lost_at(taint: &Taint, pod: &Pod) -> Option<Timestamp> {
+    match taint.key.as_str() {
+        "node.kubernetes.io/unreachable" => evicted_at(taint, pod),
+        "node.kubernetes.io/out-of-service" if taint.effect == "NoExecute" => {
+            let since = taint.time_added.unwrap_or(Timestamp::UNIX_EPOCH);
+            evicted_at(taint, pod).or(Some(since))
+        }
+        _ => None,
+    }
+}

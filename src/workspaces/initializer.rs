@@ -1,0 +1,136 @@
+//! What can be said of an initializer without running it: where it puts content, which secrets it holds, what is wrong.
+
+use std::collections::BTreeMap;
+
+use crate::error::FieldViolation;
+use crate::proto::contentservice::workspace_initializer::Spec;
+use crate::proto::contentservice::{GitInitializer, WorkspaceInitializer};
+
+/// What a password that was taken out is replaced by, followed by its key in the Secret (spec 3.7).
+pub const EXTRACTED: &str = "extracted-secret/";
+
+/// How deep composites may be nested. The key of a secret names the whole way to it and must stay below 253 bytes.
+const MAX_DEPTH: usize = 8;
+
+/// Returns the checkout locations in order, at least one (spec 3.6).
+pub fn checkout_locations(initializer: Option<&WorkspaceInitializer>) -> Vec<&str> {
+    let mut locations = Vec::new();
+    collect_locations(initializer, &mut locations);
+    if locations.is_empty() {
+        locations.push("");
+    }
+    locations
+}
+
+fn collect_locations<'a>(
+    initializer: Option<&'a WorkspaceInitializer>,
+    locations: &mut Vec<&'a str>,
+) {
+    match initializer.and_then(|i| i.spec.as_ref()) {
+        Some(Spec::Git(git)) => locations.push(&git.checkout_location),
+        Some(Spec::Backup(backup)) => locations.push(&backup.checkout_location),
+        Some(Spec::Prebuild(prebuild)) => {
+            locations.extend(
+                prebuild
+                    .git
+                    .iter()
+                    .map(|git| git.checkout_location.as_str()),
+            );
+        }
+        Some(Spec::Composite(composite)) => {
+            for part in &composite.initializer {
+                collect_locations(Some(part), locations);
+            }
+        }
+        Some(Spec::Empty(_) | Spec::Snapshot(_) | Spec::Download(_)) | None => {}
+    }
+}
+
+/// Takes the passwords out of an initializer and returns them by their keys in the Secret. What was taken out before
+/// stays as it is.
+pub fn extract_secrets(initializer: &mut WorkspaceInitializer) -> BTreeMap<String, String> {
+    let mut secrets = BTreeMap::new();
+    each_git(initializer, "initializer", &mut |path, git| {
+        let Some(config) = git.config.as_mut() else {
+            return;
+        };
+        if !config.auth_password.is_empty() && !config.auth_password.starts_with(EXTRACTED) {
+            let placeholder = format!("{EXTRACTED}{path}");
+            let password = std::mem::replace(&mut config.auth_password, placeholder);
+            secrets.insert(path, password);
+        }
+    });
+    secrets
+}
+
+fn each_git(
+    initializer: &mut WorkspaceInitializer,
+    path: &str,
+    visit: &mut impl FnMut(String, &mut GitInitializer),
+) {
+    match initializer.spec.as_mut() {
+        Some(Spec::Git(git)) => visit(format!("{path}.git"), git),
+        Some(Spec::Prebuild(prebuild)) => {
+            for (i, git) in prebuild.git.iter_mut().enumerate() {
+                visit(format!("{path}.prebuild.{i}.git"), git);
+            }
+        }
+        Some(Spec::Composite(composite)) => {
+            for (i, part) in composite.initializer.iter_mut().enumerate() {
+                each_git(part, &format!("{path}.composite.{i}"), visit);
+            }
+        }
+        Some(Spec::Empty(_) | Spec::Snapshot(_) | Spec::Download(_) | Spec::Backup(_)) | None => {}
+    }
+}
+
+/// Returns whether something has to be done before the workspace may run.
+pub fn needs_content(initializer: &WorkspaceInitializer) -> bool {
+    match &initializer.spec {
+        None | Some(Spec::Empty(_)) => false,
+        Some(Spec::Composite(composite)) => composite.initializer.iter().any(needs_content),
+        Some(_) => true,
+    }
+}
+
+/// Adds what is wrong with an initializer: nesting that is too deep, Git without its settings.
+pub(super) fn faults(initializer: &WorkspaceInitializer, faults: &mut Vec<FieldViolation>) {
+    nested_faults(initializer, "spec.initializer", 0, faults);
+}
+
+fn nested_faults(
+    initializer: &WorkspaceInitializer,
+    path: &str,
+    depth: usize,
+    faults: &mut Vec<FieldViolation>,
+) {
+    if depth > MAX_DEPTH {
+        faults.push(FieldViolation::new(
+            path,
+            format!("composite initializers are nested more than {MAX_DEPTH} deep"),
+        ));
+        return;
+    }
+    match &initializer.spec {
+        Some(Spec::Git(git)) => git_faults(git, &format!("{path}.git"), faults),
+        Some(Spec::Prebuild(prebuild)) => {
+            for (i, git) in prebuild.git.iter().enumerate() {
+                git_faults(git, &format!("{path}.prebuild.git[{i}]"), faults);
+            }
+        }
+        Some(Spec::Composite(composite)) => {
+            for (i, part) in composite.initializer.iter().enumerate() {
+                let path = format!("{path}.composite.initializer[{i}]");
+                nested_faults(part, &path, depth + 1, faults);
+            }
+        }
+        Some(Spec::Empty(_) | Spec::Snapshot(_) | Spec::Download(_) | Spec::Backup(_)) | None => {}
+    }
+}
+
+fn git_faults(git: &GitInitializer, path: &str, faults: &mut Vec<FieldViolation>) {
+    if git.config.is_none() {
+        let path = format!("{path}.config");
+        faults.push(FieldViolation::new(path, "cannot be blank"));
+    }
+}

@@ -1,0 +1,198 @@
+//! What the values of a request must be so that Kubernetes takes them and nothing is smuggled in (reliability 3.5). The
+//! classic manager left all of this to the API server, or to chance.
+
+use super::faults::{Faults, show};
+use crate::duration::GoDuration;
+use crate::proto::wsman::{
+    AdmissionLevel, EnvironmentVariable, PortProtocol, PortVisibility, StartWorkspaceSpec,
+    WorkspaceMetadata,
+};
+use crate::workspaces::{initializer, names};
+
+/// Bytes of `name=value` that Linux passes to a program (MAX_ARG_STRLEN, with the NUL).
+const MAX_VARIABLE: usize = 128 << 10;
+/// Bytes of a name, of a person or of a thing.
+const MAX_TEXT: usize = 4 << 10;
+
+/// Checks the metadata.
+pub(super) fn metadata(metadata: &WorkspaceMetadata, faults: &mut Faults) {
+    line("metadata.owner", &metadata.owner, faults);
+    line("metadata.meta_id", &metadata.meta_id, faults);
+    line("metadata.team", metadata.team(), faults);
+    line("metadata.project", metadata.project(), faults);
+    for (key, value) in &metadata.annotations {
+        let field = format!("metadata.annotations[{}]", show(key));
+        // It is written as gitpod.io/annotation.<key>.
+        if key.contains('/') {
+            let why = "the key must not contain '/': prefixes are reserved";
+            faults.add(field.clone(), why);
+        } else if !names::is_name_part(&format!("annotation.{key}")) {
+            faults.add(
+                field.clone(),
+                "the key must be at most 52 letters, digits, '-', '_' and '.', with a letter or digit at the end",
+            );
+        }
+        if value
+            .chars()
+            .any(|c| c.is_control() && !"\t\n\r".contains(c))
+        {
+            faults.add(field, "the value contains control characters");
+        }
+    }
+}
+
+/// Checks the spec.
+#[allow(deprecated)] // Clients of the classic manager still send the old fields.
+pub(super) fn spec(spec: &StartWorkspaceSpec, faults: &mut Faults) {
+    image("spec.workspace_image", &spec.workspace_image, faults);
+    image(
+        "spec.deprecated_ide_image",
+        &spec.deprecated_ide_image,
+        faults,
+    );
+    if let Some(ide) = &spec.ide_image {
+        image("spec.ide_image.web_ref", &ide.web_ref, faults);
+        image("spec.ide_image.supervisor_ref", &ide.supervisor_ref, faults);
+        image("spec.ide_image.desktop_ref", &ide.desktop_ref, faults);
+        image(
+            "spec.ide_image.desktop_plugin_ref",
+            &ide.desktop_plugin_ref,
+            faults,
+        );
+    }
+    for (i, layer) in spec.ide_image_layers.iter().enumerate() {
+        image(&format!("spec.ide_image_layers[{i}]"), layer, faults);
+    }
+    if let Some(initializer) = &spec.initializer {
+        let mut found = Vec::new();
+        initializer::faults(initializer, &mut found);
+        for location in initializer::checkout_locations(Some(initializer)) {
+            line("spec.initializer: a checkout_location", location, faults);
+        }
+        for fault in found {
+            faults.add(fault.field, fault.why);
+        }
+    }
+    ports(spec, faults);
+    variables("spec.envvars", &spec.envvars, true, faults);
+    variables("spec.sys_envvars", &spec.sys_envvars, false, faults);
+    line("spec.workspace_location", &spec.workspace_location, faults);
+    line("spec.class", &spec.class, faults);
+    if let Some(git) = &spec.git {
+        line("spec.git.username", &git.username, faults);
+        line("spec.git.email", &git.email, faults);
+    }
+    for (key, text) in [
+        ("timeout", &spec.timeout),
+        ("closed_timeout", &spec.closed_timeout),
+        ("maximum_lifetime", &spec.maximum_lifetime),
+    ] {
+        let field = format!("spec.{key}");
+        match GoDuration::parse(text) {
+            _ if text.is_empty() => {}
+            Ok(duration) if duration.as_nanos() >= 0 => {}
+            Ok(_) => faults.add(field, format!("is {}; must not be negative", show(text))),
+            Err(_) => faults.add(
+                field,
+                format!("is {}; must be a duration such as \"1h30m\"", show(text)),
+            ),
+        }
+    }
+    if AdmissionLevel::try_from(spec.admission).is_err() {
+        let why = format!("value {} is out of range", spec.admission);
+        faults.add("spec.admission", why);
+    }
+    for (i, key) in spec.ssh_public_keys.iter().enumerate() {
+        // A line break would make two keys of one.
+        if key.chars().any(char::is_control) {
+            let field = format!("spec.ssh_public_keys[{i}]");
+            faults.add(field, "must be one line without control characters");
+        }
+    }
+}
+
+fn ports(spec: &StartWorkspaceSpec, faults: &mut Faults) {
+    for (i, port) in spec.ports.iter().enumerate() {
+        let field = |name: &str| format!("spec.ports[{i}].{name}");
+        let out_of_range = |n: i32| format!("value {n} is out of range");
+        if !(1..=65_535).contains(&port.port) {
+            faults.add(
+                field("port"),
+                format!("is {}; must be 1 to 65535", port.port),
+            );
+        }
+        if PortVisibility::try_from(port.visibility).is_err() {
+            faults.add(field("visibility"), out_of_range(port.visibility));
+        }
+        if PortProtocol::try_from(port.protocol).is_err() {
+            faults.add(field("protocol"), out_of_range(port.protocol));
+        }
+    }
+}
+
+/// Checks variables; values are never shown, they may be secret. A nameless one without a value is passed over, as ever.
+fn variables(field: &str, list: &[EnvironmentVariable], secrets: bool, faults: &mut Faults) {
+    for (i, variable) in list.iter().enumerate() {
+        let EnvironmentVariable {
+            name,
+            value,
+            secret,
+        } = variable;
+        let field = |part: &str| format!("{field}[{i}].{part}");
+        let nothing = name.is_empty() && value.is_empty();
+        if !nothing && !names::is_env_name(name) {
+            faults.add(
+                field("name"),
+                format!(
+                    "is {}; must consist of letters, digits, '_', '-' and '.', and not begin with a digit",
+                    show(name)
+                ),
+            );
+        }
+        if value.contains('\0') {
+            faults.add(field("value"), "contains a NUL character");
+        }
+        if name.len() + value.len() + 2 > MAX_VARIABLE {
+            let size = name.len() + value.len();
+            faults.add(
+                field("value"),
+                format!("name and value are {size} bytes; no program can be given more than {MAX_VARIABLE}"),
+            );
+        }
+        if let Some(secret) = secret
+            && secrets
+            && value.is_empty()
+        {
+            if !names::is_dns_subdomain(&secret.secret_name) {
+                let why = format!("is {}, no name of a Secret", show(&secret.secret_name));
+                faults.add(field("secret.secret_name"), why);
+            }
+            if !names::is_data_key(&secret.key) {
+                let why = format!("is {}, no key of a Secret", show(&secret.key));
+                faults.add(field("secret.key"), why);
+            }
+        }
+    }
+}
+
+/// Checks an image reference by its characters: everything in it goes to container runtimes and registries.
+fn image(field: &str, reference: &str, faults: &mut Faults) {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-:/@+[]".contains(c);
+    if !reference.chars().all(legal) || reference.len() > 1024 {
+        faults.add(field, format!("is {}, no image reference", show(reference)));
+    }
+}
+
+/// Checks a text that is one line of moderate length.
+fn line(field: &str, text: &str, faults: &mut Faults) {
+    if text.chars().any(char::is_control) {
+        faults.add(
+            field,
+            format!("is {}; contains control characters", show(text)),
+        );
+    }
+    if text.len() > MAX_TEXT {
+        let why = format!("is {} bytes long; must be at most {MAX_TEXT}", text.len());
+        faults.add(field, why);
+    }
+}

@@ -1,0 +1,103 @@
+//! Limits on the size of what a start writes, kept before Kubernetes keeps them for us (reliability 2, F-W16).
+
+use k8s_openapi::api::core::v1::Pod;
+use prost::Message;
+
+use super::request::StartRequest;
+use crate::action::Dependant;
+use crate::error::{Error, FieldViolation};
+
+/// Bytes of the annotations that may be long; what is beyond goes into the Secret.
+pub(super) const MAX_LONG_ANNOTATIONS: usize = 48 << 10;
+/// Bytes of all annotations of a pod. Kubernetes takes 256 KiB; the rest is for what happens to the workspace later.
+pub(super) const MAX_ANNOTATIONS: usize = 64 << 10;
+/// Bytes of a pod's JSON; etcd takes 1.5 MiB.
+const MAX_POD: usize = 1 << 20;
+/// Bytes of a Secret's values, as Kubernetes counts them.
+const MAX_SECRET: usize = 1 << 20;
+
+/// Refuses objects that are too big.
+pub(super) fn check(
+    request: &StartRequest,
+    pod: &Pod,
+    dependants: &[Dependant],
+) -> Result<(), Error> {
+    let annotations = pod.metadata.annotations.iter().flatten();
+    let annotations = annotations
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    let secret = dependants
+        .iter()
+        .filter_map(|dependant| match dependant {
+            Dependant::Secret(secret) => secret.string_data.as_ref(),
+            Dependant::Claim(_) | Dependant::Service(_) => None,
+        })
+        .flat_map(|data| data.values())
+        .map(String::len)
+        .sum();
+    let json = serde_json::to_vec(pod).map_err(|e| Error::Internal { why: e.to_string() })?;
+    let limits = [
+        ("annotations of the pod", annotations, MAX_ANNOTATIONS),
+        ("pod", json.len(), MAX_POD),
+        ("secret", secret, MAX_SECRET),
+    ];
+    match limits.into_iter().find(|(_, size, max)| size > max) {
+        None => Ok(()),
+        Some((what, size, max)) => Err(too_big(request, what, size, max)),
+    }
+}
+
+/// Names the fields of the request that make it big.
+fn too_big(request: &StartRequest, what: &str, size: usize, max: usize) -> Error {
+    let spec = &request.spec;
+    let texts = |list: &[String]| list.iter().map(String::len).sum::<usize>();
+    let vars = |list: &[crate::proto::wsman::EnvironmentVariable]| {
+        list.iter().map(Message::encoded_len).sum::<usize>()
+    };
+    let annotations = request.metadata.annotations.iter();
+    let mut fields = [
+        (
+            "metadata.annotations",
+            annotations.map(|(k, v)| k.len() + v.len()).sum(),
+        ),
+        ("spec.envvars", vars(&spec.envvars)),
+        ("spec.sys_envvars", vars(&spec.sys_envvars)),
+        (
+            "spec.initializer",
+            spec.initializer.as_ref().map_or(0, Message::encoded_len),
+        ),
+        ("spec.ssh_public_keys", texts(&spec.ssh_public_keys)),
+        ("spec.ide_image_layers", texts(&spec.ide_image_layers)),
+        ("spec.workspace_location", spec.workspace_location.len()),
+        (
+            "spec.git",
+            spec.git.as_ref().map_or(0, Message::encoded_len),
+        ),
+        (
+            "spec.ports",
+            spec.ports.iter().map(Message::encoded_len).sum(),
+        ),
+        (
+            "spec.ide_image",
+            spec.ide_image.as_ref().map_or(0, Message::encoded_len),
+        ),
+    ];
+    fields.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    let big: Vec<_> = fields
+        .into_iter()
+        .enumerate()
+        .filter(|(i, (_, bytes))| *i == 0 || *bytes * 8 > max)
+        .map(|(_, (field, bytes))| FieldViolation::new(field, format!("is {bytes} bytes")))
+        .collect();
+    let named: Vec<String> = big
+        .iter()
+        .map(|v| format!("{} {}", v.field, v.why))
+        .collect();
+    Error::Invalid {
+        message: format!(
+            "invalid start workspace request: the {what} would be {size} bytes, more than {max}: {}",
+            named.join(", ")
+        ),
+        violations: big,
+    }
+}

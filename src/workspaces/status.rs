@@ -1,0 +1,220 @@
+//! The status fold: what the cluster knows of a workspace in, the `WorkspaceStatus` that clients see out (spec 4).
+
+mod failure;
+mod phase;
+mod spec;
+mod termination;
+
+use jiff::Timestamp;
+
+use super::marks::{CONTAINER, annotation};
+use crate::objects::{Event, Node, Pod};
+use crate::proto::wsman::{
+    VolumeSnapshotInfo, WorkspaceConditionBool, WorkspaceConditions, WorkspacePhase,
+    WorkspaceRuntimeInfo, WorkspaceSpec, WorkspaceStatus,
+};
+
+/// What is known of the node that a pod is bound to.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum NodeView<'a> {
+    /// Nodes are not watched, not listed yet, or the pod is not bound.
+    #[default]
+    Unknown,
+    /// The pod is bound to a node that was there and is not any more, or that a list newer than the pod lacks.
+    Gone,
+    /// The node as it is now.
+    Present(&'a Node),
+}
+
+/// All that a status is folded from.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// Events about the pod, oldest first.
+    pub events: &'a [Event],
+    /// Its node.
+    pub node: NodeView<'a>,
+}
+
+/// What a status shows where the pod has no mark. Empty: nothing is defaulted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// `manager.timeouts.regularWorkspace` as a Go duration.
+    pub timeout: String,
+    /// `manager.timeouts.afterClose` as a Go duration.
+    pub closed_timeout: String,
+    /// `manager.statusVersionOffset`.
+    pub version_offset: u64,
+}
+
+/// Why a pod is no workspace, in the words of spec 4.1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotWorkspace(pub String);
+
+/// Which rows of spec 4 made a status, for people who ask why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Why {
+    /// Row of 4.2 that ended the search for a failure, if one did.
+    pub failure: Option<&'static str>,
+    /// Row of 4.2 or 4.4 that decided the phase.
+    pub phase: &'static str,
+}
+
+/// Returns the status of a pod (spec 4).
+///
+/// # Errors
+/// [`NotWorkspace`] where a precondition of spec 4.1 fails.
+pub fn of(observed: &Observed<'_>, defaults: &Defaults) -> Result<WorkspaceStatus, NotWorkspace> {
+    explain(observed, defaults).map(|(status, _)| status)
+}
+
+/// Returns the status of a pod, and why it is that.
+///
+/// # Errors
+/// [`NotWorkspace`] where a precondition of spec 4.1 fails.
+pub fn explain(
+    observed: &Observed<'_>,
+    defaults: &Defaults,
+) -> Result<(WorkspaceStatus, Why), NotWorkspace> {
+    let mut status = base(observed.pod, defaults)?;
+    let failure = failure::extract(observed);
+    let why = match failure.forced {
+        // A forced phase ends the fold: nothing of 4.4 is looked at.
+        Some((phase, row)) => {
+            conditions(&mut status).failed = failure.message;
+            status.set_phase(phase);
+            Why {
+                failure: Some(row),
+                phase: row,
+            }
+        }
+        None => {
+            let row = failure.row;
+            Why {
+                failure: row,
+                phase: phase::settle(&mut status, observed, failure),
+            }
+        }
+    };
+    Ok((status, why))
+}
+
+/// Returns the last status of a workspace whose pod has left the API: STOPPED, whatever came before.
+///
+/// `version` is that of the deletion, where it is known.
+pub fn gone(mut last: WorkspaceStatus, version: Option<u64>) -> WorkspaceStatus {
+    if last.phase() != WorkspacePhase::Stopped {
+        last.set_phase(WorkspacePhase::Stopped);
+        last.message.clear();
+    }
+    last.status_version = version.unwrap_or(last.status_version);
+    let conditions = conditions(&mut last);
+    conditions.set_pulling_images(WorkspaceConditionBool::False);
+    conditions.set_network_not_ready(WorkspaceConditionBool::False);
+    last
+}
+
+/// Checks the preconditions of spec 4.1 in their order, and fills what depends on nothing else.
+fn base(pod: &Pod, defaults: &Defaults) -> Result<WorkspaceStatus, NotWorkspace> {
+    let name = &pod.metadata.name;
+    let mark = |key| pod.metadata.annotation(key);
+    let id = mark(annotation::ID)
+        .ok_or_else(|| NotWorkspace(format!("cannot get gitpod/id annotation from {name}")))?;
+    let container = pod.spec.containers.iter().find(|c| c.name == CONTAINER);
+    let container = container.ok_or_else(|| {
+        NotWorkspace(format!(
+            "workspace pod for {id} is degenerate - does not have workspace container"
+        ))
+    })?;
+    let url = mark(annotation::URL)
+        .ok_or_else(|| NotWorkspace(format!("pod {name} has no gitpod/url annotation")))?;
+    Ok(WorkspaceStatus {
+        id: id.to_owned(),
+        status_version: pod
+            .metadata
+            .version()
+            .saturating_add(defaults.version_offset),
+        metadata: Some(spec::metadata(pod)),
+        spec: Some(spec::spec(pod, container, url, defaults)?),
+        conditions: Some(WorkspaceConditions {
+            snapshot: mark(annotation::SNAPSHOT).unwrap_or_default().to_owned(),
+            volume_snapshot: Some(volume_snapshot(mark(annotation::VOLUME_SNAPSHOT))?),
+            ..Default::default()
+        }),
+        runtime: Some(WorkspaceRuntimeInfo {
+            node_name: pod.spec.node_name.clone(),
+            pod_name: name.clone(),
+            node_ip: pod.status.host_ip.clone(),
+        }),
+        auth: Some(spec::auth(pod)),
+        ..Default::default()
+    })
+}
+
+fn volume_snapshot(mark: Option<&str>) -> Result<VolumeSnapshotInfo, NotWorkspace> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Mark {
+        volume_snapshot_name: Option<String>,
+        volume_snapshot_handle: Option<String>,
+    }
+    let Some(text) = mark else {
+        return Ok(VolumeSnapshotInfo::default());
+    };
+    let mark: Mark = serde_json::from_str(text)
+        .map_err(|e| NotWorkspace(format!("invalid volume snapshot status: {e}")))?;
+    Ok(VolumeSnapshotInfo {
+        volume_snapshot_name: mark.volume_snapshot_name.unwrap_or_default(),
+        volume_snapshot_handle: mark.volume_snapshot_handle.unwrap_or_default(),
+    })
+}
+
+/// The conditions, which every status has.
+fn conditions(status: &mut WorkspaceStatus) -> &mut WorkspaceConditions {
+    status.conditions.get_or_insert_default()
+}
+
+/// The wire form of a time.
+fn timestamp(at: Timestamp) -> pbjson_types::Timestamp {
+    // Both parts are negative before 1970; the wire wants nanoseconds that count up.
+    let nanos = at.subsec_nanosecond();
+    let borrow = i64::from(nanos < 0);
+    pbjson_types::Timestamp {
+        seconds: at.as_second() - borrow,
+        nanos: nanos + i32::from(nanos < 0) * 1_000_000_000,
+    }
+}
+
+/// Returns what is told of a pod that is marked as a workspace but cannot be read as one: UNKNOWN, and why.
+pub fn unreadable(pod: &Pod, why: &NotWorkspace, defaults: &Defaults) -> WorkspaceStatus {
+    let mut status = WorkspaceStatus {
+        id: pod
+            .metadata
+            .annotation(annotation::ID)
+            .unwrap_or_default()
+            .to_owned(),
+        status_version: pod
+            .metadata
+            .version()
+            .saturating_add(defaults.version_offset),
+        metadata: Some(spec::metadata(pod)),
+        spec: Some(WorkspaceSpec::default()),
+        conditions: Some(WorkspaceConditions::default()),
+        runtime: Some(WorkspaceRuntimeInfo {
+            pod_name: pod.metadata.name.clone(),
+            ..Default::default()
+        }),
+        auth: Some(spec::auth(pod)),
+        message: why.to_string(),
+        ..Default::default()
+    };
+    status.set_phase(WorkspacePhase::Unknown);
+    status
+}
+
+/// Whether the status of a pod may change with an event about it (spec 4.2 F10 to F12, 4.4 P6).
+pub fn depends_on(event: &Event) -> bool {
+    matches!(event.reason.as_str(), "FailedMount" | "NetworkNotReady")
+}

@@ -1,0 +1,276 @@
+//! The phase table of spec 4.4, for workspaces whose phase no failure forces.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::{Observed, conditions, timestamp};
+use crate::objects::{ContainerStatus, Pod};
+use crate::proto::contentservice::GitStatus;
+use crate::proto::wsman::{WorkspaceConditionBool, WorkspacePhase, WorkspaceStatus};
+use crate::workspaces::marks::{FINALIZER, annotation};
+
+/// A row that matched: its name, the phase, and the text for people.
+type Row = (&'static str, WorkspacePhase, String);
+
+/// Fills the phase and the conditions of 4.5, and returns the row that decided.
+pub(super) fn settle(
+    status: &mut WorkspaceStatus,
+    observed: &Observed<'_>,
+    failure: Failure,
+) -> &'static str {
+    let pod = observed.pod;
+    conditions(status).failed = failure.message;
+    requests(status, pod);
+    let (row, phase, message) = starting(pod)
+        .or_else(|| ending(status, pod))
+        .or_else(|| pending(status, pod))
+        .or_else(|| running(status, observed))
+        .unwrap_or_else(|| done(status, pod));
+    status.set_phase(phase);
+    status.message = message;
+    row
+}
+
+/// S1 to S4: conditions that do not depend on the phase.
+fn requests(status: &mut WorkspaceStatus, pod: &Pod) {
+    let headless = is_headless(status);
+    let conditions = conditions(status);
+    if let Some(why) = pod.metadata.annotation(annotation::TIMED_OUT) {
+        conditions.timeout = match why {
+            "" => "workspace timed out for an unknown reason".to_owned(),
+            why => why.to_owned(),
+        };
+    }
+    let has = |key| flag(pod.metadata.annotation(key).is_some());
+    conditions.set_stopped_by_request(has(annotation::STOPPED_BY_REQUEST));
+    conditions.set_aborted(has(annotation::ABORT_REQUEST));
+    if headless {
+        let mut logs = pod.status.container_statuses.iter().filter_map(|c| {
+            let log = &c.state.terminated.as_ref()?.message;
+            (!log.is_empty()).then(|| log.clone())
+        });
+        conditions.headless_task_failed = logs.next().unwrap_or_default();
+    }
+}
+
+/// P1: a classic manager has not finished the start.
+fn starting(pod: &Pod) -> Option<Row> {
+    pod.metadata.annotation(annotation::ATTEMPTING_TO_CREATE)?;
+    Some(("P1", WorkspacePhase::Pending, String::new()))
+}
+
+/// P2: the pod is being deleted.
+fn ending(status: &mut WorkspaceStatus, pod: &Pod) -> Option<Row> {
+    pod.metadata.deletion_timestamp?;
+    let disposal = Disposal::read(pod.metadata.annotation(annotation::DISPOSAL_STATUS));
+    status.repo = disposal.git_status;
+    let conditions = conditions(status);
+    if disposal.finished && disposal.backup_failure.is_empty() {
+        conditions.set_final_backup_complete(WorkspaceConditionBool::True);
+    }
+    let told = conditions.failed.contains("last backup failed");
+    if !disposal.backup_failure.is_empty() && !told {
+        if !conditions.failed.is_empty() {
+            conditions.failed.push_str("; ");
+        }
+        let text = format!("last backup failed: {}.", disposal.backup_failure);
+        conditions.failed.push_str(&text);
+    }
+    let held = pod.metadata.finalizers.iter().any(|f| f == FINALIZER);
+    let phase = match disposal.finished || !held {
+        true => WorkspacePhase::Stopped,
+        false => WorkspacePhase::Stopping,
+    };
+    let mark = |key| pod.metadata.annotation(key);
+    let message = match (mark(annotation::FORCED), mark(annotation::STUCK)) {
+        (Some(why), _) => format!("stopped by force: {why}"),
+        (None, Some(why)) => format!("still stopping: {why}"),
+        (None, None) => String::new(),
+    };
+    Some(("P2", phase, message))
+}
+
+/// P3 and P4: not started.
+fn pending(status: &mut WorkspaceStatus, pod: &Pod) -> Option<Row> {
+    if pod.status.phase != "Pending" {
+        return None;
+    }
+    let creating = pod.status.container_statuses.iter().any(|c| {
+        let waiting = c.state.waiting.as_ref().map(|w| w.reason.as_str());
+        matches!(waiting, Some("ContainerCreating" | "PodInitializing"))
+    });
+    if !creating || !is_never_ready(pod) {
+        return Some(("P4", WorkspacePhase::Pending, "pod is pending".to_owned()));
+    }
+    conditions(status).set_pulling_images(WorkspaceConditionBool::True);
+    let message = "containers are being created".to_owned();
+    Some(("P3", WorkspacePhase::Creating, message))
+}
+
+/// P5 to P12: the pod runs.
+fn running(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row> {
+    let pod = observed.pod;
+    if pod.status.phase != "Running" {
+        return None;
+    }
+    let first_activity = pod.metadata.annotation(annotation::FIRST_USER_ACTIVITY);
+    conditions(status).first_user_activity = first_activity
+        .and_then(|text| text.parse::<Timestamp>().ok())
+        .map(timestamp);
+    if let Some(row) = interrupted(status, observed) {
+        return Some(row);
+    }
+    let row = |name, phase, message: &str| Some((name, phase, message.to_owned()));
+    let initialized = pod.metadata.annotation(annotation::ALREADY_INITIALIZING) == Some("true");
+    let prebuild = status.spec.as_ref().is_some_and(is_prebuild);
+    if is_headless(status) && !prebuild {
+        row("P9", WorkspacePhase::Running, "")
+    } else if !is_never_ready(pod) {
+        // Before P10, so that a workspace that was ready never falls back to CREATING (spec 4.6).
+        row("P11", WorkspacePhase::Running, "")
+    } else if !initialized {
+        let message = "pod is running but init has not started yet or is not finished";
+        row("P10", WorkspacePhase::Creating, message)
+    } else {
+        row(
+            "P12",
+            WorkspacePhase::Initializing,
+            "workspace initializer is running",
+        )
+    }
+}
+
+/// P6 to P8: a container of a running pod ended or starts again.
+fn interrupted(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row> {
+    let row = |name, message| Some((name, WorkspacePhase::Interrupted, message));
+    let containers = &observed.pod.status.container_statuses;
+    let (name, container) = containers
+        .iter()
+        .find_map(|c| Some((interruption(c)?, c)))?;
+    let network = observed
+        .events
+        .iter()
+        .any(|e| e.reason == "NetworkNotReady");
+    if name == "P6" && network {
+        conditions(status).set_network_not_ready(WorkspaceConditionBool::True);
+        let message = "container network not ready - workspace should recover shortly";
+        return row(name, message.to_owned());
+    }
+    let outlook = match name {
+        "P8" => "workspace is recovering",
+        _ => "workspace should recover",
+    };
+    let container = &container.name;
+    row(
+        name,
+        format!("container {container} was terminated unexpectedly - {outlook}"),
+    )
+}
+
+fn interruption(container: &ContainerStatus) -> Option<&'static str> {
+    let code = container.state.terminated.as_ref().map(|t| t.exit_code);
+    match code {
+        Some(255) => Some("P6"),
+        Some(137) => Some("P7"),
+        _ if !container.ready && container.restart_count > 0 => Some("P8"),
+        _ => None,
+    }
+}
+
+/// P13 to P17: the pod ended, or nobody knows.
+fn done(status: &WorkspaceStatus, pod: &Pod) -> Row {
+    let phase = pod.status.phase.as_str();
+    let failed = status
+        .conditions
+        .as_ref()
+        .is_some_and(|c| !c.failed.is_empty());
+    let (row, phase, message) = match phase {
+        "Succeeded" | "Failed" if is_headless(status) => (
+            "P13",
+            WorkspacePhase::Stopping,
+            "headless workspace is stopping",
+        ),
+        "Succeeded" => ("P14", WorkspacePhase::Stopping, "workspace is stopping"),
+        "Unknown" => (
+            "P15",
+            WorkspacePhase::Unknown,
+            "Kubernetes reports workspace phase as unknown",
+        ),
+        _ if failed => ("P16", WorkspacePhase::Unknown, ""),
+        _ => (
+            "P17",
+            WorkspacePhase::Unknown,
+            "cannot determine workspace phase. We should never get here.",
+        ),
+    };
+    (row, phase, message.to_owned())
+}
+
+/// `gitpod.io/disposalStatus`. A part that cannot be read is absent: a damaged mark must not take the workspace out of
+/// sight, and the stopping timeout ends it.
+#[derive(Default)]
+struct Disposal {
+    finished: bool,
+    backup_failure: String,
+    git_status: Option<GitStatus>,
+}
+
+impl Disposal {
+    fn read(mark: Option<&str>) -> Self {
+        let Some(Ok(value)) = mark.map(serde_json::from_str::<Value>) else {
+            return Self::default();
+        };
+        Self {
+            finished: value["status"] == "finished",
+            backup_failure: text(&value["backupFailure"]),
+            git_status: value["gitStatus"]
+                .is_object()
+                .then(|| git_status(&value["gitStatus"])),
+        }
+    }
+}
+
+fn git_status(value: &Value) -> GitStatus {
+    let list = |key: &str| {
+        let entries = value[key].as_array().into_iter().flatten();
+        entries
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
+    };
+    let total = |key: &str| value[key].as_i64().unwrap_or_default();
+    GitStatus {
+        branch: text(&value["branch"]),
+        latest_commit: text(&value["latest_commit"]),
+        uncommited_files: list("uncommited_files"),
+        untracked_files: list("untracked_files"),
+        unpushed_commits: list("unpushed_commits"),
+        total_uncommited_files: total("total_uncommited_files"),
+        total_untracked_files: total("total_untracked_files"),
+        total_unpushed_commits: total("total_unpushed_commits"),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn is_headless(status: &WorkspaceStatus) -> bool {
+    status.spec.as_ref().is_some_and(|s| s.headless)
+}
+
+fn is_prebuild(spec: &crate::proto::wsman::WorkspaceSpec) -> bool {
+    spec.r#type() == crate::proto::wsman::WorkspaceType::Prebuild
+}
+
+fn is_never_ready(pod: &Pod) -> bool {
+    pod.metadata.annotation(annotation::NEVER_READY).is_some()
+}
+
+fn flag(set: bool) -> WorkspaceConditionBool {
+    match set {
+        true => WorkspaceConditionBool::True,
+        false => WorkspaceConditionBool::False,
+    }
+}

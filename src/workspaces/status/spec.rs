@@ -1,0 +1,117 @@
+//! What a status repeats of the start request: metadata, spec and authentication, read from labels and annotations.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use prost::Message;
+
+use super::{Defaults, NotWorkspace, timestamp};
+use crate::objects::{Container, Pod};
+use crate::proto::registryfacade::ImageSpec;
+use crate::proto::wsman::{
+    AdmissionLevel, ExposedPorts, IdeImage, WorkspaceAuthentication, WorkspaceMetadata,
+    WorkspaceSpec, WorkspaceType,
+};
+use crate::workspaces::marks::{annotation, label};
+
+/// Owner, meta id and the caller's annotations. `gitpod/never-ready` shows under its own name while it is there:
+/// consumers count failed starts by it.
+pub(super) fn metadata(pod: &Pod) -> WorkspaceMetadata {
+    let meta = &pod.metadata;
+    let given = |annotation, label| {
+        let value = meta.annotation(annotation).or_else(|| meta.label(label));
+        value.unwrap_or_default().to_owned()
+    };
+    let annotations = meta.annotations.iter().filter_map(|(key, value)| {
+        let key = match key.strip_prefix(annotation::USER_PREFIX) {
+            Some(own) => own,
+            None if key == annotation::NEVER_READY => key,
+            None => return None,
+        };
+        Some((key.to_owned(), value.clone()))
+    });
+    WorkspaceMetadata {
+        owner: given(annotation::OWNER, label::OWNER),
+        meta_id: given(annotation::META_ID, label::META_ID),
+        started_at: meta.creation_timestamp.map(timestamp),
+        annotations: annotations.collect(),
+        ..Default::default()
+    }
+}
+
+/// Type, images, URL, ports and timeouts.
+#[expect(deprecated, reason = "clients still read deprecated_ide_image")]
+pub(super) fn spec(
+    pod: &Pod,
+    container: &Container,
+    url: &str,
+    defaults: &Defaults,
+) -> Result<WorkspaceSpec, NotWorkspace> {
+    let meta = &pod.metadata;
+    let or_default = |key, default: &String| {
+        meta.annotation(key)
+            .map_or_else(|| default.clone(), str::to_owned)
+    };
+    let kind = kind(meta.label(label::TYPE))?;
+    let mut spec = WorkspaceSpec {
+        headless: meta.label(label::HEADLESS) == Some("true"),
+        url: url.to_owned(),
+        exposed_ports: exposed_ports(meta.annotation(annotation::EXPOSED_PORTS)).ports,
+        r#type: kind.into(),
+        timeout: or_default(annotation::CUSTOM_TIMEOUT, &defaults.timeout),
+        closed_timeout: or_default(annotation::CUSTOM_CLOSED_TIMEOUT, &defaults.closed_timeout),
+        class: meta.label(label::CLASS).unwrap_or_default().to_owned(),
+        ide_image: Some(IdeImage::default()),
+        ..Default::default()
+    };
+    match meta.annotation(annotation::IMAGE_SPEC) {
+        None => spec.workspace_image.clone_from(&container.image),
+        Some(text) => {
+            let images = image_spec(text)?;
+            spec.workspace_image = images.base_ref;
+            spec.deprecated_ide_image.clone_from(&images.ide_ref);
+            spec.ide_image = Some(IdeImage {
+                web_ref: images.ide_ref,
+                supervisor_ref: images.supervisor_ref,
+                ..Default::default()
+            });
+            spec.ide_image_layers = images.ide_layer_ref;
+        }
+    }
+    Ok(spec)
+}
+
+/// Who may enter; an unknown admission reads as the owner only.
+pub(super) fn auth(pod: &Pod) -> WorkspaceAuthentication {
+    let mark = |key| pod.metadata.annotation(key);
+    let admission = match mark(annotation::ADMISSION) {
+        Some("admit_everyone") => AdmissionLevel::AdmitEveryone,
+        _ => AdmissionLevel::AdmitOwnerOnly,
+    };
+    WorkspaceAuthentication {
+        admission: admission.into(),
+        owner_token: mark(annotation::OWNER_TOKEN).unwrap_or_default().to_owned(),
+    }
+}
+
+fn kind(label: Option<&str>) -> Result<WorkspaceType, NotWorkspace> {
+    let Some(text) = label else {
+        return Ok(WorkspaceType::Regular);
+    };
+    WorkspaceType::from_str_name(&text.to_uppercase())
+        .ok_or_else(|| NotWorkspace(format!("pod has invalid type label: {text}")))
+}
+
+fn image_spec(text: &str) -> Result<ImageSpec, NotWorkspace> {
+    let invalid = |why: String| NotWorkspace(format!("invalid image spec: {why}"));
+    let bytes = BASE64_STANDARD
+        .decode(text)
+        .map_err(|e| invalid(e.to_string()))?;
+    ImageSpec::decode(bytes.as_slice()).map_err(|e| invalid(e.to_string()))
+}
+
+/// A mark that cannot be read is no ports: it must not take the workspace out of sight (spec 3.2).
+fn exposed_ports(mark: Option<&str>) -> ExposedPorts {
+    mark.and_then(|text| BASE64_STANDARD.decode(text).ok())
+        .and_then(|bytes| ExposedPorts::decode(bytes.as_slice()).ok())
+        .unwrap_or_default()
+}

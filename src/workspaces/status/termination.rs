@@ -1,0 +1,88 @@
+//! Finds the one sentence for people in what a container left in its termination log (spec 4.3).
+
+use serde_json::Value;
+
+/// Returns the `message` of the last log line that has one, with its `error` behind a colon; without such a line, the whole text.
+///
+/// Only lines that end in a newline count, and what one line lacks is kept from the lines after it: both as the
+/// original does it, because the log may be cut anywhere.
+pub(super) fn message(log: &str) -> String {
+    let Some((lines, _unfinished)) = log.rsplit_once('\n') else {
+        return log.to_owned();
+    };
+    let mut found = Line::default();
+    for line in lines.rsplit('\n') {
+        if found.read(line) && !found.message.is_empty() {
+            return match found.error.as_str() {
+                "" => found.message,
+                error => format!("{}: {error}", found.message),
+            };
+        }
+    }
+    log.to_owned()
+}
+
+#[derive(Default)]
+struct Line {
+    message: String,
+    error: String,
+}
+
+impl Line {
+    /// Takes over the members of a JSON line; false where the line is not of the expected shape.
+    fn read(&mut self, line: &str) -> bool {
+        let Ok(Value::Object(members)) = serde_json::from_str(line) else {
+            return false;
+        };
+        let mut well_formed = true;
+        for (key, slot) in [("message", &mut self.message), ("error", &mut self.error)] {
+            match members.get(key) {
+                Some(Value::String(text)) => slot.clone_from(text),
+                None | Some(Value::Null) => {}
+                Some(_) => well_formed = false,
+            }
+        }
+        well_formed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message;
+    use proptest::prelude::*;
+
+    #[test]
+    fn takes_the_last_line_that_says_something() {
+        for (log, sentence) in [
+            ("plain text", "plain text"),
+            (
+                "{\"message\":\"no newline\"}",
+                "{\"message\":\"no newline\"}",
+            ),
+            ("{\"message\":\"a\"}\n", "a"),
+            ("{\"message\":\"a\",\"error\":\"b\"}\n", "a: b"),
+            ("{\"message\":\"first\"}\n{\"message\":\"last\"}\n", "last"),
+            ("{\"message\":\"kept\"}\n{\"message\":\"cut", "kept"),
+            (
+                "{\"message\":\"m\"}\n{\"error\":\"from below\"}\n",
+                "m: from below",
+            ),
+            ("{\"message\":\"m\"}\nnoise\n{\"message\":7}\n[]\n", "m"),
+            (
+                "cut off\"}\n{\"message\":\"\"}\n",
+                "cut off\"}\n{\"message\":\"\"}\n",
+            ),
+            ("\n\n", "\n\n"),
+        ] {
+            assert_eq!(message(log), sentence, "{log}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reads_any_text(log in "(\\{\"message\":\"[a-z]{0,3}\"|[\\[{}\":,\\n]|error|\\PC){0,30}") {
+            let sentence = message(&log);
+            prop_assert!(!sentence.is_empty() || log.is_empty());
+        }
+    }
+}

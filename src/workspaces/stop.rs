@@ -1,0 +1,57 @@
+//! Stopping by request, as marks; and what a status means to somebody who waits for a workspace.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::marks::annotation;
+use crate::action::Mark;
+use crate::duration::GoDuration;
+use crate::proto::wsman::{StopWorkspacePolicy, WorkspacePhase, WorkspaceStatus};
+
+/// Returns the mark that asks for a stop; `decide` deletes the pod when it sees it (spec 2.3).
+pub fn mark(policy: StopWorkspacePolicy) -> Mark {
+    let grace = GoDuration::from_secs(i64::try_from(grace(policy).as_secs()).unwrap_or(30));
+    let mut set = BTreeMap::from([(annotation::STOPPED_BY_REQUEST.to_owned(), grace.to_string())]);
+    if policy == StopWorkspacePolicy::Abort {
+        set.insert(annotation::ABORT_REQUEST.to_owned(), "true".to_owned());
+    }
+    Mark {
+        set,
+        remove: Vec::new(),
+    }
+}
+
+/// Returns how much time a policy gives.
+pub fn grace(policy: StopWorkspacePolicy) -> Duration {
+    match policy {
+        StopWorkspacePolicy::Normally => Duration::from_secs(30),
+        StopWorkspacePolicy::Immediately | StopWorkspacePolicy::Abort => Duration::from_secs(1),
+    }
+}
+
+/// What a status means to somebody who waits for RUNNING.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It runs.
+    Running,
+    /// It will not run any more, and why.
+    Over(String),
+    /// Not yet.
+    Goes,
+}
+
+/// Returns whether waiting for RUNNING is over.
+pub fn verdict(status: &WorkspaceStatus) -> Wait {
+    let conditions = status.conditions.clone().unwrap_or_default();
+    let why = [conditions.failed, conditions.timeout]
+        .into_iter()
+        .find(|why| !why.is_empty());
+    match (status.phase(), why) {
+        (_, Some(why)) => Wait::Over(format!("workspace {} will not run: {why}", status.id)),
+        (WorkspacePhase::Running, None) => Wait::Running,
+        (WorkspacePhase::Stopping | WorkspacePhase::Stopped, None) => {
+            Wait::Over(format!("workspace {} was stopped before it ran", status.id))
+        }
+        (_, None) => Wait::Goes,
+    }
+}

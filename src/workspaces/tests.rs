@@ -1,0 +1,7 @@
+//! Tests of the fold and the lifecycle: cases as files, and properties over mutated pods and whole lives.
+
+mod case;
+mod decide;
+mod life;
+mod mutate;
+mod status;

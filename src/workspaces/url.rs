@@ -1,0 +1,147 @@
+//! The templates that the URLs of workspaces and of their ports are made from (spec 7.2).
+
+/// What a template is for; decides which variables it may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// `urlTemplate`: .ID, .Prefix and .Host.
+    Workspace,
+    /// `portUrlTemplate`: those and .WorkspacePort and .IngressPort.
+    Port,
+}
+
+/// A template that was checked: rendering it cannot fail.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UrlTemplate(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Variable(Variable),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variable {
+    Id,
+    Prefix,
+    Host,
+    Port,
+}
+
+/// What is put in for the variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Values<'a> {
+    /// Instance id.
+    pub id: &'a str,
+    /// Service prefix: as requested for the URL of a workspace, with the fallback to the id for that of a port.
+    pub prefix: &'a str,
+    /// `hostURL`, as configured.
+    pub host: &'a str,
+    /// Port of the workspace; 0 where there is none.
+    pub port: u32,
+}
+
+impl UrlTemplate {
+    /// Takes a template apart: text and `{{ .Name }}`, which is all of Go's syntax that such templates use.
+    ///
+    /// # Errors
+    /// What cannot be understood, and what may be used instead.
+    pub fn compile(text: &str, purpose: Purpose) -> Result<Self, String> {
+        let names: &[(&str, Variable)] = &[
+            (".ID", Variable::Id),
+            (".Prefix", Variable::Prefix),
+            (".Host", Variable::Host),
+            (".WorkspacePort", Variable::Port),
+            (".IngressPort", Variable::Port),
+        ];
+        let names = match purpose {
+            Purpose::Workspace => &names[..3],
+            Purpose::Port => names,
+        };
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(open) = rest.find("{{") {
+            let (before, tail) = rest.split_at(open);
+            let Some(close) = tail.find("}}") else {
+                return Err("has a \"{{\" without its \"}}\"".to_owned());
+            };
+            let name = tail[2..close].trim_matches([' ', '\t']);
+            let Some((_, variable)) = names.iter().find(|(known, _)| *known == name) else {
+                let known: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+                return Err(format!(
+                    "uses {{{{ {name} }}}}, which it cannot; use {}",
+                    known.join(", ")
+                ));
+            };
+            if !before.is_empty() {
+                parts.push(Part::Text(before.to_owned()));
+            }
+            parts.push(Part::Variable(*variable));
+            rest = &tail[close + 2..];
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        Ok(Self(parts))
+    }
+
+    /// Returns whether nothing would be rendered.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts in the values. What comes from a request is percent-encoded, so that it stays within its part of the URL.
+    pub fn render(&self, values: &Values<'_>) -> String {
+        let mut url = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => url.push_str(text),
+                Part::Variable(Variable::Id) => encode(&mut url, values.id),
+                Part::Variable(Variable::Prefix) => encode(&mut url, values.prefix),
+                Part::Variable(Variable::Host) => url.push_str(values.host),
+                Part::Variable(Variable::Port) => url.push_str(&values.port.to_string()),
+            }
+        }
+        url
+    }
+}
+
+/// Appends `text` with everything encoded but RFC 3986's unreserved characters.
+fn encode(url: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            url.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
+/// Checks that a rendered URL is one that a browser may be sent to: http or https, or a relative reference, without
+/// control characters or spaces.
+///
+/// # Errors
+/// Why it is none.
+pub fn check(text: &str) -> Result<(), String> {
+    if let Some(odd) = text.chars().find(|c| c.is_control() || *c == ' ') {
+        return Err(format!("{text:?} is no URL: it contains {odd:?}"));
+    }
+    let no_url = |why: &dyn std::fmt::Display| format!("{text:?} is no URL: {why}");
+    if !text.contains("://") {
+        // Classic templates may leave out the scheme. What is left must still be a host, not "javascript:" or "mailto:".
+        let url = url::Url::parse(&format!("https://{text}")).map_err(|e| no_url(&e))?;
+        return if url.username().is_empty() && url.password().is_none() {
+            Ok(())
+        } else {
+            Err(no_url(&"it has no scheme, but a user"))
+        };
+    }
+    let url = url::Url::parse(text).map_err(|e| no_url(&e))?;
+    if matches!(url.scheme(), "http" | "https") {
+        Ok(())
+    } else {
+        Err(format!("{text:?} is no http or https URL"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

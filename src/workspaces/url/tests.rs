@@ -1,0 +1,102 @@
+//! URL templates: what compiles, what is rendered, what a URL is.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn render(template: &str, purpose: Purpose) -> Result<String, String> {
+    let values = Values {
+        id: "1d",
+        prefix: "pre/fix",
+        host: "https://example.com",
+        port: 8080,
+    };
+    UrlTemplate::compile(template, purpose).map(|template| template.render(&values))
+}
+
+#[test]
+fn variables_are_put_in_and_requests_values_encoded() {
+    for (template, url) in [
+        ("", ""),
+        ("{{ .ID }}-{{.Prefix}}", "1d-pre%2Ffix"),
+        (
+            "{{ .Host }}/workspaces/{{ .Prefix }}/",
+            "https://example.com/workspaces/pre%2Ffix/",
+        ),
+        ("https://{{ .ID }}.x", "https://1d.x"),
+        ("}} {{\t.ID\t}}", "}} 1d"),
+    ] {
+        assert_eq!(render(template, Purpose::Workspace).as_deref(), Ok(url));
+    }
+    let port = render("{{ .WorkspacePort }}-{{ .IngressPort }}", Purpose::Port);
+    assert_eq!(port.as_deref(), Ok("8080-8080"));
+}
+
+#[test]
+fn what_cannot_be_rendered_does_not_compile() {
+    for template in [
+        "{{ .Port }}",
+        "{{ .ID",
+        "{{}}",
+        "{{ if .ID }}",
+        "{{ .ID | html }}",
+        "{{ .WorkspacePort }}",
+    ] {
+        assert!(render(template, Purpose::Workspace).is_err(), "{template}");
+    }
+}
+
+#[test]
+fn only_web_addresses_are_urls() {
+    for good in [
+        "https://a.example.com",
+        "http://localhost:8080/x",
+        "test-foo-gitpod.io",
+        "gitpod.io:80",
+    ] {
+        assert_eq!(check(good), Ok(()), "{good}");
+    }
+    for bad in [
+        "",
+        "javascript:alert(1)",
+        "ftp://a",
+        "https://",
+        "https://a b",
+        "https://a\r\nX: y",
+        "https://a%00b",
+        "mailto:a@b",
+    ] {
+        assert!(check(bad).is_err(), "{bad:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn compiling_never_panics(text in ".{0,60}", braces in "[{}. a-zID]{0,40}") {
+        let _ = UrlTemplate::compile(&text, Purpose::Port);
+        let _ = UrlTemplate::compile(&braces, Purpose::Workspace);
+    }
+
+    #[test]
+    fn no_value_breaks_out_of_its_place(id in any::<String>(), prefix in any::<String>(), port in any::<u32>()) {
+        let template = "https://ws.example.com/{{ .ID }}/{{ .Prefix }}/{{ .WorkspacePort }}/end";
+        let template = UrlTemplate::compile(template, Purpose::Port).unwrap();
+        let values = Values { id: &id, prefix: &prefix, host: "x", port };
+        let rendered = template.render(&values);
+        prop_assert_eq!(check(&rendered), Ok(()));
+        let url = ::url::Url::parse(&rendered).unwrap();
+        prop_assert_eq!(url.host_str(), Some("ws.example.com"));
+        prop_assert!(url.query().is_none() && url.fragment().is_none());
+        prop_assert!(url.path().ends_with("/end"));
+    }
+
+    #[test]
+    fn legal_ids_always_give_a_url(id in "[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?", prefix in "[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?") {
+        for template in ["https://{{ .Prefix }}.ws.example.com", "{{ .ID }}-{{ .Prefix }}-{{ .Host }}"] {
+            let template = UrlTemplate::compile(template, Purpose::Workspace).unwrap();
+            let values = Values { id: &id, prefix: &prefix, host: "gitpod.io", port: 0 };
+            let rendered = template.render(&values);
+            prop_assert_eq!(check(&rendered), Ok(()), "{}", rendered);
+        }
+    }
+}
