@@ -34,7 +34,12 @@ pub mod proto;
 pub mod quantity;
 
 pub mod config;
+pub mod index;
 pub mod workspaces;
+
+pub mod clock;
+pub mod hub;
+pub mod tasks;
 
 #[cfg(test)]
 mod golden;

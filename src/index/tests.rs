@@ -1,0 +1,239 @@
+//! Whatever order, repetition and loss the watch suffers, what subscribers are told keeps its promises (design 3).
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+/// A workspace pod: its state is a number that moves its status.
+fn pod(name: &str, uid: u64, version: u64, state: u8) -> Pod {
+    let (phase, deleting) = match state % 4 {
+        0 => ("Pending", false),
+        1 => ("Running", false),
+        2 => ("Running", true),
+        _ => ("Succeeded", true),
+    };
+    let mut value = json!({
+        "metadata": {
+            "name": name,
+            "uid": format!("{name}-{uid}"),
+            "resourceVersion": version.to_string(),
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": { "gpwsman": "true", "owner": "jane", "metaID": "m" },
+            "annotations": { "gitpod/id": name, "gitpod/url": "https://x", "gitpod.io/alreadyInitializing": "true" },
+            "finalizers": ["gitpod.io/finalizer"],
+        },
+        "spec": { "containers": [{ "name": "workspace", "image": "x" }] },
+        "status": { "phase": phase },
+    });
+    if deleting {
+        value["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z".into();
+    }
+    serde_json::from_value(value).unwrap()
+}
+
+/// The API server as it is, and every version that a watcher might still be told of.
+#[derive(Default)]
+struct Truth {
+    version: u64,
+    pods: BTreeMap<String, Pod>,
+    past: Vec<(bool, Pod)>,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write {
+        pod: u8,
+        state: u8,
+    },
+    Remove {
+        pod: u8,
+    },
+    /// The last finalizer is taken off: the answer comes with the old version, and then the pod is gone.
+    Release {
+        pod: u8,
+    },
+    /// The watch tells something of the past again, or an answer to a write comes late.
+    Tell {
+        back: usize,
+    },
+    /// The watch tells the newest.
+    Catch,
+    /// The watch was away and lists again.
+    List,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..4u8, any::<u8>()).prop_map(|(pod, state)| Step::Write { pod, state }),
+        2 => (0..4u8).prop_map(|pod| Step::Remove { pod }),
+        2 => (0..4u8).prop_map(|pod| Step::Release { pod }),
+        3 => (0..20usize).prop_map(|back| Step::Tell { back }),
+        4 => Just(Step::Catch),
+        1 => Just(Step::List),
+    ]
+}
+
+impl Truth {
+    fn take(&mut self, step: &Step, index: &mut Index) -> Vec<Update> {
+        match step {
+            Step::Write { pod: number, state } => {
+                self.version += 1;
+                let name = format!("ws-{number}");
+                let uid = self.pods.get(&name).map_or(self.version, |pod| {
+                    pod.metadata
+                        .uid
+                        .rsplit('-')
+                        .next()
+                        .unwrap()
+                        .parse()
+                        .unwrap()
+                });
+                let pod = pod(&name, uid, self.version, *state);
+                self.past.push((true, pod.clone()));
+                self.pods.insert(name, pod);
+                Vec::new()
+            }
+            Step::Remove { pod } => {
+                if let Some(mut pod) = self.pods.remove(&format!("ws-{pod}")) {
+                    self.version += 1;
+                    pod.metadata.resource_version = self.version.to_string();
+                    self.past.push((false, pod));
+                }
+                Vec::new()
+            }
+            Step::Release { pod } => {
+                let answer = self.pods.get(&format!("ws-{pod}")).cloned();
+                let deleting = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+                let Some(mut answer) = answer.filter(deleting) else {
+                    return Vec::new();
+                };
+                answer.metadata.finalizers.clear();
+                self.take(&Step::Remove { pod: *pod }, index);
+                index.apply_pod(&answer).updates
+            }
+            Step::Tell { back } => match self.past.iter().rev().nth(*back) {
+                Some((true, pod)) => index.apply_pod(pod).updates,
+                // Deletions come from the watch alone, and it does not repeat itself.
+                _ => Vec::new(),
+            },
+            Step::Catch => match self.past.last() {
+                Some((true, pod)) => index.apply_pod(pod).updates,
+                Some((false, pod)) => index.delete_pod(pod).updates,
+                None => Vec::new(),
+            },
+            Step::List => {
+                let mut updates = Vec::new();
+                for pod in self.pods.values() {
+                    updates.extend(index.apply_pod(pod).updates);
+                }
+                let names = self.pods.keys().cloned().collect();
+                updates.extend(index.retain_pods(&names, self.version).updates);
+                updates
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn the_promises_hold_whatever_the_watch_does(steps in prop::collection::vec(step(), 1..60)) {
+        let (mut truth, mut index) = (Truth::default(), Index::default());
+        let mut told: HashMap<String, WorkspaceStatus> = HashMap::new();
+        for step in steps.iter().chain([&Step::List]) {
+            for update in truth.take(step, &mut index) {
+                if let Some(before) = told.get(&update.uid) {
+                    prop_assert!(update.status.status_version > before.status_version, "versions grow");
+                    prop_assert!(!same(before, &update.status), "no repeats");
+                    prop_assert_ne!(before.phase(), WorkspacePhase::Stopped, "nothing after STOPPED");
+                }
+                told.insert(update.uid.clone(), update.status);
+            }
+        }
+        // After a list the index is what is there, and everything else was told to have stopped.
+        let held: BTreeMap<_, _> =
+            index.workspaces.iter().map(|(name, known)| (name.to_string(), known.version)).collect();
+        let there: BTreeMap<_, _> =
+            truth.pods.iter().map(|(name, pod)| (name.clone(), pod.metadata.version())).collect();
+        prop_assert_eq!(held, there);
+        for (uid, status) in &told {
+            let lives = truth.pods.values().any(|pod| &pod.metadata.uid == uid);
+            prop_assert!(lives || status.phase() == WorkspacePhase::Stopped, "{} ended untold", uid);
+        }
+    }
+}
+
+#[test]
+fn a_new_pod_under_an_old_name_ends_the_old_one_first() {
+    let mut index = Index::default();
+    index.apply_pod(&pod("ws-a", 1, 5, 1));
+    let updates = index.apply_pod(&pod("ws-a", 2, 9, 0)).updates;
+    let told: Vec<_> = updates
+        .iter()
+        .map(|u| (u.uid.as_str(), u.status.phase()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("ws-a-1", WorkspacePhase::Stopped),
+            ("ws-a-2", WorkspacePhase::Pending)
+        ]
+    );
+}
+
+#[test]
+fn what_changes_without_its_pod_is_told_with_the_pods_next_version() {
+    let mut index = Index::default();
+    index.apply_pod(&pod("ws-a", 1, 5, 0));
+    let event = json!({
+        "involvedObject": { "kind": "Pod", "name": "ws-a" }, "reason": "FailedMount", "message": "no such volume",
+    });
+    let event: Event = serde_json::from_value(event).unwrap();
+    assert_eq!(index.apply_event(event.clone()).reread, [Arc::from("ws-a")]);
+    assert!(index.apply_event(event).reread.is_empty(), "said once");
+    let reread = index.apply_pod(&pod("ws-a", 1, 5, 0));
+    assert!(
+        reread.updates.is_empty() && !reread.dirty.is_empty(),
+        "decided on, but not told"
+    );
+    let failed = index
+        .by_id("ws-a")
+        .unwrap()
+        .status
+        .conditions
+        .clone()
+        .unwrap()
+        .failed;
+    assert_eq!(failed, "no such volume");
+    let told = index.apply_pod(&pod("ws-a", 1, 6, 0)).updates;
+    assert_eq!(
+        told[0].status.conditions.as_ref().unwrap().failed,
+        "no such volume"
+    );
+}
+
+#[test]
+fn a_node_is_gone_only_for_pods_that_are_older_than_the_list_without_it() {
+    let mut index = Index::default();
+    let bound = |version| {
+        let mut pod = pod("ws-a", 1, version, 1);
+        pod.spec.node_name = "n1".to_owned();
+        pod
+    };
+    index.apply_pod(&bound(5));
+    index.retain_nodes(&HashSet::new(), 4);
+    index.apply_pod(&bound(5));
+    assert!(
+        !index.by_id("ws-a").unwrap().facts.node_gone,
+        "the node may be newer than the list"
+    );
+    assert_eq!(
+        index.retain_nodes(&HashSet::new(), 8).reread,
+        [Arc::from("ws-a")]
+    );
+    index.apply_pod(&bound(5));
+    assert!(index.by_id("ws-a").unwrap().facts.node_gone);
+}
