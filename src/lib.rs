@@ -38,6 +38,7 @@ pub mod index;
 pub mod workspaces;
 
 pub mod clock;
+pub mod cluster;
 pub mod hub;
 pub mod tasks;
 

@@ -1,0 +1,245 @@
+//! Follows one kind of object: a paged list, then watches from its version on, for ever.
+//!
+//! The list is told with its version, so that the index can tell an object that is gone from one that is newer than
+//! the list. Every way a watch can end is covered: a clean end goes on at once from the last version, lost history
+//! (410, as an event or as a status) lists again, everything else backs off and goes on (F-R1 to F-R8, F-R15).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::StreamExt;
+use kube::Client;
+use kube::core::params::{ListParams, WatchParams};
+use kube::core::{Request, WatchEvent};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use super::errors;
+use crate::objects::{List, Object};
+
+/// Length of one watch. Short, so that half-open connections and missed events are noticed soon.
+const WATCH: Duration = Duration::from_secs(30);
+/// A watch that says nothing for longer than this is dead.
+pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(35);
+/// Bound on one page of a list.
+const LIST_LIMIT: Duration = Duration::from_secs(30);
+/// Objects in a page.
+const PAGE: u32 = 500;
+/// A watch that ends this soon without a word is treated as a failure, lest the two loop.
+const TOO_SOON: Duration = Duration::from_secs(1);
+
+/// Which objects to follow.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Plural name for logs, such as `pods`.
+    pub kind: &'static str,
+    /// Collection path, such as `/api/v1/namespaces/default/pods`.
+    pub path: String,
+    /// Label selector; empty for all.
+    pub labels: String,
+    /// Field selector; empty for all.
+    pub fields: String,
+}
+
+/// What happened to the objects.
+#[derive(Debug)]
+pub enum Event<T> {
+    /// The object is there, as it is now.
+    Apply(T),
+    /// The object is gone; this was its last state.
+    Delete(T),
+    /// A complete list was told. What is older than `version` and not in `names` is gone.
+    Listed {
+        /// Names in the list.
+        names: HashSet<String>,
+        /// Version of the list.
+        version: u64,
+    },
+    /// The server is there and nothing changed.
+    Alive,
+}
+
+/// Follows a selection for ever and tells `sink` everything, in order.
+pub async fn follow<T>(client: Client, selection: Selection, mut sink: impl FnMut(Event<T>))
+where
+    T: Object + DeserializeOwned + Clone + 'static,
+{
+    let mut pause = Pause::default();
+    loop {
+        let mut version = match list(&client, &selection, &mut sink).await {
+            Ok(version) => version,
+            Err(error) => {
+                pause.after(&selection, "list", &error).await;
+                continue;
+            }
+        };
+        loop {
+            let started = tokio::time::Instant::now();
+            match watch(&client, &selection, &mut version, &mut sink).await {
+                Ok(heard) if heard || started.elapsed() >= TOO_SOON => pause.reset(),
+                Ok(_) => pause.after(&selection, "watch", "it ended at once").await,
+                Err(error) if errors::is_expired(&error) => {
+                    info!(
+                        kind = selection.kind,
+                        version, "history is gone, listing again"
+                    );
+                    break;
+                }
+                Err(error @ kube::Error::SerdeError(_)) => {
+                    // Not even JSON: where we are in the history is no longer certain.
+                    pause.after(&selection, "watch", &error).await;
+                    break;
+                }
+                Err(error) => pause.after(&selection, "watch", &error).await,
+            }
+        }
+    }
+}
+
+/// Tells every object and then that the list is complete; returns its version.
+async fn list<T>(
+    client: &Client,
+    selection: &Selection,
+    sink: &mut impl FnMut(Event<T>),
+) -> kube::Result<String>
+where
+    T: Object + DeserializeOwned,
+{
+    let mut params = ListParams::default()
+        .limit(PAGE)
+        .labels(&selection.labels)
+        .fields(&selection.fields);
+    let mut names = HashSet::new();
+    let mut first = None;
+    loop {
+        let request = Request::new(&selection.path)
+            .list(&params)
+            .map_err(kube::Error::BuildRequest)?;
+        let text = timeout(LIST_LIMIT, client.request_text(request))
+            .await
+            .map_err(|_| late("list"))??;
+        // Not `Client::request`: it logs a body that it cannot read, and bodies hold tokens.
+        let page: List<T> = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
+        drop(text);
+        // All pages are of the version of the first; a server may name it only there.
+        let version = first.get_or_insert(page.metadata.resource_version).clone();
+        for object in page.items {
+            names.insert(object.meta().name.clone());
+            sink(Event::Apply(object));
+        }
+        if page.metadata.continue_token.is_empty() {
+            debug!(
+                kind = selection.kind,
+                objects = names.len(),
+                version,
+                "listed"
+            );
+            sink(Event::Listed {
+                names,
+                version: version.parse().unwrap_or(0),
+            });
+            return Ok(version);
+        }
+        params = params.continue_token(&page.metadata.continue_token);
+    }
+}
+
+/// Tells what happens after `version` and keeps it current; returns whether anything was heard before the end.
+async fn watch<T>(
+    client: &Client,
+    selection: &Selection,
+    version: &mut String,
+    sink: &mut impl FnMut(Event<T>),
+) -> kube::Result<bool>
+where
+    T: Object + DeserializeOwned + Clone + 'static,
+{
+    let seconds = u32::try_from(WATCH.as_secs()).unwrap_or(30);
+    let params = WatchParams::default()
+        .timeout(seconds)
+        .labels(&selection.labels)
+        .fields(&selection.fields);
+    let request = Request::new(&selection.path)
+        .watch(&params, version)
+        .map_err(kube::Error::BuildRequest)?;
+    let opening = timeout(IDLE_LIMIT, client.request_events::<T>(request));
+    let mut events = opening.await.map_err(|_| late("watch"))??.boxed();
+    sink(Event::Alive);
+    let mut heard = false;
+    while let Some(event) = timeout(IDLE_LIMIT, events.next())
+        .await
+        .map_err(|_| late("watch"))?
+    {
+        heard = true;
+        match event? {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                advance(version, &object.meta().resource_version);
+                sink(Event::Apply(object));
+            }
+            WatchEvent::Deleted(object) => {
+                advance(version, &object.meta().resource_version);
+                sink(Event::Delete(object));
+            }
+            WatchEvent::Bookmark(bookmark) => {
+                advance(version, &bookmark.metadata.resource_version);
+                sink(Event::Alive);
+            }
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+        }
+    }
+    Ok(heard)
+}
+
+fn advance(version: &mut String, to: &str) {
+    if !to.is_empty() {
+        to.clone_into(version);
+    }
+}
+
+fn late(what: &str) -> kube::Error {
+    kube::Error::ReadEvents(std::io::Error::new(
+        std::io::ErrorKind::TimedOut,
+        format!("{what} got no answer in time"),
+    ))
+}
+
+/// The wait between attempts: 0.1 s doubling to 10 s, with jitter, and one log line each time the reason changes.
+#[derive(Debug, Default)]
+struct Pause {
+    delays: Option<backon::ExponentialBackoff>,
+    told: String,
+}
+
+impl Pause {
+    fn reset(&mut self) {
+        if !std::mem::take(&mut self.told).is_empty() {
+            info!("the API server answers again");
+        }
+        self.delays = None;
+    }
+
+    async fn after(&mut self, selection: &Selection, what: &str, why: impl std::fmt::Display) {
+        let why = why.to_string();
+        if why == self.told {
+            debug!(kind = selection.kind, what, why, "still failing");
+        } else {
+            warn!(
+                kind = selection.kind,
+                what, why, "cannot follow the API server"
+            );
+            self.told = why;
+        }
+        let schedule = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(10))
+            .with_jitter()
+            .without_max_times();
+        let delays = self.delays.get_or_insert_with(|| schedule.build());
+        tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(10))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

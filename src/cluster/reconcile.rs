@@ -1,0 +1,170 @@
+//! Drives the lifecycle: for every pod that changed, or whose time has come, decides and acts.
+//!
+//! One action sequence per pod at a time; different pods in parallel. A failed action is decided on again after a
+//! growing pause, on the state as it is then.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::act::Actor;
+use crate::action::Action;
+use crate::clock::Clock;
+use crate::hub::Hub;
+use crate::workspaces::decide::{self, Rules};
+use crate::workspaces::repair;
+
+/// Bound on the actions of one decision.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Writes under way at once.
+const PARALLEL: usize = 64;
+/// First and longest pause after a failure.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// Decides and acts until it is cut.
+pub async fn run(
+    hub: Hub,
+    actor: Actor,
+    rules: watch::Receiver<Arc<Rules>>,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    let mut queue = Queue::default();
+    let mut working: JoinSet<(Arc<str>, bool)> = JoinSet::new();
+    let mut busy: HashSet<Arc<str>> = HashSet::new();
+    let mut again: HashSet<Arc<str>> = HashSet::new();
+    let mut failures: HashMap<Arc<str>, u32> = HashMap::new();
+    let parallel = Arc::new(Semaphore::new(PARALLEL));
+    loop {
+        let due: Vec<Arc<str>> = tokio::select! {
+            names = hub.dirty() => names,
+            () = clock.sleep_until(queue.next()) => queue.take(clock.now()),
+            Some(done) = working.join_next() => {
+                let (name, well) = done?;
+                busy.remove(&name);
+                if well {
+                    failures.remove(&name);
+                } else {
+                    let count = failures.entry(Arc::clone(&name)).or_default();
+                    queue.set(&name, clock.now() + pause(*count));
+                    *count += 1;
+                }
+                if again.remove(&name) { vec![name] } else { continue }
+            }
+        };
+        for name in due {
+            if busy.contains(&name) {
+                again.insert(name);
+                continue;
+            }
+            let now = clock.now();
+            let Some((actions, wake_at)) = decide_on(&hub, &name, &rules.borrow(), now) else {
+                queue.clear(&name);
+                failures.remove(&name);
+                continue;
+            };
+            match wake_at {
+                Some(moment) => queue.set(&name, moment),
+                None => queue.clear(&name),
+            }
+            if !actions.is_empty() {
+                busy.insert(Arc::clone(&name));
+                working.spawn(carry_out(
+                    actor.clone(),
+                    name,
+                    actions,
+                    Arc::clone(&parallel),
+                ));
+            }
+        }
+    }
+}
+
+fn decide_on(
+    hub: &Hub,
+    name: &str,
+    rules: &Rules,
+    now: Timestamp,
+) -> Option<(Vec<Action>, Option<Timestamp>)> {
+    let activity = hub.read(|index| index.by_name(name).map(|entry| entry.status.id.clone()));
+    let activity = hub.last_activity(&activity?);
+    hub.read(|index| {
+        let entry = index.by_name(name)?;
+        let mut verdict = decide::decide(entry, activity, rules, now);
+        let repair = repair::missing(entry, rules, now, |service| index.has_service(service));
+        verdict.actions.extend(repair.action);
+        let wake_at = [verdict.wake_at.map(|(at, _)| at), repair.wake_at]
+            .into_iter()
+            .flatten()
+            .min();
+        Some((verdict.actions, wake_at))
+    })
+}
+
+/// Carries out actions in order; the first that fails ends it. Returns whether all went well.
+async fn carry_out(
+    actor: Actor,
+    name: Arc<str>,
+    actions: Vec<Action>,
+    parallel: Arc<Semaphore>,
+) -> (Arc<str>, bool) {
+    let Ok(_permit) = parallel.acquire().await else {
+        return (name, false);
+    };
+    for action in &actions {
+        if let Err(error) = actor.act(action, Instant::now() + LIMIT).await {
+            warn!(pod = %name, %error, "cannot act, will decide again");
+            return (name, false);
+        }
+    }
+    debug!(pod = %name, actions = actions.len(), "acted");
+    (name, true)
+}
+
+fn pause(failures: u32) -> Duration {
+    PAUSE.0.saturating_mul(1 << failures.min(10)).min(PAUSE.1)
+}
+
+/// Which pod to look at when; each at most once.
+#[derive(Debug, Default)]
+struct Queue {
+    by_time: BTreeSet<(Timestamp, Arc<str>)>,
+    by_name: HashMap<Arc<str>, Timestamp>,
+}
+
+impl Queue {
+    fn next(&self) -> Option<Timestamp> {
+        self.by_time.first().map(|(moment, _)| *moment)
+    }
+
+    fn set(&mut self, name: &Arc<str>, moment: Timestamp) {
+        self.clear(name);
+        self.by_name.insert(Arc::clone(name), moment);
+        self.by_time.insert((moment, Arc::clone(name)));
+    }
+
+    fn clear(&mut self, name: &Arc<str>) {
+        if let Some(moment) = self.by_name.remove(name) {
+            self.by_time.remove(&(moment, Arc::clone(name)));
+        }
+    }
+
+    fn take(&mut self, now: Timestamp) -> Vec<Arc<str>> {
+        let mut due = Vec::new();
+        while let Some((moment, _)) = self.by_time.first()
+            && *moment <= now
+        {
+            let Some((_, name)) = self.by_time.pop_first() else {
+                break;
+            };
+            self.by_name.remove(&name);
+            due.push(name);
+        }
+        due
+    }
+}

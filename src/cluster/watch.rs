@@ -1,0 +1,193 @@
+//! Feeds the hub from the API server: workspace pods, their Services and warnings, and the nodes they run on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::act::Actor;
+use super::informer::{self, Event, Selection};
+use crate::hub::Hub;
+use crate::index::{Changes, Index};
+use crate::objects::{self, Node, Pod, Service};
+use crate::tasks::Tasks;
+use crate::workspaces::marks::label;
+
+/// Without a word from the API server for this long, what the index holds is not served as current (F-R1).
+const STALE_AFTER: Duration = Duration::from_secs(60);
+/// Bound on reading one pod again.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+/// Pods that wait to be read again; more than these are picked up by their next change.
+const REREADS: usize = 1024;
+
+/// Starts everything that keeps the hub current.
+pub fn spawn(tasks: &mut Tasks, client: &Client, namespace: &str, hub: &Hub, actor: &Actor) {
+    let (alive, heard) = watch::channel(());
+    let (reread, rereads) = mpsc::channel(REREADS);
+    let feed = Feed {
+        client: client.clone(),
+        namespace: namespace.to_owned(),
+        hub: hub.clone(),
+        reread,
+    };
+    tasks.spawn("watch pods", endless(pods(feed.clone(), alive)));
+    tasks.spawn("watch services", endless(services(feed.clone())));
+    tasks.spawn("watch nodes", endless(nodes(feed.clone())));
+    tasks.spawn("watch events", endless(warnings(feed)));
+    tasks.spawn("read pods again", read_again(actor.clone(), rereads));
+    tasks.spawn("staleness", staleness(hub.clone(), heard));
+}
+
+/// Where events come from and go to.
+#[derive(Clone)]
+struct Feed {
+    client: Client,
+    namespace: String,
+    hub: Hub,
+    reread: mpsc::Sender<Arc<str>>,
+}
+
+impl Feed {
+    fn selection(&self, kind: &'static str, labels: String, fields: &str) -> Selection {
+        let path = format!("/api/v1/namespaces/{}/{kind}", self.namespace);
+        Selection {
+            kind,
+            path,
+            labels,
+            fields: fields.to_owned(),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Index) -> Changes) {
+        for pod in self.hub.change(change) {
+            // A full queue only delays what the pod's next change brings anyway.
+            let _ = self.reread.try_send(pod);
+        }
+    }
+}
+
+async fn endless(task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    task.await;
+    Ok(())
+}
+
+async fn pods(feed: Feed, alive: watch::Sender<()>) {
+    let selection = feed.selection("pods", format!("{}=true", label::MARKER), "");
+    informer::follow(feed.client.clone(), selection, |event: Event<Pod>| {
+        match event {
+            Event::Apply(pod) => feed.change(|index| index.apply_pod(&pod)),
+            Event::Delete(pod) => feed.change(|index| index.delete_pod(&pod)),
+            Event::Listed { names, version } => {
+                feed.change(|index| index.retain_pods(&names, version));
+                feed.hub.set_synced(true);
+            }
+            Event::Alive => {}
+        }
+        alive.send_replace(());
+    })
+    .await;
+}
+
+async fn services(feed: Feed) {
+    let selection = feed.selection("services", format!("{}=true", label::MARKER), "");
+    informer::follow(
+        feed.client.clone(),
+        selection,
+        |event: Event<Service>| match event {
+            Event::Apply(service) => {
+                let meta = service.metadata;
+                if let Some(owner) = meta
+                    .owner_references
+                    .iter()
+                    .find(|owner| owner.kind == "Pod")
+                {
+                    feed.change(|index| index.apply_service(&meta.name, &owner.name));
+                }
+            }
+            Event::Delete(service) => {
+                feed.change(|index| index.delete_service(&service.metadata.name))
+            }
+            Event::Listed { names, .. } => feed.change(|index| index.retain_services(&names)),
+            Event::Alive => {}
+        },
+    )
+    .await;
+}
+
+/// Where RBAC forbids nodes this never lists, and every node stays unknown (design 3).
+async fn nodes(feed: Feed) {
+    let selection = Selection {
+        path: "/api/v1/nodes".to_owned(),
+        ..feed.selection("nodes", String::new(), "")
+    };
+    informer::follow(
+        feed.client.clone(),
+        selection,
+        |event: Event<Node>| match event {
+            Event::Apply(node) => feed.change(|index| index.apply_node(node)),
+            Event::Delete(node) => {
+                feed.change(|index| index.delete_node(&node.metadata.name, node.metadata.version()))
+            }
+            Event::Listed { names, version } => {
+                feed.change(|index| index.retain_nodes(&names, version))
+            }
+            Event::Alive => {}
+        },
+    )
+    .await;
+}
+
+async fn warnings(feed: Feed) {
+    let selection = feed.selection(
+        "events",
+        String::new(),
+        "involvedObject.kind=Pod,type=Warning",
+    );
+    informer::follow(
+        feed.client.clone(),
+        selection,
+        |event: Event<objects::Event>| {
+            if let Event::Apply(event) = event {
+                feed.change(|index| index.apply_event(event));
+            }
+        },
+    )
+    .await;
+}
+
+/// The index keeps no whole pods: one whose status a warning may change is read again.
+async fn read_again(actor: Actor, mut pods: mpsc::Receiver<Arc<str>>) -> anyhow::Result<()> {
+    while let Some(pod) = pods.recv().await {
+        if let Err(error) = actor
+            .read_pod(&pod, tokio::time::Instant::now() + READ_LIMIT)
+            .await
+        {
+            warn!(%pod, %error, "cannot read the pod again after a warning about it");
+        }
+    }
+    Ok(())
+}
+
+/// Takes the index out of service while nothing is heard of the API server.
+async fn staleness(hub: Hub, mut heard: watch::Receiver<()>) -> anyhow::Result<()> {
+    let synced = hub.synced();
+    let mut ever = false;
+    loop {
+        ever |= *synced.borrow();
+        match tokio::time::timeout(STALE_AFTER, heard.changed()).await {
+            Ok(Ok(())) if ever && !*synced.borrow() => {
+                info!("the API server is back");
+                hub.set_synced(true);
+            }
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ok(()),
+            Err(_) if ever && *synced.borrow() => {
+                warn!(after = ?STALE_AFTER, "nothing heard of the API server: not ready");
+                hub.set_synced(false);
+            }
+            Err(_) => {}
+        }
+    }
+}
