@@ -37,10 +37,14 @@ pub mod config;
 pub mod index;
 pub mod workspaces;
 
+pub mod admin;
 pub mod clock;
 pub mod cluster;
+pub mod daemon;
+pub mod grpc;
 pub mod hub;
 pub mod tasks;
+pub mod telemetry;
 
 #[cfg(test)]
 mod golden;

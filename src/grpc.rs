@@ -1,0 +1,99 @@
+//! The gRPC server: services, health, reflection, limits, and how it listens and ends.
+
+pub mod deadline;
+pub mod errors;
+pub mod listen;
+pub mod subscribe;
+pub mod workspaces;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::proto;
+use crate::proto::wsman::workspace_manager_server::WorkspaceManagerServer;
+use listen::Connections;
+use workspaces::Workspaces;
+
+/// Largest request, as callers of the classic manager know it (spec 1.8).
+const REQUEST_LIMIT: usize = 16 << 20;
+/// Name of the service in health checks.
+const SERVICE: &str = "wsman.WorkspaceManager";
+
+/// Serves until `closing` is set and every connection ended; whoever is in a hurry drops it.
+///
+/// # Errors
+/// If the transport cannot go on.
+pub async fn serve(
+    service: Workspaces,
+    connections: Connections,
+    health: HealthServer,
+    closing: CancellationToken,
+) -> anyhow::Result<()> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Limits and their reasons: reliability 4.
+    Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .max_concurrent_streams(10_000)
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .tcp_nodelay(true)
+        .add_service(WorkspaceManagerServer::new(service).max_decoding_message_size(REQUEST_LIMIT))
+        .add_service(health.0)
+        .add_service(reflection().build_v1()?)
+        // The Python client and older grpcurl speak only this one.
+        .add_service(reflection().build_v1alpha()?)
+        .serve_with_incoming_shutdown(connections, closing.cancelled_owned())
+        .await?;
+    Ok(())
+}
+
+/// The health service, opaque.
+#[derive(Debug)]
+pub struct HealthServer(
+    tonic_health::pb::health_server::HealthServer<tonic_health::server::HealthService>,
+);
+
+/// Returns the health service and the task that keeps it true: SERVING while the index is current and nothing drains.
+pub async fn health(
+    mut synced: watch::Receiver<bool>,
+    draining: CancellationToken,
+) -> (HealthServer, impl Future<Output = anyhow::Result<()>>) {
+    let reporter = HealthReporter::new();
+    let service = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
+    for name in ["", SERVICE] {
+        reporter
+            .set_service_status(name, ServingStatus::NotServing)
+            .await;
+    }
+    let keep = async move {
+        loop {
+            let ready = *synced.borrow_and_update() && !draining.is_cancelled();
+            let status = if ready {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            for name in ["", SERVICE] {
+                reporter.set_service_status(name, status).await;
+            }
+            tokio::select! {
+                changed = synced.changed() => changed?,
+                () = draining.cancelled(), if !draining.is_cancelled() => {}
+            }
+        }
+    };
+    (
+        HealthServer(tonic_health::pb::health_server::HealthServer::new(service)),
+        keep,
+    )
+}

@@ -1,0 +1,54 @@
+//! How long a caller waits: the `grpc-timeout` of the call, or a default of ours (reliability 4).
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+
+/// What is left for the answer to travel, so that ours comes before the transport cuts the call.
+const MARGIN: Duration = Duration::from_millis(50);
+
+/// Returns when the caller must have its answer.
+pub fn of(metadata: &MetadataMap, default: Duration) -> Instant {
+    let asked = metadata
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(parse);
+    let limit = asked.unwrap_or(default);
+    Instant::now() + limit.checked_sub(MARGIN).unwrap_or(limit / 2)
+}
+
+/// Reads at most eight digits and a unit (gRPC over HTTP/2, "Timeout").
+fn parse(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_grpc_sends() {
+        assert_eq!(parse("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(
+            parse("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
+        for text in ["", "S", "123456789S", "-1S", "1", "1x", "1.5S", "\u{661}S"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The core's `Error` as a gRPC status: a canonical code, a text, and machine-readable details (AIP-193).
+//!
+//! The reasons are API: callers may branch on them. They are told once here, together with their codes.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use tracing::{error, warn};
+
+use crate::error::Error;
+
+/// The domain of every reason.
+pub const DOMAIN: &str = "wsman.dev";
+
+/// Returns the status of an error. Internal errors are logged whole and told as a reference only.
+pub fn status(failure: Error) -> Status {
+    let (code, reason) = code(&failure);
+    let mut text = failure.to_string();
+    let mut details = ErrorDetails::new();
+    let mut metadata = HashMap::new();
+    match failure {
+        Error::Invalid { violations, .. } => {
+            for violation in violations {
+                details.add_bad_request_violation(violation.field, violation.why);
+            }
+        }
+        Error::NotFound { id } | Error::Exists { id } => {
+            metadata.insert("id".to_owned(), id);
+        }
+        Error::Precondition { state, .. } => {
+            metadata.insert("state".to_owned(), state.to_owned());
+        }
+        Error::Exhausted { retry_after, .. } | Error::Unavailable { retry_after, .. } => {
+            if retry_after.is_some() {
+                details.set_retry_info(retry_after);
+            }
+        }
+        Error::Unimplemented { what } => {
+            metadata.insert("method".to_owned(), what.to_owned());
+        }
+        Error::Internal { why } => {
+            let reference = format!("{:08x}", getrandom::u32().unwrap_or_default());
+            error!(reference, why, "internal error");
+            text = format!("internal error, reference {reference}");
+            metadata.insert("reference".to_owned(), reference);
+        }
+        Error::Denied { .. } | Error::Aborted { .. } | Error::Deadline { .. } => {}
+    }
+    if code == Code::Unavailable {
+        warn!(text, "answering UNAVAILABLE");
+    }
+    details.set_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(code, text, details)
+}
+
+/// Returns the code and the reason of an error: the table of style 3.5.
+fn code(error: &Error) -> (Code, &'static str) {
+    match error {
+        Error::Invalid { .. } => (Code::InvalidArgument, "INVALID_REQUEST"),
+        Error::NotFound { .. } => (Code::NotFound, "WORKSPACE_NOT_FOUND"),
+        Error::Exists { .. } => (Code::AlreadyExists, "WORKSPACE_EXISTS"),
+        Error::Precondition { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
+        Error::Denied { .. } => (Code::PermissionDenied, "CLUSTER_REFUSED"),
+        Error::Exhausted { .. } => (Code::ResourceExhausted, "EXHAUSTED"),
+        Error::Aborted { .. } => (Code::Aborted, "CONFLICT"),
+        Error::Unavailable { .. } => (Code::Unavailable, "UNAVAILABLE"),
+        Error::Deadline { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        Error::Unimplemented { .. } => (Code::Unimplemented, "UNIMPLEMENTED"),
+        Error::Internal { .. } => (Code::Internal, "INTERNAL"),
+    }
+}

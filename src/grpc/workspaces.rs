@@ -1,0 +1,442 @@
+//! The `WorkspaceManager` service: parse, plan, act, reply. Each call fits on a screen and decides nothing itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tonic::{Request, Response, Status};
+use tracing::{Instrument, info_span};
+
+use super::subscribe::{self, Updates};
+use super::{deadline, errors};
+use crate::action::{Action, PodRef};
+use crate::clock::Clock;
+use crate::cluster::act::{Actor, Outcome};
+use crate::config::Manager;
+use crate::error::Error;
+use crate::hub::{Hub, Subscription};
+use crate::objects::Pod;
+use crate::proto::wsman::workspace_manager_server::WorkspaceManager;
+use crate::proto::wsman::*;
+use crate::tasks::Drain;
+use crate::workspaces::filter::Filter;
+use crate::workspaces::plan::{self, Plan, Tokens};
+use crate::workspaces::{self, activity, classes, content, marks, repeat, request, stop};
+
+/// Default deadlines; a caller's own may be shorter or longer (reliability 4).
+const UNARY: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
+/// A mutation that runs into the deadline gets to say what it met.
+const LAST_WORD: Duration = Duration::from_millis(20);
+/// A mutation goes on after its caller hung up, at most this long.
+const MUTATION: Duration = Duration::from_secs(60);
+
+/// Everything a call needs.
+#[derive(Debug, Clone)]
+pub struct Workspaces {
+    /// What is known.
+    pub hub: Hub,
+    /// What writes.
+    pub actor: Actor,
+    /// How workspaces are made here.
+    pub manager: Arc<Manager>,
+    /// What time it is.
+    pub clock: Clock,
+    /// When to stop taking work.
+    pub drain: Drain,
+}
+
+#[tonic::async_trait]
+impl WorkspaceManager for Workspaces {
+    type SubscribeStream = Updates;
+
+    async fn start_workspace(
+        &self,
+        request: Request<StartWorkspaceRequest>,
+    ) -> Result<Response<StartWorkspaceResponse>, Status> {
+        let due = deadline::of(request.metadata(), START);
+        let wait = request
+            .metadata()
+            .get("wsman-wait")
+            .is_some_and(|value| value == "running");
+        let id = request.get_ref().id.clone();
+        let updates = self.hub.subscribe(Filter::default());
+        let this = self.clone();
+        let span = info_span!("start", workspace = id);
+        let started = self
+            .mutate(
+                "starting the workspace",
+                due,
+                async move { this.start(request.into_inner(), due).await }.instrument(span),
+            )
+            .await?;
+        if wait {
+            let running = running(updates, &id);
+            let doing = || Error::Deadline {
+                doing: format!("waiting for workspace {id} to run"),
+            };
+            timeout_at(due, running)
+                .await
+                .map_err(|_| errors::status(doing()))?
+                .map_err(errors::status)?;
+        }
+        Ok(Response::new(started))
+    }
+
+    async fn stop_workspace(
+        &self,
+        request: Request<StopWorkspaceRequest>,
+    ) -> Result<Response<StopWorkspaceResponse>, Status> {
+        let due = deadline::of(request.metadata(), UNARY);
+        let request = request.into_inner();
+        workspaces::id::check(&request.id).map_err(errors::status)?;
+        let mark = stop::mark(request.policy());
+        let span = info_span!(
+            "stop",
+            workspace = request.id,
+            policy = request.policy().as_str_name()
+        );
+        let this = self.clone();
+        let stopping = async move {
+            for pod in this.pods(&request.id, due).await? {
+                this.actor
+                    .act(&Action::Mark(pod, mark.clone()), due)
+                    .await?;
+            }
+            Ok(StopWorkspaceResponse {})
+        };
+        self.mutate(
+            "asking the workspace to stop",
+            due,
+            stopping.instrument(span),
+        )
+        .await
+        .map(Response::new)
+    }
+
+    async fn get_workspaces(
+        &self,
+        request: Request<GetWorkspacesRequest>,
+    ) -> Result<Response<GetWorkspacesResponse>, Status> {
+        self.listed()?;
+        let filter = Filter::new(request.into_inner().must_match);
+        let status = self
+            .hub
+            .read(|index| index.list(&filter).cloned().collect());
+        Ok(Response::new(GetWorkspacesResponse { status }))
+    }
+
+    async fn describe_workspace(
+        &self,
+        request: Request<DescribeWorkspaceRequest>,
+    ) -> Result<Response<DescribeWorkspaceResponse>, Status> {
+        self.listed()?;
+        let id = request.into_inner().id;
+        workspaces::id::check(&id).map_err(errors::status)?;
+        let status = self
+            .hub
+            .read(|index| index.by_id(&id).map(|entry| entry.status.clone()));
+        let last_activity = self
+            .hub
+            .last_activity(&id)
+            .map(activity::format)
+            .unwrap_or_default();
+        match status {
+            Some(status) => Ok(Response::new(DescribeWorkspaceResponse {
+                status: Some(status),
+                last_activity,
+            })),
+            None => Err(errors::status(Error::NotFound { id })),
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<SubscribeRequest>,
+    ) -> Result<Response<Updates>, Status> {
+        self.open()?;
+        self.listed()?;
+        let filter = Filter::new(request.into_inner().must_match);
+        let stream = subscribe::stream(self.hub.subscribe(filter), self.drain.clone());
+        Ok(Response::new(stream))
+    }
+
+    async fn mark_active(
+        &self,
+        request: Request<MarkActiveRequest>,
+    ) -> Result<Response<MarkActiveResponse>, Status> {
+        self.listed()?;
+        let due = deadline::of(request.metadata(), UNARY);
+        let request = request.into_inner();
+        workspaces::id::check(&request.id).map_err(errors::status)?;
+        let now = self.clock.now();
+        let known = self.hub.read(|index| {
+            index.by_id(&request.id).map(|entry| {
+                (
+                    entry.pod.clone(),
+                    activity::mark(&entry.facts, &request, now),
+                )
+            })
+        });
+        let Some((pod, activity)) = known else {
+            return Err(errors::status(Error::NotFound { id: request.id }));
+        };
+        let activity::Activity { counts, mark } = activity;
+        if counts {
+            self.hub.mark_active(&request.id, now);
+        }
+        if let Some(mark) = mark {
+            let actor = self.actor.clone();
+            let action = Action::Mark(pod, mark);
+            self.mutate("marking the workspace", due, async move {
+                actor.act(&action, due).await.map(|_| ())
+            })
+            .await?;
+        }
+        Ok(Response::new(MarkActiveResponse {}))
+    }
+
+    async fn describe_cluster(
+        &self,
+        _: Request<DescribeClusterRequest>,
+    ) -> Result<Response<DescribeClusterResponse>, Status> {
+        Ok(Response::new(classes::describe_classes(&self.manager)))
+    }
+
+    async fn backup_workspace(
+        &self,
+        _: Request<BackupWorkspaceRequest>,
+    ) -> Result<Response<BackupWorkspaceResponse>, Status> {
+        Err(errors::status(Error::Unimplemented {
+            what: "BackupWorkspace",
+        }))
+    }
+
+    async fn set_timeout(
+        &self,
+        _: Request<SetTimeoutRequest>,
+    ) -> Result<Response<SetTimeoutResponse>, Status> {
+        Err(errors::status(Error::Unimplemented { what: "SetTimeout" }))
+    }
+
+    async fn control_port(
+        &self,
+        _: Request<ControlPortRequest>,
+    ) -> Result<Response<ControlPortResponse>, Status> {
+        Err(errors::status(Error::Unimplemented {
+            what: "ControlPort",
+        }))
+    }
+
+    async fn take_snapshot(
+        &self,
+        _: Request<TakeSnapshotRequest>,
+    ) -> Result<Response<TakeSnapshotResponse>, Status> {
+        Err(errors::status(Error::Unimplemented {
+            what: "TakeSnapshot",
+        }))
+    }
+
+    async fn control_admission(
+        &self,
+        _: Request<ControlAdmissionRequest>,
+    ) -> Result<Response<ControlAdmissionResponse>, Status> {
+        Err(errors::status(Error::Unimplemented {
+            what: "ControlAdmission",
+        }))
+    }
+
+    async fn delete_volume_snapshot(
+        &self,
+        _: Request<DeleteVolumeSnapshotRequest>,
+    ) -> Result<Response<DeleteVolumeSnapshotResponse>, Status> {
+        Err(errors::status(Error::Unimplemented {
+            what: "DeleteVolumeSnapshot",
+        }))
+    }
+
+    async fn update_ssh_key(
+        &self,
+        _: Request<UpdateSshKeyRequest>,
+    ) -> Result<Response<UpdateSshKeyResponse>, Status> {
+        Err(errors::status(Error::Unimplemented {
+            what: "UpdateSSHKey",
+        }))
+    }
+}
+
+impl Workspaces {
+    /// Creates the pod, then what it needs; or finds that this was done before. Until the pod is there the caller's
+    /// deadline counts; from then on the start is finished or taken back, whoever still waits.
+    async fn start(
+        &self,
+        request: StartWorkspaceRequest,
+        due: Instant,
+    ) -> Result<StartWorkspaceResponse, Error> {
+        let request = request::parse(request, &self.manager)?;
+        content::check(&request, &self.manager)?;
+        let plan = plan::plan(&request, &self.manager, &tokens()?)?;
+        let name = plan.pod.metadata.name.clone().unwrap_or_default();
+        let other = self.hub.read(|index| {
+            index
+                .by_id(&plan.id)
+                .is_some_and(|entry| entry.pod.name != name)
+        });
+        if other {
+            return Err(Error::Exists { id: plan.id });
+        }
+        let outcome = self
+            .actor
+            .act(&Action::CreatePod(Box::new(plan.pod.clone())), due)
+            .await?;
+        let (answer, created) = match outcome {
+            Outcome::Exists(pod) => (repeat::answer(&plan, &pod)?, false),
+            Outcome::Done => (
+                StartWorkspaceResponse {
+                    url: plan.url.clone(),
+                    owner_token: plan.owner_token.clone(),
+                },
+                true,
+            ),
+        };
+        self.complete(&plan, &name, created, Instant::now() + MUTATION)
+            .await?;
+        Ok(answer)
+    }
+
+    /// Creates the dependants. If one is refused for good, a pod of this call is taken back.
+    async fn complete(
+        &self,
+        plan: &Plan,
+        name: &str,
+        created: bool,
+        until: Instant,
+    ) -> Result<(), Error> {
+        let known = self
+            .hub
+            .read(|index| index.by_name(name).map(|entry| entry.pod.clone()));
+        // Seen when the pod was created or read; if it is gone again there is nothing to complete.
+        let Some(pod) = known else { return Ok(()) };
+        for dependant in &plan.dependants {
+            let action = Action::CreateDependant(pod.clone(), dependant.clone());
+            if let Err(error) = self.actor.act(&action, until).await {
+                if created {
+                    let undo = [
+                        Action::ForceDelete(pod.clone()),
+                        Action::RemoveFinalizer(pod, marks::FINALIZER),
+                    ];
+                    for action in undo {
+                        self.actor.act(&action, Instant::now() + UNARY).await?;
+                    }
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the pods of an id, from the index or, where it knows none, from the API server.
+    async fn pods(&self, id: &str, due: Instant) -> Result<Vec<PodRef>, Error> {
+        if let Some(pod) = self
+            .hub
+            .read(|index| index.by_id(id).map(|entry| entry.pod.clone()))
+        {
+            return Ok(vec![pod]);
+        }
+        let found = self.actor.find_pods(id, due).await?;
+        Ok(found
+            .into_iter()
+            .map(|Pod { metadata, .. }| PodRef {
+                name: metadata.name,
+                uid: metadata.uid,
+            })
+            .collect())
+    }
+
+    /// Runs a mutation to its end even if the caller hangs up, and answers within the caller's deadline.
+    async fn mutate<T: Send + 'static>(
+        &self,
+        doing: &str,
+        due: Instant,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Status> {
+        self.open()?;
+        let task = self.drain.mutations.spawn(work);
+        match timeout_at(due + LAST_WORD, task).await {
+            Err(_) => Err(errors::status(Error::Deadline {
+                doing: doing.to_owned(),
+            })),
+            Ok(Err(panic)) => Err(errors::status(Error::Internal {
+                why: format!("{doing}: {panic}"),
+            })),
+            Ok(Ok(outcome)) => outcome.map_err(errors::status),
+        }
+    }
+
+    /// Refuses new work while the server drains.
+    fn open(&self) -> Result<(), Status> {
+        if self.drain.refuse.is_cancelled() {
+            let why = "this server is shutting down".to_owned();
+            return Err(errors::status(Error::Unavailable {
+                why,
+                retry_after: None,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Refuses to answer from an index that never was complete: a partial list would end workspaces (spec 6.4).
+    fn listed(&self) -> Result<(), Status> {
+        if self.hub.read(|index| index.is_listed()) {
+            return Ok(());
+        }
+        let why = "the workspaces are not listed yet".to_owned();
+        Err(errors::status(Error::Unavailable {
+            why,
+            retry_after: None,
+        }))
+    }
+}
+
+/// Waits until a workspace runs.
+async fn running(mut updates: Subscription, id: &str) -> Result<(), Error> {
+    loop {
+        let Ok(batch) = updates.next().await else {
+            return Err(Error::Unavailable {
+                why: "lost track of the workspace".to_owned(),
+                retry_after: None,
+            });
+        };
+        for update in batch.iter().filter(|update| update.status.id == id) {
+            match stop::verdict(&update.status) {
+                stop::Wait::Running => return Ok(()),
+                stop::Wait::Over(why) => {
+                    return Err(Error::Precondition {
+                        state: "NOT_RUNNING",
+                        why,
+                    });
+                }
+                stop::Wait::Goes => {}
+            }
+        }
+    }
+}
+
+fn tokens() -> Result<Tokens, Error> {
+    Ok(Tokens {
+        cli_api: token()?,
+        owner: token()?,
+    })
+}
+
+fn token() -> Result<String, Error> {
+    loop {
+        let mut random = [0; plan::TOKEN_BYTES];
+        getrandom::fill(&mut random).map_err(|error| Error::Internal {
+            why: format!("no randomness: {error}"),
+        })?;
+        if let Some(token) = plan::token(&random) {
+            return Ok(token);
+        }
+    }
+}
