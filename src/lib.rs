@@ -46,5 +46,7 @@ pub mod hub;
 pub mod tasks;
 pub mod telemetry;
 
+pub mod sim;
+
 #[cfg(test)]
 mod golden;

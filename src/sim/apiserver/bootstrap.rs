@@ -1,0 +1,16 @@
+//! What every cluster has before anyone writes to it.
+
+use serde_json::json;
+
+use super::resources::NAMESPACES;
+use super::store::State;
+use super::write;
+
+/// Creates the namespaces that a real API server creates, where they are missing.
+pub(crate) fn namespaces(state: &mut State) {
+    for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+        if state.get(NAMESPACES, name).is_none() {
+            write::install(state, NAMESPACES, json!({"metadata": {"name": name}}));
+        }
+    }
+}

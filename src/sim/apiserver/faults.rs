@@ -1,0 +1,150 @@
+//! `Faults`: rules by which a test makes the embedded API server misbehave, and what was asked of it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// Misbehaviour of one server, and the record of its requests. Only in-process callers reach it.
+#[derive(Clone)]
+pub struct Faults(Arc<Shared>);
+
+struct Shared {
+    rules: Mutex<Vec<Rule>>,
+    requests: Mutex<Option<Vec<Request>>>,
+    watches: watch::Sender<u64>,
+}
+
+/// Which requests go wrong, how, and how often.
+struct Rule {
+    method: String,
+    path: String,
+    times: usize,
+    fault: Fault,
+}
+
+/// What happens to a request that a rule strikes.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Answered with this `Status` instead of being served.
+    Status {
+        /// The HTTP code.
+        code: u16,
+        /// The machine-readable reason, such as `TooManyRequests`.
+        reason: String,
+        /// The text for people.
+        message: String,
+        /// Seconds for `Retry-After`.
+        retry_after: Option<u32>,
+    },
+    /// Served, but only after this time.
+    Delay(Duration),
+    /// The connection is cut and nothing is done.
+    CutBefore,
+    /// The request is served, and a write is stored, but the connection is cut before the answer.
+    CutAfter,
+    /// Never answered, as by a half-open connection.
+    Hang,
+    /// Answered with the HTTP status 410. A real API server sends 410 as an event of the watch;
+    /// proxies and aggregated API servers may not.
+    Gone,
+}
+
+/// A request as the server saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The HTTP method.
+    pub method: String,
+    /// The path without its query.
+    pub path: String,
+    /// The query, empty if there is none.
+    pub query: String,
+    /// Who asked, by their `User-Agent`.
+    pub user_agent: String,
+}
+
+impl Request {
+    /// Whether it was meant to change something.
+    pub fn is_write(&self) -> bool {
+        matches!(self.method.as_str(), "POST" | "PUT" | "PATCH" | "DELETE")
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        let (rules, requests) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared {
+            rules,
+            requests,
+            watches: watch::Sender::new(0),
+        }))
+    }
+}
+
+impl Faults {
+    /// Adds a rule: the next `times` requests of this method (empty: any) whose path and query
+    /// contain `path` (empty: all) go wrong. Of several rules that match, the oldest strikes.
+    pub fn add(&self, method: &str, path: &str, times: usize, fault: Fault) {
+        let rule = Rule {
+            method: method.into(),
+            path: path.into(),
+            times,
+            fault,
+        };
+        locked(&self.0.rules).push(rule);
+    }
+
+    /// Removes all rules.
+    pub fn clear(&self) {
+        locked(&self.0.rules).clear();
+    }
+
+    /// Starts to record requests, with an empty record.
+    pub fn record(&self) {
+        *locked(&self.0.requests) = Some(Vec::new());
+    }
+
+    /// The requests since [`Self::record`], in order of arrival.
+    pub fn requests(&self) -> Vec<Request> {
+        locked(&self.0.requests).clone().unwrap_or_default()
+    }
+
+    /// Ends every open watch with a clean end of stream, as a server does with a slow watcher.
+    pub fn end_watches(&self) {
+        self.0.watches.send_modify(|count| *count += 1);
+    }
+
+    /// Changes when open watches are to end.
+    pub(crate) fn watch_ends(&self) -> watch::Receiver<u64> {
+        self.0.watches.subscribe()
+    }
+
+    /// Records the request and takes one strike from the first rule that matches it.
+    pub(crate) fn strike(&self, request: Request) -> Option<Fault> {
+        let target = format!("{}?{}", request.path, request.query);
+        let fault = {
+            let mut rules = locked(&self.0.rules);
+            let found = rules.iter().position(|rule| {
+                (rule.method.is_empty() || rule.method == request.method)
+                    && target.contains(&rule.path)
+            });
+            found.map(|found| {
+                let fault = rules[found].fault.clone();
+                rules[found].times = rules[found].times.saturating_sub(1);
+                if rules[found].times == 0 {
+                    rules.remove(found);
+                }
+                fault
+            })
+        };
+        if let Some(requests) = &mut *locked(&self.0.requests) {
+            requests.push(request);
+        }
+        fault
+    }
+}
+
+/// No holder of these locks panics, and each leaves its value whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

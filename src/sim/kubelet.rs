@@ -1,0 +1,128 @@
+//! Runs the simulated scheduler and kubelets: an HTTP client of any API server that brings pods to life.
+//!
+//! One watch of pods feeds one task, which alone knows the pods; `script` says what is next for each,
+//! one delay queue wakes it, and at most one write per pod is on its way. Nothing is remembered that the pods do not
+//! say themselves: killed and started again, the simulation goes on where it was.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use kube::Client;
+use kube::core::Status;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::scheduler::Nodes;
+use pods::Kubelet;
+use recorder::Recorder;
+
+mod garbage;
+mod informer;
+pub(crate) mod node;
+mod perform;
+pub(crate) mod pod;
+mod pods;
+mod recorder;
+mod report;
+
+/// What to simulate.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many nodes are registered; more that carry the label `sim.wsman.dev/kubelet: <node_prefix>` are adopted.
+    pub nodes: usize,
+    /// Only the pods of this namespace; all when none.
+    pub namespace: Option<String>,
+    /// Nodes are called by this, a dash and a number; also a label value.
+    pub node_prefix: String,
+    /// Labels of the nodes beside the usual ones.
+    pub node_labels: BTreeMap<String, String>,
+    /// Bind pods to nodes; off where the cluster has a scheduler of its own.
+    pub schedule: bool,
+    /// Delays, where a pod does not ask for its own.
+    pub pace: Pace,
+    /// Also write Events of type Normal, not only warnings.
+    pub normal_events: bool,
+    /// Delete secrets, services and config maps whose owner pod is gone: for API servers without a controller.
+    pub collect_garbage: bool,
+}
+
+/// How long things take by default.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// From creation to the binding.
+    pub schedule: SignedDuration,
+    /// Pulling the images of a pod.
+    pub pull: SignedDuration,
+    /// The run of an init container.
+    pub init: SignedDuration,
+    /// Starting the containers after the pull.
+    pub start: SignedDuration,
+    /// From the start to ready, for containers with a readiness probe.
+    pub ready: SignedDuration,
+    /// From the deletion to the containers' end.
+    pub stop: SignedDuration,
+    /// The first pause after a failed pull or start; it doubles up to five minutes.
+    pub back_off: SignedDuration,
+}
+
+/// Why the simulation cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server does not let it register a node.
+    #[error("cannot register the simulated nodes")]
+    Register(#[source] Box<Status>),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            nodes: 2,
+            namespace: None,
+            node_prefix: "sim".to_owned(),
+            node_labels: BTreeMap::new(),
+            schedule: true,
+            pace: Pace::default(),
+            normal_events: true,
+            collect_garbage: false,
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            schedule: SignedDuration::ZERO,
+            pull: SignedDuration::from_millis(100),
+            init: SignedDuration::from_millis(50),
+            start: SignedDuration::from_millis(50),
+            ready: SignedDuration::from_millis(100),
+            stop: SignedDuration::from_millis(200),
+            back_off: SignedDuration::from_secs(1),
+        }
+    }
+}
+
+/// Runs until `shutdown`. What it left half done is continued by the next run.
+pub async fn run(
+    client: Client,
+    options: Options,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let (recorder, record) = Recorder::new(client.clone(), options.normal_events);
+    let (publish, nodes) = watch::channel(Arc::new(Nodes::new()));
+    let collect = async {
+        match options.collect_garbage {
+            true => garbage::run(client.clone(), options.namespace.as_deref()).await,
+            false => std::future::pending().await,
+        }
+    };
+    let kubelet = Kubelet::new(client.clone(), options.clone(), recorder);
+    tokio::select! {
+        result = node::run(client.clone(), &options, publish, &shutdown) => {
+            result.map_err(Error::Register)
+        }
+        () = kubelet.run(nodes, &shutdown) => Ok(()),
+        () = async { tokio::join!(record, collect); } => Ok(()),
+    }
+}

@@ -1,0 +1,412 @@
+//! The simulated nodes: registers them, renews their leases, and plays the node controller when one is lost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Node, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::Status;
+use kube::{Api, Client, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Options;
+use super::informer::{Change, watch};
+use crate::sim::scheduler::Nodes;
+
+/// On a Node: its kubelet has vanished while this is `true`.
+pub(crate) const LOST: &str = "sim.wsman.dev/lost";
+/// On a Node: uids of the pods that have made it vanish, so that each does so once.
+pub(crate) const LOST_BY: &str = "sim.wsman.dev/lost-by";
+/// On a Node: the simulation is its kubelet; the value is the node prefix of the simulation.
+pub(crate) const KUBELET: &str = "sim.wsman.dev/kubelet";
+
+const LEASES: &str = "kube-node-lease";
+const LEASE_SECONDS: i32 = 40;
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+
+/// A node, as far as pods are concerned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) taints: Vec<Taint>,
+    pub(crate) unschedulable: bool,
+    pub(crate) ready: bool,
+    /// The simulation is its kubelet.
+    pub(crate) ours: bool,
+    pub(crate) lost: bool,
+    pub(crate) lost_by: String,
+    /// How many pods it takes.
+    pub(crate) room: usize,
+    pub(crate) ip: String,
+}
+
+/// Keeps the nodes until `shutdown`, and publishes what is known of all nodes of the cluster.
+pub(crate) async fn run(
+    client: Client,
+    options: &Options,
+    publish: watch::Sender<Arc<Nodes>>,
+    shutdown: &CancellationToken,
+) -> Result<(), Box<Status>> {
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        registered = register(&client, options) => registered?,
+    }
+    let changes = watch(Api::<Node>::all(client.clone()));
+    tokio::pin!(changes);
+    let mut renew = tokio::time::interval(RENEW_EVERY);
+    let mut nodes: HashMap<String, Node> = HashMap::new();
+    let mut synced = false;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            Some(change) = changes.next() => match change {
+                Change::Apply(mut node) => {
+                    node.metadata.managed_fields = None;
+                    let is_new = !nodes.contains_key(&node.name_any());
+                    if is_ours(&node, options) {
+                        attend(&client, &node, is_new).await;
+                    }
+                    nodes.insert(node.name_any(), node);
+                }
+                Change::Delete(key) => {
+                    nodes.remove(&key.name);
+                }
+                Change::Synced => synced = true,
+            },
+            _ = renew.tick() => {
+                for node in nodes.values().filter(|node| is_ours(node, options)) {
+                    attend(&client, node, true).await;
+                }
+                continue;
+            }
+        }
+        if synced {
+            let members = nodes.values().map(|node| member(node, options));
+            let members: Nodes = members.map(|m| (m.name.clone(), m)).collect();
+            publish.send_if_modified(|known| {
+                let news = **known != members;
+                if news {
+                    *known = Arc::new(members);
+                }
+                news
+            });
+        }
+    }
+}
+
+/// Creates the Node objects that are missing. Only a refusal is an error: an API server that is away comes back.
+async fn register(client: &Client, options: &Options) -> Result<(), Box<Status>> {
+    let api: Api<Node> = Api::all(client.clone());
+    let mut pause = Duration::from_millis(100);
+    for index in 0..options.nodes {
+        let node = new_node(index, options);
+        loop {
+            match api.create(&PostParams::default(), &node).await {
+                Ok(_) => break,
+                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => break,
+                Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
+                    return Err(status);
+                }
+                Err(error) => tracing::warn!(%error, "the API server is not available"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(node: &Node, options: &Options) -> bool {
+    node.labels().get(KUBELET) == Some(&options.node_prefix)
+}
+
+fn is_lost(node: &Node) -> bool {
+    node.annotations().get(LOST).is_some_and(|v| v == "true")
+}
+
+fn member(node: &Node, options: &Options) -> Member {
+    let spec = node.spec.as_ref();
+    let status = node.status.as_ref();
+    let room = status.and_then(|s| s.allocatable.as_ref()?.get("pods"));
+    let addresses = status.and_then(|s| s.addresses.as_deref());
+    let internal = addresses
+        .unwrap_or_default()
+        .iter()
+        .find(|a| a.type_ == "InternalIP");
+    Member {
+        name: node.name_any(),
+        labels: node.labels().clone(),
+        taints: spec.and_then(|s| s.taints.clone()).unwrap_or_default(),
+        unschedulable: spec.and_then(|s| s.unschedulable).unwrap_or(false),
+        ready: ready(node) == Some("True"),
+        ours: is_ours(node, options),
+        lost: is_lost(node),
+        lost_by: node.annotations().get(LOST_BY).cloned().unwrap_or_default(),
+        room: room.and_then(|q| whole(&q.0)).unwrap_or(110),
+        ip: internal.map_or_else(|| address(&node.name_any()), |a| a.address.clone()),
+    }
+}
+
+fn ready(node: &Node) -> Option<&str> {
+    let conditions = node.status.as_ref()?.conditions.as_deref()?;
+    let ready = conditions.iter().find(|c| c.type_ == "Ready")?;
+    Some(&ready.status)
+}
+
+fn new_node(index: usize, options: &Options) -> Node {
+    let name = format!("{}-{index}", options.node_prefix);
+    let namespace = options.namespace.as_deref().unwrap_or("default");
+    let mut labels = BTreeMap::from(
+        [
+            ("kubernetes.io/hostname", name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", "amd64"),
+            (KUBELET, options.node_prefix.as_str()),
+            ("gitpod.io/workload_workspace_regular", "true"),
+            ("gitpod.io/workload_workspace_headless", "true"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    for service in ["ws-daemon", "registry-facade"] {
+        labels.insert(
+            format!("gitpod.io/{service}_ready_ns_{namespace}"),
+            "true".to_owned(),
+        );
+    }
+    labels.extend(options.node_labels.clone());
+    let mut node = Node::default();
+    node.metadata.name = Some(name);
+    node.metadata.labels = Some(labels);
+    node
+}
+
+/// Does what one of our nodes needs; what fails or hangs is tried again with the next lease.
+async fn attend(client: &Client, node: &Node, renew: bool) {
+    let work = async {
+        correct(client, node).await;
+        if renew && !is_lost(node) {
+            renew_lease(client, node).await;
+        }
+    };
+    if tokio::time::timeout(RENEW_EVERY, work).await.is_err() {
+        tracing::warn!(node = node.name_any(), "the API server does not answer");
+    }
+}
+
+/// Brings the status and the taints of a node to what they should be.
+async fn correct(client: &Client, node: &Node) {
+    let api: Api<Node> = Api::all(client.clone());
+    let (name, lost, now) = (node.name_any(), is_lost(node), Timestamp::now());
+    let params = PatchParams::default();
+    let stale = ready(node) != Some(if lost { "Unknown" } else { "True" });
+    if stale {
+        let patch = json!({ "status": status(node, lost, now) });
+        if let Err(error) = api
+            .patch_status(&name, &params, &Patch::Strategic(patch))
+            .await
+        {
+            tracing::debug!(%error, node = name, "status of a node");
+        }
+    }
+    if let Some(taints) = taints(node, lost, now) {
+        // The version: somebody else may be changing the same list.
+        let version = &node.metadata.resource_version;
+        let version = if stale { &None } else { version };
+        let patch =
+            json!({ "metadata": { "resourceVersion": version }, "spec": { "taints": taints } });
+        if let Err(error) = api.patch(&name, &params, &Patch::Merge(patch)).await {
+            tracing::debug!(%error, node = name, "taints of a node");
+        }
+    }
+}
+
+fn status(node: &Node, lost: bool, now: Timestamp) -> Value {
+    let time = Time(now);
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastHeartbeatTime": time, "lastTransitionTime": time,
+        })
+    };
+    let quiet = [
+        (
+            "MemoryPressure",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
+        (
+            "DiskPressure",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+        (
+            "PIDPressure",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ),
+    ];
+    if lost {
+        let gone = |kind: &str| {
+            condition(
+                kind,
+                "Unknown",
+                "NodeStatusUnknown",
+                "Kubelet stopped posting node status.",
+            )
+        };
+        let mut all: Vec<_> = quiet.iter().map(|(kind, ..)| gone(kind)).collect();
+        all.push(gone("Ready"));
+        return json!({ "conditions": all });
+    }
+    let mut all: Vec<_> = quiet
+        .iter()
+        .map(|(kind, reason, message)| condition(kind, "False", reason, message))
+        .collect();
+    all.push(condition(
+        "Ready",
+        "True",
+        "KubeletReady",
+        "kubelet is posting ready status",
+    ));
+    let mut status = json!({ "conditions": all });
+    // An object made by hand may say how big it is.
+    let known = node.status.as_ref();
+    if known.is_none_or(|s| s.capacity.as_ref().is_none_or(BTreeMap::is_empty)) {
+        let size =
+            json!({ "cpu": "64", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "5000" });
+        status["allocatable"] = size.clone();
+        status["capacity"] = size;
+    }
+    if known.is_none_or(|s| s.addresses.as_ref().is_none_or(Vec::is_empty)) {
+        let name = node.name_any();
+        status["addresses"] = json!([
+            { "type": "InternalIP", "address": address(&name) },
+            { "type": "Hostname", "address": name },
+        ]);
+        status["nodeInfo"] = json!({
+            "architecture": "amd64", "operatingSystem": "linux", "osImage": "simulated", "kernelVersion": "6.1.0",
+            "containerRuntimeVersion": "containerd://2.0.0", "kubeletVersion": "v1.33.0", "kubeProxyVersion": "v1.33.0",
+            "machineID": name, "systemUUID": name, "bootID": name,
+        });
+    }
+    status
+}
+
+/// The taints that the node should have, if they differ from those it has.
+fn taints(node: &Node, lost: bool, now: Timestamp) -> Option<Vec<Taint>> {
+    let has = node
+        .spec
+        .as_ref()
+        .and_then(|s| s.taints.clone())
+        .unwrap_or_default();
+    let unreachable = |effect: &str, time| Taint {
+        key: UNREACHABLE.to_owned(),
+        effect: effect.to_owned(),
+        time_added: time,
+        value: None,
+    };
+    let mut wanted = has.clone();
+    // The API server puts `not-ready` on every new node, and leaves it to a controller to take it off.
+    wanted.retain(|taint| taint.key != NOT_READY && (lost || taint.key != UNREACHABLE));
+    for effect in ["NoSchedule", "NoExecute"] {
+        if lost
+            && !wanted
+                .iter()
+                .any(|t| t.key == UNREACHABLE && t.effect == effect)
+        {
+            wanted.push(unreachable(effect, Some(Time(now))));
+        }
+    }
+    (wanted != has).then_some(wanted)
+}
+
+/// Tells the API server that the kubelet is alive; clusters that do not want to know are left alone.
+async fn renew_lease(client: &Client, node: &Node) {
+    let api: Api<Lease> = Api::namespaced(client.clone(), LEASES);
+    let name = node.name_any();
+    let now = MicroTime(Timestamp::now());
+    let renewal = json!({ "spec": { "holderIdentity": name, "renewTime": now } });
+    let renewed = api
+        .patch(&name, &PatchParams::default(), &Patch::Merge(renewal))
+        .await;
+    let missing = matches!(&renewed, Err(kube::Error::Api(status)) if status.code == 404);
+    if !missing {
+        return log(renewed.map(drop));
+    }
+    log(create(
+        &Api::<Namespace>::all(client.clone()),
+        json!({ "metadata": { "name": LEASES } }),
+    )
+    .await);
+    let lease = json!({
+        "metadata": {
+            "name": name,
+            "namespace": LEASES,
+            "ownerReferences": [{ "apiVersion": "v1", "kind": "Node", "name": name, "uid": node.uid() }],
+        },
+        "spec": { "holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now },
+    });
+    log(create(&api, lease).await);
+}
+
+async fn create<K>(api: &Api<K>, object: Value) -> kube::Result<()>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned + Serialize,
+{
+    let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+    match api.create(&PostParams::default(), &object).await {
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+fn log(result: kube::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "lease of a node");
+    }
+}
+
+/// An address for a node, derived from its name.
+fn address(name: &str) -> String {
+    let digest = Sha256::digest(name);
+    format!("10.32.{}.{}", digest[0], digest[1].clamp(1, 254))
+}
+
+/// A whole number of things; an API server writes 5000 as `5k`.
+fn whole(quantity: &str) -> Option<usize> {
+    let (digits, factor) = match quantity.strip_suffix('k') {
+        Some(digits) => (digits, 1000),
+        None => (quantity, 1),
+    };
+    digits.parse::<usize>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_quantities_are_read_as_the_api_server_writes_them() {
+        for (text, number) in [
+            ("110", Some(110)),
+            ("5k", Some(5000)),
+            ("1.5", None),
+            ("", None),
+        ] {
+            assert_eq!(whole(text), number, "{text}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Reads the annotations `sim.wsman.dev/...` of a pod; what it cannot read it reports and ignores.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+
+/// The prefix of every annotation that the simulation reads.
+pub(crate) const PREFIX: &str = "sim.wsman.dev/";
+
+/// What the annotations of one pod ask for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Script {
+    pub(crate) schedule_after: Option<SignedDuration>,
+    pub(crate) pull_after: Option<SignedDuration>,
+    pub(crate) init_after: Option<SignedDuration>,
+    pub(crate) start_after: Option<SignedDuration>,
+    pub(crate) ready_after: Option<SignedDuration>,
+    pub(crate) stop_after: Option<SignedDuration>,
+    pub(crate) exit_after: Option<SignedDuration>,
+    pub(crate) restart_after: Option<SignedDuration>,
+    pub(crate) evict_after: Option<SignedDuration>,
+    pub(crate) node_lost_after: Option<SignedDuration>,
+    pub(crate) unschedulable: Option<String>,
+    pub(crate) image_pull_error: Option<String>,
+    pub(crate) failed_mount: Option<String>,
+    pub(crate) network_not_ready: Option<String>,
+    pub(crate) reject: Option<String>,
+    pub(crate) reject_times: Option<u32>,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) exit_reason: Option<String>,
+    pub(crate) init_exit_code: Option<i32>,
+    pub(crate) termination_message: Option<String>,
+    pub(crate) ignore_term: bool,
+    pub(crate) stuck_terminating: bool,
+    pub(crate) never_ready: bool,
+}
+
+/// An annotation that cannot be obeyed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Fault {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) why: String,
+}
+
+impl Script {
+    /// The script in `annotations`, and everything in them that is unknown or malformed.
+    pub(crate) fn read(annotations: &BTreeMap<String, String>) -> (Script, Vec<Fault>) {
+        let mut script = Script::default();
+        let mut faults = Vec::new();
+        for (key, value) in annotations {
+            let Some(name) = key.strip_prefix(PREFIX) else {
+                continue;
+            };
+            if let Err(why) = script.set(name, value) {
+                faults.push(Fault {
+                    key: key.clone(),
+                    value: value.clone(),
+                    why,
+                });
+            }
+        }
+        (script, faults)
+    }
+
+    /// Exit code and reason of a container that ends because its program does.
+    pub(crate) fn exit(&self) -> (i32, String) {
+        let code = self.exit_code.unwrap_or(match self.exit_reason.as_deref() {
+            None | Some("Completed") => 0,
+            Some("OOMKilled" | "ContainerStatusUnknown") => 137,
+            Some("Error") => 255,
+            Some(_) => 1,
+        });
+        let reason = match (&self.exit_reason, code) {
+            (Some(reason), _) => reason,
+            (None, 0) => "Completed",
+            (None, _) => "Error",
+        };
+        (code, reason.to_owned())
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "schedule-after" => self.schedule_after = Some(duration(value)?),
+            "pull-after" => self.pull_after = Some(duration(value)?),
+            "init-after" => self.init_after = Some(duration(value)?),
+            "start-after" => self.start_after = Some(duration(value)?),
+            "ready-after" => self.ready_after = Some(duration(value)?),
+            "stop-after" => self.stop_after = Some(duration(value)?),
+            "exit-after" => self.exit_after = Some(duration(value)?),
+            "restart-after" => self.restart_after = Some(duration(value)?),
+            "evict-after" => self.evict_after = Some(duration(value)?),
+            "node-lost-after" => self.node_lost_after = Some(duration(value)?),
+            "unschedulable" => self.unschedulable = Some(text(value)?),
+            "image-pull-error" => self.image_pull_error = Some(text(value)?),
+            "failed-mount" => self.failed_mount = Some(text(value)?),
+            "network-not-ready" => {
+                self.network_not_ready = Some(text(value)?).filter(|v| v != "false");
+            }
+            "reject" => self.reject = Some(reason(value)?),
+            "reject-times" => self.reject_times = Some(number(value)?),
+            "exit-code" => self.exit_code = Some(number::<u8>(value)?.into()),
+            "exit-reason" => self.exit_reason = Some(reason(value)?),
+            "init-exit-code" => self.init_exit_code = Some(number::<u8>(value)?.into()),
+            // An empty message is one: a program may write nothing.
+            "termination-message" => self.termination_message = Some(value.to_owned()),
+            "ignore-term" => self.ignore_term = boolean(value)?,
+            "stuck-terminating" => self.stuck_terminating = boolean(value)?,
+            "never-ready" => self.never_ready = boolean(value)?,
+            _ => return Err("unknown annotation".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+fn duration(value: &str) -> Result<SignedDuration, String> {
+    let parsed: Result<SignedDuration, _> = value.trim().parse();
+    match parsed {
+        Ok(duration) if duration.is_negative() => Err("a negative duration".to_owned()),
+        // Beyond this, adding it to a time could leave the calendar.
+        Ok(duration) if duration > SignedDuration::from_hours(24 * 365) => {
+            Err("a duration of more than a year".to_owned())
+        }
+        Ok(duration) => Ok(duration),
+        Err(_) if value.trim() == "0" => Ok(SignedDuration::ZERO),
+        Err(_) => Err("not a duration such as 200ms or 1m30s".to_owned()),
+    }
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    match value.trim() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("neither true nor false".to_owned()),
+    }
+}
+
+fn number<N: std::str::FromStr>(value: &str) -> Result<N, String>
+where
+    N::Err: std::fmt::Display,
+{
+    value
+        .trim()
+        .parse()
+        .map_err(|error: N::Err| error.to_string())
+}
+
+fn text(value: &str) -> Result<String, String> {
+    match value.trim() {
+        "" => Err("empty".to_owned()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn reason(value: &str) -> Result<String, String> {
+    let text = text(value)?;
+    match text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        true => Ok(text),
+        false => Err("not a reason: one word of letters and digits".to_owned()),
+    }
+}
