@@ -46,6 +46,7 @@ pub mod hub;
 pub mod tasks;
 pub mod telemetry;
 
+pub mod cli;
 pub mod sim;
 
 #[cfg(test)]

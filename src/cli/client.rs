@@ -1,0 +1,69 @@
+//! `wsman client`: the calls of the workspace manager protocol as commands for people and for scripts.
+
+use clap::Subcommand;
+
+use connect::{Connection, Target};
+
+use super::exit::Failure;
+use super::output::{Format, Output};
+
+mod cluster;
+mod connect;
+mod control;
+mod describe;
+mod encode;
+mod follow;
+mod list;
+mod request;
+mod start;
+mod stop;
+mod wait;
+mod watch;
+mod words;
+
+/// Arguments of `wsman client`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+
+    /// How results are written.
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: Format,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Starts a workspace.
+    Start(start::Args),
+    /// Stops workspaces.
+    Stop(stop::Args),
+    /// Lists workspaces.
+    List(list::Args),
+    /// Describes one workspace.
+    Describe(describe::Args),
+    /// Prints what there is, then every change.
+    Watch(watch::Args),
+    /// Describes what the cluster offers.
+    Cluster,
+    #[command(flatten)]
+    Control(control::Verb),
+}
+
+/// Runs the verb that the arguments name.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    let connection = Connection::open(&args.target)?;
+    let mut out = Output::stdout(args.output);
+    match args.verb {
+        Verb::Start(args) => Box::pin(start::run(args, &connection, &mut out)).await,
+        Verb::Stop(args) => Box::pin(stop::run(args, &connection, &mut out)).await,
+        Verb::List(args) => Box::pin(list::run(args, &connection, &mut out)).await,
+        Verb::Describe(args) => Box::pin(describe::run(args, &connection, &mut out)).await,
+        Verb::Watch(args) => Box::pin(watch::run(args, &connection, &mut out)).await,
+        Verb::Cluster => Box::pin(cluster::run(&connection, &mut out)).await,
+        Verb::Control(verb) => Box::pin(control::run(verb, &connection, &mut out)).await,
+    }
+}

@@ -1,0 +1,264 @@
+//! Turns an address into a connection, and every call into one with a deadline.
+//!
+//! The transport is hidden here: verbs call the methods of `Connection` and never see a channel.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
+use crate::proto::wsman::*;
+
+/// A list of thousands of workspaces is far beyond the default of 4 MiB.
+const LARGEST_ANSWER: usize = 256 << 20;
+/// Servers of this protocol answer pings more frequent than this with a goodbye, so ours are rarer.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Where the server is, and how to be sure that it is the right one.
+#[derive(Debug, clap::Args)]
+pub(super) struct Target {
+    /// Address: host:port or grpc://host:port (plaintext), grpcs://host:port (TLS, needs --ca).
+    #[arg(
+        short = 'H',
+        long,
+        env = "WSMAN_HOST",
+        default_value = "localhost:8080",
+        global = true,
+        help_heading = "Connection",
+        value_name = "ADDR"
+    )]
+    pub(super) host: String,
+
+    /// PEM file with the certificates that may sign the server's.
+    #[arg(long, global = true, help_heading = "Connection", value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+
+    /// PEM file with the client's certificate.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        value_name = "FILE",
+        requires = "key"
+    )]
+    pub(super) cert: Option<PathBuf>,
+
+    /// PEM file with the key of the client's certificate.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        value_name = "FILE",
+        requires = "cert"
+    )]
+    pub(super) key: Option<PathBuf>,
+
+    /// Name that the server's certificate must carry.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        value_name = "NAME",
+        default_value = "ws-manager"
+    )]
+    pub(super) server_name: String,
+
+    /// How long one call may take, such as "30s" or "1m30s" [default: 30s, start: 60s].
+    #[arg(long, global = true, help_heading = "Connection", value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) timeout: Option<Duration>,
+}
+
+/// A connection that is made at the first call and made again whenever it was lost.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    client: WorkspaceManagerClient<Channel>,
+    address: String,
+    timeout: Option<Duration>,
+}
+
+/// What a server answered instead of a result, or its silence.
+#[derive(Debug)]
+pub(super) struct CallError {
+    /// As received, or made here when nothing was.
+    pub(super) status: Status,
+    address: String,
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::from_status(&error.status, &error.address)
+    }
+}
+
+/// One method per call that has one answer: its deadline is the user's or, failing that, the default in seconds.
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty, $seconds:literal;)*) => {
+        impl Connection {
+            $($(#[$doc])*
+            pub(super) async fn $name(&self, request: $request) -> Result<$response, CallError> {
+                let limit = self.timeout.unwrap_or(Duration::from_secs($seconds));
+                let mut client = self.client.clone();
+                let mut request = Request::new(request);
+                request.set_timeout(limit);
+                let answer = tokio::time::timeout(limit, client.$name(request)).await;
+                self.answer(answer.unwrap_or_else(|_| Err(late(limit))), limit)
+            })*
+        }
+    };
+}
+
+unary! {
+    /// Lists workspaces.
+    get_workspaces(GetWorkspacesRequest) -> GetWorkspacesResponse, 30;
+    /// Starts a workspace.
+    start_workspace(StartWorkspaceRequest) -> StartWorkspaceResponse, 60;
+    /// Stops a workspace.
+    stop_workspace(StopWorkspaceRequest) -> StopWorkspaceResponse, 30;
+    /// Describes a workspace.
+    describe_workspace(DescribeWorkspaceRequest) -> DescribeWorkspaceResponse, 30;
+    /// Backs up a workspace.
+    backup_workspace(BackupWorkspaceRequest) -> BackupWorkspaceResponse, 30;
+    /// Records activity.
+    mark_active(MarkActiveRequest) -> MarkActiveResponse, 30;
+    /// Changes a timeout.
+    set_timeout(SetTimeoutRequest) -> SetTimeoutResponse, 30;
+    /// Exposes or hides a port.
+    control_port(ControlPortRequest) -> ControlPortResponse, 30;
+    /// Takes a snapshot.
+    take_snapshot(TakeSnapshotRequest) -> TakeSnapshotResponse, 30;
+    /// Changes who may enter.
+    control_admission(ControlAdmissionRequest) -> ControlAdmissionResponse, 30;
+    /// Replaces SSH keys.
+    update_ssh_key(UpdateSshKeyRequest) -> UpdateSshKeyResponse, 30;
+    /// Describes what the cluster offers.
+    describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse, 30;
+}
+
+impl Connection {
+    /// Prepares a connection; nothing is sent yet.
+    pub(super) fn open(target: &Target) -> Result<Self, Failure> {
+        let channel = endpoint(target)?
+            .connect_timeout(Duration::from_secs(5))
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(Duration::from_secs(10))
+            .connect_lazy();
+        let client = WorkspaceManagerClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
+        Ok(Self {
+            client,
+            address: target.host.clone(),
+            timeout: target.timeout,
+        })
+    }
+
+    /// Opens a stream of updates. It has no deadline.
+    pub(super) async fn subscribe(
+        &self,
+        filter: Option<MetadataFilter>,
+    ) -> Result<Streaming<SubscribeResponse>, CallError> {
+        let request = SubscribeRequest { must_match: filter };
+        let answer = self.client.clone().subscribe(request).await;
+        answer
+            .map(Response::into_inner)
+            .map_err(|status| self.error(status))
+    }
+
+    /// Says that a call, or a stream, to this server ended with `status`.
+    pub(super) fn error(&self, status: Status) -> CallError {
+        CallError {
+            status,
+            address: self.address.clone(),
+        }
+    }
+
+    /// The transport's own timer, which may be first, reports a late answer as CANCELLED.
+    fn answer<T>(
+        &self,
+        answer: Result<Response<T>, Status>,
+        limit: Duration,
+    ) -> Result<T, CallError> {
+        match answer {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status)
+                if status.code() == Code::Cancelled && status.message() == "Timeout expired" =>
+            {
+                Err(self.error(late(limit)))
+            }
+            Err(status) => Err(self.error(status)),
+        }
+    }
+}
+
+/// Reads a duration such as "30s" or "1h30m"; it must be longer than nothing.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
+    match Duration::try_from(duration) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("must be longer than zero".to_owned()),
+    }
+}
+
+fn late(limit: Duration) -> Status {
+    Status::deadline_exceeded(format!("no answer within {limit:?}"))
+}
+
+fn endpoint(target: &Target) -> Result<Endpoint, Failure> {
+    let (scheme, authority) = target
+        .host
+        .split_once("://")
+        .unwrap_or(("grpc", &target.host));
+    let invalid = |why: &str| {
+        Failure::usage(format!("invalid address {:?}: {why}", target.host))
+            .hint("use host:port, grpc://host:port or grpcs://host:port")
+    };
+    let secure = match scheme {
+        "grpc" => false,
+        "grpcs" => true,
+        "http" | "https" => return Err(invalid("HTTP/JSON is not supported yet")),
+        _ => return Err(invalid(&format!("unknown scheme {scheme:?}"))),
+    };
+    let parsed: http::uri::Authority = authority
+        .parse()
+        .map_err(|_| invalid("it is not host:port"))?;
+    if parsed.host().is_empty() || parsed.port_u16().is_none() || authority.contains('@') {
+        return Err(invalid("it is not host:port"));
+    }
+    let uri = format!("{}://{authority}", if secure { "https" } else { "http" });
+    let endpoint = Endpoint::from_shared(uri).map_err(|error| invalid(&error.to_string()))?;
+    if secure {
+        return endpoint
+            .tls_config(tls(target)?)
+            .map_err(|error| Failure::usage(format!("invalid TLS files: {error}")));
+    }
+    match (&target.ca, &target.cert) {
+        (None, None) => Ok(endpoint),
+        _ => Err(invalid("--ca, --cert and --key need grpcs://")),
+    }
+}
+
+fn tls(target: &Target) -> Result<ClientTlsConfig, Failure> {
+    let Some(ca) = &target.ca else {
+        return Err(Failure::usage(
+            "grpcs:// needs --ca: the certificates that may sign the server's",
+        ));
+    };
+    let mut config = ClientTlsConfig::new()
+        .domain_name(&target.server_name)
+        .ca_certificate(Certificate::from_pem(read(ca)?));
+    if let (Some(cert), Some(key)) = (&target.cert, &target.key) {
+        config = config.identity(Identity::from_pem(read(cert)?, read(key)?));
+    }
+    Ok(config)
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!("cannot read {}: {error}", path.display()),
+        )
+    })
+}

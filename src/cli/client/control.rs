@@ -1,0 +1,285 @@
+//! The verbs that are one call with a short answer: mark-active, set-timeout, port, admission, ssh-keys, snapshot, backup.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::connect::Connection;
+use crate::cli::exit::Failure;
+use crate::cli::output::Output;
+use crate::proto::wsman::*;
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Records a sign of life of a workspace's user.
+    MarkActive {
+        /// Id of the workspace.
+        id: String,
+        /// The user closed the workspace.
+        #[arg(long)]
+        closed: bool,
+        /// Only if the workspace was never active before.
+        #[arg(long)]
+        if_first: bool,
+    },
+    /// Changes after how much inactivity a workspace stops.
+    SetTimeout {
+        /// Id of the workspace.
+        id: String,
+        /// Go duration, such as "1h30m".
+        duration: String,
+        /// The timeout after the user closed the workspace.
+        #[arg(long)]
+        closed: bool,
+    },
+    /// Exposes or hides a port of a workspace.
+    #[command(subcommand)]
+    Port(Port),
+    /// Changes who may enter a workspace.
+    Admission {
+        /// Id of the workspace.
+        id: String,
+        /// Who may enter.
+        level: Level,
+    },
+    /// Replaces the SSH keys that may enter a workspace.
+    SshKeys {
+        /// Id of the workspace.
+        id: String,
+        /// File with lines as in authorized_keys; "-" is standard input.
+        #[arg(
+            short,
+            long,
+            value_name = "FILE",
+            required_unless_present = "none",
+            conflicts_with = "none"
+        )]
+        file: Option<PathBuf>,
+        /// Remove all keys.
+        #[arg(long)]
+        none: bool,
+    },
+    /// Takes a snapshot of a running workspace's content.
+    Snapshot {
+        /// Id of the workspace.
+        id: String,
+        /// Answer with the snapshot's URL before it is complete.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Backs up a running workspace's content.
+    Backup {
+        /// Id of the workspace.
+        id: String,
+    },
+}
+
+/// What to do with a port.
+#[derive(Debug, Subcommand)]
+pub(super) enum Port {
+    /// Makes a port reachable from outside.
+    Expose {
+        /// Id of the workspace.
+        id: String,
+        /// The port.
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=65535))]
+        port: u32,
+        /// For everybody, not only for those who may enter the workspace.
+        #[arg(long)]
+        public: bool,
+        /// The port speaks HTTPS.
+        #[arg(long)]
+        https: bool,
+    },
+    /// Takes a port away again.
+    Hide {
+        /// Id of the workspace.
+        id: String,
+        /// The port.
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=65535))]
+        port: u32,
+    },
+}
+
+/// Who may enter.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Level {
+    /// The owner only.
+    Owner,
+    /// Everybody.
+    Everyone,
+}
+
+/// Runs the verb.
+pub(super) async fn run(
+    verb: Verb,
+    connection: &Connection,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let (sentence, result) = call(verb, connection).await?;
+    if out.is_for_people() {
+        out.line([sentence.into()])
+    } else {
+        out.document(&result)
+    }
+}
+
+/// Makes the call; answers with what to tell people and what to tell programs.
+async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Failure> {
+    let done = |sentence: String, id: &str| (sentence, json!({"id": id}));
+    Ok(match verb {
+        Verb::MarkActive {
+            id,
+            closed,
+            if_first,
+        } => {
+            let request = MarkActiveRequest {
+                id: id.clone(),
+                closed,
+                ignore_if_active: if_first,
+            };
+            connection.mark_active(request).await?;
+            done(
+                format!("Marked {id} {}", if closed { "closed" } else { "active" }),
+                &id,
+            )
+        }
+        Verb::SetTimeout {
+            id,
+            duration,
+            closed,
+        } => {
+            let kind = if closed {
+                TimeoutType::ClosedTimeout
+            } else {
+                TimeoutType::WorkspaceTimeout
+            };
+            let request = SetTimeoutRequest {
+                id: id.clone(),
+                duration: duration.clone(),
+                r#type: kind.into(),
+            };
+            connection.set_timeout(request).await?;
+            let which = if closed { "closed timeout" } else { "timeout" };
+            done(format!("The {which} of {id} is {duration}"), &id)
+        }
+        Verb::Port(port) => {
+            let (sentence, request) = port_request(port);
+            let id = request.id.clone();
+            connection.control_port(request).await?;
+            done(sentence, &id)
+        }
+        Verb::Admission { id, level } => {
+            let (level, who) = match level {
+                Level::Owner => (AdmissionLevel::AdmitOwnerOnly, "only its owner"),
+                Level::Everyone => (AdmissionLevel::AdmitEveryone, "everyone"),
+            };
+            connection
+                .control_admission(ControlAdmissionRequest {
+                    id: id.clone(),
+                    level: level.into(),
+                })
+                .await?;
+            done(format!("{id} admits {who}"), &id)
+        }
+        Verb::SshKeys { id, file, .. } => {
+            let keys = file.as_deref().map(keys).transpose()?.unwrap_or_default();
+            let sentence = format!("{id} has {} SSH keys", keys.len());
+            connection
+                .update_ssh_key(UpdateSshKeyRequest {
+                    id: id.clone(),
+                    keys,
+                })
+                .await?;
+            done(sentence, &id)
+        }
+        Verb::Snapshot { id, no_wait } => {
+            let request = TakeSnapshotRequest {
+                id: id.clone(),
+                return_immediately: no_wait,
+            };
+            let url = connection.take_snapshot(request).await?.url;
+            (url.clone(), json!({"id": id, "url": url}))
+        }
+        Verb::Backup { id } => {
+            let url = connection
+                .backup_workspace(BackupWorkspaceRequest { id: id.clone() })
+                .await?
+                .url;
+            (url.clone(), json!({"id": id, "url": url}))
+        }
+    })
+}
+
+fn port_request(port: Port) -> (String, ControlPortRequest) {
+    match port {
+        Port::Expose {
+            id,
+            port,
+            public,
+            https,
+        } => {
+            let visibility = if public {
+                PortVisibility::Public
+            } else {
+                PortVisibility::Private
+            };
+            let protocol = if https {
+                PortProtocol::Https
+            } else {
+                PortProtocol::Http
+            };
+            let spec = PortSpec {
+                port,
+                visibility: visibility.into(),
+                protocol: protocol.into(),
+                url: String::new(),
+            };
+            let sentence = format!("Exposed port {port} of {id}");
+            (
+                sentence,
+                ControlPortRequest {
+                    id,
+                    expose: true,
+                    spec: Some(spec),
+                },
+            )
+        }
+        Port::Hide { id, port } => {
+            let sentence = format!("Hid port {port} of {id}");
+            let spec = PortSpec {
+                port,
+                ..Default::default()
+            };
+            (
+                sentence,
+                ControlPortRequest {
+                    id,
+                    expose: false,
+                    spec: Some(spec),
+                },
+            )
+        }
+    }
+}
+
+/// The keys of an authorized_keys file, without its blank lines and comments.
+fn keys(path: &Path) -> Result<Vec<String>, Failure> {
+    let text = match path == Path::new("-") {
+        true => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map(|_| text)
+        }
+        false => std::fs::read_to_string(path),
+    };
+    let text =
+        text.map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
+}

@@ -1,0 +1,98 @@
+//! Reads a start request from a file or standard input: JSON or YAML, either spelling of names, nothing unknown.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::Deserializer;
+
+use crate::cli::exit::Failure;
+use crate::proto::wsman::StartWorkspaceRequest;
+
+/// Far more than a server takes, far less than hurts.
+const LARGEST: u64 = 4 << 20;
+
+/// Reads the request at `path`; `-` is standard input.
+pub(super) fn read(path: &Path) -> Result<StartWorkspaceRequest, Failure> {
+    let name = if path == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    let text =
+        text(path).map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
+    parse(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))
+}
+
+/// Reads a request from text. Errors begin with the path of the field.
+fn parse(text: &str) -> Result<StartWorkspaceRequest, String> {
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim().is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if text.trim_start().starts_with('{') {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let request = typed(&mut json)?;
+        return json
+            .end()
+            .map(|()| request)
+            .map_err(|error| error.to_string());
+    }
+    // By way of a plain value: a number where a string belongs stays an error, as it is in JSON.
+    let value: serde_json::Value =
+        serde_saphyr::from_str(text).map_err(|error| yaml_error(&error))?;
+    typed(value)
+}
+
+fn typed<'de, D: Deserializer<'de>>(input: D) -> Result<StartWorkspaceRequest, String>
+where
+    D::Error: std::fmt::Display,
+{
+    serde_path_to_error::deserialize(input).map_err(|error| {
+        let path = error.path().to_string();
+        let why = plain(&error.inner().to_string());
+        // What is no field, such as a missing brace, has a dot or a question mark for a path.
+        match path.trim_end_matches('?').trim_end_matches('.') {
+            "" => why,
+            path => format!("{path}: {why}"),
+        }
+    })
+}
+
+/// The generated code reads numbers by way of types whose names tell a user nothing.
+fn plain(error: &str) -> String {
+    error
+        .replace(
+            "data did not match any variant of untagged enum Content",
+            "not a number that fits",
+        )
+        .replace("invalid digit found in string", "not a number that fits")
+}
+
+/// The place and what is wrong there; the excerpt that the full text adds is at hand.
+fn yaml_error(error: &serde_saphyr::Error) -> String {
+    let text = error
+        .without_snippet()
+        .render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_owned()
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let input: &mut dyn Read = if path == Path::new("-") {
+        &mut io::stdin()
+    } else {
+        &mut File::open(path)?
+    };
+    if input.take(LARGEST + 1).read_to_string(&mut text)? as u64 > LARGEST {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it is larger than 4 MiB",
+        ));
+    }
+    Ok(text)
+}

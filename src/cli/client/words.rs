@@ -1,0 +1,116 @@
+//! Statuses in words: names, colours and summaries that several verbs print.
+
+use jiff::Timestamp;
+
+use crate::cli::output::{Color, Piece, age};
+use crate::proto::wsman::*;
+
+/// Stands for what is not set.
+pub(super) const NONE: &str = "-";
+/// Stands for an owner token that was not asked for.
+pub(super) const HIDDEN: &str = "(hidden, see --show-token)";
+
+/// The name of the phase; a number that this program does not know stays a number.
+pub(super) fn phase(status: &WorkspaceStatus) -> String {
+    match WorkspacePhase::try_from(status.phase) {
+        Ok(phase) => phase.as_str_name().to_owned(),
+        Err(_) => format!("PHASE_{}", status.phase),
+    }
+}
+
+/// The name of the phase in its colour, filled up with blanks to `width`.
+pub(super) fn phase_piece(status: &WorkspaceStatus, width: usize) -> Piece {
+    let colour = match status.phase() {
+        _ if failure(status).is_some() => Some(Color::Red),
+        WorkspacePhase::Running => Some(Color::Green),
+        WorkspacePhase::Pending | WorkspacePhase::Creating | WorkspacePhase::Initializing => {
+            Some(Color::Yellow)
+        }
+        WorkspacePhase::Stopping | WorkspacePhase::Interrupted => Some(Color::Cyan),
+        WorkspacePhase::Stopped => Some(Color::DarkGrey),
+        WorkspacePhase::Unknown => None,
+    };
+    Piece::coloured(format!("{:width$}", phase(status)), colour)
+}
+
+/// Why the workspace failed or timed out, if it did.
+pub(super) fn failure(status: &WorkspaceStatus) -> Option<String> {
+    let conditions = status.conditions.as_ref()?;
+    let said = |what: &str, why: &str| (!why.is_empty()).then(|| format!("{what}: {why}"));
+    said("failed", &conditions.failed)
+        .or_else(|| said("timed out", &conditions.timeout))
+        .or_else(|| said("task failed", &conditions.headless_task_failed))
+}
+
+/// The one thing to know: why it failed or timed out, otherwise what explains the phase.
+pub(super) fn message(status: &WorkspaceStatus) -> String {
+    match failure(status) {
+        Some(failure) => failure,
+        None => status.message.clone(),
+    }
+}
+
+/// Every condition that is set, by its name in the protocol.
+pub(super) fn conditions(status: &WorkspaceStatus) -> Vec<(&'static str, String)> {
+    let Some(c) = &status.conditions else {
+        return Vec::new();
+    };
+    let flag = |value: i32| match WorkspaceConditionBool::try_from(value) {
+        Ok(WorkspaceConditionBool::True) => "true".to_owned(),
+        Ok(WorkspaceConditionBool::False | WorkspaceConditionBool::Empty) => String::new(),
+        Err(_) => value.to_string(),
+    };
+    let volume_snapshot = c
+        .volume_snapshot
+        .as_ref()
+        .map(|s| s.volume_snapshot_name.clone());
+    let mut all = vec![
+        ("failed", c.failed.clone()),
+        ("timeout", c.timeout.clone()),
+        ("headless_task_failed", c.headless_task_failed.clone()),
+        ("pulling_images", flag(c.pulling_images)),
+        ("deployed", flag(c.deployed)),
+        ("network_not_ready", flag(c.network_not_ready)),
+        (
+            "first_user_activity",
+            c.first_user_activity
+                .as_ref()
+                .and_then(timestamp)
+                .map_or_else(String::new, rfc3339),
+        ),
+        ("stopped_by_request", flag(c.stopped_by_request)),
+        ("aborted", flag(c.aborted)),
+        ("final_backup_complete", flag(c.final_backup_complete)),
+        ("snapshot", c.snapshot.clone()),
+        ("volume_snapshot", volume_snapshot.unwrap_or_default()),
+    ];
+    all.retain(|(_, value)| !value.is_empty());
+    all
+}
+
+/// When the workspace was started, if the status says so.
+pub(super) fn started(status: &WorkspaceStatus) -> Option<Timestamp> {
+    status
+        .metadata
+        .as_ref()?
+        .started_at
+        .as_ref()
+        .and_then(timestamp)
+}
+
+/// How long ago that was, or [`NONE`].
+pub(super) fn age_of(start: Option<Timestamp>, now: Timestamp) -> String {
+    start.map_or_else(
+        || NONE.to_owned(),
+        |start| age(now.as_second() - start.as_second()),
+    )
+}
+
+/// Writes a point in time for people.
+pub(super) fn rfc3339(time: Timestamp) -> String {
+    jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", time).unwrap_or_else(|_| time.to_string())
+}
+
+fn timestamp(time: &pbjson_types::Timestamp) -> Option<Timestamp> {
+    Timestamp::new(time.seconds, time.nanos).ok()
+}

@@ -1,0 +1,267 @@
+//! Turns whatever ends a command into one clear line on standard error and the exit code that scripts rely on.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::output::escape;
+
+/// The exit codes; scripts depend on the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Tried and failed.
+    Failed = 1,
+    /// Wrong usage, or input that can never work.
+    Usage = 2,
+    /// No such workspace.
+    NotFound = 3,
+    /// Right call, wrong state; or something else holds that id.
+    Conflict = 4,
+    /// No capacity, or too many requests.
+    Exhausted = 5,
+    /// No answer; the only failure that is worth a blind retry.
+    Unavailable = 6,
+}
+
+/// Why a command ended without doing what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    /// One line, without a full stop.
+    message: String,
+    /// Further lines, such as the fields that a server refuses.
+    details: Vec<String>,
+    /// What to try next.
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// Makes a failure that ends with `exit`.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            details: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// Makes a failure of the caller: arguments or input that can never work.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Adds lines that say more, such as one for each fault.
+    #[must_use]
+    pub fn details(mut self, lines: Vec<String>) -> Self {
+        self.details = lines;
+        self
+    }
+
+    /// Adds what to try next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts where it happened in front of the message.
+    #[must_use]
+    pub fn context(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// Makes a failure out of what the server at `address` answered, or of its silence.
+    pub fn from_status(status: &Status, address: &str) -> Self {
+        let mut failure = Self::new(exit_of(status), sentence(status));
+        if let Some(request) = status.get_details_bad_request() {
+            let lines = request
+                .field_violations
+                .iter()
+                .map(|v| format!("{}: {}", v.field, v.description));
+            failure.details.extend(lines);
+        }
+        match hint(status) {
+            Some(hint) => failure.hint(format!("tried {address}; {hint}")),
+            None => failure,
+        }
+    }
+
+    /// What went wrong, in one line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The code that the process ends with.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Failing to write is a failure, except that nobody is left to read: `wsman ... | head` succeeds.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(Exit::Ok, ""),
+            _ => Self::new(Exit::Failed, format!("cannot write: {error}")),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    /// Tells the causes, too, each once.
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Failed, format!("{error:#}"))
+    }
+}
+
+/// Prints the failure, if there is one, and gives the code to end the process with.
+pub fn report(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            print(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// Prints the failure on standard error without ending anything.
+pub fn print(failure: &Failure) {
+    if failure.exit == Exit::Ok {
+        return;
+    }
+    let mut text = format!("error: {}\n", escape(&failure.message));
+    for line in &failure.details {
+        text.push_str(&format!("  {}\n", escape(line)));
+    }
+    if let Some(hint) = &failure.hint {
+        text.push_str(&format!("hint: {}\n", escape(hint)));
+    }
+    // Nothing can be said when standard error is gone.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Says something beside the result, on standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", escape(text));
+}
+
+/// What to check, where the connection is at fault rather than the call.
+fn hint(status: &Status) -> Option<&'static str> {
+    match status.code() {
+        Code::Unavailable if !is_of_transport(status) => Some("it answers, so this may pass"),
+        Code::Unavailable | Code::DeadlineExceeded => {
+            Some("is the daemon running there? -H or WSMAN_HOST sets the address")
+        }
+        Code::Cancelled | Code::Internal | Code::Unknown if is_of_transport(status) => {
+            Some("does it speak gRPC there, with or without TLS as the address says?")
+        }
+        _ => None,
+    }
+}
+
+/// What the server answered has no cause here; what the transport says has.
+fn is_of_transport(status: &Status) -> bool {
+    status.source().is_some()
+}
+
+/// The gRPC code decides; where it says nothing, as UNKNOWN of older servers does, the stable reason may.
+fn exit_of(status: &Status) -> Exit {
+    match status.code() {
+        Code::Ok => Exit::Ok,
+        Code::InvalidArgument | Code::OutOfRange => Exit::Usage,
+        Code::NotFound => Exit::NotFound,
+        Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => Exit::Conflict,
+        Code::ResourceExhausted => Exit::Exhausted,
+        Code::Unavailable | Code::DeadlineExceeded => Exit::Unavailable,
+        // A connection that breaks within a call has one of many codes.
+        Code::Cancelled | Code::Internal | Code::Unknown if is_of_transport(status) => {
+            Exit::Unavailable
+        }
+        Code::Unknown => match reason(status).as_deref() {
+            Some("INVALID") => Exit::Usage,
+            Some("NOT_FOUND") => Exit::NotFound,
+            Some("EXISTS" | "PRECONDITION") => Exit::Conflict,
+            Some("EXHAUSTED") => Exit::Exhausted,
+            Some("UNAVAILABLE") => Exit::Unavailable,
+            _ => Exit::Failed,
+        },
+        Code::Cancelled
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss => Exit::Failed,
+    }
+}
+
+fn reason(status: &Status) -> Option<String> {
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .filter(|reason| !reason.is_empty())
+}
+
+/// What a status says in one line, with the name of its code.
+pub fn sentence(status: &Status) -> String {
+    let mut text = match status.code() {
+        Code::Unimplemented => "the server does not implement this".to_owned(),
+        code => code.description().trim_end_matches('.').to_owned(),
+    };
+    if !status.message().is_empty() {
+        text = match status.code() {
+            Code::Unimplemented => format!("{text}: {}", status.message()),
+            _ => status.message().to_owned(),
+        };
+    }
+    if let Some(cause) = root_cause(status)
+        && !text.contains(&cause)
+    {
+        text.push_str(": ");
+        text.push_str(&cause);
+    }
+    let name = code_name(status.code());
+    match reason(status).filter(|reason| reason != name) {
+        Some(reason) => format!("{text} ({name}, {reason})"),
+        None => format!("{text} ({name})"),
+    }
+}
+
+/// The last link of the chain, such as "Connection refused (os error 111)"; those between say less.
+fn root_cause(status: &Status) -> Option<String> {
+    let mut cause = status.source()?;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    Some(cause.to_string())
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,74 @@
+//! The explanation for programs: one JSON object, whose shape is a contract (design 5).
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde_json::{Map, Value, json};
+
+use super::Explanation;
+use crate::action::{Action, Dependant};
+use crate::duration::GoDuration;
+use crate::proto::DESCRIPTORS;
+use crate::proto::wsman::WorkspaceStatus;
+use crate::workspaces::marks::FINALIZER;
+
+/// Renders the object, indented, with a newline at its end.
+pub(super) fn render(explanation: &Explanation<'_>) -> String {
+    let mut object = Map::new();
+    match &explanation.told {
+        Ok((told, _)) => object.insert("status".to_owned(), status(told)),
+        Err(error) => {
+            object.insert("status".to_owned(), Value::Null);
+            object.insert("error".to_owned(), json!(error.to_string()))
+        }
+    };
+    let verdict = &explanation.verdict;
+    let mut actions: Vec<Value> = verdict.actions.iter().map(action).collect();
+    if explanation.is_let_go() {
+        // Part of the contract: STOPPED lists the removal even where it is already done (and the daemon writes nothing).
+        actions.push(json!({"finalizer": {"remove": FINALIZER}}));
+    }
+    object.insert("actions".to_owned(), json!(actions));
+    let deadline = verdict
+        .wake_at
+        .map(|(at, reason)| json!({"at": at.to_string(), "reason": reason}));
+    object.insert("deadline".to_owned(), json!(deadline));
+    format!("{:#}\n", Value::Object(object))
+}
+
+/// A status in proto3 JSON with the field names of the proto file.
+fn status(status: &WorkspaceStatus) -> Value {
+    let options = SerializeOptions::new().use_proto_field_name(true);
+    let message = DescriptorPool::decode(DESCRIPTORS)
+        .ok()
+        .and_then(|pool| pool.get_message_by_name("wsman.WorkspaceStatus"))
+        .and_then(|kind| DynamicMessage::decode(kind, status.encode_to_vec().as_slice()).ok());
+    let value = message.map(|m| m.serialize_with_options(serde_json::value::Serializer, &options));
+    // The descriptors were compiled with the type itself; only a time beyond the year 9999 has no JSON form.
+    value.and_then(Result::ok).unwrap_or_default()
+}
+
+fn action(action: &Action) -> Value {
+    match action {
+        Action::Mark(_, mark) => {
+            let mut parts = Map::new();
+            if !mark.set.is_empty() {
+                parts.insert("set".to_owned(), json!(mark.set));
+            }
+            if !mark.remove.is_empty() {
+                parts.insert("remove".to_owned(), json!(mark.remove));
+            }
+            json!({ "mark": parts })
+        }
+        Action::Stop(_, grace) => {
+            let nanos = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
+            json!({"stop": {"grace": GoDuration::from_nanos(nanos).to_string()}})
+        }
+        Action::ForceDelete(_) => json!({"stop": {"grace": "0s"}}),
+        Action::RemoveFinalizer(_, finalizer) => json!({"finalizer": {"remove": finalizer}}),
+        Action::CreateServices(pod) => json!({"create": {"services": pod.name}}),
+        Action::CreatePod(pod) => json!({ "create": pod }),
+        Action::CreateDependant(_, Dependant::Secret(secret)) => json!({ "create": secret }),
+        Action::CreateDependant(_, Dependant::Claim(claim)) => json!({ "create": claim }),
+        Action::CreateDependant(_, Dependant::Service(service)) => json!({ "create": service }),
+    }
+}

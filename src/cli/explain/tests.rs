@@ -1,0 +1,175 @@
+//! The contract of `wsman explain` from outside: shape, exit codes, and what people see.
+
+use std::fs;
+
+use clap::Parser;
+use serde_json::{Value, json};
+
+use super::{Args, run};
+use crate::cli::exit::{Exit, Failure};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// Runs the verb on an input, with a configuration beside it; `FILE` and `CONFIG` stand for their paths.
+fn explain(input: &str, config: &Value, line: &str) -> (Result<(), Failure>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, config_file] = ["input.json", "config.json"].map(|name| folder.path().join(name));
+    fs::write(&file, input).unwrap();
+    fs::write(&config_file, config.to_string()).unwrap();
+    let line = line
+        .replace("FILE", &file.to_string_lossy())
+        .replace("CONFIG", &config_file.to_string_lossy());
+    let words = ["explain"].into_iter().chain(line.split_whitespace());
+    let mut out = Vec::new();
+    let result = run(&Line::parse_from(words).args, &mut out);
+    (result, String::from_utf8(out).unwrap())
+}
+
+fn pod() -> Value {
+    json!({
+        "kind": "Pod",
+        "metadata": {
+            "name": "ws-crane", "uid": "9", "resourceVersion": "5", "creationTimestamp": "2026-03-01T10:00:00Z",
+            "labels": {"owner": "ada", "metaID": "crane"},
+            "annotations": {
+                "gitpod/id": "crane", "gitpod/url": "https://crane.example.test", "gitpod.io/alreadyInitializing": "true",
+            },
+            "finalizers": ["gitpod.io/finalizer"],
+        },
+        "spec": {"containers": [{"name": "workspace", "image": "i"}], "nodeName": "n"},
+        "status": {"phase": "Running"},
+    })
+}
+
+/// The example configuration with a version offset.
+fn config() -> Value {
+    let text =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/example-config.json")).unwrap();
+    let mut config = object(&text);
+    config["manager"]["statusVersionOffset"] = json!(100);
+    config
+}
+
+fn object(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn tells_programs_the_status_in_proto_names() {
+    let (result, out) = explain(&pod().to_string(), &json!({}), "-o json FILE");
+    assert!(result.is_ok());
+    assert_eq!(
+        object(&out),
+        json!({
+            "status": {
+                "id": "crane", "status_version": "5", "phase": "RUNNING",
+                "metadata": {"owner": "ada", "meta_id": "crane", "started_at": "2026-03-01T10:00:00Z"},
+                "spec": {"workspace_image": "i", "url": "https://crane.example.test", "ide_image": {}},
+                "conditions": {"volume_snapshot": {}},
+                "runtime": {"pod_name": "ws-crane", "node_name": "n"},
+                "auth": {},
+            },
+            "actions": [],
+            "deadline": null,
+        })
+    );
+}
+
+#[test]
+fn a_configuration_and_a_moment_make_timeouts_visible() {
+    let case = json!({"pod": pod(), "activity": "2026-03-01T10:10:00Z", "legacy": 1});
+    let (_, out) = explain(&case.to_string(), &config(), "-o json --config CONFIG FILE");
+    let told = object(&out);
+    assert_eq!(told["actions"], json!([]));
+    let deadline = json!({"at": "2026-03-01T10:40:00Z", "reason": "inactivity timeout"});
+    assert_eq!(told["deadline"], deadline);
+    assert_eq!(told["status"]["status_version"], "105");
+    assert_eq!(told["status"]["spec"]["timeout"], "30m0s");
+    let line = "-o json --config CONFIG --now 2026-03-01T10:40:00Z FILE";
+    let (_, out) = explain(&case.to_string(), &config(), line);
+    let message = "workspace timed out after period of inactivity (00h30m) took longer than 00h30m";
+    let mark = json!([{"mark": {"set": {"gitpod/timedout": message}}}]);
+    assert_eq!(object(&out)["actions"], mark);
+}
+
+#[test]
+fn a_list_of_one_pod_is_that_pod() {
+    let list = json!({"kind": "List", "items": [pod()]});
+    let (result, out) = explain(&list.to_string(), &json!({}), "-o json FILE");
+    assert!(result.is_ok());
+    assert_eq!(object(&out)["status"]["id"], "crane");
+}
+
+#[test]
+fn writes_have_the_form_of_the_contract() {
+    let mut stopping = pod();
+    stopping["metadata"]["annotations"]["gitpod.io/stoppedByRequest"] = json!("42s");
+    let (_, out) = explain(&stopping.to_string(), &json!({}), "-o json FILE");
+    assert_eq!(object(&out)["actions"], json!([{"stop": {"grace": "42s"}}]));
+    stopping["metadata"]["deletionTimestamp"] = json!("2026-03-01T10:00:42Z");
+    stopping["status"]["phase"] = json!("Succeeded");
+    let (_, out) = explain(&stopping.to_string(), &json!({}), "-o json FILE");
+    let release = json!([{"finalizer": {"remove": "gitpod.io/finalizer"}}]);
+    assert_eq!(object(&out)["actions"], release);
+}
+
+#[test]
+fn a_pod_that_is_no_workspace_ends_with_1() {
+    let mut stranger = pod();
+    stranger["metadata"]["annotations"] = json!({});
+    let (result, out) = explain(&stranger.to_string(), &json!({}), "-o json FILE");
+    assert_eq!(result.unwrap_err().exit(), Exit::Failed);
+    let error = "cannot get gitpod/id annotation from ws-crane";
+    let told = json!({"status": null, "error": error, "actions": [], "deadline": null});
+    assert_eq!(object(&out), told);
+}
+
+#[test]
+fn unusable_input_ends_with_2() {
+    for (input, line) in [
+        ("{", "FILE"),
+        ("[]", "FILE"),
+        ("{\"kind\":\"Node\"}", "FILE"),
+        ("{\"pod\":7}", "FILE"),
+        ("{\"pod\":7,\"events\":7,\"node\":7}", "FILE"),
+        ("7", "FILE"),
+        ("{\"pod\":{},\"activity\":\"noon\"}", "FILE"),
+        ("{\"kind\":\"List\",\"items\":[]}", "FILE"),
+        ("{\"pod\":{}}", "FILE.absent"),
+        ("{\"pod\":{}}", "--config FILE FILE"),
+    ] {
+        let (result, out) = explain(input, &json!({}), line);
+        assert_eq!(
+            (result.unwrap_err().exit(), out.as_str()),
+            (Exit::Usage, ""),
+            "{input} {line}"
+        );
+    }
+}
+
+#[test]
+fn tells_people_why_and_what_comes_next() {
+    let mut failed = pod();
+    failed["status"] =
+        json!({"phase": "Failed", "reason": "Evicted", "message": "low on\u{1b}[31m disk"});
+    let (result, out) = explain(&failed.to_string(), &config(), "--config CONFIG FILE");
+    assert!(result.is_ok());
+    let expected = "\
+workspace        crane (pod ws-crane)
+phase            UNKNOWN (rule P16)
+failed           Evicted: low on [31m disk (rule F2)
+now              set gitpod/failedBeforeStopping to \"true\", set wsman.dev/failure to \
+\"Evicted: low on\\u{1b}[31m disk\" (failed)
+now              delete the pod with 30s of grace (failed)
+";
+    assert_eq!(out, expected);
+    let (_, out) = explain(&pod().to_string(), &config(), "--config CONFIG FILE");
+    assert!(
+        out.ends_with("next             2026-03-01T11:00:00Z: inactivity timeout\n"),
+        "{out}"
+    );
+}

@@ -1,0 +1,166 @@
+//! `wsman run`: reads the configuration, connects, binds, says where, and runs the daemon until a signal.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::config;
+use super::exit::{Exit, Failure};
+use super::simulate::Embedded;
+use crate::clock::Clock;
+use crate::cluster::connect::{AGENT, Source, connect};
+use crate::config::{Kubernetes, Settings};
+use crate::daemon::{self, Parts, Patience};
+use crate::grpc::listen;
+use crate::telemetry;
+
+/// Options of `wsman run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Use the cluster of this kubeconfig, whatever the configuration says.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Log decisions, too.
+    #[arg(short, long)]
+    verbose: bool,
+    /// Log as JSON; the default is JSON unless stderr is a terminal.
+    #[arg(short = 'j', long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    json_log: Option<bool>,
+}
+
+/// Runs the daemon.
+///
+/// # Errors
+/// If the configuration is wrong, something cannot be bound or read, or a part of the daemon ends.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    telemetry::init(args.verbose, args.json_log);
+    let settings = config::load(&args.config)?;
+    Ok(serve(&args, settings).await?)
+}
+
+async fn serve(args: &Args, settings: Settings) -> anyhow::Result<()> {
+    let stop = stop_on_signals()?;
+    // Bound before anything is started, so that a port in use is the first thing one learns.
+    let listener = bind(&settings.rpc.addr, "rpcServer.addr").await?;
+    let probes = match &settings.health_addr {
+        Some(addr) => Some(bind(addr, "health.addr").await?),
+        None => None,
+    };
+    let tls = match &settings.rpc.tls {
+        Some(files) => Some(listen::tls(
+            Path::new(&files.ca),
+            Path::new(&files.cert),
+            Path::new(&files.key),
+        )?),
+        None => {
+            info!("rpcServer.tls is not set: callers connect in the clear");
+            None
+        }
+    };
+    let (client, embedded) = cluster(args, &settings).await?;
+    let patience = if embedded.is_some() {
+        Patience::LOCAL
+    } else {
+        Patience::CLUSTER
+    };
+    announce(&listener.local_addr()?, embedded.as_ref());
+    let parts = Parts {
+        manager: Arc::new(settings.manager),
+        client,
+        listener,
+        tls,
+        probes,
+        clock: Clock::system(),
+        patience,
+    };
+    let ended = daemon::run(parts, stop).await;
+    if let Some(embedded) = embedded {
+        embedded.stop().await;
+    }
+    ended
+}
+
+/// Connects to the cluster that was asked for. The embedded one is never chosen because another failed.
+async fn cluster(args: &Args, settings: &Settings) -> anyhow::Result<(Client, Option<Embedded>)> {
+    let source = match (&args.kubeconfig, &settings.kubernetes) {
+        (Some(path), _) => Source::Kubeconfig(path),
+        (None, Kubernetes::Kubeconfig { path: Some(path) }) => Source::Kubeconfig(Path::new(path)),
+        (None, Kubernetes::Kubeconfig { path: None }) => Source::DefaultKubeconfig,
+        (None, Kubernetes::InCluster) => Source::InCluster,
+        (None, Kubernetes::Embedded { listen }) => {
+            let embedded = Embedded::start(listen, &settings.manager.namespace).await?;
+            let client = connect(Source::Kubeconfig(embedded.kubeconfig()), AGENT).await?;
+            warn!(
+                "this is the EMBEDDED cluster: an API server and a simulated kubelet inside this process; \
+                 nothing runs, and all is gone when it ends"
+            );
+            return Ok((client, Some(embedded)));
+        }
+    };
+    Ok((connect(source, AGENT).await?, None))
+}
+
+/// The lines that people look for; on stdout, so that scripts can read them too.
+fn announce(addr: &SocketAddr, embedded: Option<&Embedded>) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    // Nobody reading is no reason not to run.
+    let _ = writeln!(
+        out,
+        "wsman listens on {addr} (gRPC); try: wsman client -H {addr} list"
+    );
+    if let Some(embedded) = embedded {
+        let path = embedded.kubeconfig().display();
+        let _ = writeln!(
+            out,
+            "embedded cluster, nothing is real: kubectl --kubeconfig {path} get pods"
+        );
+    }
+    let _ = out.flush();
+}
+
+async fn bind(addr: &str, key: &str) -> anyhow::Result<TcpListener> {
+    // ":8080" is how Go configurations say "every address".
+    let addr = if addr.starts_with(':') {
+        format!("[::]{addr}")
+    } else {
+        addr.to_owned()
+    };
+    TcpListener::bind(&addr)
+        .await
+        .with_context(|| format!("cannot listen on {key} {addr}"))
+}
+
+/// The first SIGTERM or SIGINT drains, the second ends at once.
+fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stopping.is_cancelled() {
+                error!("second signal: ending at once");
+                super::exit_now(Exit::Failed);
+            }
+            stopping.cancel();
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,224 @@
+//! `wsman simulate`: simulated nodes, scheduler and kubelet for an API server; or, with `--serve`, a whole embedded
+//! cluster as a process of its own, which outlives the daemons that use it.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
+use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::Failure;
+use crate::cluster::connect::{Source, connect};
+use crate::sim::apiserver::store::Store;
+use crate::sim::apiserver::{self, Server};
+use crate::sim::kubelet::{self, Options};
+use crate::telemetry;
+
+/// Changes that the embedded API server remembers; a watch from before is answered with 410.
+const HISTORY: usize = 100_000;
+
+/// Options of `wsman simulate`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The API server; as kubectl finds it (KUBECONFIG, ~/.kube/config) when not given.
+    #[arg(long, value_name = "FILE", conflicts_with = "serve")]
+    kubeconfig: Option<PathBuf>,
+    /// Serve an embedded API server here, with the nodes on it.
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:0")]
+    serve: Option<SocketAddr>,
+    /// Where to write the kubeconfig of the embedded API server [default: a folder of its own, removed at the end].
+    #[arg(long, value_name = "FILE", requires = "serve")]
+    kubeconfig_out: Option<PathBuf>,
+    /// How many nodes there are.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    nodes: usize,
+    /// Only the pods of this namespace.
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Leave the binding of pods to the cluster's own scheduler.
+    #[arg(long)]
+    no_scheduler: bool,
+    /// Delete secrets, services and config maps of pods that are gone: for API servers without controllers.
+    #[arg(long)]
+    collect_garbage: bool,
+}
+
+/// Runs until it is interrupted.
+///
+/// # Errors
+/// If the API server cannot be used, or the simulation ends by itself.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    telemetry::init(false, None);
+    Ok(Box::pin(simulate(args)).await?)
+}
+
+async fn simulate(args: Args) -> anyhow::Result<()> {
+    let options = Options {
+        nodes: args.nodes,
+        namespace: args.namespace.clone(),
+        schedule: !args.no_scheduler,
+        collect_garbage: args.collect_garbage,
+        ..Options::default()
+    };
+    if let Some(listen) = args.serve {
+        let embedded = Embedded::serve(listen, args.kubeconfig_out.as_deref(), options).await?;
+        let path = embedded.kubeconfig().display();
+        // Nobody reading is no reason not to serve.
+        let _ = writeln!(
+            std::io::stdout(),
+            "embedded cluster, nothing is real: kubectl --kubeconfig {path} get nodes"
+        );
+        interrupted().await?;
+        embedded.stop().await;
+        return Ok(());
+    }
+    let source = args
+        .kubeconfig
+        .as_deref()
+        .map_or(Source::DefaultKubeconfig, Source::Kubeconfig);
+    let client = connect(source, AGENT).await?;
+    let shutdown = CancellationToken::new();
+    let simulation = kubelet::run(client, options, shutdown.clone());
+    tokio::pin!(simulation);
+    tokio::select! {
+        ended = &mut simulation => return Ok(ended?),
+        signal = interrupted() => signal?,
+    }
+    shutdown.cancel();
+    Ok(simulation.await?)
+}
+
+/// How the nodes call themselves to the API server.
+const AGENT: &str = concat!("wsman-simulate/", env!("CARGO_PKG_VERSION"));
+
+/// An API server in this process with simulated nodes on it.
+#[allow(missing_debug_implementations, reason = "it holds credentials")]
+pub struct Embedded {
+    server: Server,
+    kubeconfig: PathBuf,
+    kubelet: JoinHandle<Result<(), kubelet::Error>>,
+    shutdown: CancellationToken,
+    /// Goes with its kubeconfig.
+    _folder: Option<TempDir>,
+}
+
+impl Embedded {
+    /// Starts the cluster on a loopback address and makes a namespace in it.
+    ///
+    /// # Errors
+    /// If it cannot listen, or cannot write the kubeconfig.
+    pub async fn start(listen: &str, namespace: &str) -> anyhow::Result<Self> {
+        let listen = listen
+            .parse()
+            .with_context(|| format!("{listen:?} is no address to listen on"))?;
+        let options = Options {
+            namespace: Some(namespace.to_owned()),
+            ..Options::default()
+        };
+        Self::serve(listen, None, options).await
+    }
+
+    async fn serve(
+        listen: SocketAddr,
+        out: Option<&Path>,
+        options: Options,
+    ) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            listen.ip().is_loopback(),
+            "the embedded API server listens on loopback only, not on {listen}"
+        );
+        let server = Server::start(
+            Store::new(),
+            apiserver::Options {
+                listen,
+                token: token()?,
+                history: HISTORY,
+            },
+        )
+        .await
+        .with_context(|| format!("the embedded API server cannot listen on {listen}"))?;
+        let folder = match out {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("wsman-").tempdir()?),
+        };
+        let kubeconfig = match (out, &folder) {
+            (None, Some(folder)) => folder.path().join("kubeconfig"),
+            (out, _) => out.unwrap_or(Path::new("kubeconfig")).to_owned(),
+        };
+        write_secret(&kubeconfig, &server.kubeconfig())
+            .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
+        let client = connect(Source::Kubeconfig(&kubeconfig), AGENT).await?;
+        if let Some(namespace) = options
+            .namespace
+            .as_deref()
+            .filter(|namespace| *namespace != "default")
+        {
+            make_namespace(client.clone(), namespace).await?;
+        }
+        let shutdown = CancellationToken::new();
+        let kubelet = tokio::spawn(kubelet::run(client, options, shutdown.clone()));
+        Ok(Self {
+            server,
+            kubeconfig,
+            kubelet,
+            shutdown,
+            _folder: folder,
+        })
+    }
+
+    /// Returns the path of the kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Ends the nodes, then the API server; everything is gone.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        let _ = self.kubelet.await;
+        self.server.stop().await;
+    }
+}
+
+async fn make_namespace(client: Client, name: &str) -> anyhow::Result<()> {
+    let mut namespace = Namespace::default();
+    namespace.metadata.name = Some(name.to_owned());
+    let namespaces = kube::Api::<Namespace>::all(client);
+    namespaces
+        .create(&kube::api::PostParams::default(), &namespace)
+        .await
+        .context("cannot make the namespace")?;
+    Ok(())
+}
+
+fn token() -> anyhow::Result<String> {
+    let mut random = [0_u8; 24];
+    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes a file that only its owner may read.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+async fn interrupted() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
