@@ -1,1 +1,19 @@
 //! The integration tests, one binary: a module per subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what a test did not expect ends it"
+)]
+
+#[macro_use]
+mod support;
+
+mod bad_input;
+mod client;
+mod conformance;
+mod faults;
+mod kubelet;
+mod processes;
+mod scenarios;
+mod tidy;

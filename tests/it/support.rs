@@ -1,0 +1,36 @@
+//! What the tests share: clusters to run on, daemons on them, and ways to break what is between.
+
+/// Makes one test per cluster of each story.
+macro_rules! on_both_clusters {
+    ($($story:ident)*) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story(&crate::support::cluster::embedded().await).await;
+            })*
+        }
+        mod real {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                if let Some(cluster) = crate::support::cluster::real(stringify!($story)).await {
+                    super::$story(&cluster).await;
+                }
+            })*
+        }
+    };
+}
+
+pub(crate) mod cluster;
+pub(crate) mod envtest;
+pub(crate) mod proxy;
+pub(crate) mod world;
+
+/// Says that a test cannot run, or fails it where that is not acceptable.
+pub(crate) fn skip(test: &str) {
+    let required = std::env::var("WSMAN_TEST_REQUIRE").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|name| name.trim() == "envtest"),
+        "{test} needs a real API server (KUBEBUILDER_ASSETS)"
+    );
+    eprintln!("skipped {test}: no real API server (KUBEBUILDER_ASSETS)");
+}

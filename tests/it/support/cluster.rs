@@ -1,0 +1,267 @@
+//! The two clusters that every scenario runs on: the embedded API server and a real one, both with the simulated kubelet.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, WatchParams};
+use kube::core::{NamespaceResourceScope, WatchEvent};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use wsman::cluster::connect::{AGENT, Source, connect};
+use wsman::sim::apiserver::store::Store;
+use wsman::sim::apiserver::{Options, Server};
+use wsman::sim::kubelet;
+
+use super::envtest::{self, RealCluster};
+use super::world::PATIENCE;
+
+/// One namespace of one cluster, with a kubelet of its own.
+pub(crate) struct Cluster {
+    pub(crate) namespace: String,
+    pub(crate) kubeconfig: PathBuf,
+    /// The server, if it is the embedded one.
+    pub(crate) server: Option<Server>,
+    store: Option<Store>,
+    real: Option<&'static RealCluster>,
+    _kubelet: DropGuard,
+    _folder: tempfile::TempDir,
+}
+
+/// Starts an embedded API server of its own for a test.
+pub(crate) async fn embedded() -> Cluster {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new();
+    let server = Server::start(store.clone(), options("127.0.0.1:0".parse().unwrap()))
+        .await
+        .unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
+    let _kubelet = spawn_kubelet(&kubeconfig, "default").await;
+    let (server, store) = (Some(server), Some(store));
+    Cluster {
+        namespace: "default".to_owned(),
+        kubeconfig,
+        server,
+        store,
+        real: None,
+        _kubelet,
+        _folder: folder,
+    }
+}
+
+/// Returns a namespace of the real API server, or nothing where there is none.
+pub(crate) async fn real(test: &str) -> Option<Cluster> {
+    let Some(server) = envtest::real().await else {
+        super::skip(test);
+        return None;
+    };
+    Some(Cluster {
+        real: Some(server),
+        ..on(server, test).await
+    })
+}
+
+/// Returns a real API server of the test's own, which it may break, or nothing where there is none.
+pub(crate) async fn own_real(test: &str) -> Option<(RealCluster, Cluster)> {
+    let Some(server) = RealCluster::start_own().await else {
+        super::skip(test);
+        return None;
+    };
+    let cluster = on(&server, test).await;
+    Some((server, cluster))
+}
+
+async fn on(server: &RealCluster, test: &str) -> Cluster {
+    let namespace = envtest::namespace(&server.client(), test).await;
+    let kubeconfig = server.kubeconfig_path();
+    let _kubelet = spawn_kubelet(&kubeconfig, &namespace).await;
+    let _folder = tempfile::tempdir().unwrap();
+    Cluster {
+        namespace,
+        kubeconfig,
+        server: None,
+        store: None,
+        real: None,
+        _kubelet,
+        _folder,
+    }
+}
+
+fn options(listen: SocketAddr) -> Options {
+    Options {
+        listen,
+        token: "a-token-of-the-tests".to_owned(),
+        history: 100_000,
+    }
+}
+
+async fn spawn_kubelet(kubeconfig: &Path, namespace: &str) -> DropGuard {
+    let client = connect(Source::Kubeconfig(kubeconfig), "kubelet")
+        .await
+        .unwrap();
+    let options = kubelet::Options {
+        namespace: Some(namespace.to_owned()),
+        node_prefix: namespace.to_owned(),
+        ..kubelet::Options::default()
+    };
+    let stop = CancellationToken::new();
+    tokio::spawn(kubelet::run(client, options, stop.clone()));
+    stop.drop_guard()
+}
+
+impl Cluster {
+    /// Returns a client of the API server that calls itself as the daemon does.
+    pub(crate) async fn client(&self) -> Client {
+        connect(Source::Kubeconfig(&self.kubeconfig), AGENT)
+            .await
+            .unwrap()
+    }
+
+    /// Returns the objects of one kind in the namespace.
+    pub(crate) async fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        let client = connect(Source::Kubeconfig(&self.kubeconfig), "test")
+            .await
+            .unwrap();
+        Api::namespaced(client, &self.namespace)
+    }
+
+    /// Restarts the embedded API server on its port, with its objects, perhaps without its history.
+    pub(crate) async fn restart(&mut self, forgets: bool) {
+        let server = self.server.take().unwrap();
+        let addr = server.addr();
+        server.stop().await;
+        let store = self.store.clone().unwrap();
+        if forgets {
+            store.compact();
+        }
+        self.server = Some(Server::start(store, options(addr)).await.unwrap());
+    }
+
+    /// Makes the API server forget what happened so far: a watch from before is answered with 410.
+    pub(crate) async fn forget_history(&self) {
+        match (&self.store, self.real) {
+            (Some(store), _) => store.compact(),
+            (None, Some(real)) => real.compact_history().await,
+            (None, None) => panic!("nobody to forget"),
+        }
+    }
+
+    /// Takes the finalizers off a pod.
+    pub(crate) async fn release(&self, name: &str) {
+        let unheld = serde_json::json!({ "metadata": { "finalizers": null } });
+        let pods = self.api::<Pod>().await;
+        pods.patch(name, &PatchParams::default(), &Patch::Merge(unheld))
+            .await
+            .unwrap();
+    }
+
+    /// Waits until an object is there again and returns it.
+    pub(crate) async fn appears<K>(&self, name: &str) -> K
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+        K::DynamicType: Default,
+    {
+        let api = self.api::<K>().await;
+        let appears = async {
+            loop {
+                let params = WatchParams::default()
+                    .fields(&format!("metadata.name={name}"))
+                    .timeout(30);
+                let events = api.watch(&params, "0").await.unwrap();
+                let mut events = std::pin::pin!(events);
+                while let Ok(Some(event)) = events.try_next().await {
+                    if let WatchEvent::Added(object) = event {
+                        return object;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, appears)
+            .await
+            .unwrap_or_else(|_| panic!("{name} does not appear"))
+    }
+
+    /// Waits until an object is gone.
+    pub(crate) async fn gone<K>(&self, name: &str)
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+        K::DynamicType: Default,
+    {
+        let api = self.api::<K>().await;
+        let gone = async {
+            // A watch may end early; its end is no answer.
+            loop {
+                let Some(object) = api.get_opt(name).await.unwrap() else {
+                    return;
+                };
+                let params = WatchParams::default()
+                    .fields(&format!("metadata.name={name}"))
+                    .timeout(30);
+                let version = object.meta().resource_version.clone().unwrap();
+                let events = api.watch(&params, &version).await.unwrap();
+                let mut events = std::pin::pin!(events);
+                while let Ok(Some(event)) = events.try_next().await {
+                    if matches!(event, WatchEvent::Deleted(_)) {
+                        return;
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, gone).await.is_err() {
+            let left = api.get_opt(name).await.unwrap();
+            panic!("{name} is still there: {left:?}");
+        }
+    }
+}
+
+/// An API server without a kubelet.
+pub(crate) struct Bare {
+    pub(crate) name: &'static str,
+    pub(crate) client: Client,
+    _server: Option<Server>,
+}
+
+/// Every API server that is available; `test` is named where the real one is missing.
+pub(crate) async fn clusters(test: &str) -> Vec<Bare> {
+    let server = Server::start(Store::new(), options("127.0.0.1:0".parse().unwrap()))
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
+    let client = connect(Source::Kubeconfig(&kubeconfig), "test")
+        .await
+        .unwrap();
+    let mut all = vec![Bare {
+        name: "embedded",
+        client,
+        _server: Some(server),
+    }];
+    match envtest::real().await {
+        Some(real) => all.push(Bare {
+            name: "real",
+            client: real.client(),
+            _server: None,
+        }),
+        None => super::skip(test),
+    }
+    all
+}

@@ -1,0 +1,77 @@
+//! A TCP proxy between the daemon and its API server that can be cut and mended.
+
+use std::path::PathBuf;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use wsman::cluster::connect::{Source, connect};
+
+use super::cluster::Cluster;
+
+/// A way to the API server that tests can take away.
+pub(crate) struct Proxy {
+    kubeconfig: PathBuf,
+    open: watch::Sender<bool>,
+    _folder: tempfile::TempDir,
+}
+
+impl Proxy {
+    /// Puts a proxy before the API server of a cluster.
+    pub(crate) async fn before(cluster: &Cluster) -> Self {
+        let text = std::fs::read_to_string(&cluster.kubeconfig).unwrap();
+        let (_, rest) = text.split_once("://").unwrap();
+        let end = |c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'');
+        let server = rest.split(end).next().unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own = listener.local_addr().unwrap().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let kubeconfig = folder.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, text.replace(&server, &own)).unwrap();
+        let open = watch::Sender::new(true);
+        tokio::spawn(forward(listener, server, open.subscribe()));
+        Self {
+            kubeconfig,
+            open,
+            _folder: folder,
+        }
+    }
+
+    /// Returns a client that goes through the proxy.
+    pub(crate) async fn client(&self) -> kube::Client {
+        connect(
+            Source::Kubeconfig(&self.kubeconfig),
+            wsman::cluster::connect::AGENT,
+        )
+        .await
+        .unwrap()
+    }
+
+    /// Cuts all connections and every new one.
+    pub(crate) async fn cut(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Lets connections through again.
+    pub(crate) async fn mend(&self) {
+        self.open.send_replace(true);
+    }
+}
+
+async fn forward(listener: TcpListener, server: String, open: watch::Receiver<bool>) {
+    while let Ok((mut near, _)) = listener.accept().await {
+        let (server, mut open) = (server.clone(), open.clone());
+        tokio::spawn(async move {
+            if !*open.borrow() {
+                return;
+            }
+            let Ok(mut far) = TcpStream::connect(&server).await else {
+                return;
+            };
+            tokio::select! {
+                _ = copy_bidirectional(&mut near, &mut far) => {}
+                _ = open.wait_for(|open| !open) => {}
+            }
+        });
+    }
+}

@@ -1,0 +1,292 @@
+//! A daemon in this process on some cluster, seen through its gRPC port, and what tests ask of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use wsman::clock::Clock;
+use wsman::config::{self, Settings};
+use wsman::daemon::{self, Parts, Patience};
+use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
+use wsman::proto::wsman::*;
+
+use super::cluster::Cluster;
+
+/// Longest that a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running daemon and a client of it.
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) client: WorkspaceManagerClient<Channel>,
+    pub(crate) addr: std::net::SocketAddr,
+    stop: CancellationToken,
+    daemon: JoinHandle<anyhow::Result<()>>,
+}
+
+impl World {
+    /// Starts a daemon on a cluster and waits until it is ready.
+    pub(crate) async fn start(cluster: &Cluster) -> Self {
+        Self::start_with(cluster.client().await, &cluster.namespace, |_| {}).await
+    }
+
+    /// Starts a daemon with its own client and a changed configuration.
+    pub(crate) async fn start_with(
+        client: kube::Client,
+        namespace: &str,
+        change: impl FnOnce(&mut serde_json::Value),
+    ) -> Self {
+        let settings = settings(namespace, change);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let clock = Clock::manual();
+        let stop = CancellationToken::new();
+        let parts = Parts {
+            manager: Arc::new(settings.manager),
+            client,
+            listener,
+            tls: None,
+            probes: None,
+            clock: clock.clone(),
+            patience: Patience::LOCAL,
+        };
+        let daemon = tokio::spawn(daemon::run(parts, stop.clone()));
+        let channel = Channel::from_shared(format!("http://{addr}"))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        healthy(channel.clone()).await;
+        Self {
+            clock,
+            client: WorkspaceManagerClient::new(channel),
+            addr,
+            stop,
+            daemon,
+        }
+    }
+
+    /// Ends the daemon at once, wherever it is.
+    pub(crate) async fn kill(self) {
+        self.daemon.abort();
+        let _ = self.daemon.await;
+    }
+
+    /// Drains the daemon and returns how it ended.
+    pub(crate) async fn drain(self) -> anyhow::Result<()> {
+        drop(self.client);
+        self.stop.cancel();
+        self.daemon.await.unwrap()
+    }
+
+    pub(crate) async fn start_workspace(&self, id: &str) -> StartWorkspaceResponse {
+        self.client
+            .clone()
+            .start_workspace(request(id))
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    pub(crate) async fn stop_workspace(&self, id: &str) {
+        let request = StopWorkspaceRequest {
+            id: id.to_owned(),
+            ..Default::default()
+        };
+        self.client.clone().stop_workspace(request).await.unwrap();
+    }
+
+    pub(crate) async fn describe(&self, id: &str) -> Result<WorkspaceStatus, tonic::Status> {
+        let request = DescribeWorkspaceRequest { id: id.to_owned() };
+        Ok(self
+            .client
+            .clone()
+            .describe_workspace(request)
+            .await?
+            .into_inner()
+            .status
+            .unwrap())
+    }
+
+    pub(crate) async fn list(&self) -> Vec<WorkspaceStatus> {
+        let request = GetWorkspacesRequest::default();
+        self.client
+            .clone()
+            .get_workspaces(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .status
+    }
+
+    pub(crate) async fn subscribe(&self) -> Updates {
+        self.subscribe_to(None).await
+    }
+
+    pub(crate) async fn subscribe_to(&self, must_match: Option<MetadataFilter>) -> Updates {
+        let stream = self
+            .client
+            .clone()
+            .subscribe(SubscribeRequest { must_match })
+            .await
+            .unwrap()
+            .into_inner();
+        Updates {
+            stream,
+            seen: Vec::new(),
+        }
+    }
+}
+
+/// Waits until the health service says SERVING.
+async fn healthy(channel: Channel) {
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let request = tonic_health::pb::HealthCheckRequest {
+        service: "wsman.WorkspaceManager".to_owned(),
+    };
+    let mut watch = health.watch(request).await.unwrap().into_inner();
+    let serving = async { while watch.message().await.unwrap().unwrap().status != 1 {} };
+    tokio::time::timeout(PATIENCE, serving)
+        .await
+        .expect("the daemon becomes ready");
+}
+
+/// A stream of updates that checks the guarantees while it is read.
+pub(crate) struct Updates {
+    stream: tonic::Streaming<SubscribeResponse>,
+    pub(crate) seen: Vec<WorkspaceStatus>,
+}
+
+impl Updates {
+    /// Returns the next update; panics if it breaks a guarantee.
+    pub(crate) async fn next(&mut self) -> Option<WorkspaceStatus> {
+        let next = tokio::time::timeout(PATIENCE, self.stream.next());
+        let update = next
+            .await
+            .unwrap_or_else(|_| panic!("no update in time after {}", self.told()))?
+            .unwrap();
+        let status = update.status.expect("an update has a status");
+        if let Some(before) = self.seen.iter().rev().find(|seen| seen.id == status.id) {
+            assert!(
+                status.status_version > before.status_version,
+                "versions grow: {before:?} then {status:?}"
+            );
+            let same = WorkspaceStatus {
+                status_version: status.status_version,
+                ..before.clone()
+            };
+            assert_ne!(same, status, "no repeats after {}", self.told());
+            assert_ne!(
+                before.phase(),
+                WorkspacePhase::Stopped,
+                "nothing after STOPPED: {status:?}"
+            );
+        }
+        self.seen.push(status.clone());
+        Some(status)
+    }
+
+    /// Reads until a workspace is in a phase and returns that status.
+    pub(crate) async fn until(&mut self, id: &str, phase: WorkspacePhase) -> WorkspaceStatus {
+        loop {
+            let Some(status) = self.next().await else {
+                panic!("the stream ended after {}", self.told())
+            };
+            if status.id == id && status.phase() == phase {
+                return status;
+            }
+        }
+    }
+
+    /// The phases of a workspace so far, each once.
+    pub(crate) fn phases(&self, id: &str) -> Vec<&'static str> {
+        let mut phases: Vec<_> = self
+            .seen
+            .iter()
+            .filter(|status| status.id == id)
+            .map(|status| status.phase().as_str_name())
+            .collect();
+        phases.dedup();
+        phases
+    }
+
+    fn told(&self) -> String {
+        let told: Vec<_> = self
+            .seen
+            .iter()
+            .map(|s| format!("{} {} v{}", s.id, s.phase().as_str_name(), s.status_version))
+            .collect();
+        told.join(", ")
+    }
+}
+
+/// How the simulated kubelet treats the pods of a class of that name.
+pub(crate) const MISBEHAVIOUR: [(&str, &str); 4] = [
+    ("image-pull-error", "no such image"),
+    ("unschedulable", "no room"),
+    ("never-ready", "true"),
+    ("ignore-term", "true"),
+];
+
+/// The example configuration in a namespace, with a class for each misbehaviour.
+pub(crate) fn settings(namespace: &str, change: impl FnOnce(&mut serde_json::Value)) -> Settings {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/example-config.json"))
+        .unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value["manager"]["namespace"] = namespace.into();
+    let mut files = BTreeMap::new();
+    for (how, what) in MISBEHAVIOUR {
+        let path = format!("templates/{how}");
+        value["manager"]["workspaceClass"][how] = serde_json::json!({ "name": how, "container": {}, "templates": { "defaultPath": path } });
+        let template = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "annotations": { format!("sim.wsman.dev/{how}"): what } },
+        });
+        files.insert(path, Ok(template.to_string()));
+    }
+    change(&mut value);
+    let config = config::parse(&value.to_string()).unwrap();
+    config.resolve(&files).unwrap()
+}
+
+/// A request that is valid everywhere.
+pub(crate) fn request(id: &str) -> StartWorkspaceRequest {
+    StartWorkspaceRequest {
+        id: id.to_owned(),
+        service_prefix: format!("p-{id}"),
+        metadata: Some(WorkspaceMetadata {
+            owner: "jane".to_owned(),
+            meta_id: format!("m-{id}"),
+            annotations: BTreeMap::from([("team".to_owned(), "blue".to_owned())]),
+            ..Default::default()
+        }),
+        spec: Some(StartWorkspaceSpec {
+            workspace_image: "registry.example.com/workspace:1".to_owned(),
+            workspace_location: "/workspace".to_owned(),
+            initializer: Some(wsman::proto::contentservice::WorkspaceInitializer {
+                spec: Some(
+                    wsman::proto::contentservice::workspace_initializer::Spec::Empty(
+                        Default::default(),
+                    ),
+                ),
+            }),
+            envvars: vec![EnvironmentVariable {
+                name: "GREETING".to_owned(),
+                value: "hello".to_owned(),
+                secret: None,
+            }],
+            ports: vec![PortSpec {
+                port: 8080,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        r#type: WorkspaceType::Regular.into(),
+    }
+}

@@ -1,0 +1,316 @@
+//! The rules of the repository that a compiler does not know: layers, purity, file shapes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest file. Around 300 lines is good, 500 is a question.
+const LINES: usize = 500;
+
+/// Modules that take values and return values.
+const PURE: [&str; 9] = [
+    "action",
+    "config",
+    "duration",
+    "error",
+    "index",
+    "objects",
+    "proto",
+    "quantity",
+    "workspaces",
+];
+
+/// What pure code may not contain, and why.
+const IMPURE: [(&str, &str); 12] = [
+    (".await", "waits"),
+    ("async fn", "waits"),
+    ("tokio::", "waits"),
+    ("Timestamp::now", "reads a clock"),
+    ("SystemTime", "reads a clock"),
+    ("Instant::now", "reads a clock"),
+    ("kube::Client", "holds a client"),
+    ("tonic::Status", "speaks gRPC"),
+    ("std::fs", "reads files"),
+    ("std::env", "reads the environment"),
+    ("getrandom", "is not deterministic"),
+    ("println!", "prints"),
+];
+
+/// Which modules of ours a module may use. One that is not listed here may use all.
+const LAYERS: [(&str, &[&str]); 12] = [
+    ("error", &[]),
+    ("duration", &[]),
+    ("quantity", &[]),
+    ("proto", &[]),
+    ("objects", &[]),
+    ("action", &[]),
+    ("clock", &[]),
+    (
+        "config",
+        &["duration", "error", "quantity", "workspaces", "proto"],
+    ),
+    (
+        "workspaces",
+        &[
+            "action", "config", "duration", "error", "objects", "proto", "quantity",
+        ],
+    ),
+    ("index", &["action", "objects", "proto", "workspaces"]),
+    ("sim", &["clock", "duration"]),
+    (
+        "cluster",
+        &[
+            "action",
+            "clock",
+            "error",
+            "hub",
+            "index",
+            "objects",
+            "tasks",
+            "workspaces",
+        ],
+    ),
+];
+
+#[test]
+fn pure_modules_do_no_io() {
+    let mut faults = Vec::new();
+    for (path, text) in sources()
+        .iter()
+        .filter(|(path, _)| PURE.contains(&module(path).as_str()))
+    {
+        if path.ends_with("src/proto.rs") {
+            continue;
+        }
+        for (number, line) in code_lines(text) {
+            let awaits = line.replace(".awaits", "");
+            for (word, why) in IMPURE.iter().filter(|(word, _)| awaits.contains(word)) {
+                faults.push(format!("{}:{number}: `{word}` {why}", path.display()));
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "things are pure, protocols do IO:\n{}",
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn layers_hold() {
+    let layers: BTreeMap<_, _> = LAYERS.into_iter().collect();
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        let from = module(&path);
+        let Some(allowed) = layers.get(from.as_str()) else {
+            continue;
+        };
+        for (number, line) in code_lines(&text) {
+            for used in crate_modules(line) {
+                if used != from && !allowed.contains(&used.as_str()) {
+                    faults.push(format!(
+                        "{}:{number}: {from} may not use {used}",
+                        path.display()
+                    ));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "layers:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn only_act_writes_to_the_cluster() {
+    let writes = [
+        "Method::POST",
+        "Method::PATCH",
+        "Method::PUT",
+        "Method::DELETE",
+        "Api::",
+    ];
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        // The simulated cluster is another program that happens to live here.
+        let simulated = module(&path) == "sim" || path.ends_with("src/cli/simulate.rs");
+        if simulated || path.ends_with("src/cluster/act.rs") {
+            continue;
+        }
+        for (number, line) in code_lines(&text) {
+            for write in writes.iter().filter(|write| line.contains(**write)) {
+                faults.push(format!("{}:{number}: {write}", path.display()));
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "only src/cluster/act.rs writes to Kubernetes:\n{}",
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn files_have_one_purpose_and_say_it() {
+    let mut faults = Vec::new();
+    for (path, text) in sources().into_iter().chain(files("tests")) {
+        let lines = text.lines().count();
+        if !text.starts_with("//! ") {
+            faults.push(format!(
+                "{}: does not open with a `//!` sentence",
+                path.display()
+            ));
+        }
+        if lines > LINES {
+            faults.push(format!(
+                "{}: {lines} lines, more than {LINES}",
+                path.display()
+            ));
+        }
+    }
+    assert!(faults.is_empty(), "files:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn every_file_is_compiled() {
+    for (root, main) in [("src", "lib.rs"), ("tests/it", "main.rs")] {
+        let declared: BTreeSet<String> = files(root)
+            .iter()
+            .flat_map(|(path, text)| children(root, path, text))
+            .collect();
+        for (path, _) in files(root) {
+            let relative = path
+                .strip_prefix(root_dir().join(root))
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            if relative != main && relative != "main.rs" {
+                assert!(
+                    declared.contains(&relative),
+                    "{root}/{relative} is declared by no module"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    let words = [
+        "TO".to_owned() + "DO",
+        "FIX".to_owned() + "ME",
+        "XX".to_owned() + "X",
+    ];
+    for (path, text) in sources().into_iter().chain(files("tests")) {
+        for word in &words {
+            assert!(!text.contains(word.as_str()), "{}: {word}", path.display());
+        }
+    }
+}
+
+/// Paths, relative to `root`, that the `mod` lines of a file declare.
+fn children(root: &str, path: &Path, text: &str) -> Vec<String> {
+    let relative = path.strip_prefix(root_dir().join(root)).unwrap();
+    let folder = match relative.file_name().and_then(|name| name.to_str()) {
+        Some("lib.rs" | "main.rs") => PathBuf::new(),
+        _ => relative.with_extension(""),
+    };
+    let declared = text.lines().filter_map(|line| {
+        let line = line
+            .trim()
+            .trim_start_matches("pub(crate) ")
+            .trim_start_matches("pub ");
+        line.strip_prefix("mod ")?.strip_suffix(';')
+    });
+    declared
+        .map(|name| {
+            folder
+                .join(format!("{name}.rs"))
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect()
+}
+
+/// The modules that a line names with `crate::`.
+fn crate_modules(line: &str) -> Vec<String> {
+    let mut modules = Vec::new();
+    for part in line.split("crate::").skip(1) {
+        if let Some(list) = part.strip_prefix('{') {
+            let names = list
+                .split([',', '}'])
+                .map(|item| item.trim().split("::").next().unwrap_or_default());
+            modules.extend(
+                names
+                    .filter(|name| !name.is_empty() && *name != ";")
+                    .map(str::to_owned),
+            );
+        } else {
+            modules.extend(
+                part.split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next()
+                    .map(str::to_owned),
+            );
+        }
+    }
+    modules
+}
+
+/// The lines of a file with code in them, without its tests.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(number, line)| (number + 1, line.trim()));
+    lines
+        .take_while(|(_, line)| *line != "#[cfg(test)]")
+        .filter(|(_, line)| !line.starts_with("//"))
+}
+
+/// The top-level module of a file in `src`.
+fn module(path: &Path) -> String {
+    let relative = path.strip_prefix(root_dir().join("src")).unwrap();
+    let first = relative
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The files of `src` without test modules.
+fn sources() -> Vec<(PathBuf, String)> {
+    let is_test = |path: &Path| {
+        path.components().any(|part| {
+            matches!(
+                part.as_os_str().to_str(),
+                Some("tests" | "tests.rs" | "golden.rs")
+            )
+        })
+    };
+    files("src")
+        .into_iter()
+        .filter(|(path, _)| !is_test(path))
+        .collect()
+}
+
+fn files(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root_dir().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn root_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
