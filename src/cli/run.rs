@@ -58,7 +58,7 @@ async fn serve(args: &Args, settings: Settings) -> anyhow::Result<()> {
     };
     let tls = match &settings.rpc.tls {
         Some(files) => Some(listen::tls(
-            Path::new(&files.ca),
+            Some(Path::new(&files.ca)).filter(|ca| !ca.as_os_str().is_empty()),
             Path::new(&files.cert),
             Path::new(&files.key),
         )?),

@@ -183,6 +183,8 @@ impl Embedded {
         self.shutdown.cancel();
         let _ = self.kubelet.await;
         self.server.stop().await;
+        // A file that leads to a cluster that is gone would only mislead.
+        let _ = std::fs::remove_file(&self.kubeconfig);
     }
 }
 

@@ -80,31 +80,40 @@ fn welcome(
     });
 }
 
-/// Reads certificates and returns how to serve TLS: 1.2 and 1.3; a client certificate is checked where one is shown
-/// (spec 1.8).
+/// Reads certificates and returns how to serve TLS: 1.2 and 1.3; with an authority, a client certificate is checked
+/// where one is shown (spec 1.8).
 ///
 /// # Errors
 /// If a file cannot be read or used.
-pub fn tls(ca: &Path, certificate: &Path, key: &Path) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+pub fn tls(
+    ca: Option<&Path>,
+    certificate: &Path,
+    key: &Path,
+) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     let read = |path: &Path| -> anyhow::Result<Vec<CertificateDer<'static>>> {
         CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect)
             .with_context(|| format!("cannot read certificates from {}", path.display()))
     };
-    let mut roots = RootCertStore::empty();
-    for authority in read(ca)? {
-        roots
-            .add(authority)
-            .with_context(|| format!("cannot use the authority in {}", ca.display()))?;
-    }
-    let key_der = PrivateKeyDer::from_pem_file(key)
-        .with_context(|| format!("cannot read a private key from {}", key.display()))?;
-    let clients = WebPkiClientVerifier::builder(Arc::new(roots))
-        .allow_unauthenticated()
-        .build()?;
-    let mut config = rustls::ServerConfig::builder()
-        .with_client_cert_verifier(clients)
-        .with_single_cert(read(certificate)?, key_der)
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13])?;
+    let builder = match ca {
+        None => builder.with_no_client_auth(),
+        Some(ca) => {
+            let mut roots = RootCertStore::empty();
+            for authority in read(ca)? {
+                let unusable = || format!("cannot use the authority in {}", ca.display());
+                roots.add(authority).with_context(unusable)?;
+            }
+            let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(clients.allow_unauthenticated().build()?)
+        }
+    };
+    let unreadable = || format!("cannot read a private key from {}", key.display());
+    let key = PrivateKeyDer::from_pem_file(key).with_context(unreadable)?;
+    let mut config = builder
+        .with_single_cert(read(certificate)?, key)
         .context("certificate and key do not fit")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))

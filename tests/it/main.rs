@@ -17,3 +17,4 @@ mod kubelet;
 mod processes;
 mod scenarios;
 mod tidy;
+mod tls;

@@ -359,3 +359,103 @@ async fn the_example_runs_as_it_is_on_the_embedded_cluster() {
         "the credentials go with the cluster"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_logged_or_left_where_others_can_read_it() {
+    use base64::Engine;
+    use wsman::proto::contentservice::{GitConfig, GitInitializer, workspace_initializer::Spec};
+    let cluster = cluster::embedded().await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let text = std::fs::read_to_string(write_config(folder.path(), "default", 0)).unwrap();
+    // Gitpod nodes take initializers with passwords.
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config["manager"]["registryFacadeHost"] = "registry.example.com".into();
+    config["manager"]["workspaceHostPath"] = "/var/workspaces".into();
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let mut command = wsman();
+    command
+        .arg("run")
+        .arg("-v")
+        .arg("--config")
+        .arg(folder.path().join("config.json"));
+    command.arg("--kubeconfig").arg(&cluster.kubeconfig);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let addr = line
+        .strip_prefix("wsman listens on ")
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{addr}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut client = WorkspaceManagerClient::new(channel);
+    let mut start = request("discreet");
+    let spec = start.spec.as_mut().unwrap();
+    spec.envvars.push(EnvironmentVariable {
+        name: "KEY".into(),
+        value: "planted-variable".into(),
+        secret: None,
+    });
+    let auth = GitConfig {
+        auth_password: "planted-password".to_owned(),
+        ..Default::default()
+    };
+    let git = GitInitializer {
+        remote_uri: "https://x/y".to_owned(),
+        config: Some(auth),
+        ..Default::default()
+    };
+    spec.initializer.as_mut().unwrap().spec = Some(Spec::Git(git));
+    let answer = client
+        .start_workspace(start.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    start.spec.as_mut().unwrap().workspace_image = "another:1".to_owned();
+    let refused = client.start_workspace(start).await.unwrap_err();
+    let stop = StopWorkspaceRequest {
+        id: "discreet".to_owned(),
+        ..Default::default()
+    };
+    let pod = cluster
+        .api::<k8s_openapi::api::core::v1::Pod>()
+        .await
+        .get("ws-discreet")
+        .await
+        .unwrap();
+    client.stop_workspace(stop).await.unwrap();
+    cluster
+        .gone::<k8s_openapi::api::core::v1::Pod>("ws-discreet")
+        .await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("discreet"), "the log tells something");
+    let initializer = &pod.metadata.annotations.as_ref().unwrap()["gitpod/contentInitializer"];
+    let initializer = base64::engine::general_purpose::STANDARD
+        .decode(initializer)
+        .unwrap();
+    let pod = format!(
+        "{} {}",
+        serde_json::to_string(&pod).unwrap(),
+        String::from_utf8_lossy(&initializer)
+    );
+    for secret in ["planted-variable", "planted-password"] {
+        for place in [&log, &pod, &format!("{refused:?}")] {
+            assert!(!place.contains(secret), "{secret} in {place}");
+        }
+    }
+    assert!(
+        !log.contains(&answer.owner_token),
+        "the owner token is a secret, too"
+    );
+}

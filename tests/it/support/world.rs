@@ -41,7 +41,29 @@ impl World {
         namespace: &str,
         change: impl FnOnce(&mut serde_json::Value),
     ) -> Self {
-        let settings = settings(namespace, change);
+        let world = Self::spawn(client, settings(namespace, change), None).await;
+        healthy(world.channel().await).await;
+        Self {
+            client: WorkspaceManagerClient::new(world.channel().await),
+            ..world
+        }
+    }
+
+    /// Starts a daemon that speaks TLS; the world's own client does not.
+    pub(crate) async fn start_secure(cluster: &Cluster, tls: Arc<rustls::ServerConfig>) -> Self {
+        Self::spawn(
+            cluster.client().await,
+            settings(&cluster.namespace, |_| {}),
+            Some(tls),
+        )
+        .await
+    }
+
+    async fn spawn(
+        client: kube::Client,
+        settings: Settings,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let clock = Clock::manual();
@@ -50,25 +72,30 @@ impl World {
             manager: Arc::new(settings.manager),
             client,
             listener,
-            tls: None,
+            tls,
             probes: None,
             clock: clock.clone(),
             patience: Patience::LOCAL,
         };
         let daemon = tokio::spawn(daemon::run(parts, stop.clone()));
-        let channel = Channel::from_shared(format!("http://{addr}"))
+        let lazy = Channel::from_shared(format!("http://{addr}"))
             .unwrap()
-            .connect()
-            .await
-            .unwrap();
-        healthy(channel.clone()).await;
+            .connect_lazy();
         Self {
             clock,
-            client: WorkspaceManagerClient::new(channel),
+            client: WorkspaceManagerClient::new(lazy),
             addr,
             stop,
             daemon,
         }
+    }
+
+    async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.addr))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
     }
 
     /// Ends the daemon at once, wherever it is.
