@@ -25,8 +25,8 @@ const WATCH: Duration = Duration::from_secs(30);
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(35);
 /// Bound on one page of a list.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
-/// Objects in a page.
-const PAGE: u32 = 500;
+/// Objects in a page. A page is in memory whole, some ten kilobytes an object.
+const PAGE: u32 = 200;
 /// A watch that ends this soon without a word is treated as a failure, lest the two loop.
 const TOO_SOON: Duration = Duration::from_secs(1);
 

@@ -58,15 +58,9 @@ async fn a_deletion_while_the_api_server_was_away_is_told(cluster: &Cluster) {
     proxy.mend().await;
     let stopped = updates.until("gone", WorkspacePhase::Stopped).await;
     assert!(stopped.status_version > 0);
-    assert_eq!(
-        world
-            .list()
-            .await
-            .iter()
-            .map(|status| status.id.as_str())
-            .collect::<Vec<_>>(),
-        ["left"]
-    );
+    let left = world.list().await;
+    let left: Vec<_> = left.iter().map(|status| status.id.as_str()).collect();
+    assert_eq!(left, ["left"]);
     world.drain().await.unwrap();
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use wsman::cluster::connect::{Source, connect};
 
 use super::cluster::Cluster;
@@ -13,6 +14,7 @@ use super::cluster::Cluster;
 pub(crate) struct Proxy {
     kubeconfig: PathBuf,
     open: watch::Sender<bool>,
+    connections: TaskTracker,
     _folder: tempfile::TempDir,
 }
 
@@ -29,10 +31,17 @@ impl Proxy {
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, text.replace(&server, &own)).unwrap();
         let open = watch::Sender::new(true);
-        tokio::spawn(forward(listener, server, open.subscribe()));
+        let connections = TaskTracker::new();
+        tokio::spawn(forward(
+            listener,
+            server,
+            open.subscribe(),
+            connections.clone(),
+        ));
         Self {
             kubeconfig,
             open,
+            connections,
             _folder: folder,
         }
     }
@@ -47,9 +56,12 @@ impl Proxy {
         .unwrap()
     }
 
-    /// Cuts all connections and every new one.
+    /// Cuts all connections and every new one; returns when nothing comes through any more.
     pub(crate) async fn cut(&self) {
         self.open.send_replace(false);
+        self.connections.close();
+        self.connections.wait().await;
+        self.connections.reopen();
     }
 
     /// Lets connections through again.
@@ -58,10 +70,15 @@ impl Proxy {
     }
 }
 
-async fn forward(listener: TcpListener, server: String, open: watch::Receiver<bool>) {
+async fn forward(
+    listener: TcpListener,
+    server: String,
+    open: watch::Receiver<bool>,
+    connections: TaskTracker,
+) {
     while let Ok((mut near, _)) = listener.accept().await {
         let (server, mut open) = (server.clone(), open.clone());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             if !*open.borrow() {
                 return;
             }
