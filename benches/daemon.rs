@@ -37,18 +37,35 @@ use wsman::workspaces::request;
 
 type Client = WorkspaceManagerClient<Channel>;
 
+/// Runs the parts whose names contain one of the arguments, or all.
 #[tokio::main]
 async fn main() {
+    let asked: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let wanted =
+        |part: &str| asked.is_empty() || asked.iter().any(|word| part.contains(word.as_str()));
     println!("{:<58}{:>12}{:>12}", "", "wsman", "floor");
-    cold_start().await;
+    if wanted("cold-start") {
+        cold_start().await;
+    }
     let Some(cluster) = envtest::real().await else {
         println!("no real API server (KUBEBUILDER_ASSETS): nothing else is measured");
         return;
     };
-    starts(cluster, 1, 200).await;
-    starts(cluster, 64, 640).await;
-    two_hundred(cluster).await;
-    memory(cluster).await;
+    if wanted("starts-1") {
+        starts(cluster, 1, 200).await;
+    }
+    if wanted("starts-64") {
+        starts(cluster, 64, 640).await;
+    }
+    if wanted("two-hundred") {
+        two_hundred(cluster).await;
+    }
+    if wanted("memory") {
+        memory(cluster).await;
+    }
 }
 
 /// From the start of the process to its first answered call, on the embedded cluster.
@@ -69,39 +86,18 @@ async fn cold_start() {
     );
 }
 
-/// StartWorkspace beside the writes that it makes, in turns, because a cluster gets slower as it fills.
+/// StartWorkspace beside the writes that it makes, in turns and each as often first, because a cluster gets slower as it
+/// fills.
 async fn starts(cluster: &envtest::RealCluster, callers: usize, count: usize) {
     let (mut ours, mut floor) = (Vec::new(), Vec::new());
-    for round in 0..2 {
-        let namespace = envtest::namespace(&cluster.client(), "bench-floor").await;
-        let manager = Arc::new(manager(&namespace));
-        let api = cluster.client();
-        // Who keeps an index has to watch: the floor does, too.
-        let watching = ["pods", "services", "events"]
-            .map(|kind| tokio::spawn(drain(api.clone(), namespace.clone(), kind)));
-        let plans: Vec<Plan> = (0..count)
-            .map(|n| planned(&manager, &format!("floor-{round}-{n}")))
-            .collect();
-        floor.extend(
-            timed(callers, plans, |plan| {
-                write(api.clone(), namespace.clone(), plan)
-            })
-            .await,
-        );
-        watching.iter().for_each(tokio::task::JoinHandle::abort);
-
-        let namespace = envtest::namespace(&cluster.client(), "bench-starts").await;
-        let daemon = Daemon::start(Some(&cluster.kubeconfig_path()), &namespace).await;
-        let mut client = daemon.client().await;
-        ready(&mut client).await;
-        let requests: Vec<_> = (0..count)
-            .map(|n| started(&format!("ours-{round}-{n}")))
-            .collect();
-        let starting = timed(callers, requests, |request| {
-            let mut client = client.clone();
-            async move { drop(client.start_workspace(request).await.unwrap()) }
-        });
-        ours.extend(starting.await);
+    for round in ["a", "b"] {
+        if round == "b" {
+            ours.extend(started_by_us(cluster, callers, count, round).await);
+        }
+        floor.extend(written_straight(cluster, callers, count, round).await);
+        if round == "a" {
+            ours.extend(started_by_us(cluster, callers, count, round).await);
+        }
     }
     ours.sort();
     floor.sort();
@@ -113,6 +109,49 @@ async fn starts(cluster: &envtest::RealCluster, callers: usize, count: usize) {
             Some(percentile(&floor, share)),
         );
     }
+}
+
+async fn started_by_us(
+    cluster: &envtest::RealCluster,
+    callers: usize,
+    count: usize,
+    round: &str,
+) -> Vec<Duration> {
+    let namespace = envtest::namespace(&cluster.client(), "bench-starts").await;
+    let daemon = Daemon::start(Some(&cluster.kubeconfig_path()), &namespace).await;
+    let mut client = daemon.client().await;
+    ready(&mut client).await;
+    let requests: Vec<_> = (0..count)
+        .map(|n| started(&format!("ours-{round}-{n}")))
+        .collect();
+    let starting = timed(callers, requests, |request| {
+        let mut client = client.clone();
+        async move { drop(client.start_workspace(request).await.unwrap()) }
+    });
+    starting.await
+}
+
+async fn written_straight(
+    cluster: &envtest::RealCluster,
+    callers: usize,
+    count: usize,
+    round: &str,
+) -> Vec<Duration> {
+    let namespace = envtest::namespace(&cluster.client(), "bench-floor").await;
+    let manager = Arc::new(manager(&namespace));
+    let api = cluster.client();
+    // Who keeps an index has to watch: the floor does, too.
+    let watching = ["pods", "services", "events"]
+        .map(|kind| tokio::spawn(drain(api.clone(), namespace.clone(), kind)));
+    let plans: Vec<Plan> = (0..count)
+        .map(|n| planned(&manager, &format!("floor-{round}-{n}")))
+        .collect();
+    let times = timed(callers, plans, |plan| {
+        write(api.clone(), namespace.clone(), plan)
+    })
+    .await;
+    watching.iter().for_each(tokio::task::JoinHandle::abort);
+    times
 }
 
 /// Watches and does nothing with what it reads.

@@ -38,6 +38,11 @@ pub async fn serve(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The details of errors, so that clients can print them.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+            // Of the services described only these are served.
+            .with_service_name(SERVICE)
+            .with_service_name("grpc.health.v1.Health")
     };
     // Limits and their reasons: reliability 4.
     Server::builder()
