@@ -108,15 +108,6 @@ impl Hub {
         self.lock().activity.get(id).copied()
     }
 
-    /// Asks for every workspace to be decided on again.
-    pub fn touch_all(&self) {
-        let mut state = self.lock();
-        let names = state.index.names();
-        state.dirty.extend(names);
-        drop(state);
-        self.0.dirty.notify_one();
-    }
-
     /// Waits for pods whose next decision may differ and returns their names, each once.
     pub async fn dirty(&self) -> Vec<Arc<str>> {
         loop {

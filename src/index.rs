@@ -273,24 +273,9 @@ impl Index {
             .filter(|status| filter.matches(status))
     }
 
-    /// Returns the names of all pods.
-    pub fn names(&self) -> Vec<Arc<str>> {
-        self.workspaces.keys().cloned().collect()
-    }
-
     /// Whether a complete list of the pods was seen: only then the index may answer for all of them.
     pub fn is_listed(&self) -> bool {
         self.listed
-    }
-
-    /// Returns how many workspaces there are.
-    pub fn len(&self) -> usize {
-        self.workspaces.len()
-    }
-
-    /// Returns whether there is no workspace.
-    pub fn is_empty(&self) -> bool {
-        self.workspaces.is_empty()
     }
 
     fn fold(&self, pod: &Pod) -> Entry {

@@ -10,8 +10,9 @@ use super::config;
 use super::exit::{Exit, Failure};
 use crate::action::Dependant;
 use crate::error::Error;
+use crate::grpc::workspaces::token;
 use crate::proto::wsman::StartWorkspaceRequest;
-use crate::workspaces::plan::{Plan, TOKEN_BYTES, Tokens, plan, token};
+use crate::workspaces::plan::{Plan, Tokens, plan};
 use crate::workspaces::request;
 
 /// Show the pod, the secret and the services that a start request becomes.
@@ -137,15 +138,9 @@ fn take_number(value: Option<&mut Value>) -> Option<i32> {
 }
 
 fn given_or_random(given: Option<&str>) -> anyhow::Result<String> {
-    if let Some(token) = given {
-        return Ok(token.to_owned());
-    }
-    loop {
-        let mut random = [0; TOKEN_BYTES];
-        getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("no randomness: {e}"))?;
-        if let Some(token) = token(&random) {
-            return Ok(token);
-        }
+    match given {
+        Some(token) => Ok(token.to_owned()),
+        None => Ok(token()?),
     }
 }
 

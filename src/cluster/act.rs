@@ -91,14 +91,7 @@ impl Actor {
     /// # Errors
     /// As [`Actor::act`].
     pub async fn read_pod(&self, name: &str, deadline: Instant) -> Result<Option<Pod>, Error> {
-        let path = self.path("pods", Some(name));
-        let request = Request {
-            method: Method::GET,
-            path: &path,
-            content_type: JSON,
-            body: Vec::new(),
-        };
-        match request::send(&self.client, &request, deadline).await {
+        match self.get(&self.path("pods", Some(name)), deadline).await {
             Ok(text) => Ok(Some(self.saw(&text)?)),
             Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
             Err(failure) => Err(failure.into_error(&format!("reading pod {name}"))),
@@ -114,14 +107,9 @@ impl Actor {
             "{}?labelSelector=workspaceID%3D{id}",
             self.path("pods", None)
         );
-        let request = Request {
-            method: Method::GET,
-            path: &path,
-            content_type: JSON,
-            body: Vec::new(),
-        };
         let doing = "looking for the workspace's pod";
-        let text = request::send(&self.client, &request, deadline)
+        let text = self
+            .get(&path, deadline)
             .await
             .map_err(|failure| failure.into_error(doing))?;
         let list: List<Pod> = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
@@ -231,13 +219,7 @@ impl Actor {
         deadline: Instant,
     ) -> Result<bool, Error> {
         let path = self.path(plural, Some(name));
-        let read = Request {
-            method: Method::GET,
-            path: &path,
-            content_type: JSON,
-            body: Vec::new(),
-        };
-        let meta = match request::send(&self.client, &read, deadline).await {
+        let meta = match self.get(&path, deadline).await {
             Ok(text) => {
                 serde_json::from_str::<Service>(&text)
                     .map_err(|error| unreadable(&error))?
@@ -274,23 +256,9 @@ impl Actor {
         }
         let options =
             json!({ "preconditions": { "uid": meta.uid }, "propagationPolicy": "Background" });
-        let delete = Request {
-            method: Method::DELETE,
-            path: &path,
-            content_type: JSON,
-            body: encode(&options)?,
-        };
-        match request::send(&self.client, &delete, deadline).await {
-            Ok(_) => Ok(false),
-            Err(Failure::Server(error))
-                if errors::is_not_found(&error) || errors::is_conflict(&error) =>
-            {
-                Ok(false)
-            }
-            Err(failure) => {
-                Err(failure.into_error(&format!("deleting {plural} {name} of a pod that is gone")))
-            }
-        }
+        let doing = format!("deleting {plural} {name} of a pod that is gone");
+        self.remove(&path, &options, &doing, deadline).await?;
+        Ok(false)
     }
 
     /// The index keeps no labels, so the pod is read for them.
@@ -377,22 +345,45 @@ impl Actor {
             "propagationPolicy": "Background",
         });
         let path = self.path("pods", Some(&pod.name));
+        // The answer is the pod on its way out, or as it was when it went at once; the watch tells which.
+        let doing = format!("deleting pod {}", pod.name);
+        self.remove(&path, &options, &doing, deadline).await?;
+        Ok(Outcome::Done)
+    }
+
+    /// Deletes an object by uid; one that is gone, or whose name is another's by now, is what was wanted.
+    async fn remove(
+        &self,
+        path: &str,
+        options: &Value,
+        doing: &str,
+        at: Instant,
+    ) -> Result<(), Error> {
         let request = Request {
             method: Method::DELETE,
-            path: &path,
+            path,
             content_type: JSON,
-            body: encode(&options)?,
+            body: encode(options)?,
         };
-        match request::send(&self.client, &request, deadline).await {
-            // The answer is the pod on its way out, or as it was when it went at once; the watch tells which.
-            Ok(_) => Ok(Outcome::Done),
+        match request::send(&self.client, &request, at).await {
+            Ok(_) => Ok(()),
             Err(Failure::Server(error))
                 if errors::is_not_found(&error) || errors::is_conflict(&error) =>
             {
-                Ok(Outcome::Done)
+                Ok(())
             }
-            Err(failure) => Err(failure.into_error(&format!("deleting pod {}", pod.name))),
+            Err(failure) => Err(failure.into_error(doing)),
         }
+    }
+
+    async fn get(&self, path: &str, deadline: Instant) -> Result<String, Failure> {
+        let request = Request {
+            method: Method::GET,
+            path,
+            content_type: JSON,
+            body: Vec::new(),
+        };
+        request::send(&self.client, &request, deadline).await
     }
 
     /// Feeds the pod in an answer to the hub.

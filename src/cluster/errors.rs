@@ -30,15 +30,15 @@ pub fn is_passing(error: &kube::Error) -> bool {
 
 /// How long the server asked to be left alone.
 pub fn retry_after(error: &kube::Error) -> Option<Duration> {
-    let kube::Error::Api(status) = error else {
-        return None;
-    };
-    status
-        .details
-        .as_ref()
-        .map(|d| d.retry_after_seconds)
-        .filter(|s| *s > 0)
-        .map(|s| Duration::from_secs(s.into()))
+    match error {
+        kube::Error::Api(status) => patience(status),
+        _ => None,
+    }
+}
+
+fn patience(status: &Status) -> Option<Duration> {
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 /// Whether the history that was asked for is gone, as a status or as an event.
@@ -105,12 +105,7 @@ fn of_status(status: &Status, doing: &str) -> Error {
         409 => Error::Aborted { why },
         _ => Error::Unavailable {
             why,
-            retry_after: status
-                .details
-                .as_ref()
-                .map(|d| d.retry_after_seconds)
-                .filter(|seconds| *seconds > 0)
-                .map(|seconds| Duration::from_secs(seconds.into())),
+            retry_after: patience(status),
         },
     }
 }

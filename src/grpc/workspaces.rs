@@ -60,7 +60,8 @@ impl WorkspaceManager for Workspaces {
             .get("wsman-wait")
             .is_some_and(|value| value == "running");
         let id = request.get_ref().id.clone();
-        let updates = self.hub.subscribe(Filter::default());
+        // Subscribed before the start, so that not even the first update can be missed.
+        let updates = wait.then(|| self.hub.subscribe(Filter::default()));
         let this = self.clone();
         let span = info_span!("start", workspace = id);
         let started = self
@@ -70,7 +71,7 @@ impl WorkspaceManager for Workspaces {
                 async move { this.start(request.into_inner(), due).await }.instrument(span),
             )
             .await?;
-        if wait {
+        if let Some(updates) = updates {
             let running = running(updates, &id);
             let doing = || Error::Deadline {
                 doing: format!("waiting for workspace {id} to run"),
@@ -429,7 +430,11 @@ fn tokens() -> Result<Tokens, Error> {
     })
 }
 
-fn token() -> Result<String, Error> {
+/// Returns a fresh token.
+///
+/// # Errors
+/// [`Error::Internal`] if the system has no randomness.
+pub fn token() -> Result<String, Error> {
     loop {
         let mut random = [0; plan::TOKEN_BYTES];
         getrandom::fill(&mut random).map_err(|error| Error::Internal {
