@@ -3,23 +3,23 @@
 //! Every write is idempotent or carries the uid of the pod that was decided on, so repeating one, or two replicas doing
 //! the same, does no harm. What the server answers goes to the hub like a watch event.
 
+mod dependants;
+mod pods;
+
 use http::Method;
-use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::errors;
 use super::request::{self, Failure, Request};
-use crate::action::{Action, Dependant, Mark, PodRef};
+use crate::action::Action;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::index::Changes;
-use crate::objects::{List, Pod, Service};
-use crate::workspaces::services;
+use crate::objects::{List, Pod};
 
 /// Writes to one namespace.
 #[derive(Clone)]
@@ -121,234 +121,6 @@ impl Actor {
             changes
         });
         Ok(list.items)
-    }
-
-    async fn create_pod(&self, pod: &core::Pod, deadline: Instant) -> Result<Outcome, Error> {
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let path = self.path("pods", None);
-        let request = Request {
-            method: Method::POST,
-            path: &path,
-            content_type: JSON,
-            body: encode(pod)?,
-        };
-        match request::send(&self.client, &request, deadline).await {
-            Ok(text) => {
-                self.saw(&text)?;
-                info!(pod = name, "created");
-                Ok(Outcome::Done)
-            }
-            // Possibly by an attempt of ours whose answer was lost (F-W1).
-            Err(Failure::Server(error)) if errors::is_already_exists(&error) => {
-                let pod = self.read_pod(name, deadline).await?;
-                pod.map(|pod| Outcome::Exists(Box::new(pod)))
-                    .ok_or_else(|| Error::Aborted {
-                        why: format!("pod {name} was removed while it was being created"),
-                    })
-            }
-            Err(failure) => Err(failure.into_error(&format!("creating pod {name}"))),
-        }
-    }
-
-    async fn create_dependant(
-        &self,
-        owner: &PodRef,
-        dependant: &Dependant,
-        deadline: Instant,
-    ) -> Result<Outcome, Error> {
-        let owners = Some(vec![OwnerReference {
-            api_version: "v1".to_owned(),
-            kind: "Pod".to_owned(),
-            name: owner.name.clone(),
-            uid: owner.uid.clone(),
-            ..OwnerReference::default()
-        }]);
-        let (plural, name, body) = match dependant {
-            Dependant::Secret(secret) => {
-                let mut secret = secret.clone();
-                secret.metadata.owner_references = owners;
-                ("secrets", secret.metadata.name.clone(), encode(&secret)?)
-            }
-            Dependant::Claim(claim) => {
-                let mut claim = claim.clone();
-                claim.metadata.owner_references = owners;
-                (
-                    "persistentvolumeclaims",
-                    claim.metadata.name.clone(),
-                    encode(&claim)?,
-                )
-            }
-            Dependant::Service(service) => {
-                let mut service = service.clone();
-                service.metadata.owner_references = owners;
-                ("services", service.metadata.name.clone(), encode(&service)?)
-            }
-        };
-        let name = name.unwrap_or_default();
-        let path = self.path(plural, None);
-        let request = Request {
-            method: Method::POST,
-            path: &path,
-            content_type: JSON,
-            body,
-        };
-        loop {
-            match request::send(&self.client, &request, deadline).await {
-                Ok(_) => return Ok(Outcome::Done),
-                Err(Failure::Server(error)) if errors::is_already_exists(&error) => {
-                    if self.is_owned(plural, &name, owner, deadline).await? {
-                        return Ok(Outcome::Done);
-                    }
-                }
-                Err(failure) => {
-                    return Err(
-                        failure.into_error(&format!("creating {plural} for pod {}", owner.name))
-                    );
-                }
-            }
-        }
-    }
-
-    /// Whether an object that is there belongs to `owner`. One of a pod that is gone is cleared away: the cluster's
-    /// garbage collector takes its time, and names come from prefixes that are used again.
-    async fn is_owned(
-        &self,
-        plural: &str,
-        name: &str,
-        owner: &PodRef,
-        deadline: Instant,
-    ) -> Result<bool, Error> {
-        let path = self.path(plural, Some(name));
-        let meta = match self.get(&path, deadline).await {
-            Ok(text) => {
-                serde_json::from_str::<Service>(&text)
-                    .map_err(|error| unreadable(&error))?
-                    .metadata
-            }
-            Err(Failure::Server(error)) if errors::is_not_found(&error) => return Ok(false),
-            Err(failure) => return Err(failure.into_error(&format!("reading {plural} {name}"))),
-        };
-        if meta
-            .owner_references
-            .iter()
-            .any(|known| known.uid == owner.uid)
-        {
-            return Ok(true);
-        }
-        let other = meta
-            .owner_references
-            .iter()
-            .find(|known| known.kind == "Pod");
-        let lives = match other {
-            None => true,
-            Some(other) => self
-                .read_pod(&other.name, deadline)
-                .await?
-                .is_some_and(|pod| pod.metadata.uid == other.uid),
-        };
-        if lives {
-            let whose = other.map_or("no pod", |other| other.name.as_str());
-            let why = format!("{plural} {name} is there already and belongs to {whose}");
-            return Err(Error::Precondition {
-                state: "NAME_IN_USE",
-                why,
-            });
-        }
-        let options =
-            json!({ "preconditions": { "uid": meta.uid }, "propagationPolicy": "Background" });
-        let doing = format!("deleting {plural} {name} of a pod that is gone");
-        self.remove(&path, &options, &doing, deadline).await?;
-        Ok(false)
-    }
-
-    /// The index keeps no labels, so the pod is read for them.
-    async fn create_services(&self, owner: &PodRef, deadline: Instant) -> Result<Outcome, Error> {
-        let Some(pod) = self
-            .read_pod(&owner.name, deadline)
-            .await?
-            .filter(|pod| pod.metadata.uid == owner.uid)
-        else {
-            return Ok(Outcome::Done);
-        };
-        for service in services::of_pod(
-            &self.namespace,
-            &pod.metadata.labels,
-            &pod.metadata.annotations,
-        ) {
-            info!(
-                pod = owner.name,
-                service = service.metadata.name,
-                "creating a missing Service"
-            );
-            self.create_dependant(owner, &Dependant::Service(Box::new(service)), deadline)
-                .await?;
-        }
-        Ok(Outcome::Done)
-    }
-
-    async fn mark(&self, pod: &PodRef, mark: &Mark, deadline: Instant) -> Result<Outcome, Error> {
-        let set = mark
-            .set
-            .iter()
-            .map(|(key, value)| (key.clone(), Value::from(value.as_str())));
-        let remove = mark.remove.iter().map(|key| (key.clone(), Value::Null));
-        let annotations: serde_json::Map<_, _> = set.chain(remove).collect();
-        info!(pod = pod.name, keys = ?annotations.keys().collect::<Vec<_>>(), "marking");
-        let patch = json!({ "metadata": { "uid": pod.uid, "annotations": annotations } });
-        self.patch(pod, MERGE, &patch, deadline).await
-    }
-
-    async fn remove_finalizer(
-        &self,
-        pod: &PodRef,
-        finalizer: &str,
-        deadline: Instant,
-    ) -> Result<Outcome, Error> {
-        info!(pod = pod.name, finalizer, "removing finalizer");
-        let patch = json!({ "metadata": { "uid": pod.uid, "$deleteFromPrimitiveList/finalizers": [finalizer] } });
-        self.patch(pod, STRATEGIC, &patch, deadline).await
-    }
-
-    /// Patches a pod; one that is gone, or whose name is another pod's by now, counts as done.
-    async fn patch(
-        &self,
-        pod: &PodRef,
-        kind: &'static str,
-        patch: &Value,
-        at: Instant,
-    ) -> Result<Outcome, Error> {
-        let path = self.path("pods", Some(&pod.name));
-        let request = Request {
-            method: Method::PATCH,
-            path: &path,
-            content_type: kind,
-            body: encode(patch)?,
-        };
-        match request::send(&self.client, &request, at).await {
-            Ok(text) => self.saw(&text).map(|_| Outcome::Done),
-            Err(Failure::Server(error))
-                if errors::is_not_found(&error) || errors::is_other_uid(&error) =>
-            {
-                debug!(pod = pod.name, "is gone");
-                Ok(Outcome::Done)
-            }
-            Err(failure) => Err(failure.into_error(&format!("patching pod {}", pod.name))),
-        }
-    }
-
-    async fn delete(&self, pod: &PodRef, grace: u64, deadline: Instant) -> Result<Outcome, Error> {
-        let options = json!({
-            "kind": "DeleteOptions",
-            "apiVersion": "v1",
-            "gracePeriodSeconds": grace,
-            "preconditions": { "uid": pod.uid },
-            "propagationPolicy": "Background",
-        });
-        let path = self.path("pods", Some(&pod.name));
-        // The answer is the pod on its way out, or as it was when it went at once; the watch tells which.
-        let doing = format!("deleting pod {}", pod.name);
-        self.remove(&path, &options, &doing, deadline).await?;
-        Ok(Outcome::Done)
     }
 
     /// Deletes an object by uid; one that is gone, or whose name is another's by now, is what was wanted.

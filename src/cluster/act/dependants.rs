@@ -1,0 +1,153 @@
+//! Writes to what a pod needs beside it: its Secret, its claim and its Services, all owned by it.
+
+use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{Actor, JSON, Outcome, encode, unreadable};
+use crate::action::{Dependant, PodRef};
+use crate::cluster::errors;
+use crate::cluster::request::{self, Failure, Request};
+use crate::error::Error;
+use crate::objects::Service;
+use crate::workspaces::services;
+
+impl Actor {
+    pub(super) async fn create_dependant(
+        &self,
+        owner: &PodRef,
+        dependant: &Dependant,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        let owners = Some(vec![OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+            ..OwnerReference::default()
+        }]);
+        let (plural, name, body) = match dependant {
+            Dependant::Secret(secret) => {
+                let mut secret = secret.clone();
+                secret.metadata.owner_references = owners;
+                ("secrets", secret.metadata.name.clone(), encode(&secret)?)
+            }
+            Dependant::Claim(claim) => {
+                let mut claim = claim.clone();
+                claim.metadata.owner_references = owners;
+                (
+                    "persistentvolumeclaims",
+                    claim.metadata.name.clone(),
+                    encode(&claim)?,
+                )
+            }
+            Dependant::Service(service) => {
+                let mut service = service.clone();
+                service.metadata.owner_references = owners;
+                ("services", service.metadata.name.clone(), encode(&service)?)
+            }
+        };
+        let name = name.unwrap_or_default();
+        let path = self.path(plural, None);
+        let request = Request {
+            method: Method::POST,
+            path: &path,
+            content_type: JSON,
+            body,
+        };
+        loop {
+            match request::send(&self.client, &request, deadline).await {
+                Ok(_) => return Ok(Outcome::Done),
+                Err(Failure::Server(error)) if errors::is_already_exists(&error) => {
+                    if self.is_owned(plural, &name, owner, deadline).await? {
+                        return Ok(Outcome::Done);
+                    }
+                }
+                Err(failure) => {
+                    return Err(
+                        failure.into_error(&format!("creating {plural} for pod {}", owner.name))
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether an object that is there belongs to `owner`. One of a pod that is gone is cleared away: the cluster's
+    /// garbage collector takes its time, and names come from prefixes that are used again.
+    async fn is_owned(
+        &self,
+        plural: &str,
+        name: &str,
+        owner: &PodRef,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        let path = self.path(plural, Some(name));
+        let meta = match self.get(&path, deadline).await {
+            Ok(text) => {
+                serde_json::from_str::<Service>(&text)
+                    .map_err(|error| unreadable(&error))?
+                    .metadata
+            }
+            Err(Failure::Server(error)) if errors::is_not_found(&error) => return Ok(false),
+            Err(failure) => return Err(failure.into_error(&format!("reading {plural} {name}"))),
+        };
+        if meta
+            .owner_references
+            .iter()
+            .any(|known| known.uid == owner.uid)
+        {
+            return Ok(true);
+        }
+        let other = meta
+            .owner_references
+            .iter()
+            .find(|known| known.kind == "Pod");
+        let lives = match other {
+            None => true,
+            Some(other) => self
+                .read_pod(&other.name, deadline)
+                .await?
+                .is_some_and(|pod| pod.metadata.uid == other.uid),
+        };
+        if lives {
+            let whose = other.map_or("no pod", |other| other.name.as_str());
+            let why = format!("{plural} {name} is there already and belongs to {whose}");
+            return Err(Error::Precondition {
+                state: "NAME_IN_USE",
+                why,
+            });
+        }
+        let options =
+            json!({ "preconditions": { "uid": meta.uid }, "propagationPolicy": "Background" });
+        let doing = format!("deleting {plural} {name} of a pod that is gone");
+        self.remove(&path, &options, &doing, deadline).await?;
+        Ok(false)
+    }
+
+    /// The index keeps no labels, so the pod is read for them.
+    pub(super) async fn create_services(&self, owner: &PodRef, deadline: Instant) -> Result<Outcome, Error> {
+        let Some(pod) = self
+            .read_pod(&owner.name, deadline)
+            .await?
+            .filter(|pod| pod.metadata.uid == owner.uid)
+        else {
+            return Ok(Outcome::Done);
+        };
+        for service in services::of_pod(
+            &self.namespace,
+            &pod.metadata.labels,
+            &pod.metadata.annotations,
+        ) {
+            info!(
+                pod = owner.name,
+                service = service.metadata.name,
+                "creating a missing Service"
+            );
+            self.create_dependant(owner, &Dependant::Service(Box::new(service)), deadline)
+                .await?;
+        }
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,107 @@
+//! Writes to pods: create, mark, delete, take a finalizer off.
+
+use http::Method;
+use k8s_openapi::api::core::v1 as core;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::{Actor, JSON, MERGE, Outcome, STRATEGIC, encode};
+use crate::action::{Mark, PodRef};
+use crate::cluster::errors;
+use crate::cluster::request::{self, Failure, Request};
+use crate::error::Error;
+
+impl Actor {
+    pub(super) async fn create_pod(&self, pod: &core::Pod, deadline: Instant) -> Result<Outcome, Error> {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let path = self.path("pods", None);
+        let request = Request {
+            method: Method::POST,
+            path: &path,
+            content_type: JSON,
+            body: encode(pod)?,
+        };
+        match request::send(&self.client, &request, deadline).await {
+            Ok(text) => {
+                self.saw(&text)?;
+                info!(pod = name, "created");
+                Ok(Outcome::Done)
+            }
+            // Possibly by an attempt of ours whose answer was lost (F-W1).
+            Err(Failure::Server(error)) if errors::is_already_exists(&error) => {
+                let pod = self.read_pod(name, deadline).await?;
+                pod.map(|pod| Outcome::Exists(Box::new(pod)))
+                    .ok_or_else(|| Error::Aborted {
+                        why: format!("pod {name} was removed while it was being created"),
+                    })
+            }
+            Err(failure) => Err(failure.into_error(&format!("creating pod {name}"))),
+        }
+    }
+
+    pub(super) async fn mark(&self, pod: &PodRef, mark: &Mark, deadline: Instant) -> Result<Outcome, Error> {
+        let set = mark
+            .set
+            .iter()
+            .map(|(key, value)| (key.clone(), Value::from(value.as_str())));
+        let remove = mark.remove.iter().map(|key| (key.clone(), Value::Null));
+        let annotations: serde_json::Map<_, _> = set.chain(remove).collect();
+        info!(pod = pod.name, keys = ?annotations.keys().collect::<Vec<_>>(), "marking");
+        let patch = json!({ "metadata": { "uid": pod.uid, "annotations": annotations } });
+        self.patch(pod, MERGE, &patch, deadline).await
+    }
+
+    pub(super) async fn remove_finalizer(
+        &self,
+        pod: &PodRef,
+        finalizer: &str,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        info!(pod = pod.name, finalizer, "removing finalizer");
+        let patch = json!({ "metadata": { "uid": pod.uid, "$deleteFromPrimitiveList/finalizers": [finalizer] } });
+        self.patch(pod, STRATEGIC, &patch, deadline).await
+    }
+
+    /// Patches a pod; one that is gone, or whose name is another pod's by now, counts as done.
+    async fn patch(
+        &self,
+        pod: &PodRef,
+        kind: &'static str,
+        patch: &Value,
+        at: Instant,
+    ) -> Result<Outcome, Error> {
+        let path = self.path("pods", Some(&pod.name));
+        let request = Request {
+            method: Method::PATCH,
+            path: &path,
+            content_type: kind,
+            body: encode(patch)?,
+        };
+        match request::send(&self.client, &request, at).await {
+            Ok(text) => self.saw(&text).map(|_| Outcome::Done),
+            Err(Failure::Server(error))
+                if errors::is_not_found(&error) || errors::is_other_uid(&error) =>
+            {
+                debug!(pod = pod.name, "is gone");
+                Ok(Outcome::Done)
+            }
+            Err(failure) => Err(failure.into_error(&format!("patching pod {}", pod.name))),
+        }
+    }
+
+    pub(super) async fn delete(&self, pod: &PodRef, grace: u64, deadline: Instant) -> Result<Outcome, Error> {
+        let options = json!({
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "gracePeriodSeconds": grace,
+            "preconditions": { "uid": pod.uid },
+            "propagationPolicy": "Background",
+        });
+        let path = self.path("pods", Some(&pod.name));
+        // The answer is the pod on its way out, or as it was when it went at once; the watch tells which.
+        let doing = format!("deleting pod {}", pod.name);
+        self.remove(&path, &options, &doing, deadline).await?;
+        Ok(Outcome::Done)
+    }
+}
