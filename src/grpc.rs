@@ -15,7 +15,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::proto;
-use crate::proto::wsman::workspace_manager_server::WorkspaceManagerServer;
+use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
 use listen::Connections;
 use workspaces::Workspaces;
 

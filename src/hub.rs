@@ -14,9 +14,9 @@ use crate::index::{Changes, Index, Update};
 use crate::workspaces::filter::Filter;
 
 /// Updates that are kept unmerged.
-const RECENT: usize = 8192;
+const RECENT: usize = 1024;
 /// Ended workspaces whose STOPPED a slow reader can still get.
-const ENDED: usize = 8192;
+const ENDED: usize = 4096;
 /// Updates handed out under one hold of the lock.
 const BATCH: usize = 128;
 
@@ -63,7 +63,7 @@ impl Hub {
         let changes = change(&mut state.index);
         for update in changes.updates {
             if update.is_last() {
-                state.activity.remove(&update.status.id);
+                state.activity.remove(&update.status.id());
             }
             state.log.append(update);
         }
@@ -92,7 +92,7 @@ impl Hub {
         let Some(name) = state
             .index
             .by_id(id)
-            .map(|entry| Arc::from(entry.pod.name.as_str()))
+            .map(|tracked| Arc::from(tracked.pod.name.as_str()))
         else {
             return;
         };
@@ -204,8 +204,8 @@ struct Log {
     old: BTreeMap<u64, Arc<Update>>,
     recent: BTreeMap<u64, Arc<Update>>,
     /// Position of the last update of each pod, by uid.
-    last: HashMap<String, u64>,
-    ended: std::collections::VecDeque<(u64, String)>,
+    last: HashMap<Arc<str>, u64>,
+    ended: std::collections::VecDeque<(u64, Arc<str>)>,
 }
 
 impl Log {

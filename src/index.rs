@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use crate::action::PodRef;
 use crate::objects::{Event, Meta, Node, Pod};
+use crate::proto::encoded::Encoded;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::decide::Entry;
+use crate::workspaces::facts::{self, Facts};
+use crate::workspaces::filter::Filter;
 use crate::workspaces::marks::{annotation, label};
 use crate::workspaces::status::{self, Defaults, NodeView, Observed};
-use crate::workspaces::{facts, filter};
 
 /// Uids of ended pods that are remembered, so that a late answer to a write does not bring one back.
 const TOMBSTONES: usize = 4096;
@@ -23,9 +25,9 @@ const EVENTS: usize = 8;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update {
     /// uid of the pod: a new pod under an old id is a new start.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// The status, with its version.
-    pub status: WorkspaceStatus,
+    pub status: Encoded,
 }
 
 impl Update {
@@ -70,9 +72,17 @@ pub struct Index {
     listed: bool,
 }
 
+/// One workspace as it is kept: its status as bytes.
 #[derive(Debug)]
-struct Tracked {
-    entry: Entry,
+pub struct Tracked {
+    /// The pod.
+    pub pod: PodRef,
+    /// What the lifecycle needs beside the status.
+    pub facts: Facts,
+    /// What clients see.
+    pub status: Encoded,
+    /// The node it is on; empty before there is one.
+    node: Box<str>,
     version: u64,
     /// Version of the last update that was sent.
     published: u64,
@@ -80,6 +90,17 @@ struct Tracked {
     unsent: bool,
     /// STOPPED was sent. The answer to a write may run ahead of the watch, so the entry alone does not tell.
     stopped: bool,
+}
+
+impl Tracked {
+    /// Returns the workspace with its status decoded, for deciding on it.
+    pub fn entry(&self) -> Entry {
+        Entry {
+            pod: self.pod.clone(),
+            status: self.status.read(),
+            facts: self.facts.clone(),
+        }
+    }
 }
 
 impl Index {
@@ -99,7 +120,7 @@ impl Index {
         }
         let version = pod.metadata.version();
         if let Some(known) = self.workspaces.get(pod.metadata.name.as_str()) {
-            if known.entry.pod.uid != pod.metadata.uid {
+            if known.pod.uid != pod.metadata.uid {
                 if known.version > version {
                     return changes;
                 }
@@ -119,9 +140,7 @@ impl Index {
         let mut changes = Changes::default();
         let name = pod.metadata.name.as_str();
         match self.workspaces.get(name) {
-            Some(known)
-                if known.entry.pod.uid == pod.metadata.uid || pod.metadata.uid.is_empty() =>
-            {
+            Some(known) if known.pod.uid == pod.metadata.uid || pod.metadata.uid.is_empty() => {
                 let last = is_workspace(&pod.metadata)
                     .then(|| (self.fold(pod).status, pod.metadata.version()));
                 self.end(name, last, &mut changes);
@@ -176,11 +195,11 @@ impl Index {
     pub fn retain_nodes(&mut self, present: &HashSet<String>, version: u64) -> Changes {
         self.nodes.retain(|name, _| present.contains(name));
         self.nodes_listed = version;
-        let gone = |entry: &Entry| node_of(entry).is_some_and(|node| !present.contains(node));
+        let gone = |node: &str| !node.is_empty() && !present.contains(node);
         let reread = self
             .workspaces
             .iter()
-            .filter(|(_, tracked)| gone(&tracked.entry));
+            .filter(|(_, tracked)| gone(&tracked.node));
         Changes {
             reread: reread.map(|(name, _)| Arc::clone(name)).collect(),
             ..Changes::default()
@@ -253,23 +272,20 @@ impl Index {
     }
 
     /// Returns the workspace with an instance id.
-    pub fn by_id(&self, id: &str) -> Option<&Entry> {
+    pub fn by_id(&self, id: &str) -> Option<&Tracked> {
         self.by_name(self.by_id.get(id)?)
     }
 
     /// Returns the workspace of a pod.
-    pub fn by_name(&self, pod: &str) -> Option<&Entry> {
-        self.workspaces.get(pod).map(|tracked| &tracked.entry)
+    pub fn by_name(&self, pod: &str) -> Option<&Tracked> {
+        self.workspaces.get(pod)
     }
 
     /// Returns every workspace that matches, in no particular order.
-    pub fn list<'a>(
-        &'a self,
-        filter: &'a filter::Filter,
-    ) -> impl Iterator<Item = &'a WorkspaceStatus> {
+    pub fn list<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a Encoded> {
         self.workspaces
             .values()
-            .map(|t| &t.entry.status)
+            .map(|tracked| &tracked.status)
             .filter(|status| filter.matches(status))
     }
 
@@ -318,42 +334,50 @@ impl Index {
         let there = self
             .workspaces
             .iter()
-            .filter(|(_, tracked)| node_of(&tracked.entry) == Some(node));
+            .filter(|(_, tracked)| &*tracked.node == node);
         Changes {
             reread: there.map(|(name, _)| Arc::clone(name)).collect(),
             ..Changes::default()
         }
     }
 
-    fn store(&mut self, mut entry: Entry, version: u64, changes: &mut Changes) {
-        let name: Arc<str> = entry.pod.name.as_str().into();
+    fn store(&mut self, entry: Entry, version: u64, changes: &mut Changes) {
+        let Entry { pod, status, facts } = entry;
+        let name: Arc<str> = pod.name.as_str().into();
         let known = self.workspaces.get(&name);
         let published = known.map_or(0, |known| known.published);
         let stopped = known.is_some_and(|known| known.stopped);
-        if let Some(known) = known.filter(|known| known.stopped) {
-            entry.status.clone_from(&known.entry.status);
-        }
-        let news =
-            known.is_none_or(|known| known.unsent || !same(&known.entry.status, &entry.status));
+        let node = status
+            .runtime
+            .as_ref()
+            .map(|runtime| runtime.node_name.as_str())
+            .unwrap_or_default()
+            .into();
+        self.by_id.insert(status.id.clone(), Arc::clone(&name));
+        let status = match known.filter(|known| known.stopped) {
+            Some(known) => known.status.clone(),
+            None => Encoded::new(status),
+        };
+        let news = known.is_none_or(|known| known.unsent || !known.status.same(&status));
         // What changes without the pod (an event, a node) is sent with the pod's next version (design 3).
         let send = news && !stopped && version > published;
         if send {
             changes.updates.push(Update {
-                uid: entry.pod.uid.clone(),
-                status: entry.status.clone(),
+                uid: pod.uid.as_str().into(),
+                status: status.clone(),
             });
         }
         changes.dirty.push(Arc::clone(&name));
-        self.by_id
-            .insert(entry.status.id.clone(), Arc::clone(&name));
-        let stopped = stopped || (send && entry.status.phase() == WorkspacePhase::Stopped);
-        let published = if send { version } else { published };
+        let stopped = stopped || (send && status.phase() == WorkspacePhase::Stopped);
         self.workspaces.insert(
             name,
             Tracked {
-                entry,
+                pod,
+                facts,
+                status,
+                node,
                 version,
-                published,
+                published: if send { version } else { published },
                 unsent: news && !send,
                 stopped,
             },
@@ -365,49 +389,25 @@ impl Index {
         let Some((name, tracked)) = self.workspaces.remove_entry(name) else {
             return;
         };
-        self.ended.insert(&tracked.entry.pod.uid);
+        self.ended.insert(&tracked.pod.uid);
         self.events.remove(&*name);
-        let entry = tracked.entry;
-        if self.by_id.get(&entry.status.id) == Some(&name) {
-            self.by_id.remove(&entry.status.id);
+        let id = tracked.status.id();
+        if self.by_id.get(&id) == Some(&name) {
+            self.by_id.remove(&id);
         }
         changes.dirty.push(name);
         if tracked.stopped {
             return;
         }
         // A deletion that a list revealed has no version of its own: the next one is its lowest bound.
-        let (status, version) = last.unwrap_or((entry.status, 0));
+        let (status, version) = last.unwrap_or_else(|| (tracked.status.read(), 0));
         let version = version.max(tracked.version + 1).max(tracked.published + 1);
         let status = status::gone(status, Some(version + self.defaults.version_offset));
         changes.updates.push(Update {
-            uid: entry.pod.uid,
-            status,
+            uid: tracked.pod.uid.into(),
+            status: Encoded::new(status),
         });
     }
-}
-
-/// The node that a workspace is on.
-fn node_of(entry: &Entry) -> Option<&str> {
-    entry
-        .status
-        .runtime
-        .as_ref()
-        .map(|runtime| runtime.node_name.as_str())
-        .filter(|node| !node.is_empty())
-}
-
-/// Whether two statuses tell the same, whatever their version.
-fn same(a: &WorkspaceStatus, b: &WorkspaceStatus) -> bool {
-    a.phase == b.phase
-        && a.message == b.message
-        && a.conditions == b.conditions
-        && a.spec == b.spec
-        && a.runtime == b.runtime
-        && a.auth == b.auth
-        && a.metadata == b.metadata
-        && a.repo == b.repo
-        && a.initializer_metrics == b.initializer_metrics
-        && a.id == b.id
 }
 
 fn is_workspace(meta: &Meta) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! JSON follows the proto3 mapping (lowerCamelCase names, enums by name); both spellings of a field are read.
 
+pub mod encoded;
+
 /// Package `wsman`: the workspace manager protocol.
 #[allow(missing_docs, unreachable_pub, clippy::all, deprecated)]
 pub mod wsman {
@@ -20,6 +22,12 @@ pub mod contentservice {
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod registryfacade {
     tonic::include_proto!("registryfacade");
+}
+
+/// The services as they are served: answers that hold statuses are those of [`encoded`].
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod served {
+    include!(concat!(env!("OUT_DIR"), "/served/wsman.rs"));
 }
 
 /// The encoded `FileDescriptorSet` of everything above.

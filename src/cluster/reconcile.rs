@@ -91,12 +91,12 @@ fn decide_on(
     rules: &Rules,
     now: Timestamp,
 ) -> Option<(Vec<Action>, Option<Timestamp>)> {
-    let activity = hub.read(|index| index.by_name(name).map(|entry| entry.status.id.clone()));
+    let activity = hub.read(|index| index.by_name(name).map(|tracked| tracked.status.id()));
     let activity = hub.last_activity(&activity?);
     hub.read(|index| {
-        let entry = index.by_name(name)?;
-        let mut verdict = decide::decide(entry, activity, rules, now);
-        let repair = repair::missing(entry, rules, now, |service| index.has_service(service));
+        let entry = index.by_name(name)?.entry();
+        let mut verdict = decide::decide(&entry, activity, rules, now);
+        let repair = repair::missing(&entry, rules, now, |service| index.has_service(service));
         verdict.actions.extend(repair.action);
         let wake_at = [verdict.wake_at.map(|(at, _)| at), repair.wake_at]
             .into_iter()

@@ -12,7 +12,7 @@ use super::errors;
 use crate::error::Error;
 use crate::hub::{Lagged, Subscription};
 use crate::index::Update;
-use crate::proto::wsman::SubscribeResponse;
+use crate::proto::encoded::SubscribeResponse;
 use crate::tasks::Drain;
 
 /// What Subscribe answers with.
@@ -55,8 +55,9 @@ impl Reader {
             }
             let next = tokio::select! {
                 biased;
-                next = self.subscription.next() => next,
+                // First, so that a flood of updates cannot keep a server from ending.
                 () = &mut self.over => return None,
+                next = self.subscription.next() => next,
             };
             match next {
                 Ok(updates) => self.read.extend(updates),

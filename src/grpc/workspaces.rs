@@ -16,8 +16,17 @@ use crate::config::Manager;
 use crate::error::Error;
 use crate::hub::{Hub, Subscription};
 use crate::objects::Pod;
-use crate::proto::wsman::workspace_manager_server::WorkspaceManager;
-use crate::proto::wsman::*;
+use crate::proto::encoded::{DescribeWorkspaceResponse, GetWorkspacesResponse};
+use crate::proto::served::workspace_manager_server::WorkspaceManager;
+use crate::proto::wsman::{
+    BackupWorkspaceRequest, BackupWorkspaceResponse, ControlAdmissionRequest,
+    ControlAdmissionResponse, ControlPortRequest, ControlPortResponse, DeleteVolumeSnapshotRequest,
+    DeleteVolumeSnapshotResponse, DescribeClusterRequest, DescribeClusterResponse,
+    DescribeWorkspaceRequest, GetWorkspacesRequest, MarkActiveRequest, MarkActiveResponse,
+    SetTimeoutRequest, SetTimeoutResponse, StartWorkspaceRequest, StartWorkspaceResponse,
+    StopWorkspaceRequest, StopWorkspaceResponse, SubscribeRequest, TakeSnapshotRequest,
+    TakeSnapshotResponse, UpdateSshKeyRequest, UpdateSshKeyResponse,
+};
 use crate::tasks::Drain;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::plan::{self, Plan, Tokens};
@@ -408,8 +417,8 @@ async fn running(mut updates: Subscription, id: &str) -> Result<(), Error> {
                 retry_after: None,
             });
         };
-        for update in batch.iter().filter(|update| update.status.id == id) {
-            match stop::verdict(&update.status) {
+        for update in batch.iter().filter(|update| update.status.id() == id) {
+            match stop::verdict(&update.status.read()) {
                 stop::Wait::Running => return Ok(()),
                 stop::Wait::Over(why) => {
                     return Err(Error::Precondition {

@@ -1,6 +1,7 @@
 //! What a log promises its readers, whatever they miss.
 
 use super::*;
+use crate::proto::encoded::Encoded;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 
 fn update(uid: &str, version: u64, phase: WorkspacePhase) -> Update {
@@ -11,14 +12,14 @@ fn update(uid: &str, version: u64, phase: WorkspacePhase) -> Update {
         ..Default::default()
     };
     Update {
-        uid: uid.to_owned(),
-        status,
+        uid: uid.into(),
+        status: Encoded::new(status),
     }
 }
 
 fn versions(log: &Log, after: u64) -> Vec<(String, u64)> {
     log.after(after)
-        .map(|(_, update)| (update.uid.clone(), update.status.status_version))
+        .map(|(_, update)| (update.uid.to_string(), update.status.version()))
         .collect()
 }
 
@@ -83,7 +84,7 @@ async fn what_comes_between_two_reads_is_neither_lost_nor_repeated() {
                     .await
                     .unwrap()
                     .iter()
-                    .map(|u| u.status.status_version),
+                    .map(|u| u.status.version()),
             );
         }
     }
@@ -94,7 +95,7 @@ async fn what_comes_between_two_reads_is_neither_lost_nor_repeated() {
                 .await
                 .unwrap()
                 .iter()
-                .map(|u| u.status.status_version),
+                .map(|u| u.status.version()),
         );
     }
     assert_eq!(seen, (1..=500).collect::<Vec<_>>());

@@ -1,6 +1,7 @@
 //! Which workspaces a caller asked for (spec 6.1 "filter").
 
-use crate::proto::wsman::{MetadataFilter, WorkspaceStatus};
+use crate::proto::encoded::Encoded;
+use crate::proto::wsman::MetadataFilter;
 
 /// A `MetadataFilter`; without one everything matches.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,9 +14,9 @@ impl Filter {
     }
 
     /// Whether owner and meta id are equal where given, and every annotation is there.
-    pub fn matches(&self, status: &WorkspaceStatus) -> bool {
+    pub fn matches(&self, status: &Encoded) -> bool {
         let Some(filter) = &self.0 else { return true };
-        let Some(metadata) = &status.metadata else {
+        let Some(metadata) = status.metadata() else {
             return false;
         };
         (filter.owner.is_empty() || filter.owner == metadata.owner)

@@ -127,7 +127,11 @@ impl Actor {
     }
 
     /// The index keeps no labels, so the pod is read for them.
-    pub(super) async fn create_services(&self, owner: &PodRef, deadline: Instant) -> Result<Outcome, Error> {
+    pub(super) async fn create_services(
+        &self,
+        owner: &PodRef,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
         let Some(pod) = self
             .read_pod(&owner.name, deadline)
             .await?

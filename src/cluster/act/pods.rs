@@ -13,7 +13,11 @@ use crate::cluster::request::{self, Failure, Request};
 use crate::error::Error;
 
 impl Actor {
-    pub(super) async fn create_pod(&self, pod: &core::Pod, deadline: Instant) -> Result<Outcome, Error> {
+    pub(super) async fn create_pod(
+        &self,
+        pod: &core::Pod,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let path = self.path("pods", None);
         let request = Request {
@@ -40,7 +44,12 @@ impl Actor {
         }
     }
 
-    pub(super) async fn mark(&self, pod: &PodRef, mark: &Mark, deadline: Instant) -> Result<Outcome, Error> {
+    pub(super) async fn mark(
+        &self,
+        pod: &PodRef,
+        mark: &Mark,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
         let set = mark
             .set
             .iter()
@@ -90,7 +99,12 @@ impl Actor {
         }
     }
 
-    pub(super) async fn delete(&self, pod: &PodRef, grace: u64, deadline: Instant) -> Result<Outcome, Error> {
+    pub(super) async fn delete(
+        &self,
+        pod: &PodRef,
+        grace: u64,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
         let options = json!({
             "kind": "DeleteOptions",
             "apiVersion": "v1",

@@ -14,7 +14,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
-use wsman::proto::wsman::workspace_manager_server::{WorkspaceManager, WorkspaceManagerServer};
+use wsman::proto::encoded::{
+    DescribeWorkspaceResponse, Encoded, GetWorkspacesResponse, SubscribeResponse,
+};
+use wsman::proto::served::workspace_manager_server::{WorkspaceManager, WorkspaceManagerServer};
 use wsman::proto::wsman::*;
 
 /// How long a test waits for what must happen before it gives up.
@@ -188,7 +191,7 @@ impl State {
 
     fn tell(&mut self, status: WorkspaceStatus) {
         let message = SubscribeResponse {
-            status: Some(status),
+            status: Some(Encoded::new(status)),
             header: BTreeMap::new(),
         };
         self.streams
@@ -264,7 +267,7 @@ impl WorkspaceManager for Service {
                 state.tell(status);
             }
             Ok(GetWorkspacesResponse {
-                status: state.workspaces.clone(),
+                status: state.workspaces.iter().cloned().map(Encoded::new).collect(),
             })
         })
         .await
@@ -318,7 +321,7 @@ impl WorkspaceManager for Service {
                     request.id
                 ))),
                 status => Ok(DescribeWorkspaceResponse {
-                    status,
+                    status: status.map(Encoded::new),
                     last_activity: state.last_activity.clone(),
                 }),
             }
