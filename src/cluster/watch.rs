@@ -91,6 +91,9 @@ async fn pods(feed: Feed, alive: watch::Sender<()>) {
 }
 
 async fn services(feed: Feed) {
+    // There are two to a pod: listed at the same time they would double the wait for the first answer.
+    let mut synced = feed.hub.synced();
+    let _ = synced.wait_for(|synced| *synced).await;
     let selection = feed.selection("services", format!("{}=true", label::MARKER), "");
     informer::follow(
         feed.client.clone(),
