@@ -4,21 +4,19 @@
 //! so that a slow reader skips but never lies, and memory is bounded by the number of workspaces. The lock is never
 //! held across an await: nothing slow can delay the watch.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod log;
+mod subscription;
+mod topics;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use crate::index::{Changes, Index, Update};
-use crate::workspaces::filter::Filter;
-
-/// Updates that are kept unmerged.
-const RECENT: usize = 1024;
-/// Ended workspaces whose STOPPED a slow reader can still get.
-const ENDED: usize = 4096;
-/// Updates handed out under one hold of the lock.
-const BATCH: usize = 128;
+use crate::index::{Changes, Index};
+pub use subscription::{Began, Lagged, Start, Subscription, Told};
+use topics::Topics;
 
 /// Shared by everything that writes to or reads from the index.
 #[derive(Debug, Clone)]
@@ -27,7 +25,6 @@ pub struct Hub(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    head: watch::Sender<u64>,
     dirty: Notify,
     synced: watch::Sender<bool>,
 }
@@ -35,7 +32,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     index: Index,
-    log: Log,
+    topics: Topics,
     dirty: HashSet<Arc<str>>,
     activity: HashMap<String, Timestamp>,
 }
@@ -45,13 +42,12 @@ impl Hub {
     pub fn new(index: Index) -> Self {
         let state = State {
             index,
-            log: Log::default(),
+            topics: Topics::new(),
             dirty: HashSet::new(),
             activity: HashMap::new(),
         };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
-            head: watch::Sender::new(0),
             dirty: Notify::new(),
             synced: watch::Sender::new(false),
         }))
@@ -61,19 +57,16 @@ impl Hub {
     pub fn change(&self, change: impl FnOnce(&mut Index) -> Changes) -> Vec<Arc<str>> {
         let mut state = self.lock();
         let changes = change(&mut state.index);
-        for update in changes.updates {
-            if update.is_last() {
-                state.activity.remove(&update.status.id());
-            }
-            state.log.append(update);
+        for update in changes.updates.iter().filter(|update| update.is_last()) {
+            state.activity.remove(&update.status.id());
         }
-        let head = state.log.head;
+        // Sent under the lock, so that positions never run backwards.
+        state.topics.append(changes.updates);
+        if let Some(floor) = changes.floor {
+            state.topics.raise_floor(floor);
+        }
         let woken = !changes.dirty.is_empty();
         state.dirty.extend(changes.dirty);
-        // Sent under the lock, so that the head never runs backwards.
-        self.0
-            .head
-            .send_if_modified(|known| std::mem::replace(known, head) != head);
         drop(state);
         if woken {
             self.0.dirty.notify_one();
@@ -120,18 +113,6 @@ impl Hub {
         }
     }
 
-    /// Returns a subscription to the updates from now on.
-    pub fn subscribe(&self, filter: Filter) -> Subscription {
-        let head = self.0.head.subscribe();
-        let cursor = self.lock().log.head;
-        Subscription {
-            hub: self.clone(),
-            filter,
-            cursor,
-            head,
-        }
-    }
-
     /// Says that the first complete list of everything is in, or that it has become too old to serve.
     pub fn set_synced(&self, synced: bool) {
         self.0
@@ -147,99 +128,6 @@ impl Hub {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The index has no invariant that a panic in a reader could break.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A cursor into the log.
-#[derive(Debug)]
-pub struct Subscription {
-    hub: Hub,
-    filter: Filter,
-    cursor: u64,
-    head: watch::Receiver<u64>,
-}
-
-/// The reader was away for so long that the end of some workspace is no longer known.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Lagged;
-
-impl Subscription {
-    /// Waits for updates that match and returns them in order.
-    ///
-    /// # Errors
-    /// [`Lagged`] when a STOPPED was dropped that this subscriber had not read; it must list again.
-    pub async fn next(&mut self) -> Result<Vec<Arc<Update>>, Lagged> {
-        loop {
-            let updates = self.poll()?;
-            if !updates.is_empty() {
-                return Ok(updates);
-            }
-            // The sender lives in the hub, which this holds.
-            let _ = self.head.wait_for(|head| *head > self.cursor).await;
-        }
-    }
-
-    fn poll(&mut self) -> Result<Vec<Arc<Update>>, Lagged> {
-        let state = self.hub.lock();
-        if self.cursor < state.log.horizon {
-            return Err(Lagged);
-        }
-        let mut updates = Vec::new();
-        for (position, update) in state.log.after(self.cursor).take(BATCH) {
-            self.cursor = position;
-            if self.filter.matches(&update.status) {
-                updates.push(Arc::clone(update));
-            }
-        }
-        Ok(updates)
-    }
-}
-
-/// Updates by position: all recent ones, and the last of each workspace before.
-#[derive(Debug, Default)]
-struct Log {
-    head: u64,
-    /// Positions up to here may have lost a STOPPED.
-    horizon: u64,
-    old: BTreeMap<u64, Arc<Update>>,
-    recent: BTreeMap<u64, Arc<Update>>,
-    /// Position of the last update of each pod, by uid.
-    last: HashMap<Arc<str>, u64>,
-    ended: std::collections::VecDeque<(u64, Arc<str>)>,
-}
-
-impl Log {
-    fn append(&mut self, update: Update) {
-        self.head += 1;
-        if let Some(before) = self.last.insert(update.uid.clone(), self.head) {
-            self.old.remove(&before);
-        }
-        if update.is_last() {
-            self.ended.push_back((self.head, update.uid.clone()));
-        }
-        self.recent.insert(self.head, Arc::new(update));
-        if self.recent.len() > RECENT
-            && let Some((position, update)) = self.recent.pop_first()
-            && self.last.get(&update.uid) == Some(&position)
-        {
-            self.old.insert(position, update);
-        }
-        if self.ended.len() > ENDED
-            && let Some((position, uid)) = self.ended.pop_front()
-        {
-            self.last.remove(&uid);
-            self.old.remove(&position);
-            self.recent.remove(&position);
-            self.horizon = position;
-        }
-    }
-
-    fn after(&self, position: u64) -> impl Iterator<Item = (u64, &Arc<Update>)> {
-        let next = position + 1;
-        self.old
-            .range(next..)
-            .chain(self.recent.range(next..))
-            .map(|(position, update)| (*position, update))
     }
 }
 

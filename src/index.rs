@@ -4,11 +4,11 @@
 //! workspace versions strictly grow, equal statuses are not repeated, and STOPPED comes once and last (design 3).
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::action::PodRef;
 use crate::objects::{Event, Meta, Node, Pod};
-use crate::proto::encoded::Encoded;
+use crate::proto::encoded::{Encoded, SubscribeResponse};
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::decide::Entry;
 use crate::workspaces::facts::{self, Facts};
@@ -28,20 +28,33 @@ pub struct Update {
     pub uid: Arc<str>,
     /// The status, with its version.
     pub status: Encoded,
+    /// The message that streams send for it, once one did.
+    pub message: OnceLock<SubscribeResponse>,
 }
 
 impl Update {
+    /// Returns the update of a pod.
+    pub fn new(uid: &str, status: Encoded) -> Self {
+        Self {
+            uid: uid.into(),
+            status,
+            message: OnceLock::new(),
+        }
+    }
+
     /// Whether this is the last update of its pod.
     pub fn is_last(&self) -> bool {
-        self.status.phase() == WorkspacePhase::Stopped
+        is_last(&self.status)
     }
 }
 
 /// What an event changed.
 #[derive(Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Updates to send, in order.
+    /// Updates to send, in the order of their versions.
     pub updates: Vec<Update>,
+    /// What was missed up to this version is known only as far as it lasted.
+    pub floor: Option<u64>,
     /// Names of pods whose next decision may differ.
     pub dirty: Vec<Arc<str>>,
     /// Names of pods whose status may differ, though they did not change: they must be read again.
@@ -52,6 +65,7 @@ impl Changes {
     /// Adds what another event changed.
     pub fn extend(&mut self, more: Self) {
         self.updates.extend(more.updates);
+        self.floor = self.floor.max(more.floor);
         self.dirty.extend(more.dirty);
         self.reread.extend(more.reread);
     }
@@ -69,6 +83,8 @@ pub struct Index {
     events: HashMap<Arc<str>, VecDeque<Event>>,
     services: HashMap<Arc<str>, Arc<str>>,
     ended: Tombstones,
+    /// Ends that a list showed which is not complete yet.
+    untold: Vec<Update>,
     listed: bool,
 }
 
@@ -84,12 +100,8 @@ pub struct Tracked {
     /// The node it is on; empty before there is one.
     node: Box<str>,
     version: u64,
-    /// Version of the last update that was sent.
-    published: u64,
-    /// The entry tells something that was not sent: it changed without its pod.
-    unsent: bool,
-    /// STOPPED was sent. The answer to a write may run ahead of the watch, so the entry alone does not tell.
-    stopped: bool,
+    /// What was told last. The answer to a write runs ahead of the watch, so `status` alone does not tell.
+    told: Option<Encoded>,
 }
 
 impl Tracked {
@@ -112,26 +124,50 @@ impl Index {
         }
     }
 
-    /// Takes in a pod as it is now.
+    /// Takes in a pod as the watch tells it, in the order of versions: the only thing that updates are sent for, so that
+    /// every replica sends them in the same order.
     pub fn apply_pod(&mut self, pod: &Pod) -> Changes {
         let mut changes = Changes::default();
-        if !is_workspace(&pod.metadata) || self.ended.contains(&pod.metadata.uid) {
-            return changes;
-        }
         let version = pod.metadata.version();
-        if let Some(known) = self.workspaces.get(pod.metadata.name.as_str()) {
-            if known.pod.uid != pod.metadata.uid {
-                if known.version > version {
-                    return changes;
-                }
-                let name = pod.metadata.name.clone();
-                self.end(&name, None, &mut changes);
-            } else if known.version > version {
-                return changes;
-            }
+        if let Some(known) = self.workspaces.get(pod.metadata.name.as_str())
+            && known.pod.uid != pod.metadata.uid
+            && known.version < version
+            && is_workspace(&pod.metadata)
+        {
+            // Its deletion was before this.
+            let name = pod.metadata.name.clone();
+            self.end(&name, None, version - 1, &mut changes);
         }
-        let entry = self.fold(pod);
-        self.store(entry, version, &mut changes);
+        if self.store(pod, &mut changes) {
+            self.tell(&pod.metadata.name, &mut changes);
+        }
+        changes
+    }
+
+    /// Takes in a pod of a list. It is known from now on, and told when the list is complete.
+    pub fn list_pod(&mut self, pod: &Pod) -> Changes {
+        let mut changes = Changes::default();
+        if let Some(known) = self.workspaces.get(pod.metadata.name.as_str())
+            && known.pod.uid != pod.metadata.uid
+            && known.version < pod.metadata.version()
+            && is_workspace(&pod.metadata)
+        {
+            let (name, before) = (pod.metadata.name.clone(), pod.metadata.version() - 1);
+            self.end(&name, None, before, &mut changes);
+            self.untold.append(&mut changes.updates);
+        }
+        self.store(pod, &mut changes);
+        changes
+    }
+
+    /// Takes in a pod as the answer to a call shows it. It is known from now on, and told with the watch.
+    pub fn see_pod(&mut self, pod: &Pod) -> Changes {
+        let mut changes = Changes::default();
+        let known = self.workspaces.get(pod.metadata.name.as_str());
+        // The end of an earlier pod of that name is told first.
+        if known.is_none_or(|known| known.pod.uid == pod.metadata.uid) {
+            self.store(pod, &mut changes);
+        }
         changes
     }
 
@@ -141,28 +177,39 @@ impl Index {
         let name = pod.metadata.name.as_str();
         match self.workspaces.get(name) {
             Some(known) if known.pod.uid == pod.metadata.uid || pod.metadata.uid.is_empty() => {
-                let last = is_workspace(&pod.metadata)
-                    .then(|| (self.fold(pod).status, pod.metadata.version()));
-                self.end(name, last, &mut changes);
+                let last = is_workspace(&pod.metadata).then(|| self.fold(pod).status);
+                self.end(name, last, pod.metadata.version(), &mut changes);
             }
             _ => self.ended.insert(&pod.metadata.uid),
         }
         changes
     }
 
-    /// Takes in that a complete list at `version` held only the pods named in `present`: all others are gone.
+    /// Takes in that a complete list at `version`, whose pods were taken in, held only those named in `present`: all
+    /// others are gone. What changed since the last event is told.
     pub fn retain_pods(&mut self, present: &HashSet<String>, version: u64) -> Changes {
-        let mut changes = Changes::default();
-        let gone: Vec<Arc<str>> = self
+        let mut changes = Changes {
+            updates: std::mem::take(&mut self.untold),
+            ..Changes::default()
+        };
+        let listed: Vec<Arc<str>> = self
             .workspaces
             .iter()
-            // A pod that is newer than the list was created after it.
-            .filter(|(name, known)| known.version <= version && !present.contains(&***name))
+            // A pod that is newer than the list was created or changed after it.
+            .filter(|(_, known)| known.version <= version)
             .map(|(name, _)| Arc::clone(name))
             .collect();
-        for name in gone {
-            self.end(&name, None, &mut changes);
+        for name in listed {
+            if present.contains(&*name) {
+                self.tell(&name, &mut changes);
+            } else {
+                self.end(&name, None, version, &mut changes);
+            }
         }
+        changes
+            .updates
+            .sort_by_key(|update| update.status.version());
+        changes.floor = Some(version + self.defaults.version_offset);
         self.events
             .retain(|pod, _| self.workspaces.contains_key(pod));
         self.listed = true;
@@ -308,11 +355,11 @@ impl Index {
         let status = status::of(&observed, &self.defaults)
             .unwrap_or_else(|why| status::unreadable(pod, &why, &self.defaults));
         let facts = facts::of(&observed);
-        let pod = PodRef {
-            name: pod.metadata.name.clone(),
-            uid: pod.metadata.uid.clone(),
-        };
-        Entry { pod, status, facts }
+        Entry {
+            pod: reference(pod),
+            status,
+            facts,
+        }
     }
 
     /// A node that is not known is gone only if it was not there in a list that is newer than the pod: the news of a
@@ -341,12 +388,19 @@ impl Index {
         }
     }
 
-    fn store(&mut self, entry: Entry, version: u64, changes: &mut Changes) {
-        let Entry { pod, status, facts } = entry;
+    /// Keeps a pod, unless it is over or something newer is known. Returns whether it was kept.
+    fn store(&mut self, pod: &Pod, changes: &mut Changes) -> bool {
+        if !is_workspace(&pod.metadata) || self.ended.contains(&pod.metadata.uid) {
+            return false;
+        }
+        let version = pod.metadata.version();
+        let known = self.workspaces.get(pod.metadata.name.as_str());
+        if known.is_some_and(|known| known.version > version) {
+            return false;
+        }
+        let told = known.and_then(|known| known.told.clone());
+        let Entry { pod, status, facts } = self.fold(pod);
         let name: Arc<str> = pod.name.as_str().into();
-        let known = self.workspaces.get(&name);
-        let published = known.map_or(0, |known| known.published);
-        let stopped = known.is_some_and(|known| known.stopped);
         let node = status
             .runtime
             .as_ref()
@@ -354,21 +408,12 @@ impl Index {
             .unwrap_or_default()
             .into();
         self.by_id.insert(status.id.clone(), Arc::clone(&name));
-        let status = match known.filter(|known| known.stopped) {
-            Some(known) => known.status.clone(),
+        // Whatever becomes of the pod, its workspace has stopped.
+        let status = match told.as_ref().filter(|told| is_last(told)) {
+            Some(told) => told.clone(),
             None => Encoded::new(status),
         };
-        let news = known.is_none_or(|known| known.unsent || !known.status.same(&status));
-        // What changes without the pod (an event, a node) is sent with the pod's next version (design 3).
-        let send = news && !stopped && version > published;
-        if send {
-            changes.updates.push(Update {
-                uid: pod.uid.as_str().into(),
-                status: status.clone(),
-            });
-        }
         changes.dirty.push(Arc::clone(&name));
-        let stopped = stopped || (send && status.phase() == WorkspacePhase::Stopped);
         self.workspaces.insert(
             name,
             Tracked {
@@ -377,15 +422,36 @@ impl Index {
                 status,
                 node,
                 version,
-                published: if send { version } else { published },
-                unsent: news && !send,
-                stopped,
+                told,
             },
         );
+        true
     }
 
-    /// Ends the pod under `name`: its STOPPED is sent unless it was.
-    fn end(&mut self, name: &str, last: Option<(WorkspaceStatus, u64)>, changes: &mut Changes) {
+    /// Sends what is known of a workspace, unless it was. What changes without the pod (an event, a node) is sent with
+    /// the pod's next version (design 3).
+    fn tell(&mut self, name: &str, changes: &mut Changes) {
+        let Some(tracked) = self.workspaces.get_mut(name) else {
+            return;
+        };
+        let news = tracked.told.as_ref().is_none_or(|told| {
+            tracked.status.version() > told.version() && !told.same(&tracked.status)
+        });
+        if news {
+            tracked.told = Some(tracked.status.clone());
+            let update = Update::new(&tracked.pod.uid, tracked.status.clone());
+            changes.updates.push(update);
+        }
+    }
+
+    /// Ends the pod under `name` as of `version`: its STOPPED is sent unless it was.
+    fn end(
+        &mut self,
+        name: &str,
+        last: Option<WorkspaceStatus>,
+        version: u64,
+        changes: &mut Changes,
+    ) {
         let Some((name, tracked)) = self.workspaces.remove_entry(name) else {
             return;
         };
@@ -396,18 +462,28 @@ impl Index {
             self.by_id.remove(&id);
         }
         changes.dirty.push(name);
-        if tracked.stopped {
+        if tracked.told.as_ref().is_some_and(is_last) {
             return;
         }
-        // A deletion that a list revealed has no version of its own: the next one is its lowest bound.
-        let (status, version) = last.unwrap_or_else(|| (tracked.status.read(), 0));
-        let version = version.max(tracked.version + 1).max(tracked.published + 1);
-        let status = status::gone(status, Some(version + self.defaults.version_offset));
-        changes.updates.push(Update {
-            uid: tracked.pod.uid.into(),
-            status: Encoded::new(status),
-        });
+        let status = last.unwrap_or_else(|| tracked.status.read());
+        // Should a server not tell when a pod went, its STOPPED is still newer than all before.
+        let told = tracked.told.map_or(0, |told| told.version());
+        let version = (version + self.defaults.version_offset).max(told + 1);
+        let status = Encoded::new(status::gone(status, Some(version)));
+        changes.updates.push(Update::new(&tracked.pod.uid, status));
     }
+}
+
+/// Returns what actions on a pod name it by.
+pub fn reference(pod: &Pod) -> PodRef {
+    PodRef {
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+    }
+}
+
+fn is_last(status: &Encoded) -> bool {
+    status.phase() == WorkspacePhase::Stopped
 }
 
 fn is_workspace(meta: &Meta) -> bool {

@@ -17,6 +17,7 @@ mod pod;
 pub mod repair;
 pub mod repeat;
 pub mod request;
+pub mod resume;
 mod secret;
 pub mod services;
 mod sizes;

@@ -34,6 +34,8 @@ pub struct Actor {
 pub enum Outcome {
     /// Its goal is met.
     Done,
+    /// The pod was created; this is it.
+    Created(Box<Pod>),
     /// A pod of that name was there before; this is it.
     Exists(Box<Pod>),
 }
@@ -116,7 +118,7 @@ impl Actor {
         self.hub.change(|index| {
             let mut changes = Changes::default();
             for pod in &list.items {
-                changes.extend(index.apply_pod(pod));
+                changes.extend(index.see_pod(pod));
             }
             changes
         });
@@ -161,7 +163,7 @@ impl Actor {
     /// Feeds the pod in an answer to the hub.
     fn saw(&self, text: &str) -> Result<Pod, Error> {
         let pod: Pod = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
-        self.hub.change(|index| index.apply_pod(&pod));
+        self.hub.change(|index| index.see_pod(&pod));
         Ok(pod)
     }
 

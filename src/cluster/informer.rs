@@ -46,6 +46,8 @@ pub struct Selection {
 /// What happened to the objects.
 #[derive(Debug)]
 pub enum Event<T> {
+    /// The object is in the list that is being told.
+    Item(T),
     /// The object is there, as it is now.
     Apply(T),
     /// The object is gone; this was its last state.
@@ -127,7 +129,7 @@ where
         let version = first.get_or_insert(page.metadata.resource_version).clone();
         for object in page.items {
             names.insert(object.meta().name.clone());
-            sink(Event::Apply(object));
+            sink(Event::Item(object));
         }
         if page.metadata.continue_token.is_empty() {
             debug!(

@@ -77,6 +77,7 @@ async fn pods(feed: Feed, alive: watch::Sender<()>) {
     let selection = feed.selection("pods", format!("{}=true", label::MARKER), "");
     informer::follow(feed.client.clone(), selection, |event: Event<Pod>| {
         match event {
+            Event::Item(pod) => feed.change(|index| index.list_pod(&pod)),
             Event::Apply(pod) => feed.change(|index| index.apply_pod(&pod)),
             Event::Delete(pod) => feed.change(|index| index.delete_pod(&pod)),
             Event::Listed { names, version } => {
@@ -99,7 +100,7 @@ async fn services(feed: Feed) {
         feed.client.clone(),
         selection,
         |event: Event<Service>| match event {
-            Event::Apply(service) => {
+            Event::Item(service) | Event::Apply(service) => {
                 let meta = service.metadata;
                 if let Some(owner) = meta
                     .owner_references
@@ -129,7 +130,7 @@ async fn nodes(feed: Feed) {
         feed.client.clone(),
         selection,
         |event: Event<Node>| match event {
-            Event::Apply(node) => feed.change(|index| index.apply_node(node)),
+            Event::Item(node) | Event::Apply(node) => feed.change(|index| index.apply_node(node)),
             Event::Delete(node) => {
                 feed.change(|index| index.delete_node(&node.metadata.name, node.metadata.version()))
             }
@@ -152,7 +153,7 @@ async fn warnings(feed: Feed) {
         feed.client.clone(),
         selection,
         |event: Event<objects::Event>| {
-            if let Event::Apply(event) = event {
+            if let Event::Item(event) | Event::Apply(event) = event {
                 feed.change(|index| index.apply_event(event));
             }
         },

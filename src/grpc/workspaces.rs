@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, info_span};
 
@@ -14,8 +15,8 @@ use crate::clock::Clock;
 use crate::cluster::act::{Actor, Outcome};
 use crate::config::Manager;
 use crate::error::Error;
-use crate::hub::{Hub, Subscription};
-use crate::objects::Pod;
+use crate::hub::{Hub, Start, Subscription, Told};
+use crate::index;
 use crate::proto::encoded::{DescribeWorkspaceResponse, GetWorkspacesResponse};
 use crate::proto::served::workspace_manager_server::WorkspaceManager;
 use crate::proto::wsman::{
@@ -70,7 +71,7 @@ impl WorkspaceManager for Workspaces {
             .is_some_and(|value| value == "running");
         let id = request.get_ref().id.clone();
         // Subscribed before the start, so that not even the first update can be missed.
-        let updates = wait.then(|| self.hub.subscribe(Filter::default()));
+        let updates = wait.then(|| self.hub.subscribe(Filter::default(), Start::Now));
         let this = self.clone();
         let span = info_span!("start", workspace = id);
         let started = self
@@ -166,9 +167,15 @@ impl WorkspaceManager for Workspaces {
     ) -> Result<Response<Updates>, Status> {
         self.open()?;
         self.listed()?;
+        let epoch = self.manager.status_version_offset;
+        let start = subscribe::start(request.metadata(), epoch).map_err(errors::status)?;
         let filter = Filter::new(request.into_inner().must_match);
-        let stream = subscribe::stream(self.hub.subscribe(filter), self.drain.clone());
-        Ok(Response::new(stream))
+        let subscription = self.hub.subscribe(filter, start);
+        let began = MetadataValue::from_static(subscribe::word(subscription.began()));
+        let stream = subscribe::stream(subscription, epoch, self.drain.clone());
+        let mut response = Response::new(stream);
+        response.metadata_mut().insert(subscribe::BEGAN, began);
+        Ok(response)
     }
 
     async fn mark_active(
@@ -299,17 +306,16 @@ impl Workspaces {
             .actor
             .act(&Action::CreatePod(Box::new(plan.pod.clone())), due)
             .await?;
-        let (answer, created) = match outcome {
-            Outcome::Exists(pod) => (repeat::answer(&plan, &pod)?, false),
-            Outcome::Done => (
-                StartWorkspaceResponse {
-                    url: plan.url.clone(),
-                    owner_token: plan.owner_token.clone(),
-                },
-                true,
-            ),
+        let fresh = StartWorkspaceResponse {
+            url: plan.url.clone(),
+            owner_token: plan.owner_token.clone(),
         };
-        self.complete(&plan, &name, created, Instant::now() + MUTATION)
+        let (answer, pod, created) = match outcome {
+            Outcome::Created(pod) => (fresh, index::reference(&pod), true),
+            Outcome::Exists(pod) => (repeat::answer(&plan, &pod)?, index::reference(&pod), false),
+            Outcome::Done => return Ok(fresh),
+        };
+        self.complete(&plan, pod, created, Instant::now() + MUTATION)
             .await?;
         Ok(answer)
     }
@@ -318,15 +324,10 @@ impl Workspaces {
     async fn complete(
         &self,
         plan: &Plan,
-        name: &str,
+        pod: PodRef,
         created: bool,
         until: Instant,
     ) -> Result<(), Error> {
-        let known = self
-            .hub
-            .read(|index| index.by_name(name).map(|entry| entry.pod.clone()));
-        // Seen when the pod was created or read; if it is gone again there is nothing to complete.
-        let Some(pod) = known else { return Ok(()) };
         for dependant in &plan.dependants {
             let action = Action::CreateDependant(pod.clone(), dependant.clone());
             if let Err(error) = self.actor.act(&action, until).await {
@@ -354,13 +355,7 @@ impl Workspaces {
             return Ok(vec![pod]);
         }
         let found = self.actor.find_pods(id, due).await?;
-        Ok(found
-            .into_iter()
-            .map(|Pod { metadata, .. }| PodRef {
-                name: metadata.name,
-                uid: metadata.uid,
-            })
-            .collect())
+        Ok(found.iter().map(index::reference).collect())
     }
 
     /// Runs a mutation to its end even if the caller hangs up, and answers within the caller's deadline.
@@ -417,8 +412,12 @@ async fn running(mut updates: Subscription, id: &str) -> Result<(), Error> {
                 retry_after: None,
             });
         };
-        for update in batch.iter().filter(|update| update.status.id() == id) {
-            match stop::verdict(&update.status.read()) {
+        let updates = batch.iter().filter_map(|told| match told {
+            Told::Update(update) => Some(update.status.read()),
+            Told::Complete(_) => None,
+        });
+        for status in updates.filter(|status| status.id == id) {
+            match stop::verdict(&status) {
                 stop::Wait::Running => return Ok(()),
                 stop::Wait::Over(why) => {
                     return Err(Error::Precondition {

@@ -34,12 +34,14 @@ fn pod(name: &str, uid: u64, version: u64, state: u8) -> Pod {
     serde_json::from_value(value).unwrap()
 }
 
-/// The API server as it is, and every version that a watcher might still be told of.
+/// The API server as it is, and everything that happened.
 #[derive(Default)]
 struct Truth {
     version: u64,
     pods: BTreeMap<String, Pod>,
     past: Vec<(bool, Pod)>,
+    /// How much of the past the watch told.
+    watched: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -55,12 +57,14 @@ enum Step {
     Release {
         pod: u8,
     },
-    /// The watch tells something of the past again, or an answer to a write comes late.
-    Tell {
+    /// The answer to a write comes, perhaps late.
+    Answer {
         back: usize,
     },
-    /// The watch tells the newest.
-    Catch,
+    /// The watch tells what happened next.
+    Watch {
+        events: usize,
+    },
     /// The watch was away and lists again.
     List,
 }
@@ -70,8 +74,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..4u8, any::<u8>()).prop_map(|(pod, state)| Step::Write { pod, state }),
         2 => (0..4u8).prop_map(|pod| Step::Remove { pod }),
         2 => (0..4u8).prop_map(|pod| Step::Release { pod }),
-        3 => (0..20usize).prop_map(|back| Step::Tell { back }),
-        4 => Just(Step::Catch),
+        3 => (0..20usize).prop_map(|back| Step::Answer { back }),
+        4 => (1..6usize).prop_map(|events| Step::Watch { events }),
         1 => Just(Step::List),
     ]
 }
@@ -112,22 +116,29 @@ impl Truth {
                 };
                 answer.metadata.finalizers.clear();
                 self.take(&Step::Remove { pod: *pod }, index);
-                index.apply_pod(&answer).updates
+                index.see_pod(&answer).updates
             }
-            Step::Tell { back } => match self.past.iter().rev().nth(*back) {
-                Some((true, pod)) => index.apply_pod(pod).updates,
-                // Deletions come from the watch alone, and it does not repeat itself.
+            Step::Answer { back } => match self.past.iter().rev().nth(*back) {
+                Some((true, pod)) => index.see_pod(pod).updates,
                 _ => Vec::new(),
             },
-            Step::Catch => match self.past.last() {
-                Some((true, pod)) => index.apply_pod(pod).updates,
-                Some((false, pod)) => index.delete_pod(pod).updates,
-                None => Vec::new(),
-            },
+            Step::Watch { events } => {
+                let mut updates = Vec::new();
+                for (lives, pod) in self.past.iter().skip(self.watched).take(*events) {
+                    self.watched += 1;
+                    let changes = match lives {
+                        true => index.apply_pod(pod),
+                        false => index.delete_pod(pod),
+                    };
+                    updates.extend(changes.updates);
+                }
+                updates
+            }
             Step::List => {
+                self.watched = self.past.len();
                 let mut updates = Vec::new();
                 for pod in self.pods.values() {
-                    updates.extend(index.apply_pod(pod).updates);
+                    updates.extend(index.list_pod(pod).updates);
                 }
                 let names = self.pods.keys().cloned().collect();
                 updates.extend(index.retain_pods(&names, self.version).updates);
@@ -143,8 +154,11 @@ proptest! {
     fn the_promises_hold_whatever_the_watch_does(steps in prop::collection::vec(step(), 1..60)) {
         let (mut truth, mut index) = (Truth::default(), Index::default());
         let mut told: HashMap<Arc<str>, Encoded> = HashMap::new();
+        let mut last = 0;
         for step in steps.iter().chain([&Step::List]) {
             for update in truth.take(step, &mut index) {
+                prop_assert!(update.status.version() >= last, "all replicas tell in the order of versions");
+                last = update.status.version();
                 if let Some(before) = told.get(&update.uid) {
                     prop_assert!(update.status.version() > before.version(), "versions grow");
                     prop_assert!(!before.same(&update.status), "no repeats");

@@ -123,13 +123,28 @@ pub struct DescribeWorkspaceResponse {
     pub last_activity: String,
 }
 
-/// `wsman.SubscribeResponse`.
-#[derive(Debug, Clone, Default)]
-pub struct SubscribeResponse {
-    /// Field 1.
-    pub status: Option<Encoded>,
-    /// Field 3.
-    pub header: BTreeMap<String, String>,
+/// `wsman.SubscribeResponse`: encoded once for all who are sent it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SubscribeResponse(Arc<[u8]>);
+
+impl SubscribeResponse {
+    /// Encodes a message: `status` is field 1, `header` field 3.
+    pub fn new(status: Option<&Encoded>, header: &BTreeMap<String, String>) -> Self {
+        let mut bytes = Vec::new();
+        if let Some(status) = status {
+            status.put(1, &mut bytes);
+        }
+        btree_map::encode(
+            string::encode,
+            string::encoded_len,
+            string::encode,
+            string::encoded_len,
+            3,
+            header,
+            &mut bytes,
+        );
+        Self(bytes.into())
+    }
 }
 
 impl Message for GetWorkspacesResponse {
@@ -195,24 +210,11 @@ impl Message for DescribeWorkspaceResponse {
 
 impl Message for SubscribeResponse {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        if let Some(status) = &self.status {
-            status.put(1, buf);
-        }
-        btree_map::encode(
-            string::encode,
-            string::encoded_len,
-            string::encode,
-            string::encoded_len,
-            3,
-            &self.header,
-            buf,
-        );
+        buf.put_slice(&self.0);
     }
 
     fn encoded_len(&self) -> usize {
-        let header =
-            btree_map::encoded_len(string::encoded_len, string::encoded_len, 3, &self.header);
-        header + self.status.as_ref().map_or(0, |status| status.len(1))
+        self.0.len()
     }
 
     fn merge_field(

@@ -7,6 +7,25 @@ use crate::proto::wsman::MetadataFilter;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter(Option<MetadataFilter>);
 
+/// What a workspace can be looked up by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// Whose it is.
+    Owner(String),
+    /// Its meta id.
+    MetaId(String),
+}
+
+impl Key {
+    /// Returns the keys of a workspace.
+    pub fn of(status: &Encoded) -> Vec<Self> {
+        let metadata = status.metadata().into_iter();
+        metadata
+            .flat_map(|metadata| [Self::Owner(metadata.owner), Self::MetaId(metadata.meta_id)])
+            .collect()
+    }
+}
+
 impl Filter {
     /// Returns the filter of a request.
     pub fn new(must_match: Option<MetadataFilter>) -> Self {
@@ -25,5 +44,14 @@ impl Filter {
                 .annotations
                 .iter()
                 .all(|(key, value)| metadata.annotations.get(key) == Some(value))
+    }
+
+    /// Returns the narrowest key that everything that matches has.
+    pub fn key(&self) -> Option<Key> {
+        let filter = self.0.as_ref()?;
+        if !filter.meta_id.is_empty() {
+            return Some(Key::MetaId(filter.meta_id.clone()));
+        }
+        (!filter.owner.is_empty()).then(|| Key::Owner(filter.owner.clone()))
     }
 }

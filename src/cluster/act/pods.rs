@@ -28,9 +28,9 @@ impl Actor {
         };
         match request::send(&self.client, &request, deadline).await {
             Ok(text) => {
-                self.saw(&text)?;
+                let pod = self.saw(&text)?;
                 info!(pod = name, "created");
-                Ok(Outcome::Done)
+                Ok(Outcome::Created(Box::new(pod)))
             }
             // Possibly by an attempt of ours whose answer was lost (F-W1).
             Err(Failure::Server(error)) if errors::is_already_exists(&error) => {

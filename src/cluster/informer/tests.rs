@@ -98,7 +98,9 @@ async fn play(script: &Script) -> Vec<String> {
     }
     while let Some(Some(event)) = tells.recv().now_or_never() {
         match event {
-            Event::Apply(pod) => _ = held.insert(pod.metadata.name.clone(), pod.metadata.version()),
+            Event::Item(pod) | Event::Apply(pod) => {
+                _ = held.insert(pod.metadata.name.clone(), pod.metadata.version())
+            }
             Event::Delete(pod) => _ = held.remove(&pod.metadata.name),
             Event::Listed { names, version } => {
                 held.retain(|name, known| *known > version || names.contains(name))

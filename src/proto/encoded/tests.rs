@@ -55,10 +55,7 @@ fn readers_cannot_tell_answers_from_generated_ones() {
         }
     );
     let header = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
-    let told = SubscribeResponse {
-        status: Some(encoded()),
-        header: header.clone(),
-    };
+    let told = SubscribeResponse::new(Some(&encoded()), &header);
     assert_eq!(
         wsman::SubscribeResponse::decode(&*told.encode_to_vec()).unwrap(),
         wsman::SubscribeResponse {

@@ -190,10 +190,7 @@ impl State {
     }
 
     fn tell(&mut self, status: WorkspaceStatus) {
-        let message = SubscribeResponse {
-            status: Some(Encoded::new(status)),
-            header: BTreeMap::new(),
-        };
+        let message = SubscribeResponse::new(Some(&Encoded::new(status)), &BTreeMap::new());
         self.streams
             .retain(|stream| stream.send(Ok(message.clone())).is_ok());
     }
