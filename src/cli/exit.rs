@@ -88,6 +88,14 @@ impl Failure {
                 .map(|v| format!("{}: {}", v.field, v.description));
             failure.details.extend(lines);
         }
+        if let Some(wait) = status
+            .get_details_retry_info()
+            .and_then(|info| info.retry_delay)
+        {
+            // A wait is told in seconds, and never as none.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            failure.details.push(format!("try again in {seconds} s"));
+        }
         match hint(status) {
             Some(hint) => failure.hint(format!("tried {address}; {hint}")),
             None => failure,

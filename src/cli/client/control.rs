@@ -163,8 +163,11 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
                 r#type: kind.into(),
             };
             connection.set_timeout(request).await?;
-            let which = if closed { "closed timeout" } else { "timeout" };
-            done(format!("The {which} of {id} is {duration}"), &id)
+            let sentence = match closed {
+                true => format!("The closed timeout of {id} is {duration}"),
+                false => format!("The timeout of {id} is {duration}, and it has no closed timeout"),
+            };
+            done(sentence, &id)
         }
         Verb::Port(port) => {
             let (sentence, request) = port_request(port);
@@ -187,7 +190,11 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
         }
         Verb::SshKeys { id, file, .. } => {
             let keys = file.as_deref().map(keys).transpose()?.unwrap_or_default();
-            let sentence = format!("{id} has {} SSH keys", keys.len());
+            let sentence = match keys.len() {
+                0 => format!("{id} has no SSH keys"),
+                1 => format!("{id} has 1 SSH key"),
+                count => format!("{id} has {count} SSH keys"),
+            };
             connection
                 .update_ssh_key(UpdateSshKeyRequest {
                     id: id.clone(),

@@ -135,6 +135,9 @@ fn place(status: &WorkspaceStatus, last_activity: &str, now: Timestamp) -> Vec<F
 fn images(status: &WorkspaceStatus) -> Vec<Fact> {
     let spec = status.spec.clone().unwrap_or_default();
     let ide = spec.ide_image.unwrap_or_default();
+    // A start without layers records two empty ones.
+    let mut layers = spec.ide_image_layers;
+    layers.retain(|layer| !layer.is_empty());
     let metrics = status
         .metadata
         .clone()
@@ -150,7 +153,7 @@ fn images(status: &WorkspaceStatus) -> Vec<Fact> {
         ),
         ("IDE image", ide.web_ref),
         ("Supervisor image", ide.supervisor_ref),
-        ("IDE layers", spec.ide_image_layers.join(", ")),
+        ("IDE layers", layers.join(", ")),
     ]
 }
 

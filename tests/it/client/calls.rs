@@ -44,7 +44,7 @@ fn timeouts() {
         (request, text.as_str()),
         (
             json!({"id": "x", "duration": "1h"}),
-            "The timeout of x is 1h\n"
+            "The timeout of x is 1h, and it has no closed timeout\n"
         )
     );
     let (request, _) = call(&["set-timeout", "x", "0", "--closed"], "SetTimeout");
@@ -98,8 +98,10 @@ fn admission() {
 fn ssh_keys() {
     let server = Server::start(vec![]);
     let keys = "# laptop\nssh-ed25519 AAAA me@laptop\n\n  ssh-rsa BBBB me@desk \n";
-    run_with(&server, &["ssh-keys", "x", "-f", "-"], keys).expect(0);
-    run(&server, &["ssh-keys", "x", "--none"]).expect(0);
+    let done = run_with(&server, &["ssh-keys", "x", "-f", "-"], keys).expect(0);
+    assert_eq!(done.stdout, "x has 2 SSH keys\n");
+    let done = run(&server, &["ssh-keys", "x", "--none"]).expect(0);
+    assert_eq!(done.stdout, "x has no SSH keys\n");
     let expected =
         json!({"id": "x", "keys": ["ssh-ed25519 AAAA me@laptop", "ssh-rsa BBBB me@desk"]});
     assert_eq!(

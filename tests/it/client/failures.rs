@@ -80,6 +80,20 @@ fn every_refused_field_has_its_line() {
 }
 
 #[test]
+fn a_server_that_asks_for_patience_is_quoted() {
+    let server = Server::start(vec![]);
+    let wait = Some(std::time::Duration::from_millis(2_100));
+    let details = ErrorDetails::with_retry_info(wait);
+    let status = Status::with_error_details(Code::ResourceExhausted, "too many requests", details);
+    server.state().refusals.insert("GetWorkspaces", status);
+    let done = run(&server, &["list"]).expect(5);
+    assert_eq!(
+        done.stderr,
+        "error: too many requests (RESOURCE_EXHAUSTED)\n  try again in 3 s\n"
+    );
+}
+
+#[test]
 fn a_silent_server_is_given_up() {
     let server = Server::start(vec![]);
     server.state().hanging.insert("GetWorkspaces");
