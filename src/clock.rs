@@ -1,7 +1,7 @@
 //! The one wall clock. Pure code is handed `now`; whoever waits for a moment waits here, so that tests can move time.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -43,6 +43,16 @@ impl Clock {
             Source::System => Timestamp::now(),
             Source::Manual(offset) => Timestamp::now() + *offset.borrow(),
         }
+    }
+
+    /// Returns the time since some moment of this process. It only runs forward, whatever happens to the system's clock.
+    pub fn uptime(&self) -> Duration {
+        static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let ahead = match &self.0 {
+            Source::System => Duration::ZERO,
+            Source::Manual(offset) => *offset.borrow(),
+        };
+        BEGIN.elapsed() + ahead
     }
 
     /// Waits until `moment`, or for ever without one.

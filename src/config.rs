@@ -19,6 +19,7 @@ mod endpoints;
 mod fields;
 mod file;
 mod json;
+mod limits;
 
 /// Something that keeps a configuration from being used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -318,7 +319,7 @@ pub struct RateLimit {
     pub bucket_size: u32,
     /// Time per new token.
     pub refill_interval: GoDuration,
-    /// Request field that selects the bucket, such as `metadata.owner`; empty for one bucket in all.
+    /// Request fields that select the bucket, such as `metadata.owner,type`; empty for one bucket in all.
     pub key: String,
     /// Buckets to remember.
     pub key_cache_size: u32,

@@ -3,6 +3,7 @@
 //! JSON follows the proto3 mapping (lowerCamelCase names, enums by name); both spellings of a field are read.
 
 pub mod encoded;
+pub mod method;
 
 /// Package `wsman`: the workspace manager protocol.
 #[allow(missing_docs, unreachable_pub, clippy::all, deprecated)]
@@ -28,6 +29,7 @@ pub mod registryfacade {
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod served {
     include!(concat!(env!("OUT_DIR"), "/served/wsman.rs"));
+    include!(concat!(env!("OUT_DIR"), "/served/registryfacade.rs"));
 }
 
 /// The encoded `FileDescriptorSet` of everything above.

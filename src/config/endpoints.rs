@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::check::{Faults, duration_wanted};
-use super::fields::join;
-use super::{Broker, Kubernetes, MessageBus, RateLimit, Rpc, Tls, file};
+use super::{Broker, Kubernetes, MessageBus, RateLimit, Rpc, Tls, file, limits};
 use crate::duration::GoDuration;
 
 pub(super) fn rpc(
@@ -19,24 +18,7 @@ pub(super) fn rpc(
         "rpcServer.addr",
         "cannot be blank; give an address such as \"127.0.0.1:8080\"",
     );
-    for (method, limit) in &rate_limits {
-        let path = join("rpcServer.ratelimits", method);
-        faults.unless(
-            method.starts_with('/') && method.matches('/').count() == 2,
-            &path,
-            "is no full method; write it as \"/wsman.WorkspaceManager/StartWorkspace\"",
-        );
-        faults.unless(
-            limit.bucket_size > 0,
-            &format!("{path}.bucketSize"),
-            "must be at least 1, or nothing ever passes",
-        );
-        faults.unless(
-            limit.refill_interval.as_nanos() > 0,
-            &format!("{path}.refillInterval"),
-            duration_wanted(limit.refill_interval, "1s"),
-        );
-    }
+    limits::check(&rate_limits, faults);
     Rpc {
         addr: optional_addr("rpcServer.addr", addr, faults).unwrap_or_default(),
         tls: tls("rpcServer.tls", "crt", certificates, faults),

@@ -1,0 +1,58 @@
+//! The rules for rate limits: of methods that are there, by fields that their requests have (spec 2.16).
+
+use std::collections::BTreeMap;
+
+use super::RateLimit;
+use super::check::{Faults, duration_wanted};
+use super::fields::join;
+use crate::proto::method::Unary;
+
+/// Longest time that it may take to fill a bucket: a hundred years. Beyond, nanoseconds do not fit.
+const LONGEST_FILL: i128 = 100 * 365 * 86_400 * 1_000_000_000;
+
+/// Reports what is wrong with the limits.
+pub(super) fn check(limits: &BTreeMap<String, RateLimit>, faults: &mut Faults) {
+    for (name, limit) in limits {
+        let path = join("rpcServer.ratelimits", name);
+        match Unary::find(name) {
+            Err(why) => faults.add(&path, why),
+            Ok(method) => {
+                for why in limit.keys().filter_map(|key| method.field(key).err()) {
+                    faults.add(format!("{path}.key"), why);
+                }
+            }
+        }
+        faults.unless(
+            limit.key.is_empty() || limit.key_cache_size > 0,
+            &format!("{path}.keyCacheSize"),
+            "must be at least 1 beside a key: it says how many buckets are remembered",
+        );
+        faults.unless(
+            limit.bucket_size > 0,
+            &format!("{path}.bucketSize"),
+            "must be at least 1, or nothing ever passes",
+        );
+        let refill = limit.refill_interval.as_nanos();
+        faults.unless(
+            refill > 0,
+            &format!("{path}.refillInterval"),
+            duration_wanted(limit.refill_interval, "1s"),
+        );
+        faults.unless(
+            i128::from(refill) * i128::from(limit.bucket_size) <= LONGEST_FILL,
+            &format!("{path}.refillInterval"),
+            format!(
+                "is {}: a bucket of {} would take more than a hundred years to fill",
+                limit.refill_interval, limit.bucket_size
+            ),
+        );
+    }
+}
+
+impl RateLimit {
+    /// Returns the paths of the fields that select the bucket; none for one bucket in all.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let keys = self.key.split(',').map(str::trim);
+        keys.filter(|_| !self.key.is_empty())
+    }
+}
