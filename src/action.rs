@@ -1,6 +1,7 @@
 //! Everything wsman can do to the cluster, as values. `cluster::act` is the only code that carries them out.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
@@ -23,6 +24,24 @@ pub struct Mark {
     pub remove: Vec<String>,
 }
 
+/// Keys to set and to remove in a Secret. Its values are never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretChange {
+    /// Values to set.
+    pub set: BTreeMap<String, String>,
+    /// Keys to remove.
+    pub remove: Vec<String>,
+}
+
+impl fmt::Debug for SecretChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretChange")
+            .field("set", &self.set.keys().collect::<Vec<_>>())
+            .field("remove", &self.remove)
+            .finish()
+    }
+}
+
 /// An object that a pod needs beside it; created with an owner reference to the pod.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Dependant {
@@ -41,10 +60,14 @@ pub enum Action {
     CreatePod(Box<Pod>),
     /// Create what the pod needs, owned by it.
     CreateDependant(PodRef, Dependant),
-    /// Create the Services that the marks of the pod call for and that are not there.
-    CreateServices(PodRef),
+    /// Bring the Services of the pod in line with its marks: create, change, and delete those that are its own.
+    AlignServices(PodRef),
+    /// Change the Secret of the pod; it is created, owned by the pod, where there is none.
+    ChangeSecret(PodRef, SecretChange),
     /// Change annotations of the pod.
     Mark(PodRef, Mark),
+    /// Change annotations of the pod only if it still is at this resourceVersion: its old marks were taken into account.
+    MarkVersion(PodRef, String, Mark),
     /// Delete the pod with a grace period; background propagation.
     Stop(PodRef, Duration),
     /// Delete the pod without waiting for its node.

@@ -3,6 +3,8 @@
 //! Per pod the newest resourceVersion wins, whichever way it came (watch, list or the answer to a write). Per
 //! workspace versions strictly grow, equal statuses are not repeated, and STOPPED comes once and last (design 3).
 
+mod services;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
@@ -13,8 +15,10 @@ use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::decide::Entry;
 use crate::workspaces::facts::{self, Facts};
 use crate::workspaces::filter::Filter;
+use crate::workspaces::image;
 use crate::workspaces::marks::{annotation, label};
 use crate::workspaces::status::{self, Defaults, NodeView, Observed};
+use services::Services;
 
 /// Uids of ended pods that are remembered, so that a late answer to a write does not bring one back.
 const TOMBSTONES: usize = 4096;
@@ -81,7 +85,7 @@ pub struct Index {
     /// Version of the last complete list of nodes; 0 where there was none, as without the right to.
     nodes_listed: u64,
     events: HashMap<Arc<str>, VecDeque<Event>>,
-    services: HashMap<Arc<str>, Arc<str>>,
+    services: Services,
     ended: Tombstones,
     /// Ends that a list showed which is not complete yet.
     untold: Vec<Update>,
@@ -97,6 +101,8 @@ pub struct Tracked {
     pub facts: Facts,
     /// What clients see.
     pub status: Encoded,
+    /// What a registry facade may ask for.
+    pub image: image::Recorded,
     /// The node it is on; empty before there is one.
     node: Box<str>,
     version: u64,
@@ -279,43 +285,10 @@ impl Index {
         changes
     }
 
-    /// Takes in a Service that belongs to the workspace pod named `owner`.
-    pub fn apply_service(&mut self, service: &str, owner: &str) -> Changes {
-        self.services.insert(service.into(), owner.into());
-        Changes::default()
-    }
-
-    /// Takes in that a Service is gone.
-    pub fn delete_service(&mut self, service: &str) -> Changes {
-        let owner = self.services.remove(service);
-        let dirty = owner
-            .filter(|owner| self.workspaces.contains_key(owner))
-            .into_iter()
-            .collect();
-        Changes {
-            dirty,
-            ..Changes::default()
-        }
-    }
-
-    /// Takes in that a complete list held only the Services in `present`.
-    pub fn retain_services(&mut self, present: &HashSet<String>) -> Changes {
-        let gone: Vec<_> = self
-            .services
-            .keys()
-            .filter(|name| !present.contains(&***name))
-            .cloned()
-            .collect();
-        let mut changes = Changes::default();
-        for name in gone {
-            changes.dirty.extend(self.delete_service(&name).dirty);
-        }
-        changes
-    }
-
-    /// Whether a Service of that name was seen.
-    pub fn has_service(&self, name: &str) -> bool {
-        self.services.contains_key(name)
+    /// Returns what the pod of an instance id holds of its image spec.
+    pub fn image_by_id(&self, id: &str) -> Option<&image::Recorded> {
+        let tracked = self.workspaces.get(self.by_id.get(id)?)?;
+        Some(&tracked.image)
     }
 
     /// Returns the workspace with an instance id.
@@ -399,6 +372,7 @@ impl Index {
             return false;
         }
         let told = known.and_then(|known| known.told.clone());
+        let image = image::recorded(&pod.metadata);
         let Entry { pod, status, facts } = self.fold(pod);
         let name: Arc<str> = pod.name.as_str().into();
         let node = status
@@ -420,6 +394,7 @@ impl Index {
                 pod,
                 facts,
                 status,
+                image,
                 node,
                 version,
                 told,

@@ -7,6 +7,7 @@ mod list;
 mod meta;
 mod node;
 mod pod;
+mod secret;
 mod service;
 
 pub use event::Event;
@@ -17,4 +18,5 @@ pub use pod::{
     Condition, Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus, Terminated,
     Toleration, Waiting,
 };
-pub use service::Service;
+pub use secret::Secret;
+pub use service::{Service, ServicePort, ServiceSpec};

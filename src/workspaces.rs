@@ -1,6 +1,7 @@
 //! What a workspace is: a pod with marks. Requests become pods, pods become statuses, statuses become decisions.
 
 pub mod activity;
+pub mod change;
 mod claim;
 pub mod classes;
 pub mod content;
@@ -9,6 +10,7 @@ mod env;
 pub mod facts;
 pub mod filter;
 pub mod id;
+pub mod image;
 pub mod initializer;
 pub mod marks;
 pub mod names;
@@ -18,7 +20,7 @@ pub mod repair;
 pub mod repeat;
 pub mod request;
 pub mod resume;
-mod secret;
+pub mod secret;
 pub mod services;
 mod sizes;
 pub mod status;

@@ -5,6 +5,8 @@
 
 mod dependants;
 mod pods;
+mod secrets;
+mod services;
 
 use http::Method;
 use kube::Client;
@@ -38,6 +40,8 @@ pub enum Outcome {
     Created(Box<Pod>),
     /// A pod of that name was there before; this is it.
     Exists(Box<Pod>),
+    /// The pod is not, or not as, it was read: nothing was written.
+    Changed,
 }
 
 impl std::fmt::Debug for Actor {
@@ -47,6 +51,9 @@ impl std::fmt::Debug for Actor {
             .finish_non_exhaustive()
     }
 }
+
+/// How often a write is tried on what somebody else keeps changing (F-W3).
+pub const TRIES: usize = 5;
 
 const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
@@ -72,8 +79,12 @@ impl Actor {
             Action::CreateDependant(owner, dependant) => {
                 self.create_dependant(owner, dependant, deadline).await
             }
-            Action::CreateServices(pod) => self.create_services(pod, deadline).await,
+            Action::AlignServices(pod) => self.align_services(pod, deadline).await,
+            Action::ChangeSecret(pod, change) => self.change_secret(pod, change, deadline).await,
             Action::Mark(pod, mark) => self.mark(pod, mark, deadline).await,
+            Action::MarkVersion(pod, version, mark) => {
+                self.mark_version(pod, version, mark, deadline).await
+            }
             Action::Stop(pod, grace) => {
                 info!(pod = pod.name, ?grace, "stopping");
                 self.delete(pod, grace.as_secs(), deadline).await
@@ -145,6 +156,25 @@ impl Actor {
                 if errors::is_not_found(&error) || errors::is_conflict(&error) =>
             {
                 Ok(())
+            }
+            Err(failure) => Err(failure.into_error(doing)),
+        }
+    }
+
+    /// Sends a write with preconditions and returns the answer; nothing if they did not hold, as where the object is
+    /// gone.
+    async fn if_unchanged(
+        &self,
+        request: &Request<'_>,
+        doing: &str,
+        deadline: Instant,
+    ) -> Result<Option<String>, Error> {
+        match request::send(&self.client, request, deadline).await {
+            Ok(text) => Ok(Some(text)),
+            Err(Failure::Server(error))
+                if errors::is_not_found(&error) || errors::is_other_uid(&error) =>
+            {
+                Ok(None)
             }
             Err(failure) => Err(failure.into_error(doing)),
         }

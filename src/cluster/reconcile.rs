@@ -18,7 +18,7 @@ use crate::action::Action;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::workspaces::decide::{self, Rules};
-use crate::workspaces::repair;
+use crate::workspaces::repair::{self, Repair};
 
 /// Bound on the actions of one decision.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -96,7 +96,10 @@ fn decide_on(
     hub.read(|index| {
         let entry = index.by_name(name)?.entry();
         let mut verdict = decide::decide(&entry, activity, rules, now);
-        let repair = repair::missing(&entry, rules, now, |service| index.has_service(service));
+        let repair = match index.has_services() {
+            true => repair::services(&entry, rules, now, |name| index.service(name, &entry.pod)),
+            false => Repair::default(),
+        };
         verdict.actions.extend(repair.action);
         let wake_at = [verdict.wake_at.map(|(at, _)| at), repair.wake_at]
             .into_iter()

@@ -101,14 +101,7 @@ async fn services(feed: Feed) {
         selection,
         |event: Event<Service>| match event {
             Event::Item(service) | Event::Apply(service) => {
-                let meta = service.metadata;
-                if let Some(owner) = meta
-                    .owner_references
-                    .iter()
-                    .find(|owner| owner.kind == "Pod")
-                {
-                    feed.change(|index| index.apply_service(&meta.name, &owner.name));
-                }
+                feed.change(|index| index.apply_service(service))
             }
             Event::Delete(service) => {
                 feed.change(|index| index.delete_service(&service.metadata.name))

@@ -313,7 +313,7 @@ impl Workspaces {
         let (answer, pod, created) = match outcome {
             Outcome::Created(pod) => (fresh, index::reference(&pod), true),
             Outcome::Exists(pod) => (repeat::answer(&plan, &pod)?, index::reference(&pod), false),
-            Outcome::Done => return Ok(fresh),
+            Outcome::Done | Outcome::Changed => return Ok(fresh),
         };
         self.complete(&plan, pod, created, Instant::now() + MUTATION)
             .await?;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::objects::Service;
 
 /// A workspace pod: its state is a number that moves its status.
 fn pod(name: &str, uid: u64, version: u64, state: u8) -> Pod {
@@ -250,4 +251,52 @@ fn a_node_is_gone_only_for_pods_that_are_older_than_the_list_without_it() {
     );
     index.apply_pod(&bound(5));
     assert!(index.by_id("ws-a").unwrap().facts.node_gone);
+}
+
+fn service(name: &str, owner: &Pod, ports: &[i64]) -> Service {
+    let ports = ports
+        .iter()
+        .map(|port| json!({"name": format!("p{port}"), "port": port}));
+    serde_json::from_value(json!({
+        "metadata": { "name": name, "ownerReferences": [
+            { "kind": "Pod", "name": owner.metadata.name, "uid": owner.metadata.uid },
+        ] },
+        "spec": { "ports": ports.collect::<Vec<_>>() },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_service_that_changes_makes_its_pod_dirty_and_counts_for_no_other() {
+    let mut index = Index::default();
+    let (old, new) = (pod("a", 1, 1, 0), pod("a", 2, 5, 1));
+    index.apply_pod(&old);
+    let mine = index.by_name("a").unwrap().pod.clone();
+    let dirty = |changes: Changes| changes.dirty.into_iter().collect::<HashSet<_>>().len();
+    assert_eq!(dirty(index.apply_service(service("s", &old, &[1]))), 1);
+    assert_eq!(dirty(index.apply_service(service("s", &old, &[1]))), 0);
+    assert_eq!(index.service("s", &mine).unwrap().len(), 1);
+    assert_eq!(dirty(index.apply_service(service("s", &old, &[1, 2]))), 1);
+    assert_eq!(index.service("s", &mine).unwrap().len(), 2);
+
+    // Until all are listed, nobody can say that one is missing; then everybody has to be looked at.
+    assert!(!index.has_services());
+    assert_eq!(
+        dirty(index.retain_services(&HashSet::from(["s".to_owned()]))),
+        1
+    );
+    assert!(index.has_services());
+    assert_eq!(
+        dirty(index.retain_services(&HashSet::from(["s".to_owned()]))),
+        0
+    );
+
+    // A new pod of that name does not have the Service of the old one.
+    index.apply_pod(&new);
+    let newer = index.by_name("a").unwrap().pod.clone();
+    assert_eq!(index.service("s", &newer), None);
+    index.apply_service(service("s", &new, &[1]));
+    assert!(index.service("s", &newer).is_some() && index.service("s", &mine).is_none());
+    assert_eq!(dirty(index.retain_services(&HashSet::new())), 1);
+    assert_eq!(index.service("s", &newer), None);
 }

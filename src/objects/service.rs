@@ -1,4 +1,4 @@
-//! The parts of a Service that tell whose it is.
+//! The parts of a Service that tell whose it is and what it serves.
 
 use serde::Deserialize;
 
@@ -12,6 +12,35 @@ pub struct Service {
     /// Name and owners.
     #[serde(deserialize_with = "lenient::any")]
     pub metadata: Meta,
+    /// What it serves.
+    #[serde(deserialize_with = "lenient::any")]
+    pub spec: ServiceSpec,
+}
+
+/// What a Service serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceSpec {
+    /// Its ports, in order.
+    #[serde(deserialize_with = "lenient::any")]
+    pub ports: Vec<ServicePort>,
+}
+
+/// One port of a Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServicePort {
+    /// Unique name.
+    #[serde(deserialize_with = "lenient::any")]
+    pub name: String,
+    /// Number.
+    #[serde(deserialize_with = "lenient::any")]
+    pub port: i64,
+    /// Protocol above TCP, such as https; empty where none is told.
+    #[serde(deserialize_with = "lenient::any")]
+    pub app_protocol: String,
 }
 
 impl Object for Service {}
+impl Object for ServiceSpec {}
+impl Object for ServicePort {}

@@ -1,8 +1,12 @@
 //! What fills a workspace and saves what is in it. The only backend so far is none: there is nothing to do.
 
-use super::request::StartRequest;
+use super::request::{StartRequest, show};
+use super::{id, names};
 use crate::config::{Manager, Nodes};
-use crate::error::Error;
+use crate::error::{Error, FieldViolation};
+use crate::proto::wsman::{
+    DeleteVolumeSnapshotRequest, WorkspacePhase, WorkspaceStatus, WorkspaceType,
+};
 
 /// Checks that somebody can fill the workspace as the request asks.
 ///
@@ -12,9 +16,65 @@ pub fn check(request: &StartRequest, manager: &Manager) -> Result<(), Error> {
     if manager.nodes != Nodes::Plain || !request.needs_content() {
         return Ok(());
     }
-    let why = "spec.initializer asks for content, but this cluster has no content backend: only `empty` can be started";
-    Err(Error::Precondition {
+    Err(missing(
+        "spec.initializer asks for content, but this cluster has no content backend: only `empty` can be started",
+    ))
+}
+
+/// Takes a snapshot of a workspace's content (spec 2.10).
+///
+/// # Errors
+/// [`Error::Precondition`]: where it does not run, and everywhere else for want of a backend.
+pub fn snapshot(status: &WorkspaceStatus) -> Result<Url, Error> {
+    if status.phase() != WorkspacePhase::Running {
+        return Err(Error::Precondition {
+            state: "NOT_RUNNING",
+            why: "can only take snapshots of running workspaces".to_owned(),
+        });
+    }
+    Err(missing(
+        "cannot take a snapshot: this cluster has no content backend",
+    ))
+}
+
+/// Backs up a workspace's content, in any phase (spec 2.12).
+///
+/// # Errors
+/// [`Error::Precondition`] for want of a backend.
+pub fn back_up(_: &WorkspaceStatus) -> Result<Url, Error> {
+    Err(missing(
+        "cannot back up the workspace: this cluster has no content backend",
+    ))
+}
+
+/// Deletes a volume snapshot (spec 2.15); answers whether there was one.
+///
+/// # Errors
+/// [`Error::Invalid`] with every fault of the request, else [`Error::Precondition`] for want of a backend.
+pub fn delete_volume_snapshot(request: &DeleteVolumeSnapshotRequest) -> Result<bool, Error> {
+    let mut faults = Vec::new();
+    if !names::is_dns_subdomain(&request.id) {
+        let why = format!("is {}, no name of a volume snapshot", show(&request.id));
+        faults.push(FieldViolation::new("id", why));
+    }
+    if WorkspaceType::try_from(request.ws_type).is_err() {
+        let why = format!("value {} is out of range", request.ws_type);
+        faults.push(FieldViolation::new("ws_type", why));
+    }
+    if !faults.is_empty() {
+        return Err(id::invalid(faults));
+    }
+    Err(missing(
+        "cannot delete the volume snapshot: this cluster has no content backend with volume snapshots",
+    ))
+}
+
+/// Where saved content can be found.
+pub type Url = String;
+
+fn missing(why: &str) -> Error {
+    Error::Precondition {
         state: "NO_CONTENT_BACKEND",
         why: why.to_owned(),
-    })
+    }
 }

@@ -44,6 +44,8 @@ pub struct Facts {
     pub service_prefix: String,
     /// When the pod was created.
     pub created: Option<Timestamp>,
+    /// When ControlPort last changed the ports.
+    pub ports_changed: Option<Timestamp>,
     /// When a running deletion's grace ends.
     pub deleting: Option<Timestamp>,
     /// Seconds of grace of a running deletion; at 0 nothing but finalizers holds the pod.
@@ -122,6 +124,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
             .unwrap_or_default()
             .to_owned(),
         created: meta.creation_timestamp,
+        ports_changed: mark(annotation::PORTS_CHANGED).and_then(|text| text.parse().ok()),
         deleting: meta.deletion_timestamp,
         grace: meta.deletion_grace_period_seconds,
         stop_grace: mark(annotation::STOPPED_BY_REQUEST).map(stop_grace),

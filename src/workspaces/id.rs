@@ -10,6 +10,26 @@ const LONGEST: usize = 63;
 /// # Errors
 /// [`Error::Invalid`] if no workspace can have that id.
 pub fn check(id: &str) -> Result<(), Error> {
+    match fault(id) {
+        None => Ok(()),
+        Some(fault) => Err(invalid(vec![fault])),
+    }
+}
+
+/// Returns the error of a request with these faults.
+pub(super) fn invalid(violations: Vec<FieldViolation>) -> Error {
+    let texts: Vec<String> = violations
+        .iter()
+        .map(|v| format!("{}: {}", v.field, v.why))
+        .collect();
+    Error::Invalid {
+        message: format!("invalid request: {}", texts.join("; ")),
+        violations,
+    }
+}
+
+/// Returns why no workspace can have an id.
+pub(super) fn fault(id: &str) -> Option<FieldViolation> {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = id.as_bytes();
     let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -18,14 +38,10 @@ pub fn check(id: &str) -> Result<(), Error> {
         _ if bytes.len() > LONGEST => {
             format!("has {} bytes, at most {LONGEST} are possible", bytes.len())
         }
-        _ if edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner) => return Ok(()),
+        _ if edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner) => return None,
         _ => format!("{id:?} is no id: letters, digits, '-', '_' and '.' inside"),
     };
-    let violations = vec![FieldViolation::new("id", &why)];
-    Err(Error::Invalid {
-        message: format!("invalid request: id: {why}"),
-        violations,
-    })
+    Some(FieldViolation::new("id", why))
 }
 
 #[cfg(test)]

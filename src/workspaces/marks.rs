@@ -122,6 +122,8 @@ pub mod annotation {
     pub const STUCK: &str = "wsman.dev/stuck";
     /// Why the end of a pod was not waited for. Written once by `decide`.
     pub const FORCED: &str = "wsman.dev/forced";
+    /// RFC 3339 of the last ControlPort that changed [`EXPOSED_PORTS`]; its Service may lag behind it for a moment.
+    pub const PORTS_CHANGED: &str = "wsman.dev/ports-changed";
     /// Exposed port to its Service port, on Services.
     pub const INGRESS_PORTS: &str = "gitpod/ingressPorts";
 }

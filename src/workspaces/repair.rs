@@ -1,15 +1,17 @@
-//! Whether a workspace lacks Services that its marks call for: its start was cut short, or somebody removed them.
+//! Whether the Services of a workspace are what its marks call for: a start or a change of its ports may have been cut
+//! short, and somebody may have changed or removed them.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::decide::{Entry, Rules};
-use super::names;
+use super::{names, services};
 use crate::action::Action;
+use crate::objects::ServicePort;
 use crate::proto::wsman::WorkspacePhase;
 
-/// A start creates its Services right after its pod; before that time they are not missed.
+/// Who starts a workspace or changes its ports sees to the Services too; before that time they are not missed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be done now, and when to look again.
@@ -17,45 +19,49 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Repair {
     /// At most one action.
     pub action: Option<Action>,
-    /// When Services that are not there yet will be missed.
+    /// When Services that are not as they should be will be looked at again.
     pub wake_at: Option<Timestamp>,
 }
 
-/// Returns the repair of a workspace; `exists` tells which Services there are.
-pub fn missing(
+/// Returns the repair of a workspace; `ports` tells what a Service of its pod serves, if it is there.
+pub fn services<'a>(
     entry: &Entry,
     rules: &Rules,
     now: Timestamp,
-    exists: impl Fn(&str) -> bool,
+    ports: impl Fn(&str) -> Option<&'a [ServicePort]>,
 ) -> Repair {
     let ends = matches!(
         entry.status.phase(),
         WorkspacePhase::Stopping | WorkspacePhase::Stopped
     );
-    if !rules.services || !entry.facts.ours || entry.facts.deleting.is_some() || ends {
+    let facts = &entry.facts;
+    if !rules.services || !facts.ours || facts.deleting.is_some() || ends {
         return Repair::default();
     }
-    let prefix = &entry.facts.service_prefix;
-    let exposes = entry
-        .status
-        .spec
-        .as_ref()
-        .is_some_and(|spec| !spec.exposed_ports.is_empty());
-    let complete =
-        exists(&names::ide_service(prefix)) && (!exposes || exists(&names::ports_service(prefix)));
-    let due = entry
-        .facts
+    let prefix = &facts.service_prefix;
+    let exposed = entry.status.spec.as_ref();
+    let exposed = exposed.map_or(&[][..], |spec| spec.exposed_ports.as_slice());
+    let ide = ports(&names::ide_service(prefix)).is_some_and(services::serves_ide);
+    // Without ports there is nothing to serve, and so no Service.
+    let there = ports(&names::ports_service(prefix)).unwrap_or_default();
+    if ide && services::serves_ports(there, exposed) {
+        return Repair::default();
+    }
+    let due = facts
         .created
-        .and_then(|created| created.checked_add(PATIENCE).ok());
+        .max(facts.ports_changed)
+        .and_then(|since| since.checked_add(PATIENCE).ok());
     match due {
-        _ if complete => Repair::default(),
         Some(due) if due > now => Repair {
             action: None,
             wake_at: Some(due),
         },
         _ => Repair {
-            action: Some(Action::CreateServices(entry.pod.clone())),
+            action: Some(Action::AlignServices(entry.pod.clone())),
             wake_at: None,
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,9 +13,11 @@ mod faults;
 mod fields;
 
 use faults::Faults;
+pub(super) use faults::show;
+pub(super) use fields::port;
 
 /// Bytes of a workspace's Secret that a request may fill. The classic constant was a thousand times as much by mistake.
-const MAX_SECRETS: usize = 768 << 10;
+pub(super) const MAX_SECRETS: usize = 768 << 10;
 
 /// A request that was checked: a pod can be built from it.
 #[derive(Clone)]

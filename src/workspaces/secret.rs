@@ -9,7 +9,7 @@ use super::marks::label;
 
 /// Returns the Secret that holds `data`, or none where there is nothing to hold. It is named like the pod; its owner
 /// reference is added when the pod has a uid, so it can never be left behind (spec 3.7).
-pub(super) fn build(
+pub fn build(
     name: &str,
     namespace: &str,
     labels: &BTreeMap<String, String>,

@@ -1,6 +1,7 @@
 //! The Services of a workspace, built from the marks of its pod alone: at the start and whenever one has to be repaired
 //! (spec 3.11, design 3).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
@@ -13,7 +14,11 @@ use prost::Message;
 use super::env::{IDE_PORT, SUPERVISOR_PORT};
 use super::marks::{annotation, label};
 use super::names;
-use crate::proto::wsman::{ExposedPorts, PortSpec, PortVisibility};
+use crate::objects;
+use crate::proto::wsman::{ExposedPorts, PortProtocol, PortSpec, PortVisibility};
+
+/// Most ports of one workspace: an EndpointSlice, which Kubernetes makes of a Service, holds no more.
+pub const MAX_PORTS: usize = 100;
 
 /// Labels of a workspace that its Services carry too.
 const LABELS: [&str; 11] = [
@@ -40,23 +45,14 @@ pub fn of_pod(
     let Some(prefix) = annotations.get(annotation::SERVICE_PREFIX) else {
         return Vec::new();
     };
-    let ide = service(
-        namespace,
-        &names::ide_service(prefix),
-        "ide",
-        labels,
-        vec![
-            port("ide", IDE_PORT.into()),
-            port("supervisor", SUPERVISOR_PORT.into()),
-        ],
-    );
-    let exposed: Vec<ServicePort> = annotations
+    let ports = |ports: &[Port]| ports.iter().map(Port::build).collect();
+    let name = names::ide_service(prefix);
+    let ide = service(namespace, &name, "ide", labels, ports(&ide_ports()));
+    let exposed = annotations
         .get(annotation::EXPOSED_PORTS)
         .map(|text| decode_ports(text))
-        .unwrap_or_default()
-        .iter()
-        .map(|p| port(&port_name(p), p.port))
-        .collect();
+        .unwrap_or_default();
+    let exposed: Vec<ServicePort> = ports(&exposed_ports(exposed));
     let ports = (!exposed.is_empty()).then(|| {
         service(
             namespace,
@@ -86,28 +82,92 @@ pub fn decode_ports(text: &str) -> Vec<PortSpec> {
         .and_then(|bytes| ExposedPorts::decode(bytes.as_slice()).ok())
         .map(|message| message.ports)
         .unwrap_or_default();
-    let mut seen = BTreeSet::new();
-    let valid = |p: &PortSpec| (1..=65_535).contains(&p.port) && seen.insert(p.port);
-    ports.into_iter().filter(valid).collect()
+    valid(ports)
 }
 
-fn port_name(spec: &PortSpec) -> String {
-    let visibility = match spec.visibility() {
-        PortVisibility::Private => "private",
-        PortVisibility::Public => "public",
+/// Whether a Service that is there serves the IDE.
+pub fn serves_ide(there: &[objects::ServicePort]) -> bool {
+    serves(there, &ide_ports())
+}
+
+/// Whether a Service that is there serves exactly these ports.
+pub fn serves_ports(there: &[objects::ServicePort], exposed: &[PortSpec]) -> bool {
+    serves(there, &exposed_ports(valid(exposed.to_vec())))
+}
+
+/// Whether a Service that is there serves what another would.
+pub fn serves_as(there: &[objects::ServicePort], wanted: &Service) -> bool {
+    let ports = wanted.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+    let ports = ports.into_iter().flatten().map(|port| Port {
+        name: Cow::Borrowed(port.name.as_deref().unwrap_or_default()),
+        number: port.port.unsigned_abs(),
+        app_protocol: port.app_protocol.as_deref().unwrap_or_default(),
+    });
+    serves(there, &ports.collect::<Vec<_>>())
+}
+
+fn serves(there: &[objects::ServicePort], wanted: &[Port<'_>]) -> bool {
+    there.len() == wanted.len() && there.iter().zip(wanted).all(|(t, w)| w.is(t))
+}
+
+/// One port of a Service, as far as it is ours to say.
+struct Port<'a> {
+    name: Cow<'a, str>,
+    number: u32,
+    app_protocol: &'a str,
+}
+
+fn ide_ports() -> [Port<'static>; 2] {
+    [("ide", IDE_PORT), ("supervisor", SUPERVISOR_PORT)].map(|(name, number)| Port {
+        name: Cow::Borrowed(name),
+        number: number.into(),
+        app_protocol: "",
+    })
+}
+
+/// Only https is told: HTTP is also what callers leave unset for ports that speak something else.
+fn exposed_ports(ports: Vec<PortSpec>) -> Vec<Port<'static>> {
+    let port = |spec: PortSpec| {
+        let visibility = match spec.visibility() {
+            PortVisibility::Private => "private",
+            PortVisibility::Public => "public",
+        };
+        Port {
+            name: format!("p{}-{visibility}", spec.port).into(),
+            number: spec.port,
+            app_protocol: match spec.protocol() {
+                PortProtocol::Http => "",
+                PortProtocol::Https => "https",
+            },
+        }
     };
-    format!("p{}-{visibility}", spec.port)
+    ports.into_iter().map(port).collect()
 }
 
-fn port(name: &str, number: u32) -> ServicePort {
-    // Ports are at most 65535.
-    let number = i32::try_from(number).unwrap_or_default();
-    ServicePort {
-        name: Some(name.to_owned()),
-        port: number,
-        protocol: Some("TCP".to_owned()),
-        target_port: Some(IntOrString::Int(number)),
-        ..ServicePort::default()
+fn valid(mut ports: Vec<PortSpec>) -> Vec<PortSpec> {
+    let mut seen = BTreeSet::new();
+    ports.retain(|p| (1..=65_535).contains(&p.port) && seen.insert(p.port));
+    ports
+}
+
+impl Port<'_> {
+    fn build(&self) -> ServicePort {
+        // Ports are at most 65535.
+        let number = i32::try_from(self.number).unwrap_or_default();
+        ServicePort {
+            name: Some(self.name.clone().into_owned()),
+            port: number,
+            protocol: Some("TCP".to_owned()),
+            app_protocol: Some(self.app_protocol.to_owned()).filter(|text| !text.is_empty()),
+            target_port: Some(IntOrString::Int(number)),
+            ..ServicePort::default()
+        }
+    }
+
+    fn is(&self, there: &objects::ServicePort) -> bool {
+        there.name == self.name
+            && there.port == i64::from(self.number)
+            && there.app_protocol == self.app_protocol
     }
 }
 

@@ -9,6 +9,8 @@ use crate::error::{Error, FieldViolation};
 
 /// Bytes of the annotations that may be long; what is beyond goes into the Secret.
 pub(super) const MAX_LONG_ANNOTATIONS: usize = 48 << 10;
+/// Bytes of the annotation that holds the exposed ports.
+pub(super) const MAX_PORTS_ANNOTATION: usize = 48 << 10;
 /// Bytes of all annotations of a pod. Kubernetes takes 256 KiB; the rest is for what happens to the workspace later.
 pub(super) const MAX_ANNOTATIONS: usize = 64 << 10;
 /// Bytes of a pod's JSON; etcd takes 1.5 MiB.

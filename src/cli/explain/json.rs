@@ -49,7 +49,7 @@ fn status(status: &WorkspaceStatus) -> Value {
 
 fn action(action: &Action) -> Value {
     match action {
-        Action::Mark(_, mark) => {
+        Action::Mark(_, mark) | Action::MarkVersion(_, _, mark) => {
             let mut parts = Map::new();
             if !mark.set.is_empty() {
                 parts.insert("set".to_owned(), json!(mark.set));
@@ -65,7 +65,11 @@ fn action(action: &Action) -> Value {
         }
         Action::ForceDelete(_) => json!({"stop": {"grace": "0s"}}),
         Action::RemoveFinalizer(_, finalizer) => json!({"finalizer": {"remove": finalizer}}),
-        Action::CreateServices(pod) => json!({"create": {"services": pod.name}}),
+        Action::AlignServices(pod) => json!({"align": {"services": pod.name}}),
+        Action::ChangeSecret(_, change) => {
+            let set: Vec<_> = change.set.keys().collect();
+            json!({"secret": {"set": set, "remove": change.remove}})
+        }
         Action::CreatePod(pod) => json!({ "create": pod }),
         Action::CreateDependant(_, Dependant::Secret(secret)) => json!({ "create": secret }),
         Action::CreateDependant(_, Dependant::Claim(claim)) => json!({ "create": claim }),

@@ -73,7 +73,7 @@ fn conditions(status: &WorkspaceStatus) -> Vec<(&'static str, String)> {
 
 fn sentence(action: &Action) -> String {
     match action {
-        Action::Mark(_, mark) => {
+        Action::Mark(_, mark) | Action::MarkVersion(_, _, mark) => {
             let set = mark
                 .set
                 .iter()
@@ -90,7 +90,8 @@ fn sentence(action: &Action) -> String {
         }
         Action::ForceDelete(_) => "delete the pod without waiting for its node".to_owned(),
         Action::RemoveFinalizer(_, finalizer) => format!("remove the finalizer {finalizer}"),
-        Action::CreateServices(_) => "create the Services that are missing".to_owned(),
+        Action::AlignServices(_) => "bring the Services in line with the pod".to_owned(),
+        Action::ChangeSecret(..) => "change the Secret".to_owned(),
         Action::CreatePod(_) => "create the pod".to_owned(),
         Action::CreateDependant(..) => "create what the pod needs beside it".to_owned(),
     }

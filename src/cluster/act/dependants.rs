@@ -4,7 +4,6 @@ use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::json;
 use tokio::time::Instant;
-use tracing::info;
 
 use super::{Actor, JSON, Outcome, encode, unreadable};
 use crate::action::{Dependant, PodRef};
@@ -12,7 +11,17 @@ use crate::cluster::errors;
 use crate::cluster::request::{self, Failure, Request};
 use crate::error::Error;
 use crate::objects::Service;
-use crate::workspaces::services;
+
+/// How an attempt to create an object went.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Creation {
+    /// It is there as it was meant.
+    Created,
+    /// The pod has one of that name already.
+    Exists,
+    /// The one of that name had no owner any more and was removed; try again.
+    Cleared,
+}
 
 impl Actor {
     pub(super) async fn create_dependant(
@@ -21,6 +30,17 @@ impl Actor {
         dependant: &Dependant,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
+        while let Creation::Cleared = self.try_create(owner, dependant, deadline).await? {}
+        Ok(Outcome::Done)
+    }
+
+    /// Creates an object once.
+    pub(super) async fn try_create(
+        &self,
+        owner: &PodRef,
+        dependant: &Dependant,
+        deadline: Instant,
+    ) -> Result<Creation, Error> {
         let owners = Some(vec![OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Pod".to_owned(),
@@ -57,19 +77,16 @@ impl Actor {
             content_type: JSON,
             body,
         };
-        loop {
-            match request::send(&self.client, &request, deadline).await {
-                Ok(_) => return Ok(Outcome::Done),
-                Err(Failure::Server(error)) if errors::is_already_exists(&error) => {
-                    if self.is_owned(plural, &name, owner, deadline).await? {
-                        return Ok(Outcome::Done);
-                    }
+        match request::send(&self.client, &request, deadline).await {
+            Ok(_) => Ok(Creation::Created),
+            Err(Failure::Server(error)) if errors::is_already_exists(&error) => {
+                match self.is_owned(plural, &name, owner, deadline).await? {
+                    true => Ok(Creation::Exists),
+                    false => Ok(Creation::Cleared),
                 }
-                Err(failure) => {
-                    return Err(
-                        failure.into_error(&format!("creating {plural} for pod {}", owner.name))
-                    );
-                }
+            }
+            Err(failure) => {
+                Err(failure.into_error(&format!("creating {plural} for pod {}", owner.name)))
             }
         }
     }
@@ -124,34 +141,5 @@ impl Actor {
         let doing = format!("deleting {plural} {name} of a pod that is gone");
         self.remove(&path, &options, &doing, deadline).await?;
         Ok(false)
-    }
-
-    /// The index keeps no labels, so the pod is read for them.
-    pub(super) async fn create_services(
-        &self,
-        owner: &PodRef,
-        deadline: Instant,
-    ) -> Result<Outcome, Error> {
-        let Some(pod) = self
-            .read_pod(&owner.name, deadline)
-            .await?
-            .filter(|pod| pod.metadata.uid == owner.uid)
-        else {
-            return Ok(Outcome::Done);
-        };
-        for service in services::of_pod(
-            &self.namespace,
-            &pod.metadata.labels,
-            &pod.metadata.annotations,
-        ) {
-            info!(
-                pod = owner.name,
-                service = service.metadata.name,
-                "creating a missing Service"
-            );
-            self.create_dependant(owner, &Dependant::Service(Box::new(service)), deadline)
-                .await?;
-        }
-        Ok(Outcome::Done)
     }
 }

@@ -2,7 +2,7 @@
 
 use http::Method;
 use k8s_openapi::api::core::v1 as core;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -50,15 +50,34 @@ impl Actor {
         mark: &Mark,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        let set = mark
-            .set
-            .iter()
-            .map(|(key, value)| (key.clone(), Value::from(value.as_str())));
-        let remove = mark.remove.iter().map(|key| (key.clone(), Value::Null));
-        let annotations: serde_json::Map<_, _> = set.chain(remove).collect();
-        info!(pod = pod.name, keys = ?annotations.keys().collect::<Vec<_>>(), "marking");
+        let annotations = annotations(pod, mark);
         let patch = json!({ "metadata": { "uid": pod.uid, "annotations": annotations } });
         self.patch(pod, MERGE, &patch, deadline).await
+    }
+
+    /// Marks a pod if it still is at `version`.
+    pub(super) async fn mark_version(
+        &self,
+        pod: &PodRef,
+        version: &str,
+        mark: &Mark,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        let annotations = annotations(pod, mark);
+        let patch = json!({
+            "metadata": { "uid": pod.uid, "resourceVersion": version, "annotations": annotations },
+        });
+        let request = Request {
+            method: Method::PATCH,
+            path: &self.path("pods", Some(&pod.name)),
+            content_type: MERGE,
+            body: encode(&patch)?,
+        };
+        let doing = format!("marking pod {}", pod.name);
+        match self.if_unchanged(&request, &doing, deadline).await? {
+            Some(text) => self.saw(&text).map(|_| Outcome::Done),
+            None => Ok(Outcome::Changed),
+        }
     }
 
     pub(super) async fn remove_finalizer(
@@ -118,4 +137,16 @@ impl Actor {
         self.remove(&path, &options, &doing, deadline).await?;
         Ok(Outcome::Done)
     }
+}
+
+/// The annotations of a merge patch.
+fn annotations(pod: &PodRef, mark: &Mark) -> Map<String, Value> {
+    let set = mark
+        .set
+        .iter()
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())));
+    let remove = mark.remove.iter().map(|key| (key.clone(), Value::Null));
+    let annotations: Map<_, _> = set.chain(remove).collect();
+    info!(pod = pod.name, keys = ?annotations.keys().collect::<Vec<_>>(), "marking");
+    annotations
 }

@@ -83,7 +83,7 @@ fn group<K: Ord + AsRef<str>>(faults: &mut [(K, String)]) -> Option<String> {
 }
 
 /// Returns a value for a message: quoted, escaped, and cut off where it is long.
-pub(super) fn show(value: &str) -> String {
+pub(in crate::workspaces) fn show(value: &str) -> String {
     const MAX: usize = 64;
     match value.char_indices().nth(MAX) {
         Some((end, _)) => format!("{:?}\u{2026} ({} bytes)", &value[..end], value.len()),

@@ -3,11 +3,12 @@
 
 use super::faults::{Faults, show};
 use crate::duration::GoDuration;
+use crate::error::FieldViolation;
 use crate::proto::wsman::{
-    AdmissionLevel, EnvironmentVariable, PortProtocol, PortVisibility, StartWorkspaceSpec,
-    WorkspaceMetadata,
+    AdmissionLevel, EnvironmentVariable, PortProtocol, PortSpec, PortVisibility,
+    StartWorkspaceSpec, WorkspaceMetadata,
 };
-use crate::workspaces::{initializer, names};
+use crate::workspaces::{initializer, names, services};
 
 /// Bytes of `name=value` that Linux passes to a program (MAX_ARG_STRLEN, with the NUL).
 const MAX_VARIABLE: usize = 128 << 10;
@@ -112,22 +113,37 @@ pub(super) fn spec(spec: &StartWorkspaceSpec, faults: &mut Faults) {
 }
 
 fn ports(spec: &StartWorkspaceSpec, faults: &mut Faults) {
-    for (i, port) in spec.ports.iter().enumerate() {
-        let field = |name: &str| format!("spec.ports[{i}].{name}");
-        let out_of_range = |n: i32| format!("value {n} is out of range");
-        if !(1..=65_535).contains(&port.port) {
-            faults.add(
-                field("port"),
-                format!("is {}; must be 1 to 65535", port.port),
-            );
-        }
-        if PortVisibility::try_from(port.visibility).is_err() {
-            faults.add(field("visibility"), out_of_range(port.visibility));
-        }
-        if PortProtocol::try_from(port.protocol).is_err() {
-            faults.add(field("protocol"), out_of_range(port.protocol));
+    if spec.ports.len() > services::MAX_PORTS {
+        let (count, most) = (spec.ports.len(), services::MAX_PORTS);
+        faults.add(
+            "spec.ports",
+            format!("has {count}; at most {most} are possible"),
+        );
+    }
+    for (i, spec) in spec.ports.iter().enumerate() {
+        for fault in port(&format!("spec.ports[{i}]"), spec) {
+            faults.add(fault.field, fault.why);
         }
     }
+}
+
+/// Returns what is wrong with a port.
+pub(in crate::workspaces) fn port(field: &str, port: &PortSpec) -> Vec<FieldViolation> {
+    let mut faults = Vec::new();
+    let mut add = |name: &str, why: String| {
+        faults.push(FieldViolation::new(format!("{field}.{name}"), why));
+    };
+    let out_of_range = |n: i32| format!("value {n} is out of range");
+    if !(1..=65_535).contains(&port.port) {
+        add("port", format!("is {}; must be 1 to 65535", port.port));
+    }
+    if PortVisibility::try_from(port.visibility).is_err() {
+        add("visibility", out_of_range(port.visibility));
+    }
+    if PortProtocol::try_from(port.protocol).is_err() {
+        add("protocol", out_of_range(port.protocol));
+    }
+    faults
 }
 
 /// Checks variables; values are never shown, they may be secret. A nameless one without a value is passed over, as ever.

@@ -1,0 +1,118 @@
+//! Changes single keys in the Secret of a pod.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::dependants::Creation;
+use super::{Actor, MERGE, Outcome, TRIES, encode, unreadable};
+use crate::action::{Dependant, PodRef, SecretChange};
+use crate::cluster::errors;
+use crate::cluster::request::{Failure, Request};
+use crate::error::Error;
+use crate::objects::Secret;
+use crate::workspaces::secret;
+
+impl Actor {
+    /// Sets and removes keys; the others stay. Nothing is written where it is so already.
+    pub(super) async fn change_secret(
+        &self,
+        pod: &PodRef,
+        change: &SecretChange,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        for _ in 0..TRIES {
+            let done = match self.read_secret(&pod.name, deadline).await? {
+                Some(there) if is_owned(&there, pod) => {
+                    self.patch_secret(&there, change, deadline).await?
+                }
+                // A Secret that is not there, or is another's, holds nothing of this pod.
+                _ if change.set.is_empty() => true,
+                _ => self.create_secret(pod, change, deadline).await?,
+            };
+            if done {
+                return Ok(Outcome::Done);
+            }
+        }
+        Err(Error::Aborted {
+            why: format!(
+                "somebody else keeps changing the Secret of pod {}",
+                pod.name
+            ),
+        })
+    }
+
+    async fn read_secret(&self, name: &str, deadline: Instant) -> Result<Option<Secret>, Error> {
+        match self.get(&self.path("secrets", Some(name)), deadline).await {
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|error| unreadable(&error)),
+            Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
+            Err(failure) => Err(failure.into_error(&format!("reading Secret {name}"))),
+        }
+    }
+
+    /// Returns whether the Secret still was the one that was read. Each key is one write's own, so a version is not
+    /// needed.
+    async fn patch_secret(
+        &self,
+        there: &Secret,
+        change: &SecretChange,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        let data = &there.data;
+        let set = change.set.iter().map(|(key, value)| {
+            let value = STANDARD.encode(value);
+            (key, (data.get(key) != Some(&value)).then_some(value))
+        });
+        let set = set.filter_map(|(key, value)| Some((key.clone(), Value::from(value?))));
+        let remove = change.remove.iter().filter(|key| data.contains_key(*key));
+        let remove = remove.map(|key| (key.clone(), Value::Null));
+        let changed: Map<String, Value> = set.chain(remove).collect();
+        if changed.is_empty() {
+            return Ok(true);
+        }
+        let meta = &there.metadata;
+        info!(secret = meta.name, keys = ?changed.keys().collect::<Vec<_>>(), "changing the Secret");
+        let patch = json!({ "metadata": { "uid": meta.uid }, "data": changed });
+        let request = Request {
+            method: Method::PATCH,
+            path: &self.path("secrets", Some(&meta.name)),
+            content_type: MERGE,
+            body: encode(&patch)?,
+        };
+        let doing = format!("changing Secret {}", meta.name);
+        Ok(self
+            .if_unchanged(&request, &doing, deadline)
+            .await?
+            .is_some())
+    }
+
+    /// Returns whether the Secret was created, or the pod is gone; not where another one has to be looked at first.
+    async fn create_secret(
+        &self,
+        pod: &PodRef,
+        change: &SecretChange,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        // The index keeps no labels, so the pod is read for them.
+        let marked = self.read_pod(&pod.name, deadline).await?;
+        let Some(marked) = marked.filter(|marked| marked.metadata.uid == pod.uid) else {
+            return Ok(true);
+        };
+        let labels = &marked.metadata.labels;
+        let built = secret::build(&pod.name, &self.namespace, labels, change.set.clone());
+        let Some(built) = built else { return Ok(true) };
+        info!(pod = pod.name, "creating the Secret");
+        let built = Dependant::Secret(Box::new(built));
+        Ok(self.try_create(pod, &built, deadline).await? == Creation::Created)
+    }
+}
+
+fn is_owned(secret: &Secret, pod: &PodRef) -> bool {
+    let owners = &secret.metadata.owner_references;
+    owners.iter().any(|owner| owner.uid == pod.uid)
+}

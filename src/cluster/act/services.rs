@@ -1,0 +1,140 @@
+//! Keeps the Services of a pod in line with its marks.
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::dependants::Creation;
+use super::{Actor, JSON, MERGE, Outcome, TRIES, encode, unreadable};
+use crate::action::{Dependant, PodRef};
+use crate::cluster::errors;
+use crate::cluster::request::{Failure, Request};
+use crate::error::Error;
+use crate::objects::Service;
+use crate::workspaces::{names, services};
+
+impl Actor {
+    /// Reads the Services before the pod, and writes only in the versions that were read: marks that change meanwhile
+    /// change the Services first or after, so that the last word is theirs.
+    pub(super) async fn align_services(
+        &self,
+        pod: &PodRef,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        let prefix = self.hub.read(|index| {
+            let entry = index.by_name(&pod.name);
+            entry.map(|entry| entry.facts.service_prefix.clone())
+        });
+        // Services without a pod go by themselves.
+        let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) else {
+            return Ok(Outcome::Done);
+        };
+        let names = [names::ide_service(&prefix), names::ports_service(&prefix)];
+        'tries: for _ in 0..TRIES {
+            let mut there = Vec::new();
+            for name in &names {
+                there.push(self.read_service(name, deadline).await?);
+            }
+            let Some(marked) = self
+                .read_pod(&pod.name, deadline)
+                .await?
+                .filter(|marked| marked.metadata.uid == pod.uid)
+            else {
+                return Ok(Outcome::Done);
+            };
+            let meta = &marked.metadata;
+            let mut wanted = services::of_pod(&self.namespace, &meta.labels, &meta.annotations);
+            for (name, there) in names.iter().zip(there) {
+                let at = |service: &k8s_openapi::api::core::v1::Service| {
+                    service.metadata.name.as_ref() == Some(name)
+                };
+                let wanted = wanted.iter().position(at).map(|at| wanted.remove(at));
+                let ours = there.filter(|there| is_owned(there, pod));
+                let done = match (wanted, ours) {
+                    (None, None) => true,
+                    (Some(wanted), Some(ours))
+                        if services::serves_as(&ours.spec.ports, &wanted) =>
+                    {
+                        true
+                    }
+                    (Some(wanted), Some(ours)) => {
+                        info!(pod = pod.name, service = name, "changing the Service");
+                        let ports = wanted.spec.and_then(|spec| spec.ports);
+                        self.serve(&ours, json!(ports), deadline).await?
+                    }
+                    (Some(wanted), None) => {
+                        info!(pod = pod.name, service = name, "creating the Service");
+                        let service = Dependant::Service(Box::new(wanted));
+                        self.try_create(pod, &service, deadline).await? == Creation::Created
+                    }
+                    (None, Some(ours)) => {
+                        info!(pod = pod.name, service = name, "deleting the Service");
+                        self.unserve(&ours, deadline).await?
+                    }
+                };
+                if !done {
+                    continue 'tries;
+                }
+            }
+            return Ok(Outcome::Done);
+        }
+        Err(Error::Aborted {
+            why: format!(
+                "somebody else keeps changing the Services of pod {}",
+                pod.name
+            ),
+        })
+    }
+
+    async fn read_service(&self, name: &str, deadline: Instant) -> Result<Option<Service>, Error> {
+        match self.get(&self.path("services", Some(name)), deadline).await {
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|error| unreadable(&error)),
+            Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
+            Err(failure) => Err(failure.into_error(&format!("reading Service {name}"))),
+        }
+    }
+
+    /// Replaces the ports of a Service, and nothing else of it. Returns whether it still was as it was read.
+    async fn serve(&self, service: &Service, ports: Value, at: Instant) -> Result<bool, Error> {
+        let meta = &service.metadata;
+        let patch = json!({
+            "metadata": { "uid": meta.uid, "resourceVersion": meta.resource_version },
+            "spec": { "ports": ports },
+        });
+        let request = Request {
+            method: Method::PATCH,
+            path: &self.path("services", Some(&meta.name)),
+            content_type: MERGE,
+            body: encode(&patch)?,
+        };
+        let doing = format!("changing Service {}", meta.name);
+        Ok(self.if_unchanged(&request, &doing, at).await?.is_some())
+    }
+
+    /// Deletes a Service. Returns whether it still was as it was read.
+    async fn unserve(&self, service: &Service, at: Instant) -> Result<bool, Error> {
+        let meta = &service.metadata;
+        let options = json!({
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "preconditions": { "uid": meta.uid, "resourceVersion": meta.resource_version },
+            "propagationPolicy": "Background",
+        });
+        let request = Request {
+            method: Method::DELETE,
+            path: &self.path("services", Some(&meta.name)),
+            content_type: JSON,
+            body: encode(&options)?,
+        };
+        let doing = format!("deleting Service {}", meta.name);
+        Ok(self.if_unchanged(&request, &doing, at).await?.is_some())
+    }
+}
+
+fn is_owned(service: &Service, pod: &PodRef) -> bool {
+    let owners = &service.metadata.owner_references;
+    owners.iter().any(|owner| owner.uid == pod.uid)
+}

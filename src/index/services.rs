@@ -1,0 +1,92 @@
+//! The Services of the workspaces: whose they are and what they serve.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Changes, Index};
+use crate::action::PodRef;
+use crate::objects::{Service, ServicePort};
+
+/// The Services as far as they were seen.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    by_name: HashMap<Arc<str>, Owned>,
+    listed: bool,
+}
+
+/// A Service of a pod.
+#[derive(Debug, PartialEq)]
+struct Owned {
+    pod: Arc<str>,
+    uid: Box<str>,
+    ports: Vec<ServicePort>,
+}
+
+impl Index {
+    /// Takes in a Service; one that belongs to no pod is nobody's.
+    pub fn apply_service(&mut self, service: Service) -> Changes {
+        let name = service.metadata.name.as_str();
+        let owners = service.metadata.owner_references.iter();
+        let Some(owner) = owners.into_iter().find(|owner| owner.kind == "Pod") else {
+            return self.delete_service(name);
+        };
+        let owned = Owned {
+            pod: owner.name.as_str().into(),
+            uid: owner.uid.as_str().into(),
+            ports: service.spec.ports,
+        };
+        if self.services.by_name.get(name) == Some(&owned) {
+            return Changes::default();
+        }
+        let mut changes = self.delete_service(name);
+        changes.extend(self.dirty(&owned.pod));
+        self.services.by_name.insert(name.into(), owned);
+        changes
+    }
+
+    /// Takes in that a Service is gone.
+    pub fn delete_service(&mut self, service: &str) -> Changes {
+        match self.services.by_name.remove(service) {
+            Some(owned) => self.dirty(&owned.pod),
+            None => Changes::default(),
+        }
+    }
+
+    fn dirty(&self, pod: &Arc<str>) -> Changes {
+        let known = self.workspaces.contains_key(pod);
+        Changes {
+            dirty: known.then(|| Arc::clone(pod)).into_iter().collect(),
+            ..Changes::default()
+        }
+    }
+
+    /// Takes in that a complete list held only the Services in `present`.
+    pub fn retain_services(&mut self, present: &HashSet<String>) -> Changes {
+        let gone: Vec<_> = self
+            .services
+            .by_name
+            .keys()
+            .filter(|name| !present.contains(&***name))
+            .cloned()
+            .collect();
+        let mut changes = Changes::default();
+        for name in gone {
+            changes.dirty.extend(self.delete_service(&name).dirty);
+        }
+        if !std::mem::replace(&mut self.services.listed, true) {
+            changes.dirty.extend(self.workspaces.keys().cloned());
+        }
+        changes
+    }
+
+    /// Whether a complete list of the Services was seen: only then a missing one is missing.
+    pub fn has_services(&self) -> bool {
+        self.services.listed
+    }
+
+    /// Returns the ports of a pod's Service of that name.
+    pub fn service(&self, name: &str, pod: &PodRef) -> Option<&[ServicePort]> {
+        let owned = self.services.by_name.get(name)?;
+        (*owned.uid == *pod.uid).then_some(owned.ports.as_slice())
+    }
+}

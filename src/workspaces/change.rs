@@ -1,0 +1,128 @@
+//! The calls that change a workspace while it lives. Each is checked by itself first, then turned into actions on the
+//! workspace as it was read (spec 2.8 to 2.13).
+
+mod admission;
+mod keys;
+mod ports;
+mod timeout;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::id;
+use crate::action::{Action, PodRef};
+use crate::config::Manager;
+use crate::error::{Error, FieldViolation};
+use crate::proto::wsman::{
+    ControlAdmissionRequest, ControlPortRequest, SetTimeoutRequest, UpdateSshKeyRequest,
+    WorkspacePhase,
+};
+
+/// A workspace as it was read from the API server.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its pod.
+    pub pod: PodRef,
+    /// resourceVersion of the pod.
+    pub version: String,
+    /// Annotations of the pod.
+    pub marks: BTreeMap<String, String>,
+    /// Its phase.
+    pub phase: WorkspacePhase,
+}
+
+/// A change that makes sense by itself.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The workspace that is to be changed.
+    pub id: String,
+    what: What,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    Timeout(timeout::Timeout),
+    Admission(admission::Admission),
+    Port(ports::PortChange),
+    Keys(keys::Keys),
+}
+
+impl Change {
+    /// Checks a SetTimeout.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every fault.
+    pub fn timeout(request: SetTimeoutRequest) -> Result<Self, Error> {
+        let what = timeout::parse(&request).map(What::Timeout);
+        Self::checked(request.id, what)
+    }
+
+    /// Checks a ControlAdmission.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every fault.
+    pub fn admission(request: ControlAdmissionRequest) -> Result<Self, Error> {
+        let what = admission::parse(&request).map(What::Admission);
+        Self::checked(request.id, what)
+    }
+
+    /// Checks a ControlPort.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every fault.
+    pub fn port(request: ControlPortRequest) -> Result<Self, Error> {
+        let what = ports::parse(request.expose, request.spec).map(What::Port);
+        Self::checked(request.id, what)
+    }
+
+    /// Checks an UpdateSSHKey.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every fault, also where the keys are too long for a Secret.
+    pub fn ssh_keys(request: UpdateSshKeyRequest) -> Result<Self, Error> {
+        let what = keys::parse(request.keys).map(What::Keys);
+        Self::checked(request.id, what)
+    }
+
+    fn checked(id: String, what: Result<What, Vec<FieldViolation>>) -> Result<Self, Error> {
+        match (id::fault(&id), what) {
+            (None, Ok(what)) => Ok(Self { id, what }),
+            (fault, what) => {
+                let faults = fault.into_iter().chain(what.err().unwrap_or_default());
+                Err(id::invalid(faults.collect()))
+            }
+        }
+    }
+
+    /// Returns what to do, in this order; nothing where it is so already. If an action finds the pod changed, the
+    /// workspace is to be read again and this asked again.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] in a state in which the change is not possible, [`Error::Exhausted`] where there would
+    /// be too much of something.
+    pub fn actions(
+        &self,
+        seen: &Seen,
+        manager: &Manager,
+        now: Timestamp,
+    ) -> Result<Vec<Action>, Error> {
+        match &self.what {
+            What::Timeout(timeout) => Ok(timeout.actions(seen)),
+            What::Admission(admission) => admission.actions(seen),
+            What::Port(port) => port.actions(seen, manager, now),
+            What::Keys(keys) => Ok(keys.actions(seen)),
+        }
+    }
+}
+
+/// Whether the workspace is on its way out, and nothing can be changed any more.
+fn is_ending(seen: &Seen) -> bool {
+    matches!(
+        seen.phase,
+        WorkspacePhase::Stopping | WorkspacePhase::Stopped
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! UpdateSSHKey: whose SSH keys open a workspace (spec 2.13). Short lists are an annotation, long ones are in the
+//! Secret of the pod (design 3).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use prost::Message;
+
+use super::Seen;
+use crate::action::{Action, Mark, SecretChange};
+use crate::error::FieldViolation;
+use crate::proto::wsman::SshPublicKeys;
+use crate::workspaces::marks::{annotation, secret_key};
+use crate::workspaces::{request, sizes};
+
+/// How many faulty keys are told: an answer has to fit into the trailers of a call.
+const MAX_TOLD: usize = 32;
+
+/// The keys as they are stored; empty where there are none.
+#[derive(Debug, Clone)]
+pub(super) struct Keys(String);
+
+/// Keys are never shown: somebody may have sent a private one.
+pub(super) fn parse(keys: Vec<String>) -> Result<Keys, Vec<FieldViolation>> {
+    let mut faults: Vec<FieldViolation> = keys
+        .iter()
+        .enumerate()
+        .filter_map(|(i, key)| {
+            let why = if key.trim().is_empty() {
+                "cannot be blank"
+            } else if key.chars().any(char::is_control) {
+                "must be one line without control characters"
+            } else {
+                return None;
+            };
+            Some(FieldViolation::new(format!("keys[{i}]"), why))
+        })
+        .take(MAX_TOLD)
+        .collect();
+    let stored = match keys.is_empty() {
+        true => String::new(),
+        false => STANDARD.encode(SshPublicKeys { keys }.encode_to_vec()),
+    };
+    if stored.len() > request::MAX_SECRETS {
+        let (size, max) = (stored.len(), request::MAX_SECRETS);
+        let why = format!("take {size} bytes as they are stored; at most {max} are possible");
+        faults.push(FieldViolation::new("keys", why));
+    }
+    if faults.is_empty() {
+        Ok(Keys(stored))
+    } else {
+        Err(faults)
+    }
+}
+
+/// Where keys are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Annotation,
+    Secret,
+}
+
+impl Keys {
+    /// The Secret is written before the mark that refers to it, and cleaned up after it.
+    pub(super) fn actions(&self, seen: &Seen) -> Vec<Action> {
+        let mut in_secret: Vec<&str> = seen
+            .marks
+            .get(annotation::IN_SECRET)
+            .map_or("", String::as_str)
+            .split(',')
+            .filter(|key| !key.is_empty())
+            .collect();
+        let was_in_secret = in_secret.contains(&annotation::SSH_PUBLIC_KEYS);
+        let annotated = seen.marks.get(annotation::SSH_PUBLIC_KEYS);
+        let place = self.place(seen);
+        let mut mark = Mark::default();
+        in_secret.retain(|key| *key != annotation::SSH_PUBLIC_KEYS);
+        match place {
+            Place::Annotation if annotated != Some(&self.0) => {
+                let key = annotation::SSH_PUBLIC_KEYS.to_owned();
+                mark.set.insert(key, self.0.clone());
+            }
+            Place::Nowhere | Place::Secret if annotated.is_some() => {
+                mark.remove.push(annotation::SSH_PUBLIC_KEYS.to_owned());
+            }
+            Place::Nowhere | Place::Annotation | Place::Secret => {}
+        }
+        if place == Place::Secret {
+            in_secret.push(annotation::SSH_PUBLIC_KEYS);
+        }
+        let is_in_secret = place == Place::Secret;
+        match (was_in_secret == is_in_secret, in_secret.is_empty()) {
+            (true, _) => {}
+            (false, true) => mark.remove.push(annotation::IN_SECRET.to_owned()),
+            (false, false) => {
+                let key = annotation::IN_SECRET.to_owned();
+                mark.set.insert(key, in_secret.join(","));
+            }
+        }
+        let mut actions = Vec::new();
+        if is_in_secret {
+            let mut change = SecretChange::default();
+            let key = secret_key::SSH_PUBLIC_KEYS.to_owned();
+            change.set.insert(key, self.0.clone());
+            actions.push(Action::ChangeSecret(seen.pod.clone(), change));
+        }
+        if mark != Mark::default() {
+            let version = seen.version.clone();
+            actions.push(Action::MarkVersion(seen.pod.clone(), version, mark));
+        }
+        if was_in_secret && !is_in_secret {
+            let change = SecretChange {
+                remove: vec![secret_key::SSH_PUBLIC_KEYS.to_owned()],
+                ..SecretChange::default()
+            };
+            actions.push(Action::ChangeSecret(seen.pod.clone(), change));
+        }
+        actions
+    }
+
+    /// All long annotations together have a limit; the initializer is the other one.
+    fn place(&self, seen: &Seen) -> Place {
+        let initializer = seen.marks.get(annotation::CONTENT_INITIALIZER);
+        let taken = initializer.map_or(0, String::len);
+        match self.0.len() {
+            0 => Place::Nowhere,
+            size if size + taken <= sizes::MAX_LONG_ANNOTATIONS => Place::Annotation,
+            _ => Place::Secret,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! ControlPort: which ports of a workspace can be reached, by whom and how (spec 2.9).
+
+use jiff::Timestamp;
+
+use super::{Seen, is_ending};
+use crate::action::{Action, Mark};
+use crate::config::Manager;
+use crate::error::{Error, FieldViolation};
+use crate::proto::wsman::PortSpec;
+use crate::workspaces::marks::annotation;
+use crate::workspaces::url::Values;
+use crate::workspaces::{request, services, sizes};
+
+#[derive(Debug, Clone)]
+pub(super) struct PortChange {
+    expose: bool,
+    spec: PortSpec,
+}
+
+pub(super) fn parse(
+    expose: bool,
+    spec: Option<PortSpec>,
+) -> Result<PortChange, Vec<FieldViolation>> {
+    let Some(spec) = spec else {
+        return Err(vec![FieldViolation::new("spec", "missing spec")]);
+    };
+    let faults = request::port("spec", &spec);
+    if faults.is_empty() {
+        Ok(PortChange { expose, spec })
+    } else {
+        Err(faults)
+    }
+}
+
+impl PortChange {
+    /// The annotation is changed only in the version that was read; then the Services follow. They are looked at even
+    /// where the annotation is as it should be: an earlier call may have been cut short in between.
+    pub(super) fn actions(
+        &self,
+        seen: &Seen,
+        manager: &Manager,
+        now: Timestamp,
+    ) -> Result<Vec<Action>, Error> {
+        if is_ending(seen) {
+            let why = "cannot control ports of stopping workspaces".to_owned();
+            return Err(Error::Precondition {
+                state: "STOPPING",
+                why,
+            });
+        }
+        let mark = |key: &str| seen.marks.get(key).map_or("", String::as_str);
+        let before = services::decode_ports(mark(annotation::EXPOSED_PORTS));
+        let after = self.apply(seen, manager, &before)?;
+        let mut actions = Vec::new();
+        if after != before {
+            let mut change = Mark::default();
+            let mut set = |key: &str, value| drop(change.set.insert(key.to_owned(), value));
+            set(annotation::PORTS_CHANGED, now.to_string());
+            if after.is_empty() {
+                change.remove.push(annotation::EXPOSED_PORTS.to_owned());
+            } else {
+                set(annotation::EXPOSED_PORTS, encode(&after)?);
+            }
+            let version = seen.version.clone();
+            actions.push(Action::MarkVersion(seen.pod.clone(), version, change));
+        }
+        // Pods of a classic manager have no Services of ours.
+        if manager.services && seen.marks.contains_key(annotation::SPEC_SHA256) {
+            actions.push(Action::AlignServices(seen.pod.clone()));
+        }
+        Ok(actions)
+    }
+
+    /// Returns the ports as they will be, in the order in which they were exposed.
+    fn apply(
+        &self,
+        seen: &Seen,
+        manager: &Manager,
+        before: &[PortSpec],
+    ) -> Result<Vec<PortSpec>, Error> {
+        let mut ports = before.to_vec();
+        let number = self.spec.port;
+        let known = ports.iter().position(|port| port.port == number);
+        match (self.expose, known) {
+            (false, _) => ports.retain(|port| port.port != number),
+            (true, Some(at)) => {
+                ports[at].visibility = self.spec.visibility;
+                ports[at].protocol = self.spec.protocol;
+            }
+            (true, None) if ports.len() >= services::MAX_PORTS => {
+                return Err(Error::Exhausted {
+                    why: format!(
+                        "the workspace exposes {} ports already; at most {} are possible",
+                        ports.len(),
+                        services::MAX_PORTS
+                    ),
+                    retry_after: None,
+                });
+            }
+            (true, None) => ports.push(PortSpec {
+                url: self.url(seen, manager)?,
+                ..self.spec.clone()
+            }),
+        }
+        Ok(ports)
+    }
+
+    fn url(&self, seen: &Seen, manager: &Manager) -> Result<String, Error> {
+        let mark = |key: &str| seen.marks.get(key).filter(|value| !value.is_empty());
+        let (Some(id), Some(prefix)) = (mark(annotation::ID), mark(annotation::SERVICE_PREFIX))
+        else {
+            let key = annotation::SERVICE_PREFIX;
+            return Err(Error::Precondition {
+                state: "NO_SERVICE_PREFIX",
+                why: format!("pod {} has no annotation {key}", seen.pod.name),
+            });
+        };
+        Ok(manager.port_url_template.render(&Values {
+            id,
+            prefix,
+            host: &manager.host_url,
+            port: self.spec.port,
+        }))
+    }
+}
+
+/// A long URL template can make few ports too big.
+fn encode(ports: &[PortSpec]) -> Result<String, Error> {
+    let text = services::encode_ports(ports);
+    if text.len() <= sizes::MAX_PORTS_ANNOTATION {
+        return Ok(text);
+    }
+    Err(Error::Exhausted {
+        why: format!(
+            "{} exposed ports take {} bytes of annotation, more than {}",
+            ports.len(),
+            text.len(),
+            sizes::MAX_PORTS_ANNOTATION
+        ),
+        retry_after: None,
+    })
+}

@@ -1,0 +1,248 @@
+//! Cases in testdata/change: a call and a workspace as it was read; out come the writes, or why there are none.
+
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::action::Mark;
+use crate::golden::{self, Case};
+use crate::proto::wsman::{PortSpec, SshPublicKeys};
+use crate::workspaces::marks::annotation;
+use crate::workspaces::services;
+
+/// A case holds a call and its request, numbers of enums that proto3 JSON would refuse, and sizes of keys; and of the
+/// workspace its marks, its ports or how many it has, and its phase.
+fn answer(mut case: Case) -> (String, Value) {
+    let settings = golden::settings(&case.take("config"), &Value::Null);
+    let manager = settings.expect("the configuration is valid").manager;
+    let request = case.take("request");
+    let (numbers, key_sizes) = (case.take("numbers"), case.take("key_sizes"));
+    let change = match case.take("call").as_str().unwrap() {
+        "SetTimeout" => {
+            let mut request: SetTimeoutRequest = serde_json::from_value(request).unwrap();
+            number(&numbers, "type", &mut request.r#type);
+            Change::timeout(request)
+        }
+        "ControlAdmission" => {
+            let mut request: ControlAdmissionRequest = serde_json::from_value(request).unwrap();
+            number(&numbers, "level", &mut request.level);
+            Change::admission(request)
+        }
+        "ControlPort" => {
+            let mut request: ControlPortRequest = serde_json::from_value(request).unwrap();
+            if let Some(spec) = &mut request.spec {
+                number(&numbers, "visibility", &mut spec.visibility);
+                number(&numbers, "protocol", &mut spec.protocol);
+            }
+            Change::port(request)
+        }
+        "UpdateSSHKey" => {
+            let mut request: UpdateSshKeyRequest = serde_json::from_value(request).unwrap();
+            let sizes = key_sizes.as_array().into_iter().flatten();
+            let sizes = sizes.map(|size| usize::try_from(size.as_u64().unwrap()).unwrap());
+            request.keys.extend(sizes.map(|size| "k".repeat(size)));
+            Change::ssh_keys(request)
+        }
+        other => panic!("{other} changes nothing"),
+    };
+    let seen = seen(&mut case);
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    match change.and_then(|change| change.actions(&seen, &manager, now)) {
+        Ok(actions) => {
+            let wrote = actions
+                .iter()
+                .any(|a| !matches!(a, Action::AlignServices(_)));
+            let outcome = if wrote { "WRITES" } else { "NOTHING" };
+            (outcome.to_owned(), actions.iter().map(shown).collect())
+        }
+        Err(Error::Invalid {
+            message,
+            violations,
+        }) => {
+            let fields = violations.into_iter().map(|v| json!([v.field, v.why]));
+            let fields: Value = fields.collect();
+            (
+                "INVALID".to_owned(),
+                json!({"message": message, "fields": fields}),
+            )
+        }
+        Err(Error::Precondition { state, why }) => ("REFUSED".to_owned(), json!([state, why])),
+        Err(Error::Exhausted { why, .. }) => ("EXHAUSTED".to_owned(), json!(why)),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn number(numbers: &Value, field: &str, value: &mut i32) {
+    if let Some(number) = numbers[field].as_i64() {
+        *value = i32::try_from(number).unwrap();
+    }
+}
+
+/// A workspace of ours unless its marks say otherwise; a null mark is not there.
+fn seen(case: &mut Case) -> Seen {
+    let given: BTreeMap<String, Option<String>> =
+        serde_json::from_value(case.take("marks")).unwrap_or_default();
+    let mut marks = BTreeMap::from(
+        [
+            (annotation::ID, "foobar"),
+            (annotation::SERVICE_PREFIX, "prefix"),
+            (annotation::SPEC_SHA256, "0"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    for (key, value) in given {
+        match value {
+            Some(value) => marks.insert(key, value),
+            None => marks.remove(&key),
+        };
+    }
+    if let Some(size) = case.take("initializer_size").as_u64() {
+        let long = "i".repeat(usize::try_from(size).unwrap());
+        marks.insert(annotation::CONTENT_INITIALIZER.to_owned(), long);
+    }
+    let mut ports: Vec<PortSpec> = serde_json::from_value(case.take("exposed")).unwrap_or_default();
+    let count = case.take("exposed_count").as_u64().unwrap_or(0);
+    let url_size = case.take("exposed_url_size").as_u64().unwrap_or(0);
+    let url = "u".repeat(usize::try_from(url_size).unwrap());
+    ports.extend((0..count).map(|n| PortSpec {
+        port: 5000 + u32::try_from(n).unwrap(),
+        url: url.clone(),
+        ..Default::default()
+    }));
+    if !ports.is_empty() {
+        let text = services::encode_ports(&ports);
+        marks.insert(annotation::EXPOSED_PORTS.to_owned(), text);
+    }
+    let phase = case.take("phase");
+    let phase = phase.as_str().unwrap_or("RUNNING");
+    Seen {
+        pod: PodRef {
+            name: "ws-foobar".to_owned(),
+            uid: "uid".to_owned(),
+        },
+        version: "7".to_owned(),
+        marks,
+        phase: WorkspacePhase::from_str_name(phase).unwrap(),
+    }
+}
+
+fn shown(action: &Action) -> Value {
+    match action {
+        Action::Mark(_, mark) => json!({ "mark": marks(mark) }),
+        Action::MarkVersion(_, version, mark) => {
+            json!({ "mark": marks(mark), "version": version })
+        }
+        Action::AlignServices(_) => json!("align Services"),
+        Action::ChangeSecret(_, change) => {
+            let set: Map<_, _> = change
+                .set
+                .iter()
+                .map(|(k, v)| (k.clone(), value(k, v)))
+                .collect();
+            json!({"secret": {"set": set, "remove": change.remove}})
+        }
+        other => panic!("no call does this: {other:?}"),
+    }
+}
+
+fn marks(mark: &Mark) -> Value {
+    let set: Map<_, _> = mark
+        .set
+        .iter()
+        .map(|(k, v)| (k.clone(), value(k, v)))
+        .collect();
+    json!({"set": set, "remove": mark.remove})
+}
+
+/// What is encoded is decoded, and what is long is told by its length.
+fn value(key: &str, text: &str) -> Value {
+    use base64::Engine;
+    use prost::Message;
+    let bytes = || base64::prelude::BASE64_STANDARD.decode(text).unwrap();
+    match key {
+        annotation::EXPOSED_PORTS => {
+            let ports = services::decode_ports(text);
+            match ports.len() {
+                0..4 => json!(ports),
+                count => json!(format!("{count} ports")),
+            }
+        }
+        _ if text.len() > 200 => json!(format!("{} bytes", text.len())),
+        annotation::SSH_PUBLIC_KEYS => {
+            json!(SshPublicKeys::decode(bytes().as_slice()).unwrap().keys)
+        }
+        _ => json!(text),
+    }
+}
+
+#[test]
+fn changes() {
+    golden::check("change", answer);
+}
+
+#[test]
+fn a_change_that_was_made_is_not_made_again() {
+    let settings = golden::settings(&Value::Null, &Value::Null).unwrap();
+    let expose = |port, visibility: i32| {
+        Change::port(ControlPortRequest {
+            id: "foobar".to_owned(),
+            expose: true,
+            spec: Some(PortSpec {
+                port,
+                visibility,
+                ..Default::default()
+            }),
+        })
+    };
+    let keys = |size: usize| {
+        Change::ssh_keys(UpdateSshKeyRequest {
+            id: "foobar".to_owned(),
+            keys: vec!["k".repeat(size)],
+        })
+    };
+    let timeout = SetTimeoutRequest {
+        id: "foobar".to_owned(),
+        duration: "0".to_owned(),
+        ..Default::default()
+    };
+    let mut seen = Seen {
+        pod: PodRef {
+            name: "ws-foobar".to_owned(),
+            uid: "uid".to_owned(),
+        },
+        version: "1".to_owned(),
+        marks: [
+            (annotation::ID, "foobar"),
+            (annotation::SERVICE_PREFIX, "p"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into(),
+        phase: WorkspacePhase::Running,
+    };
+    let steps = [
+        expose(1, 0),
+        expose(1, 1),
+        expose(2, 0),
+        Change::timeout(timeout),
+        keys(1),
+        keys(100 << 10),
+        keys(2),
+    ];
+    for step in steps {
+        let step = step.unwrap();
+        let act = |seen: &Seen| step.actions(seen, &settings.manager, Timestamp::UNIX_EPOCH);
+        for action in act(&seen).unwrap() {
+            if let Action::Mark(_, mark) | Action::MarkVersion(_, _, mark) = action {
+                seen.marks.retain(|key, _| !mark.remove.contains(key));
+                seen.marks.extend(mark.set);
+            }
+        }
+        let again = act(&seen).unwrap();
+        // A Secret is compared where it is.
+        let marks = again
+            .iter()
+            .filter(|a| !matches!(a, Action::ChangeSecret(..)));
+        assert_eq!(marks.count(), 0, "{step:?}: {again:?}");
+    }
+    let size = seen.marks.values().map(String::len).sum::<usize>();
+    assert!(size < 48 << 10, "{size}");
+}

@@ -1,0 +1,120 @@
+//! What a registry facade is told of the image of a workspace: the spec that its start recorded (spec 1.7).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use prost::Message;
+
+use super::initializer;
+use super::marks::{annotation, label};
+use crate::error::Error;
+use crate::objects::Meta;
+use crate::proto::contentservice::WorkspaceInitializer;
+use crate::proto::registryfacade::ImageSpec;
+
+/// What a pod holds of its image spec. It never changes after the pod's creation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Recorded {
+    /// Nothing.
+    #[default]
+    Missing,
+    /// The content of the workspace belongs into the image, and nobody here can make layers of it.
+    NeedsContent,
+    /// The spec as the annotation holds it.
+    Spec(Box<str>),
+}
+
+/// Returns what a pod holds.
+pub fn recorded(meta: &Meta) -> Recorded {
+    match meta.annotation(annotation::IMAGE_SPEC) {
+        None => Recorded::Missing,
+        Some(_) if has_content_layers(meta) => Recorded::NeedsContent,
+        Some(text) => Recorded::Spec(text.into()),
+    }
+}
+
+/// Backups of whole workspaces and volume claims bring their content with the image. What cannot be read counts as
+/// content: an empty workspace must never pass for a full one.
+fn has_content_layers(meta: &Meta) -> bool {
+    let flags = [label::FULL_WORKSPACE_BACKUP, label::PVC_FEATURE];
+    if !flags.iter().any(|flag| meta.label(flag).is_some()) {
+        return false;
+    }
+    let initializer = meta
+        .annotation(annotation::CONTENT_INITIALIZER)
+        .and_then(|text| STANDARD.decode(text).ok())
+        .and_then(|bytes| WorkspaceInitializer::decode(bytes.as_slice()).ok());
+    initializer.is_none_or(|initializer| initializer::needs_content(&initializer))
+}
+
+impl Recorded {
+    /// Returns the spec.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] where there is none or where it needs content layers, [`Error::Internal`] where it cannot
+    /// be read.
+    pub fn spec(&self) -> Result<ImageSpec, Error> {
+        let text = match self {
+            Self::Spec(text) => text,
+            Self::Missing => {
+                return Err(Error::Precondition {
+                    state: "NO_IMAGE_SPEC",
+                    why: "workspace has no image spec".to_owned(),
+                });
+            }
+            Self::NeedsContent => {
+                return Err(Error::Precondition {
+                    state: "NO_CONTENT_BACKEND",
+                    why: "the image of this workspace needs content layers, but this cluster has no content backend"
+                        .to_owned(),
+                });
+            }
+        };
+        let unreadable = |why: String| Error::Internal {
+            why: format!("the recorded image spec is unreadable: {why}"),
+        };
+        let bytes = STANDARD
+            .decode(text.as_bytes())
+            .map_err(|e| unreadable(e.to_string()))?;
+        ImageSpec::decode(bytes.as_slice()).map_err(|e| unreadable(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::contentservice::workspace_initializer::Spec;
+    use crate::proto::contentservice::{EmptyInitializer, GitInitializer};
+
+    fn meta(flag: Option<&str>, initializer: Option<Spec>) -> Meta {
+        let mut meta = Meta::default();
+        let initializer = WorkspaceInitializer { spec: initializer };
+        for (key, bytes) in [
+            (annotation::IMAGE_SPEC, ImageSpec::default().encode_to_vec()),
+            (annotation::CONTENT_INITIALIZER, initializer.encode_to_vec()),
+        ] {
+            let text = STANDARD.encode(bytes);
+            meta.annotations.insert(key.to_owned(), text);
+        }
+        let flag = flag.map(|flag| (flag.to_owned(), "true".to_owned()));
+        meta.labels.extend(flag);
+        meta
+    }
+
+    #[test]
+    fn an_image_that_needs_content_is_not_told_without_it() {
+        let git = || Some(Spec::Git(GitInitializer::default()));
+        let empty = Some(Spec::Empty(EmptyInitializer {}));
+        assert!(recorded(&meta(None, git())).spec().is_ok());
+        for flag in [label::FULL_WORKSPACE_BACKUP, label::PVC_FEATURE] {
+            assert_eq!(recorded(&meta(Some(flag), git())), Recorded::NeedsContent);
+            assert!(recorded(&meta(Some(flag), empty.clone())).spec().is_ok());
+            // Too long for the annotation, it is in the Secret.
+            let mut elsewhere = meta(Some(flag), empty.clone());
+            elsewhere
+                .annotations
+                .remove(annotation::CONTENT_INITIALIZER);
+            assert_eq!(recorded(&elsewhere), Recorded::NeedsContent);
+        }
+        assert_eq!(recorded(&Meta::default()), Recorded::Missing);
+    }
+}

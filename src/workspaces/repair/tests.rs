@@ -1,0 +1,128 @@
+//! When the Services of a workspace are put right, and when they are left alone.
+
+use super::*;
+use crate::action::PodRef;
+use crate::proto::wsman::{PortSpec, PortVisibility, WorkspaceSpec, WorkspaceStatus};
+use crate::workspaces::facts::Facts;
+
+const IDE: [(&str, i64); 2] = [("ide", 23000), ("supervisor", 22999)];
+
+fn served(ports: &[(&str, i64)]) -> Vec<ServicePort> {
+    let port = |(name, port): &(&str, i64)| ServicePort {
+        name: (*name).to_owned(),
+        port: *port,
+        app_protocol: String::new(),
+    };
+    ports.iter().map(port).collect()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn entry(exposed: &[u32]) -> Entry {
+    let port = |port: &u32| PortSpec {
+        port: *port,
+        visibility: PortVisibility::Public.into(),
+        ..Default::default()
+    };
+    Entry {
+        pod: PodRef {
+            name: "ws-a".to_owned(),
+            uid: "u".to_owned(),
+        },
+        status: WorkspaceStatus {
+            phase: WorkspacePhase::Running.into(),
+            spec: Some(WorkspaceSpec {
+                exposed_ports: exposed.iter().map(port).collect(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
+        facts: Facts {
+            service_prefix: "P".to_owned(),
+            ours: true,
+            created: Some(at(0)),
+            ..Default::default()
+        },
+    }
+}
+
+/// What is done about these Services at a second.
+fn repair(
+    entry: &Entry,
+    services: bool,
+    ide: Option<&[(&str, i64)]>,
+    ports: Option<&[(&str, i64)]>,
+    second: i64,
+) -> Repair {
+    let rules = Rules {
+        services,
+        ..Rules::default()
+    };
+    let (ide, ports) = (ide.map(served), ports.map(served));
+    super::services(entry, &rules, at(second), |name| match name {
+        "ws-p-ide" => ide.as_deref(),
+        "ws-p-ports" => ports.as_deref(),
+        other => panic!("{other} is asked for"),
+    })
+}
+
+#[test]
+fn services_that_differ_from_the_marks_are_put_right() {
+    let public = |port: &'static str, number| -> [(&'static str, i64); 1] { [(port, number)] };
+    let (p1, q1) = (public("p1-public", 1), public("p1-private", 1));
+    type Served<'a> = Option<&'a [(&'a str, i64)]>;
+    let cases: [(&str, &[u32], Served<'_>, Served<'_>, bool); 9] = [
+        ("as it should be", &[1], Some(&IDE), Some(&p1), false),
+        ("no ports", &[], Some(&IDE), None, false),
+        ("IDE missing", &[], None, None, true),
+        ("IDE changed", &[], Some(&IDE[..1]), None, true),
+        ("ports missing", &[1], Some(&IDE), None, true),
+        ("visibility", &[1], Some(&IDE), Some(&q1), true),
+        ("one port short", &[1, 2], Some(&IDE), Some(&p1), true),
+        ("ports left over", &[], Some(&IDE), Some(&p1), true),
+        ("no port at all", &[0, 70000], Some(&IDE), None, false),
+    ];
+    for (name, exposed, ide, ports, wrong) in cases {
+        let entry = entry(exposed);
+        let action = wrong.then(|| Action::AlignServices(entry.pod.clone()));
+        assert_eq!(
+            repair(&entry, true, ide, ports, 10).action,
+            action,
+            "{name}"
+        );
+        assert_eq!(
+            repair(&entry, false, ide, ports, 10),
+            Repair::default(),
+            "{name}"
+        );
+        let early = repair(&entry, true, ide, ports, 9);
+        let wake_at = wrong.then(|| at(10));
+        assert_eq!((early.action, early.wake_at), (None, wake_at), "{name}");
+    }
+}
+
+#[test]
+fn who_changes_ports_has_the_first_try() {
+    let mut entry = entry(&[1]);
+    entry.facts.ports_changed = Some(at(100));
+    let waits = repair(&entry, true, Some(&IDE), None, 109);
+    assert_eq!((waits.action, waits.wake_at), (None, Some(at(110))));
+    let acts = repair(&entry, true, Some(&IDE), None, 110);
+    assert!(acts.action.is_some() && acts.wake_at.is_none());
+}
+
+#[test]
+fn what_ends_or_is_not_ours_is_left_alone() {
+    let spoil: [fn(&mut Entry); 3] = [
+        |entry| entry.status.set_phase(WorkspacePhase::Stopping),
+        |entry| entry.facts.ours = false,
+        |entry| entry.facts.deleting = Some(at(0)),
+    ];
+    for spoil in spoil {
+        let mut entry = entry(&[1]);
+        spoil(&mut entry);
+        assert_eq!(repair(&entry, true, None, None, 100), Repair::default());
+    }
+}
