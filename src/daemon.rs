@@ -1,5 +1,6 @@
 //! Puts the daemon together and takes it apart again: the order of start and of the drain (reliability 5).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use tracing::info;
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::{reconcile, watch as cluster_watch};
-use crate::config::Manager;
+use crate::config::{Manager, RateLimit};
+use crate::grpc::control::Turns;
+use crate::grpc::limits::Limits;
 use crate::grpc::workspaces::Workspaces;
 use crate::grpc::{self, listen};
 use crate::hub::Hub;
@@ -35,6 +38,8 @@ pub struct Parts {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Where probes connect.
     pub probes: Option<TcpListener>,
+    /// Rate limits by full method.
+    pub rate_limits: BTreeMap<String, RateLimit>,
     /// What time it is.
     pub clock: Clock,
     /// How patiently it ends.
@@ -81,9 +86,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         listener,
         tls,
         probes,
+        rate_limits,
         clock,
         patience,
     } = parts;
+    let limits = Limits::new(&rate_limits, &clock)?;
     let hub = Hub::new(Index::new(workspaces::defaults(&manager)));
     let actor = Actor::new(client.clone(), &manager.namespace, hub.clone());
     let (_rules, rules) = watch::channel(Arc::new(workspaces::rules(&manager)));
@@ -107,6 +114,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         manager,
         clock,
         drain: drain.clone(),
+        limits,
+        turns: Turns::default(),
     };
     let connections = listen::accept(listener, tls);
     let mut server = AbortOnDropHandle::new(tokio::spawn(grpc::serve(

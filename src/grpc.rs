@@ -1,8 +1,12 @@
 //! The gRPC server: services, health, reflection, limits, and how it listens and ends.
 
+pub mod control;
 pub mod deadline;
 pub mod errors;
+mod images;
+pub mod limits;
 pub mod listen;
+mod method;
 pub mod subscribe;
 pub mod workspaces;
 
@@ -15,14 +19,15 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::proto;
+use crate::proto::served::spec_provider_server::SpecProviderServer;
 use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
 use listen::Connections;
 use workspaces::Workspaces;
 
 /// Largest request, as callers of the classic manager know it (spec 1.8).
 const REQUEST_LIMIT: usize = 16 << 20;
-/// Name of the service in health checks.
-const SERVICE: &str = "wsman.WorkspaceManager";
+/// Names of the services in health checks.
+const SERVICES: [&str; 2] = ["wsman.WorkspaceManager", "registryfacade.SpecProvider"];
 
 /// Serves until `closing` is set and every connection ended; whoever is in a hurry drops it.
 ///
@@ -41,7 +46,8 @@ pub async fn serve(
             // The details of errors, so that clients can print them.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             // Of the services described only these are served.
-            .with_service_name(SERVICE)
+            .with_service_name(SERVICES[0])
+            .with_service_name(SERVICES[1])
             .with_service_name("grpc.health.v1.Health")
     };
     // Limits and their reasons: reliability 4.
@@ -52,6 +58,7 @@ pub async fn serve(
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
         .tcp_nodelay(true)
+        .add_service(SpecProviderServer::new(service.clone()))
         .add_service(WorkspaceManagerServer::new(service).max_decoding_message_size(REQUEST_LIMIT))
         .add_service(health.0)
         .add_service(reflection().build_v1()?)
@@ -75,7 +82,8 @@ pub async fn health(
 ) -> (HealthServer, impl Future<Output = anyhow::Result<()>>) {
     let reporter = HealthReporter::new();
     let service = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
-    for name in ["", SERVICE] {
+    let names = || [""].into_iter().chain(SERVICES);
+    for name in names() {
         reporter
             .set_service_status(name, ServingStatus::NotServing)
             .await;
@@ -88,7 +96,7 @@ pub async fn health(
             } else {
                 ServingStatus::NotServing
             };
-            for name in ["", SERVICE] {
+            for name in names() {
                 reporter.set_service_status(name, status).await;
             }
             tokio::select! {

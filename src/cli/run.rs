@@ -76,6 +76,7 @@ async fn serve(args: &Args, settings: Settings) -> anyhow::Result<()> {
     announce(&listener.local_addr()?, embedded.as_ref());
     let parts = Parts {
         manager: Arc::new(settings.manager),
+        rate_limits: settings.rpc.rate_limits,
         client,
         listener,
         tls,

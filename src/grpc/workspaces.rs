@@ -8,8 +8,10 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, info_span};
 
+use super::control::Turns;
+use super::limits::Limits;
 use super::subscribe::{self, Updates};
-use super::{deadline, errors};
+use super::{errors, method};
 use crate::action::{Action, PodRef};
 use crate::clock::Clock;
 use crate::cluster::act::{Actor, Outcome};
@@ -29,12 +31,13 @@ use crate::proto::wsman::{
     TakeSnapshotResponse, UpdateSshKeyRequest, UpdateSshKeyResponse,
 };
 use crate::tasks::Drain;
+use crate::workspaces::change::Change;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::plan::{self, Plan, Tokens};
 use crate::workspaces::{self, activity, classes, content, marks, repeat, request, stop};
 
 /// Default deadlines; a caller's own may be shorter or longer (reliability 4).
-const UNARY: Duration = Duration::from_secs(30);
+pub(super) const UNARY: Duration = Duration::from_secs(30);
 const START: Duration = Duration::from_secs(60);
 /// A mutation that runs into the deadline gets to say what it met.
 const LAST_WORD: Duration = Duration::from_millis(20);
@@ -54,6 +57,10 @@ pub struct Workspaces {
     pub clock: Clock,
     /// When to stop taking work.
     pub drain: Drain,
+    /// How much may be asked.
+    pub limits: Limits,
+    /// Whose turn it is to change a workspace.
+    pub turns: Turns,
 }
 
 #[tonic::async_trait]
@@ -64,12 +71,13 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<StartWorkspaceRequest>,
     ) -> Result<Response<StartWorkspaceResponse>, Status> {
-        let due = deadline::of(request.metadata(), START);
         let wait = request
             .metadata()
             .get("wsman-wait")
             .is_some_and(|value| value == "running");
-        let id = request.get_ref().id.clone();
+        let (request, due) = self.admit(method::START_WORKSPACE, request, START).await?;
+        self.refuse_in_maintenance()?;
+        let id = request.id.clone();
         // Subscribed before the start, so that not even the first update can be missed.
         let updates = wait.then(|| self.hub.subscribe(Filter::default(), Start::Now));
         let this = self.clone();
@@ -78,7 +86,7 @@ impl WorkspaceManager for Workspaces {
             .mutate(
                 "starting the workspace",
                 due,
-                async move { this.start(request.into_inner(), due).await }.instrument(span),
+                async move { this.start(request, due).await }.instrument(span),
             )
             .await?;
         if let Some(updates) = updates {
@@ -98,8 +106,7 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<StopWorkspaceRequest>,
     ) -> Result<Response<StopWorkspaceResponse>, Status> {
-        let due = deadline::of(request.metadata(), UNARY);
-        let request = request.into_inner();
+        let (request, due) = self.admit(method::STOP_WORKSPACE, request, UNARY).await?;
         workspaces::id::check(&request.id).map_err(errors::status)?;
         let mark = stop::mark(request.policy());
         let span = info_span!(
@@ -129,8 +136,9 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<GetWorkspacesRequest>,
     ) -> Result<Response<GetWorkspacesResponse>, Status> {
+        let (request, _) = self.admit(method::GET_WORKSPACES, request, UNARY).await?;
         self.listed()?;
-        let filter = Filter::new(request.into_inner().must_match);
+        let filter = Filter::new(request.must_match);
         let status = self
             .hub
             .read(|index| index.list(&filter).cloned().collect());
@@ -141,8 +149,11 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<DescribeWorkspaceRequest>,
     ) -> Result<Response<DescribeWorkspaceResponse>, Status> {
+        let (request, _) = self
+            .admit(method::DESCRIBE_WORKSPACE, request, UNARY)
+            .await?;
         self.listed()?;
-        let id = request.into_inner().id;
+        let id = request.id;
         workspaces::id::check(&id).map_err(errors::status)?;
         let status = self
             .hub
@@ -182,9 +193,8 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<MarkActiveRequest>,
     ) -> Result<Response<MarkActiveResponse>, Status> {
+        let (request, due) = self.admit(method::MARK_ACTIVE, request, UNARY).await?;
         self.listed()?;
-        let due = deadline::of(request.metadata(), UNARY);
-        let request = request.into_inner();
         workspaces::id::check(&request.id).map_err(errors::status)?;
         let now = self.clock.now();
         let known = self.hub.read(|index| {
@@ -215,70 +225,85 @@ impl WorkspaceManager for Workspaces {
 
     async fn describe_cluster(
         &self,
-        _: Request<DescribeClusterRequest>,
+        request: Request<DescribeClusterRequest>,
     ) -> Result<Response<DescribeClusterResponse>, Status> {
+        self.admit(method::DESCRIBE_CLUSTER, request, UNARY).await?;
         Ok(Response::new(classes::describe_classes(&self.manager)))
-    }
-
-    async fn backup_workspace(
-        &self,
-        _: Request<BackupWorkspaceRequest>,
-    ) -> Result<Response<BackupWorkspaceResponse>, Status> {
-        Err(errors::status(Error::Unimplemented {
-            what: "BackupWorkspace",
-        }))
     }
 
     async fn set_timeout(
         &self,
-        _: Request<SetTimeoutRequest>,
+        request: Request<SetTimeoutRequest>,
     ) -> Result<Response<SetTimeoutResponse>, Status> {
-        Err(errors::status(Error::Unimplemented { what: "SetTimeout" }))
+        let (request, due) = self.admit(method::SET_TIMEOUT, request, UNARY).await?;
+        let change = Change::timeout(request).map_err(errors::status)?;
+        self.change("setting the timeout", change, due).await?;
+        Ok(Response::new(SetTimeoutResponse {}))
     }
 
     async fn control_port(
         &self,
-        _: Request<ControlPortRequest>,
+        request: Request<ControlPortRequest>,
     ) -> Result<Response<ControlPortResponse>, Status> {
-        Err(errors::status(Error::Unimplemented {
-            what: "ControlPort",
-        }))
-    }
-
-    async fn take_snapshot(
-        &self,
-        _: Request<TakeSnapshotRequest>,
-    ) -> Result<Response<TakeSnapshotResponse>, Status> {
-        Err(errors::status(Error::Unimplemented {
-            what: "TakeSnapshot",
-        }))
+        let (request, due) = self.admit(method::CONTROL_PORT, request, UNARY).await?;
+        let change = Change::port(request).map_err(errors::status)?;
+        self.change("changing the ports", change, due).await?;
+        Ok(Response::new(ControlPortResponse {}))
     }
 
     async fn control_admission(
         &self,
-        _: Request<ControlAdmissionRequest>,
+        request: Request<ControlAdmissionRequest>,
     ) -> Result<Response<ControlAdmissionResponse>, Status> {
-        Err(errors::status(Error::Unimplemented {
-            what: "ControlAdmission",
-        }))
-    }
-
-    async fn delete_volume_snapshot(
-        &self,
-        _: Request<DeleteVolumeSnapshotRequest>,
-    ) -> Result<Response<DeleteVolumeSnapshotResponse>, Status> {
-        Err(errors::status(Error::Unimplemented {
-            what: "DeleteVolumeSnapshot",
-        }))
+        let (request, due) = self
+            .admit(method::CONTROL_ADMISSION, request, UNARY)
+            .await?;
+        let change = Change::admission(request).map_err(errors::status)?;
+        self.change("changing the admission", change, due).await?;
+        Ok(Response::new(ControlAdmissionResponse {}))
     }
 
     async fn update_ssh_key(
         &self,
-        _: Request<UpdateSshKeyRequest>,
+        request: Request<UpdateSshKeyRequest>,
     ) -> Result<Response<UpdateSshKeyResponse>, Status> {
-        Err(errors::status(Error::Unimplemented {
-            what: "UpdateSSHKey",
-        }))
+        let (request, due) = self.admit(method::UPDATE_SSH_KEY, request, UNARY).await?;
+        let change = Change::ssh_keys(request).map_err(errors::status)?;
+        self.change("changing the SSH keys", change, due).await?;
+        Ok(Response::new(UpdateSshKeyResponse {}))
+    }
+
+    async fn take_snapshot(
+        &self,
+        request: Request<TakeSnapshotRequest>,
+    ) -> Result<Response<TakeSnapshotResponse>, Status> {
+        let (request, due) = self.admit(method::TAKE_SNAPSHOT, request, UNARY).await?;
+        workspaces::id::check(&request.id).map_err(errors::status)?;
+        self.refuse_in_maintenance()?;
+        let entry = self.known(&request.id, due).await.map_err(errors::status)?;
+        let url = content::snapshot(&entry.status).map_err(errors::status)?;
+        Ok(Response::new(TakeSnapshotResponse { url }))
+    }
+
+    async fn backup_workspace(
+        &self,
+        request: Request<BackupWorkspaceRequest>,
+    ) -> Result<Response<BackupWorkspaceResponse>, Status> {
+        let (request, due) = self.admit(method::BACKUP_WORKSPACE, request, UNARY).await?;
+        workspaces::id::check(&request.id).map_err(errors::status)?;
+        let entry = self.known(&request.id, due).await.map_err(errors::status)?;
+        let url = content::back_up(&entry.status).map_err(errors::status)?;
+        Ok(Response::new(BackupWorkspaceResponse { url }))
+    }
+
+    async fn delete_volume_snapshot(
+        &self,
+        request: Request<DeleteVolumeSnapshotRequest>,
+    ) -> Result<Response<DeleteVolumeSnapshotResponse>, Status> {
+        let method = method::DELETE_VOLUME_SNAPSHOT;
+        let (request, _) = self.admit(method, request, UNARY).await?;
+        let was_deleted = content::delete_volume_snapshot(&request).map_err(errors::status)?;
+        Ok(Response::new(DeleteVolumeSnapshotResponse { was_deleted }))
     }
 }
 
@@ -358,8 +383,23 @@ impl Workspaces {
         Ok(found.iter().map(index::reference).collect())
     }
 
+    /// Whether nothing may be started.
+    fn maintenance(&self) -> bool {
+        self.manager.maintenance_mode
+    }
+
+    fn refuse_in_maintenance(&self) -> Result<(), Status> {
+        if !self.maintenance() {
+            return Ok(());
+        }
+        Err(errors::status(Error::Precondition {
+            state: "MAINTENANCE",
+            why: "under maintenance mode".to_owned(),
+        }))
+    }
+
     /// Runs a mutation to its end even if the caller hangs up, and answers within the caller's deadline.
-    async fn mutate<T: Send + 'static>(
+    pub(super) async fn mutate<T: Send + 'static>(
         &self,
         doing: &str,
         due: Instant,
@@ -379,7 +419,7 @@ impl Workspaces {
     }
 
     /// Refuses new work while the server drains.
-    fn open(&self) -> Result<(), Status> {
+    pub(super) fn open(&self) -> Result<(), Status> {
         if self.drain.refuse.is_cancelled() {
             let why = "this server is shutting down".to_owned();
             return Err(errors::status(Error::Unavailable {

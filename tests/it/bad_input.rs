@@ -39,6 +39,23 @@ fn port(port: u32) -> PortSpec {
     }
 }
 
+/// Makes a call and returns the fields that the refusal names.
+macro_rules! refused_fields {
+    ($world:expr, $call:ident, $request:expr) => {{
+        let status = $world.client.clone().$call($request).await.unwrap_err();
+        let code = status.code();
+        assert_eq!(
+            code,
+            Code::InvalidArgument,
+            "{}: {status}",
+            stringify!($call)
+        );
+        let bad = status.get_details_bad_request().unwrap();
+        let fields = bad.field_violations.into_iter();
+        fields.map(|violation| violation.field).collect::<Vec<_>>()
+    }};
+}
+
 const CASES: &[Case] = &[
     ("no id", |r| r.id.clear(), &["id"]),
     (
@@ -251,6 +268,24 @@ async fn ids_that_nothing_can_have_are_refused_by_every_call() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     for id in ["", "a,b=c", "../x", "a\nb"] {
+        let id_of = || id.to_owned();
+        let keys = UpdateSshKeyRequest {
+            id: id_of(),
+            ..Default::default()
+        };
+        assert_eq!(refused_fields!(world, update_ssh_key, keys), ["id"]);
+        let level = ControlAdmissionRequest {
+            id: id_of(),
+            ..Default::default()
+        };
+        assert_eq!(refused_fields!(world, control_admission, level), ["id"]);
+        let snapshot = TakeSnapshotRequest {
+            id: id_of(),
+            ..Default::default()
+        };
+        assert_eq!(refused_fields!(world, take_snapshot, snapshot), ["id"]);
+        let backup = BackupWorkspaceRequest { id: id_of() };
+        assert_eq!(refused_fields!(world, backup_workspace, backup), ["id"]);
         assert_eq!(
             world.describe(id).await.unwrap_err().code(),
             Code::InvalidArgument,
@@ -289,20 +324,67 @@ async fn ids_that_nothing_can_have_are_refused_by_every_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_are_not_built_yet_say_so() {
+async fn a_change_that_makes_no_sense_is_refused_before_anything_is_read() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
-    let status = world
-        .client
-        .clone()
-        .set_timeout(SetTimeoutRequest::default())
-        .await
-        .unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
-    assert_eq!(
-        status.get_details_error_info().unwrap().metadata["method"],
-        "SetTimeout"
-    );
+    let faults = cluster.server.as_ref().unwrap().faults();
+    faults.record();
+    let id = || "nobody".to_owned();
+    let timeout = |duration: &str, kind| SetTimeoutRequest {
+        id: id(),
+        duration: duration.to_owned(),
+        r#type: kind,
+    };
+    for duration in ["", "soon", "1d", "-5m", "5"] {
+        let fields = refused_fields!(world, set_timeout, timeout(duration, 0));
+        assert_eq!(fields, ["duration"], "{duration:?}");
+    }
+    let fields = refused_fields!(world, set_timeout, timeout("x", 9));
+    assert_eq!(fields, ["duration", "type"]);
+    let control = |spec| ControlPortRequest {
+        id: id(),
+        expose: true,
+        spec,
+    };
+    let fields = refused_fields!(world, control_port, control(None));
+    assert_eq!(fields, ["spec"]);
+    for number in [0, 65_536, u32::MAX] {
+        let fields = refused_fields!(world, control_port, control(Some(port(number))));
+        assert_eq!(fields, ["spec.port"], "{number}");
+    }
+    let odd = PortSpec {
+        visibility: 2,
+        protocol: -1,
+        ..port(80)
+    };
+    let fields = refused_fields!(world, control_port, control(Some(odd)));
+    assert_eq!(fields, ["spec.visibility", "spec.protocol"]);
+    let admission = ControlAdmissionRequest { id: id(), level: 2 };
+    let fields = refused_fields!(world, control_admission, admission);
+    assert_eq!(fields, ["level"]);
+    let keys = |keys: &[&str]| UpdateSshKeyRequest {
+        id: id(),
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+    };
+    for key in ["", " ", "a\nb", "a\rb", "a\u{7}"] {
+        let fields = refused_fields!(world, update_ssh_key, keys(&["ssh-rsa A", key]));
+        assert_eq!(fields, ["keys[1]"], "{key:?}");
+    }
+    let absurd = "k".repeat(700 << 10);
+    let fields = refused_fields!(world, update_ssh_key, keys(&[&absurd]));
+    assert_eq!(fields, ["keys"]);
+    for name in ["", "A", "a b", "../x", "a,b=c"] {
+        let request = DeleteVolumeSnapshotRequest {
+            id: name.to_owned(),
+            ws_type: 3,
+            ..Default::default()
+        };
+        let fields = refused_fields!(world, delete_volume_snapshot, request);
+        assert_eq!(fields, ["id", "ws_type"], "{name:?}");
+    }
+    let asked = faults.requests().into_iter();
+    let asked = asked.filter(|r| r.user_agent.starts_with("wsman/") && !r.query.contains("watch"));
+    assert_eq!(asked.collect::<Vec<_>>(), []);
     world.drain().await.unwrap();
 }
 
@@ -342,7 +424,9 @@ async fn reflection_describes_the_service_in_both_versions() {
         .map(|service| service.name.as_str())
         .collect();
     assert!(
-        names.contains(&"wsman.WorkspaceManager") && names.contains(&"grpc.health.v1.Health"),
+        names.contains(&"wsman.WorkspaceManager")
+            && names.contains(&"registryfacade.SpecProvider")
+            && names.contains(&"grpc.health.v1.Health"),
         "{names:?}"
     );
 

@@ -70,6 +70,7 @@ impl World {
         let stop = CancellationToken::new();
         let parts = Parts {
             manager: Arc::new(settings.manager),
+            rate_limits: settings.rpc.rate_limits,
             client,
             listener,
             tls,
@@ -90,7 +91,7 @@ impl World {
         }
     }
 
-    async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         Channel::from_shared(format!("http://{}", self.addr))
             .unwrap()
             .connect()
