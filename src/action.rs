@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 
 /// The pod an action is meant for. Actions never touch a newer pod of the same name.
@@ -53,6 +54,28 @@ pub enum Dependant {
     Service(Box<Service>),
 }
 
+/// A change of the Lease, which fails if it is no longer as it was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// Version that was seen; `None`: there was no Lease, it is to be created.
+    pub version: Option<String>,
+    /// What it is to say.
+    pub spec: Box<LeaseSpec>,
+}
+
+/// Entries to set and to remove in one of the ConfigMaps that record activity.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Name of the ConfigMap.
+    pub name: String,
+    /// The ConfigMap was seen; else it is created first.
+    pub exists: bool,
+    /// Entries to set.
+    pub set: BTreeMap<String, String>,
+    /// Keys to remove.
+    pub remove: Vec<String>,
+}
+
 /// One write. An action whose goal is already met is a success.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -74,4 +97,8 @@ pub enum Action {
     ForceDelete(PodRef),
     /// Take a finalizer off the pod.
     RemoveFinalizer(PodRef, &'static str),
+    /// Take, renew or release the Lease.
+    Claim(Claim),
+    /// Record activity.
+    Checkpoint(Checkpoint),
 }

@@ -5,6 +5,7 @@ pub mod config;
 pub mod exit;
 pub mod explain;
 pub mod output;
+mod reload;
 pub mod render;
 pub mod run;
 pub mod simulate;

@@ -1,19 +1,33 @@
-//! The one wall clock. Pure code is handed `now`; whoever waits for a moment waits here, so that tests can move time.
+//! The one clock. Pure code is handed `now`; whoever waits for a moment waits here, so that tests can move time.
+//!
+//! There are two times: the wall's, which other hosts share and which may be set, and the time since the start, which
+//! only goes on. What must not be fooled by somebody setting the clock is measured in the second (F-R19).
 
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Tells the time, either the system's or what a test says.
 #[derive(Debug, Clone)]
-pub struct Clock(Source);
+pub struct Clock {
+    started: Instant,
+    source: Source,
+}
 
 #[derive(Debug, Clone)]
 enum Source {
     System,
-    Manual(Arc<watch::Sender<Duration>>),
+    Manual(Arc<watch::Sender<Ahead>>),
+}
+
+/// How far a manual clock is ahead of the system's.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ahead {
+    wall: SignedDuration,
+    elapsed: Duration,
 }
 
 /// Longest single wait, so that a step of the system's clock is noticed (F-R19).
@@ -22,50 +36,83 @@ const LONGEST_NAP: Duration = Duration::from_secs(30);
 impl Clock {
     /// Returns the system's clock.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self::of(Source::System)
     }
 
-    /// Returns a clock that is ahead of the system's by what [`Clock::advance`] added up.
+    /// Returns a clock that is ahead of the system's by what [`Clock::advance`] and [`Clock::set`] added up.
     pub fn manual() -> Self {
-        Self(Source::Manual(Arc::new(watch::Sender::new(Duration::ZERO))))
+        Self::of(Source::Manual(Arc::new(watch::Sender::default())))
     }
 
-    /// Moves a manual clock forward and wakes whoever waits; the system's clock stays as it is.
+    fn of(source: Source) -> Self {
+        Self {
+            started: Instant::now(),
+            source,
+        }
+    }
+
+    /// Lets time pass on a manual clock and wakes whoever waits; the system's clock stays as it is.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(offset) = &self.0 {
-            offset.send_modify(|offset| *offset += by);
+        if let Source::Manual(ahead) = &self.source {
+            ahead.send_modify(|ahead| {
+                ahead.wall += SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+                ahead.elapsed += by;
+            });
         }
     }
 
-    /// Returns the time.
+    /// Sets a manual clock forward or back, as people and time servers do, while no time passes.
+    pub fn set(&self, by: SignedDuration) {
+        if let Source::Manual(ahead) = &self.source {
+            ahead.send_modify(|ahead| ahead.wall += by);
+        }
+    }
+
+    /// Returns the wall's time.
     pub fn now(&self) -> Timestamp {
-        match &self.0 {
+        match &self.source {
             Source::System => Timestamp::now(),
-            Source::Manual(offset) => Timestamp::now() + *offset.borrow(),
+            Source::Manual(ahead) => Timestamp::now() + ahead.borrow().wall,
         }
     }
 
-    /// Returns the time since some moment of this process. It only runs forward, whatever happens to the system's clock.
-    pub fn uptime(&self) -> Duration {
-        static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-        let ahead = match &self.0 {
-            Source::System => Duration::ZERO,
-            Source::Manual(offset) => *offset.borrow(),
-        };
-        BEGIN.elapsed() + ahead
+    /// Returns the time since the clock was made; it never steps.
+    pub fn elapsed(&self) -> Duration {
+        let elapsed = self.started.elapsed();
+        match &self.source {
+            Source::System => elapsed,
+            Source::Manual(ahead) => elapsed + ahead.borrow().elapsed,
+        }
     }
 
-    /// Waits until `moment`, or for ever without one.
+    /// Waits until `moment` on the wall, or for ever without one.
     pub async fn sleep_until(&self, moment: Option<Timestamp>) {
         let Some(moment) = moment else {
             return std::future::pending().await;
         };
-        let mut moved = match &self.0 {
+        self.sleep_while(|| {
+            Duration::try_from(moment.duration_since(self.now())).unwrap_or_default()
+        })
+        .await;
+    }
+
+    /// Waits until `moment` by [`Clock::elapsed`], or for ever without one.
+    pub async fn sleep_until_elapsed(&self, moment: Option<Duration>) {
+        let Some(moment) = moment else {
+            return std::future::pending().await;
+        };
+        self.sleep_while(|| moment.saturating_sub(self.elapsed()))
+            .await;
+    }
+
+    /// Waits until nothing is left.
+    async fn sleep_while(&self, left: impl Fn() -> Duration) {
+        let mut moved = match &self.source {
             Source::System => None,
-            Source::Manual(offset) => Some(offset.subscribe()),
+            Source::Manual(ahead) => Some(ahead.subscribe()),
         };
         loop {
-            let left = Duration::try_from(moment.duration_since(self.now())).unwrap_or_default();
+            let left = left();
             if left.is_zero() {
                 return;
             }

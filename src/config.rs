@@ -20,6 +20,7 @@ mod fields;
 mod file;
 mod json;
 mod limits;
+mod renew;
 
 /// Something that keeps a configuration from being used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -300,7 +301,7 @@ pub struct Claim {
 }
 
 /// The `rpcServer` block.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rpc {
     /// `host:port` to listen on.
     pub addr: String,

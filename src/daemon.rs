@@ -1,6 +1,5 @@
 //! Puts the daemon together and takes it apart again: the order of start and of the drain (reliability 5).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,22 +13,29 @@ use tracing::info;
 
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
-use crate::cluster::{reconcile, watch as cluster_watch};
-use crate::config::{Manager, RateLimit};
+use crate::cluster::lease::Keeper;
+use crate::cluster::{activity, reconcile, watch as cluster_watch};
+use crate::config::Settings;
 use crate::grpc::control::Turns;
 use crate::grpc::limits::Limits;
 use crate::grpc::workspaces::Workspaces;
 use crate::grpc::{self, listen};
 use crate::hub::Hub;
-use crate::index::Index;
+use crate::index::{Changes, Index};
+use crate::lease::Standing;
 use crate::tasks::{Drain, Tasks};
+use crate::workspaces::decide::Rules;
 use crate::{admin, workspaces};
 
 /// What a daemon is made of. Everything is bound and connected before it starts.
 #[allow(missing_debug_implementations, reason = "the client has none")]
 pub struct Parts {
-    /// How workspaces are made here.
-    pub manager: Arc<Manager>,
+    /// The configuration; `manager` and `rpc.rate_limits` may change while the daemon runs.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// What this replica calls itself; another after every start.
+    pub identity: String,
+    /// Told whether this replica holds the Lease.
+    pub standing: watch::Sender<Standing>,
     /// The API server.
     pub client: Client,
     /// Where callers connect.
@@ -38,8 +44,6 @@ pub struct Parts {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Where probes connect.
     pub probes: Option<TcpListener>,
-    /// Rate limits by full method.
-    pub rate_limits: BTreeMap<String, RateLimit>,
     /// What time it is.
     pub clock: Clock,
     /// How patiently it ends.
@@ -75,33 +79,70 @@ impl Patience {
     };
 }
 
+/// For the last checkpoint, and again for the release of the Lease.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+
 /// Runs until `stop` is set, then drains.
 ///
 /// # Errors
 /// If a part ends that should not, or if the drain takes too long.
 pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let Parts {
-        manager,
+        settings,
+        identity,
+        standing,
         client,
         listener,
         tls,
         probes,
-        rate_limits,
         clock,
         patience,
     } = parts;
-    let limits = Limits::new(&rate_limits, &clock)?;
-    let hub = Hub::new(Index::new(workspaces::defaults(&manager)));
-    let actor = Actor::new(client.clone(), &manager.namespace, hub.clone());
-    let (_rules, rules) = watch::channel(Arc::new(workspaces::rules(&manager)));
+    let initial = settings.borrow().clone();
+    let limits = Limits::new(&initial.rpc.rate_limits, &clock)?;
+    let (new_limits, limits) = watch::channel(limits);
+    let namespace = initial.manager.namespace.clone();
+    let hub = Hub::new(Index::new(workspaces::defaults(&initial.manager)));
+    let actor = Actor::new(client.clone(), &namespace, hub.clone());
+    let (new_rules, rules) = watch::channel(Arc::new(workspaces::rules(&initial.manager)));
+    let keeper = Keeper::new(actor.clone(), clock.clone(), identity, standing);
     let drain = Drain::new(patience.spread);
     let closing = CancellationToken::new();
 
     let mut tasks = Tasks::default();
-    cluster_watch::spawn(&mut tasks, &client, &manager.namespace, &hub, &actor);
+    cluster_watch::spawn(&mut tasks, &client, &namespace, &hub, &actor);
+    tasks.spawn("lease", keeper.clone().keep());
+    tasks.spawn(
+        "watch the lease",
+        keeper.clone().listen(client.clone(), namespace.clone()),
+    );
+    tasks.spawn(
+        "watch activity",
+        activity::follow(client, namespace, hub.clone()),
+    );
+    tasks.spawn(
+        "checkpoints",
+        activity::keep(hub.clone(), actor.clone(), keeper.tenure(), clock.clone()),
+    );
+    tasks.spawn(
+        "configuration",
+        configure(
+            settings.clone(),
+            new_rules,
+            new_limits,
+            hub.clone(),
+            clock.clone(),
+        ),
+    );
     tasks.spawn(
         "lifecycle",
-        reconcile::run(hub.clone(), actor.clone(), rules, clock.clone()),
+        reconcile::run(
+            hub.clone(),
+            actor.clone(),
+            rules,
+            clock.clone(),
+            keeper.tenure(),
+        ),
     );
     let (health, keep_health) = grpc::health(hub.synced(), stop.clone()).await;
     tasks.spawn("health", keep_health);
@@ -109,10 +150,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         tasks.spawn("probes", admin::serve(probes, hub.synced(), stop.clone()));
     }
     let service = Workspaces {
-        hub,
-        actor,
-        manager,
-        clock,
+        hub: hub.clone(),
+        actor: actor.clone(),
+        settings,
+        clock: clock.clone(),
         drain: drain.clone(),
         limits,
         turns: Turns::default(),
@@ -154,7 +195,35 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         info!("cutting the connections that are left");
     }
     tasks.abort().await;
+    // In this order: the next holder begins with what is recorded.
+    activity::finish(&hub, &actor, &clock, Instant::now() + LAST_WRITE).await;
+    keeper.release(Instant::now() + LAST_WRITE).await;
     info!(took = ?begun.elapsed(), "drained");
     anyhow::ensure!(finished.is_ok(), "{left} mutations were still under way");
     Ok(())
+}
+
+/// Passes a new configuration on to the index, to the lifecycle and to the rate limits. Limits that did not change keep
+/// their buckets.
+async fn configure(
+    mut changes: watch::Receiver<Arc<Settings>>,
+    rules: watch::Sender<Arc<Rules>>,
+    limits: watch::Sender<Limits>,
+    hub: Hub,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    let mut settings = changes.borrow_and_update().clone();
+    while changes.changed().await.is_ok() {
+        let before = std::mem::replace(&mut settings, changes.borrow_and_update().clone());
+        if before.rpc.rate_limits != settings.rpc.rate_limits {
+            limits.send_replace(Limits::new(&settings.rpc.rate_limits, &clock)?);
+        }
+        hub.change(|index| {
+            index.set_defaults(workspaces::defaults(&settings.manager));
+            Changes::default()
+        });
+        rules.send_replace(Arc::new(workspaces::rules(&settings.manager)));
+    }
+    // Nobody reloads here.
+    std::future::pending().await
 }

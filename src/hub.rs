@@ -8,13 +8,17 @@ mod log;
 mod subscription;
 mod topics;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
+use crate::action::Checkpoint;
 use crate::index::{Changes, Index};
+use crate::objects::ConfigMap;
+use crate::workspaces::activity::journal::Journal;
 pub use subscription::{Began, Lagged, Start, Subscription, Told};
 use topics::Topics;
 
@@ -26,6 +30,8 @@ pub struct Hub(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     dirty: Notify,
+    /// A checkpoint became due.
+    unrecorded: Notify,
     synced: watch::Sender<bool>,
 }
 
@@ -34,7 +40,7 @@ struct State {
     index: Index,
     topics: Topics,
     dirty: HashSet<Arc<str>>,
-    activity: HashMap<String, Timestamp>,
+    journal: Journal,
 }
 
 impl Hub {
@@ -44,11 +50,12 @@ impl Hub {
             index,
             topics: Topics::new(),
             dirty: HashSet::new(),
-            activity: HashMap::new(),
+            journal: Journal::default(),
         };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             dirty: Notify::new(),
+            unrecorded: Notify::new(),
             synced: watch::Sender::new(false),
         }))
     }
@@ -58,7 +65,7 @@ impl Hub {
         let mut state = self.lock();
         let changes = change(&mut state.index);
         for update in changes.updates.iter().filter(|update| update.is_last()) {
-            state.activity.remove(&update.status.id());
+            state.journal.forget(&update.status.id());
         }
         // Sent under the lock, so that positions never run backwards.
         state.topics.append(changes.updates);
@@ -89,16 +96,87 @@ impl Hub {
         else {
             return;
         };
-        let last = state.activity.entry(id.to_owned()).or_insert(now);
-        *last = now.max(*last);
+        let due = state.journal.mark(id, now);
         state.dirty.insert(name);
         drop(state);
         self.0.dirty.notify_one();
+        if due {
+            self.0.unrecorded.notify_one();
+        }
     }
 
     /// Returns the last sign of life.
     pub fn last_activity(&self, id: &str) -> Option<Timestamp> {
-        self.lock().activity.get(id).copied()
+        let state = self.lock();
+        let entry = state.index.by_id(id);
+        let created = entry.and_then(|entry| entry.facts.created);
+        state.journal.last(id, created)
+    }
+
+    /// Takes in activity that a ConfigMap records.
+    pub fn record_activity(&self, record: &ConfigMap) {
+        self.read_record(
+            &record.metadata.name,
+            Some(&record.data),
+            record.metadata.version(),
+        );
+    }
+
+    /// Takes in that a ConfigMap that recorded activity is gone since `version`.
+    pub fn lose_activity(&self, record: &str, version: u64) {
+        self.read_record(record, None, version);
+    }
+
+    fn read_record(&self, name: &str, data: Option<&BTreeMap<String, String>>, version: u64) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let index = &state.index;
+        let later = state
+            .journal
+            .read(name, data, version, |id| lives(index, id));
+        let names = later.iter().filter_map(|id| index.by_id(id));
+        state
+            .dirty
+            .extend(names.map(|entry| Arc::from(entry.pod.name.as_str())));
+        drop(guard);
+        self.0.dirty.notify_one();
+        self.0.unrecorded.notify_one();
+    }
+
+    /// Waits until a checkpoint may have become due.
+    pub async fn unrecorded(&self) {
+        self.0.unrecorded.notified().await;
+    }
+
+    /// Returns when the next checkpoint is due; `None` while there is nothing to record.
+    pub fn checkpoint_due(&self, holder: bool) -> Option<Duration> {
+        self.lock().journal.due(holder)
+    }
+
+    /// Returns the checkpoints to write at `elapsed`, or all at the `end`, and how many workspaces find no room.
+    pub fn checkpoints(
+        &self,
+        elapsed: Duration,
+        now: Timestamp,
+        holder: bool,
+        end: bool,
+    ) -> (Vec<Checkpoint>, usize) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let index = &state.index;
+        let checkpoints = state
+            .journal
+            .checkpoints(elapsed, now, holder, end, |id| lives(index, id));
+        (checkpoints, state.journal.without_room())
+    }
+
+    /// Has every pod decided on again.
+    pub fn decide_all_again(&self) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.dirty.extend(state.index.names().cloned());
+        drop(guard);
+        self.0.dirty.notify_one();
     }
 
     /// Waits for pods whose next decision may differ and returns their names, each once.
@@ -129,6 +207,11 @@ impl Hub {
         // The index has no invariant that a panic in a reader could break.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a workspace is there. Before all were listed it may be.
+fn lives(index: &Index, id: &str) -> bool {
+    !index.is_listed() || index.by_id(id).is_some()
 }
 
 #[cfg(test)]

@@ -130,6 +130,15 @@ impl Index {
         }
     }
 
+    /// Changes what statuses show where their pods have no mark. It shows with each pod's next version: statuses are
+    /// versioned by their pods. The version offset stays, lest versions run backwards.
+    pub fn set_defaults(&mut self, defaults: Defaults) {
+        self.defaults = Defaults {
+            version_offset: self.defaults.version_offset,
+            ..defaults
+        };
+    }
+
     /// Takes in a pod as the watch tells it, in the order of versions: the only thing that updates are sent for, so that
     /// every replica sends them in the same order.
     pub fn apply_pod(&mut self, pod: &Pod) -> Changes {
@@ -299,6 +308,11 @@ impl Index {
     /// Returns the workspace of a pod.
     pub fn by_name(&self, pod: &str) -> Option<&Tracked> {
         self.workspaces.get(pod)
+    }
+
+    /// Returns the names of all pods.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.workspaces.keys()
     }
 
     /// Returns every workspace that matches, in no particular order.

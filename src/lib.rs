@@ -9,6 +9,9 @@
 //!       └─▶ cluster/informer ─▶ hub { index (pure) + log of updates }
 //! ```
 //!
+//! Replicas differ in one thing only: `cluster/reconcile` runs where the Lease is held ([`lease`] decides,
+//! `cluster/lease` carries it out).
+//!
 //! # Invariants
 //!
 //! `tests/it/tidy.rs` or a type holds each of these.
@@ -18,7 +21,7 @@
 //! 3. The hub's lock is private and never held across an await; updates enter the log under it, so a subscriber has
 //!    neither gap nor repeat.
 //! 4. Nothing is remembered that a restart may not forget: state lives in the marks of a pod
-//!    ([`workspaces::marks`]).
+//!    ([`workspaces::marks`]), activity in ConfigMaps that all replicas merge ([`workspaces::activity::journal`]).
 //! 5. The status is total: a malformed pod is UNKNOWN and says why; it is never an error and never spoils another.
 //! 6. Whatever a pod needs beside it carries an owner reference to it, so nothing has to be swept.
 //! 7. Only [`grpc::errors`] turns an [`error::Error`] into a gRPC status.
@@ -35,6 +38,7 @@ pub mod quantity;
 
 pub mod config;
 pub mod index;
+pub mod lease;
 pub mod workspaces;
 
 pub mod admin;

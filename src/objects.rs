@@ -7,6 +7,7 @@ mod list;
 mod meta;
 mod node;
 mod pod;
+mod record;
 mod secret;
 mod service;
 
@@ -18,5 +19,6 @@ pub use pod::{
     Condition, Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus, Terminated,
     Toleration, Waiting,
 };
+pub use record::{ConfigMap, Lease, LeaseSpec};
 pub use secret::Secret;
 pub use service::{Service, ServicePort, ServiceSpec};

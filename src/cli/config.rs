@@ -1,7 +1,7 @@
 //! Reads the configuration file and the pod templates it names; everything else about it is in `crate::config`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::exit::Failure;
 use crate::config::{self, Config, Problem, Settings};
@@ -11,11 +11,38 @@ use crate::config::{self, Config, Problem, Settings};
 /// # Errors
 /// Everything that is wrong with it, files that cannot be read included.
 pub fn load(path: &Path) -> Result<Settings, Failure> {
-    let config = read(path)?;
-    let files = templates(&config);
-    config
-        .resolve(&files)
-        .map_err(|problems| invalid(path, &problems))
+    Content::read(path).settings()
+}
+
+/// The configuration file and its pod templates as they were read at one time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Content {
+    path: PathBuf,
+    text: Result<String, String>,
+    templates: BTreeMap<String, Result<String, String>>,
+}
+
+impl Content {
+    /// Reads everything that can be read.
+    pub fn read(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let config = text.as_ref().ok().and_then(|text| config::parse(text).ok());
+        Self {
+            path: path.to_owned(),
+            templates: config.map(|config| templates(&config)).unwrap_or_default(),
+            text,
+        }
+    }
+
+    /// Checks it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, files that could not be read included.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        parse(&self.path, &self.text)?
+            .resolve(&self.templates)
+            .map_err(|problems| invalid(&self.path, &problems))
+    }
 }
 
 /// Reads a configuration and makes do with what is right about it.
@@ -23,15 +50,17 @@ pub fn load(path: &Path) -> Result<Settings, Failure> {
 /// # Errors
 /// A file that cannot be read, or whose values cannot be told apart.
 pub fn load_lenient(path: &Path) -> Result<Settings, Failure> {
-    let config = read(path)?;
-    let files = templates(&config);
-    Ok(config.resolve_lenient(&files))
+    let Content {
+        text, templates, ..
+    } = Content::read(path);
+    Ok(parse(path, &text)?.resolve_lenient(&templates))
 }
 
-fn read(path: &Path) -> Result<Config, Failure> {
-    let text = std::fs::read_to_string(path)
+fn parse(path: &Path, text: &Result<String, String>) -> Result<Config, Failure> {
+    let text = text
+        .as_ref()
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-    config::parse(&text).map_err(|problems| invalid(path, &problems))
+    config::parse(text).map_err(|problems| invalid(path, &problems))
 }
 
 fn invalid(path: &Path, problems: &[Problem]) -> Failure {

@@ -107,6 +107,11 @@ impl Failure {
         &self.message
     }
 
+    /// Further lines, such as one for each fault.
+    pub fn lines(&self) -> &[String] {
+        &self.details
+    }
+
     /// The code that the process ends with.
     pub fn exit(&self) -> Exit {
         self.exit

@@ -8,11 +8,14 @@ use anyhow::Context;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use super::config;
 use super::exit::{Exit, Failure};
+use super::reload;
 use super::simulate::Embedded;
 use crate::clock::Clock;
 use crate::cluster::connect::{AGENT, Source, connect};
@@ -44,12 +47,14 @@ pub struct Args {
 /// If the configuration is wrong, something cannot be bound or read, or a part of the daemon ends.
 pub async fn run(args: Args) -> Result<(), Failure> {
     telemetry::init(args.verbose, args.json_log);
-    let settings = config::load(&args.config)?;
-    Ok(serve(&args, settings).await?)
+    let content = config::Content::read(&args.config);
+    let settings = content.settings()?;
+    Ok(serve(&args, content, settings).await?)
 }
 
-async fn serve(args: &Args, settings: Settings) -> anyhow::Result<()> {
+async fn serve(args: &Args, content: config::Content, settings: Settings) -> anyhow::Result<()> {
     let stop = stop_on_signals()?;
+    let hangup = signal(SignalKind::hangup())?;
     // Bound before anything is started, so that a port in use is the first thing one learns.
     let listener = bind(&settings.rpc.addr, "rpcServer.addr").await?;
     let probes = match &settings.health_addr {
@@ -74,9 +79,17 @@ async fn serve(args: &Args, settings: Settings) -> anyhow::Result<()> {
         Patience::CLUSTER
     };
     announce(&listener.local_addr()?, embedded.as_ref());
+    let (renewed, settings) = watch::channel(Arc::new(settings));
+    let reload = AbortOnDropHandle::new(tokio::spawn(reload::watch(
+        args.config.clone(),
+        hangup,
+        content,
+        renewed,
+    )));
     let parts = Parts {
-        manager: Arc::new(settings.manager),
-        rate_limits: settings.rpc.rate_limits,
+        settings,
+        identity: identity()?,
+        standing: watch::Sender::default(),
         client,
         listener,
         tls,
@@ -84,11 +97,26 @@ async fn serve(args: &Args, settings: Settings) -> anyhow::Result<()> {
         clock: Clock::system(),
         patience,
     };
-    let ended = daemon::run(parts, stop).await;
+    let ended = tokio::select! {
+        ended = daemon::run(parts, stop) => ended,
+        ended = reload => ended?.context("cannot follow the configuration"),
+    };
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
     ended
+}
+
+/// A name for people, which a pod has from its host name, and something that no other start has.
+fn identity() -> anyhow::Result<String> {
+    let host = std::env::var("HOSTNAME").or_else(|_| {
+        std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned())
+    });
+    let start = getrandom::u64().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    Ok(format!(
+        "{}_{start:016x}",
+        host.as_deref().unwrap_or("wsman")
+    ))
 }
 
 /// Connects to the cluster that was asked for. The embedded one is never chosen because another failed.

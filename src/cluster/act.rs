@@ -5,6 +5,7 @@
 
 mod dependants;
 mod pods;
+mod records;
 mod secrets;
 mod services;
 
@@ -21,7 +22,7 @@ use crate::action::Action;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::index::Changes;
-use crate::objects::{List, Pod};
+use crate::objects::{Lease, List, Pod};
 
 /// Writes to one namespace.
 #[derive(Clone)]
@@ -42,6 +43,8 @@ pub enum Outcome {
     Exists(Box<Pod>),
     /// The pod is not, or not as, it was read: nothing was written.
     Changed,
+    /// The Lease as it is now.
+    Claimed(Box<Lease>),
 }
 
 impl std::fmt::Debug for Actor {
@@ -96,6 +99,8 @@ impl Actor {
             Action::RemoveFinalizer(pod, finalizer) => {
                 self.remove_finalizer(pod, finalizer, deadline).await
             }
+            Action::Claim(claim) => self.claim(claim, deadline).await,
+            Action::Checkpoint(checkpoint) => self.checkpoint(checkpoint, deadline).await,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Drives the lifecycle: for every pod that changed, or whose time has come, decides and acts.
 //!
 //! One action sequence per pod at a time; different pods in parallel. A failed action is decided on again after a
-//! growing pause, on the state as it is then.
+//! growing pause, on the state as it is then. All this only on the replica that holds the Lease.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -11,9 +11,11 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::act::Actor;
+use super::activity;
+use super::lease::Tenure;
 use crate::action::Action;
 use crate::clock::Clock;
 use crate::hub::Hub;
@@ -27,12 +29,48 @@ const PARALLEL: usize = 64;
 /// First and longest pause after a failure.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
-/// Decides and acts until it is cut.
+/// Decides and acts while the Lease is held, until it is cut. Every time it begins it has a complete view and looks at
+/// every pod once.
+///
+/// # Errors
+/// If a part of it panics.
 pub async fn run(
     hub: Hub,
     actor: Actor,
     rules: watch::Receiver<Arc<Rules>>,
     clock: Clock,
+    mut tenure: Tenure,
+) -> anyhow::Result<()> {
+    let mut synced = hub.synced();
+    loop {
+        tokio::select! {
+            () = tenure.begins() => {}
+            // Somebody else decides; names must not pile up here.
+            _ = hub.dirty() => continue,
+        }
+        let held = tenure.clone();
+        let working = async {
+            let listed = synced.wait_for(|synced| *synced).await.is_ok();
+            anyhow::ensure!(listed, "nobody lists the pods");
+            activity::read(&actor, &clock).await;
+            hub.decide_all_again();
+            info!("the lifecycle runs here");
+            work(&hub, &actor, rules.clone(), &clock, &held).await
+        };
+        tokio::select! {
+            biased;
+            () = tenure.ends() => warn!("the lease is lost: the lifecycle stops here"),
+            ended = working => return ended,
+        }
+    }
+}
+
+async fn work(
+    hub: &Hub,
+    actor: &Actor,
+    mut rules: watch::Receiver<Arc<Rules>>,
+    clock: &Clock,
+    tenure: &Tenure,
 ) -> anyhow::Result<()> {
     let mut queue = Queue::default();
     let mut working: JoinSet<(Arc<str>, bool)> = JoinSet::new();
@@ -56,6 +94,10 @@ pub async fn run(
                 }
                 if again.remove(&name) { vec![name] } else { continue }
             }
+            Ok(()) = rules.changed() => {
+                hub.decide_all_again();
+                continue;
+            }
         };
         for name in due {
             if busy.contains(&name) {
@@ -63,7 +105,7 @@ pub async fn run(
                 continue;
             }
             let now = clock.now();
-            let Some((actions, wake_at)) = decide_on(&hub, &name, &rules.borrow(), now) else {
+            let Some((actions, wake_at)) = decide_on(hub, &name, &rules.borrow(), now) else {
                 queue.clear(&name);
                 failures.remove(&name);
                 continue;
@@ -79,6 +121,7 @@ pub async fn run(
                     name,
                     actions,
                     Arc::clone(&parallel),
+                    tenure.clone(),
                 ));
             }
         }
@@ -115,11 +158,16 @@ async fn carry_out(
     name: Arc<str>,
     actions: Vec<Action>,
     parallel: Arc<Semaphore>,
+    tenure: Tenure,
 ) -> (Arc<str>, bool) {
     let Ok(_permit) = parallel.acquire().await else {
         return (name, false);
     };
     for action in &actions {
+        // A process that was stopped for a while finds here that its time is over, before it does anything (F-W14).
+        if !tenure.holds() {
+            return (name, false);
+        }
         if let Err(error) = actor.act(action, Instant::now() + LIMIT).await {
             warn!(pod = %name, %error, "cannot act, will decide again");
             return (name, false);

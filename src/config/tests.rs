@@ -98,3 +98,41 @@ proptest::proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn a_new_configuration_takes_effect_where_it_can() {
+    let settings = |patch: Value| golden::settings(&patch, &Value::Null).expect("a valid case");
+    let old = settings(Value::Null);
+    let limit = json!({ "/wsman.WorkspaceManager/StartWorkspace": { "bucketSize": 3, "refillInterval": "1s" } });
+    let (new, waiting) = old.renew(settings(json!({
+        "manager": { "timeouts": { "startup": "7m" }, "maintenanceMode": true },
+        "rpcServer": { "ratelimits": limit },
+    })));
+    assert_eq!(waiting, [""; 0]);
+    assert_eq!(new.manager.timeouts.startup.to_string(), "7m0s");
+    assert!(new.manager.maintenance_mode);
+    assert_eq!(
+        new.rpc.rate_limits["/wsman.WorkspaceManager/StartWorkspace"].bucket_size,
+        3
+    );
+
+    let (new, waiting) = old.renew(settings(json!({
+        "manager": { "namespace": "other", "statusVersionOffset": 5, "preferredWorkspaceClass": "large" },
+        "rpcServer": { "addr": "127.0.0.1:9" },
+        "health": { "addr": "127.0.0.1:10" },
+    })));
+    assert_eq!(
+        waiting,
+        [
+            "manager.namespace",
+            "manager.statusVersionOffset",
+            "rpcServer",
+            "health"
+        ]
+    );
+    assert_eq!(new.manager.preferred_class, "large");
+    assert_eq!(new.manager.namespace, old.manager.namespace);
+    assert_eq!(new.manager.status_version_offset, 0);
+    assert_eq!(new.rpc, old.rpc);
+    assert_eq!(new.health_addr, old.health_addr);
+}

@@ -43,8 +43,9 @@ impl Workspaces {
             })?;
         'tries: for _ in 0..TRIES {
             let seen = self.see(&change.id, due).await?;
+            let settings = self.settings();
             let mut until = due;
-            for action in change.actions(&seen, &self.manager, self.clock.now())? {
+            for action in change.actions(&seen, &settings.manager, self.clock.now())? {
                 if let Outcome::Changed = self.actor.act(&action, until).await? {
                     continue 'tries;
                 }

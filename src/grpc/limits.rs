@@ -34,9 +34,10 @@ impl Workspaces {
     ) -> Result<(T, Instant), Status> {
         let due = deadline::of(request.metadata(), default);
         let request = request.into_inner();
+        let limits = self.limits.borrow().clone();
         tokio::select! {
             biased;
-            passed = self.limits.pass(method, &request, due) => passed.map_err(errors::status)?,
+            passed = limits.pass(method, &request, due) => passed.map_err(errors::status)?,
             // Who still waits for a token when the server drains gets none.
             () = self.drain.refuse.cancelled() => self.open()?,
         }
@@ -165,6 +166,6 @@ impl governor::clock::Clock for Ticks {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        self.0.uptime().into()
+        self.0.elapsed().into()
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
@@ -15,7 +16,7 @@ use super::{errors, method};
 use crate::action::{Action, PodRef};
 use crate::clock::Clock;
 use crate::cluster::act::{Actor, Outcome};
-use crate::config::Manager;
+use crate::config::Settings;
 use crate::error::Error;
 use crate::hub::{Hub, Start, Subscription, Told};
 use crate::index;
@@ -51,14 +52,14 @@ pub struct Workspaces {
     pub hub: Hub,
     /// What writes.
     pub actor: Actor,
-    /// How workspaces are made here.
-    pub manager: Arc<Manager>,
+    /// The configuration as it is now; a call takes it once.
+    pub settings: watch::Receiver<Arc<Settings>>,
     /// What time it is.
     pub clock: Clock,
     /// When to stop taking work.
     pub drain: Drain,
     /// How much may be asked.
-    pub limits: Limits,
+    pub limits: watch::Receiver<Limits>,
     /// Whose turn it is to change a workspace.
     pub turns: Turns,
 }
@@ -178,7 +179,7 @@ impl WorkspaceManager for Workspaces {
     ) -> Result<Response<Updates>, Status> {
         self.open()?;
         self.listed()?;
-        let epoch = self.manager.status_version_offset;
+        let epoch = self.settings().manager.status_version_offset;
         let start = subscribe::start(request.metadata(), epoch).map_err(errors::status)?;
         let filter = Filter::new(request.into_inner().must_match);
         let subscription = self.hub.subscribe(filter, start);
@@ -228,7 +229,8 @@ impl WorkspaceManager for Workspaces {
         request: Request<DescribeClusterRequest>,
     ) -> Result<Response<DescribeClusterResponse>, Status> {
         self.admit(method::DESCRIBE_CLUSTER, request, UNARY).await?;
-        Ok(Response::new(classes::describe_classes(&self.manager)))
+        let settings = self.settings();
+        Ok(Response::new(classes::describe_classes(&settings.manager)))
     }
 
     async fn set_timeout(
@@ -315,9 +317,11 @@ impl Workspaces {
         request: StartWorkspaceRequest,
         due: Instant,
     ) -> Result<StartWorkspaceResponse, Error> {
-        let request = request::parse(request, &self.manager)?;
-        content::check(&request, &self.manager)?;
-        let plan = plan::plan(&request, &self.manager, &tokens()?)?;
+        let settings = self.settings();
+        let manager = &settings.manager;
+        let request = request::parse(request, manager)?;
+        content::check(&request, manager)?;
+        let plan = plan::plan(&request, manager, &tokens()?)?;
         let name = plan.pod.metadata.name.clone().unwrap_or_default();
         let other = self.hub.read(|index| {
             index
@@ -338,7 +342,10 @@ impl Workspaces {
         let (answer, pod, created) = match outcome {
             Outcome::Created(pod) => (fresh, index::reference(&pod), true),
             Outcome::Exists(pod) => (repeat::answer(&plan, &pod)?, index::reference(&pod), false),
-            Outcome::Done | Outcome::Changed => return Ok(fresh),
+            other => {
+                let why = format!("creating a pod ended as {other:?}");
+                return Err(Error::Internal { why });
+            }
         };
         self.complete(&plan, pod, created, Instant::now() + MUTATION)
             .await?;
@@ -385,7 +392,7 @@ impl Workspaces {
 
     /// Whether nothing may be started.
     fn maintenance(&self) -> bool {
-        self.manager.maintenance_mode
+        self.settings().manager.maintenance_mode
     }
 
     fn refuse_in_maintenance(&self) -> Result<(), Status> {
@@ -416,6 +423,10 @@ impl Workspaces {
             })),
             Ok(Ok(outcome)) => outcome.map_err(errors::status),
         }
+    }
+
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
     }
 
     /// Refuses new work while the server drains.

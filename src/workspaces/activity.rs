@@ -1,11 +1,18 @@
 //! Signs of life: what a MarkActive counts for and what it marks (spec 2.7).
 
+pub mod journal;
+
 use jiff::Timestamp;
 
 use super::facts::Facts;
 use super::marks::annotation;
 use crate::action::Mark;
 use crate::proto::wsman::MarkActiveRequest;
+
+/// Label of the ConfigMaps that record activity; they are no workspaces and carry none of their labels.
+pub const LABEL: &str = "wsman.dev/record";
+/// Value of [`LABEL`].
+pub const LABEL_VALUE: &str = "activity";
 
 /// What follows from a MarkActive.
 #[derive(Debug, PartialEq, Eq)]

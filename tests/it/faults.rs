@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, ListParams};
 use tonic::Code;
 use tonic_types::StatusExt;
 use wsman::proto::wsman::*;
-use wsman::sim::apiserver::faults::{Fault, Request};
+use wsman::sim::apiserver::faults::Fault;
 
 use super::support::cluster::{self, Cluster};
 use super::support::proxy::Proxy;
@@ -360,20 +360,8 @@ async fn a_lifetime_costs_five_writes_and_its_dependants_and_none_fails() {
     world.stop_workspace("cheap").await;
     updates.until("cheap", WorkspacePhase::Stopped).await;
     cluster.gone::<Pod>("ws-cheap").await;
-    let writes: Vec<_> = faults
-        .requests()
-        .into_iter()
-        .filter(|request| request.is_write() && request.user_agent.starts_with("wsman/"))
-        .map(|request| {
-            format!(
-                "{} {}",
-                request.method,
-                request.path.rsplit_once("default/").unwrap().1
-            )
-        })
-        .collect();
     assert_eq!(
-        writes,
+        cluster.writes(),
         [
             "POST pods",
             "POST secrets",
@@ -396,13 +384,7 @@ async fn a_lifetime_costs_five_writes_and_its_dependants_and_none_fails() {
         WorkspacePhase::Running
     );
     world.drain().await.unwrap();
-    let agent = |request: &Request| request.user_agent.starts_with("wsman/");
-    assert!(
-        !faults
-            .requests()
-            .iter()
-            .any(|request| request.is_write() && agent(request))
-    );
+    assert_eq!(cluster.writes(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@
 #[macro_use]
 mod support;
 
+mod activity;
 mod bad_input;
 mod client;
 mod conformance;
@@ -17,6 +18,8 @@ mod faults;
 mod kubelet;
 mod limits;
 mod processes;
+mod reload;
+mod replicas;
 mod scenarios;
 mod tidy;
 mod tls;

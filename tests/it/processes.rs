@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::DeleteParams;
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 
@@ -12,7 +14,7 @@ use super::support::cluster::{self, Cluster};
 use super::support::world::{PATIENCE, request};
 
 /// A `wsman run` beside a cluster.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     addr: String,
     stdout: BufReader<std::process::ChildStdout>,
@@ -21,7 +23,7 @@ struct Daemon {
 
 impl Daemon {
     /// Starts it and waits until it says where it listens.
-    fn start(cluster: &Cluster, port: u16) -> Self {
+    pub(crate) fn start(cluster: &Cluster, port: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = write_config(folder.path(), &cluster.namespace, port);
         let mut command = wsman();
@@ -59,7 +61,7 @@ impl Daemon {
     }
 
     /// A client, once the daemon is ready.
-    async fn client(&self) -> WorkspaceManagerClient<tonic::transport::Channel> {
+    pub(crate) async fn client(&self) -> WorkspaceManagerClient<tonic::transport::Channel> {
         let endpoint =
             tonic::transport::Endpoint::from_shared(format!("http://{}", self.addr)).unwrap();
         let channel = endpoint.connect().await.unwrap();
@@ -81,7 +83,7 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         assert!(
             Command::new("kill")
@@ -111,11 +113,11 @@ impl Drop for Daemon {
     }
 }
 
-fn wsman() -> Command {
+pub(crate) fn wsman() -> Command {
     Command::new(env!("CARGO_BIN_EXE_wsman"))
 }
 
-fn write_config(folder: &Path, namespace: &str, port: u16) -> PathBuf {
+pub(crate) fn write_config(folder: &Path, namespace: &str, port: u16) -> PathBuf {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/example-config.json"))
         .unwrap();
     let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -142,7 +144,7 @@ async fn phase(
 }
 
 /// Follows a workspace until it is in a phase; a daemon that is killed meanwhile ends the stream.
-async fn until(
+pub(crate) async fn until(
     client: &mut WorkspaceManagerClient<tonic::transport::Channel>,
     id: &str,
     wanted: WorkspacePhase,
@@ -210,6 +212,12 @@ async fn killed_in_every_state(cluster: &Cluster) {
         };
         tokio::time::timeout(PATIENCE, seen).await.unwrap();
         daemon.kill();
+        // Who knows that the holder is dead may remove the Lease instead of waiting 15 s.
+        let leases = cluster.api::<Lease>().await;
+        leases
+            .delete(wsman::lease::NAME, &DeleteParams::default())
+            .await
+            .unwrap();
         daemon = Daemon::start(cluster, 0);
         let mut client = daemon.client().await;
         until(&mut client, &id, WorkspacePhase::Running).await;

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 500;
 
 /// Modules that take values and return values.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "action",
     "config",
     "duration",
     "error",
     "index",
+    "lease",
     "objects",
     "proto",
     "quantity",
@@ -37,7 +38,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -56,6 +57,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
         ],
     ),
     ("index", &["action", "objects", "proto", "workspaces"]),
+    ("lease", &["action", "objects"]),
     ("sim", &["clock", "duration"]),
     (
         "cluster",
@@ -65,6 +67,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
             "error",
             "hub",
             "index",
+            "lease",
             "objects",
             "tasks",
             "workspaces",

@@ -74,5 +74,9 @@ fn action(action: &Action) -> Value {
         Action::CreateDependant(_, Dependant::Secret(secret)) => json!({ "create": secret }),
         Action::CreateDependant(_, Dependant::Claim(claim)) => json!({ "create": claim }),
         Action::CreateDependant(_, Dependant::Service(service)) => json!({ "create": service }),
+        Action::Claim(claim) => json!({"lease": {"set": claim.spec}}),
+        Action::Checkpoint(record) => {
+            json!({"record": {"set": record.set, "remove": record.remove}})
+        }
     }
 }

@@ -94,6 +94,8 @@ fn sentence(action: &Action) -> String {
         Action::ChangeSecret(..) => "change the Secret".to_owned(),
         Action::CreatePod(_) => "create the pod".to_owned(),
         Action::CreateDependant(..) => "create what the pod needs beside it".to_owned(),
+        Action::Claim(_) => "write the Lease".to_owned(),
+        Action::Checkpoint(_) => "record activity".to_owned(),
     }
 }
 

@@ -154,6 +154,22 @@ impl Cluster {
         }
     }
 
+    /// What the daemons on the embedded server wrote since its record began, in order; without the Lease, which is
+    /// renewed for as long as they run.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        let requests = self.server.as_ref().unwrap().faults().requests();
+        let ours = requests.into_iter().filter(|request| {
+            request.is_write()
+                && request.user_agent.starts_with("wsman/")
+                && !request.path.contains("/leases")
+        });
+        ours.map(|request| {
+            let (_, object) = request.path.rsplit_once("default/").unwrap();
+            format!("{} {object}", request.method)
+        })
+        .collect()
+    }
+
     /// Takes the finalizers off a pod.
     pub(crate) async fn release(&self, name: &str) {
         let unheld = serde_json::json!({ "metadata": { "finalizers": null } });

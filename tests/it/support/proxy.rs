@@ -48,12 +48,14 @@ impl Proxy {
 
     /// Returns a client that goes through the proxy.
     pub(crate) async fn client(&self) -> kube::Client {
-        connect(
-            Source::Kubeconfig(&self.kubeconfig),
-            wsman::cluster::connect::AGENT,
-        )
-        .await
-        .unwrap()
+        self.client_as(wsman::cluster::connect::AGENT).await
+    }
+
+    /// Returns a client that goes through the proxy and calls itself something else.
+    pub(crate) async fn client_as(&self, agent: &'static str) -> kube::Client {
+        connect(Source::Kubeconfig(&self.kubeconfig), agent)
+            .await
+            .unwrap()
     }
 
     /// Cuts all connections and every new one; returns when nothing comes through any more.

@@ -1,17 +1,20 @@
 //! A daemon in this process on some cluster, seen through its gRPC port, and what tests ask of it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use wsman::clock::Clock;
 use wsman::config::{self, Settings};
 use wsman::daemon::{self, Parts, Patience};
+use wsman::lease::{self, Standing};
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 
@@ -25,6 +28,10 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) client: WorkspaceManagerClient<Channel>,
     pub(crate) addr: std::net::SocketAddr,
+    /// What it calls itself.
+    pub(crate) identity: String,
+    settings: watch::Sender<Arc<Settings>>,
+    standing: watch::Receiver<Standing>,
     stop: CancellationToken,
     daemon: JoinHandle<anyhow::Result<()>>,
 }
@@ -41,7 +48,19 @@ impl World {
         namespace: &str,
         change: impl FnOnce(&mut serde_json::Value),
     ) -> Self {
-        let world = Self::spawn(client, settings(namespace, change), None).await;
+        let world = Self::start_at(Clock::manual(), client, namespace, change).await;
+        world.outlive_the_dead().await;
+        world
+    }
+
+    /// Starts a daemon by a clock of the test's. If a killed one holds the Lease, letting it expire is up to the test.
+    pub(crate) async fn start_at(
+        clock: Clock,
+        client: kube::Client,
+        namespace: &str,
+        change: impl FnOnce(&mut serde_json::Value),
+    ) -> Self {
+        let world = Self::spawn(clock, client, settings(namespace, change), None).await;
         healthy(world.channel().await).await;
         Self {
             client: WorkspaceManagerClient::new(world.channel().await),
@@ -52,6 +71,7 @@ impl World {
     /// Starts a daemon that speaks TLS; the world's own client does not.
     pub(crate) async fn start_secure(cluster: &Cluster, tls: Arc<rustls::ServerConfig>) -> Self {
         Self::spawn(
+            Clock::manual(),
             cluster.client().await,
             settings(&cluster.namespace, |_| {}),
             Some(tls),
@@ -60,17 +80,22 @@ impl World {
     }
 
     async fn spawn(
+        clock: Clock,
         client: kube::Client,
         settings: Settings,
         tls: Option<Arc<rustls::ServerConfig>>,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let clock = Clock::manual();
         let stop = CancellationToken::new();
+        static STARTS: AtomicU64 = AtomicU64::new(0);
+        let identity = format!("world-{}", STARTS.fetch_add(1, Ordering::Relaxed));
+        let (sender, settings) = watch::channel(Arc::new(settings));
+        let (teller, standing) = watch::channel(Standing::default());
         let parts = Parts {
-            manager: Arc::new(settings.manager),
-            rate_limits: settings.rpc.rate_limits,
+            settings,
+            identity: identity.clone(),
+            standing: teller,
             client,
             listener,
             tls,
@@ -86,6 +111,9 @@ impl World {
             clock,
             client: WorkspaceManagerClient::new(lazy),
             addr,
+            identity,
+            settings: sender,
+            standing,
             stop,
             daemon,
         }
@@ -103,6 +131,55 @@ impl World {
     pub(crate) async fn kill(self) {
         self.daemon.abort();
         let _ = self.daemon.await;
+        DEAD.lock().unwrap().insert(self.identity);
+    }
+
+    /// Where a killed daemon left the Lease behind, lets the time pass that the others have to wait.
+    async fn outlive_the_dead(&self) {
+        let seen = self
+            .standing_of(|standing| *standing != Standing::Waits)
+            .await;
+        if let Standing::Follows { holder } = seen
+            && DEAD.lock().unwrap().contains(&holder)
+        {
+            self.clock.advance(lease::DURATION);
+            self.holds().await;
+        }
+    }
+
+    /// Waits until it stands so with the Lease, and returns how.
+    pub(crate) async fn standing_of(&self, wanted: impl FnMut(&Standing) -> bool) -> Standing {
+        let mut standing = self.standing.clone();
+        let stands = tokio::time::timeout(PATIENCE, standing.wait_for(wanted)).await;
+        let Ok(stands) = stands else {
+            panic!("{} stands otherwise", self.identity)
+        };
+        stands.unwrap().clone()
+    }
+
+    /// Waits until it holds the Lease.
+    pub(crate) async fn holds(&self) {
+        let holds = |standing: &Standing| standing.holds(self.clock.elapsed());
+        self.standing_of(holds).await;
+    }
+
+    /// Whether it holds the Lease.
+    pub(crate) fn holds_now(&self) -> bool {
+        self.standing.borrow().holds(self.clock.elapsed())
+    }
+
+    /// Waits until it knows that another holds the Lease.
+    pub(crate) async fn follows(&self, other: &Self) {
+        let holder = other.identity.clone();
+        let follows = Standing::Follows { holder };
+        self.standing_of(|standing| *standing == follows).await;
+    }
+
+    /// Gives it a new configuration, as a reload does.
+    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        let old = self.settings.borrow().clone();
+        let (new, _) = old.renew(settings(&old.manager.namespace, change));
+        self.settings.send_replace(Arc::new(new));
     }
 
     /// Drains the daemon and returns how it ended.
@@ -170,6 +247,9 @@ impl World {
         }
     }
 }
+
+/// Identities of daemons that were killed.
+static DEAD: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
 /// Waits until the health service says SERVING.
 async fn healthy(channel: Channel) {

@@ -1,0 +1,73 @@
+//! Reads the configuration again when its files change or SIGHUP comes, and passes it on if nothing is wrong with it.
+//!
+//! The contents are compared, not the times of the files: Kubernetes swaps a mounted configuration by a symlink, and
+//! editors write in many ways.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info, warn};
+
+use super::config::Content;
+use crate::config::Settings;
+
+/// From one look at the files to the next.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Looks for changes for ever, at once when `hangup` comes; `known` is what `settings` were made from.
+///
+/// # Errors
+/// If reading panics.
+pub(super) async fn watch(
+    path: PathBuf,
+    mut hangup: Signal,
+    mut known: Content,
+    settings: watch::Sender<Arc<Settings>>,
+) -> anyhow::Result<()> {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let asked = tokio::select! {
+            _ = looks.tick() => false,
+            _ = hangup.recv() => true,
+        };
+        let path = path.clone();
+        // A mounted volume may be slow.
+        let content = tokio::task::spawn_blocking(move || Content::read(&path)).await?;
+        if content != known {
+            renew(&content, &settings);
+            known = content;
+        } else if asked {
+            info!("SIGHUP: the configuration is as it was");
+        }
+    }
+}
+
+/// Swaps the settings as a whole, or leaves them as they are.
+fn renew(content: &Content, settings: &watch::Sender<Arc<Settings>>) {
+    let new = match content.settings() {
+        Ok(new) => new,
+        Err(failure) => {
+            let problems = failure.lines().join("; ");
+            error!(
+                problems,
+                "{}: going on with the configuration from before",
+                failure.message()
+            );
+            return;
+        }
+    };
+    let (new, waiting) = settings.borrow().renew(new);
+    settings.send_replace(Arc::new(new));
+    info!("the configuration changed and is in use");
+    if !waiting.is_empty() {
+        warn!(
+            keys = waiting.join(", "),
+            "these changes take effect with the next start"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! Reads and writes what replicas share: the Lease, and the ConfigMaps that record activity.
+
+use http::Method;
+use k8s_openapi::api::coordination::v1 as coordination;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Actor, JSON, MERGE, Outcome, encode, unreadable};
+use crate::action::{Checkpoint, Claim};
+use crate::cluster::errors;
+use crate::cluster::request::{self, Failure, Request};
+use crate::error::Error;
+use crate::lease;
+use crate::objects::{ConfigMap, Lease, List};
+use crate::workspaces::activity::{LABEL, LABEL_VALUE};
+
+impl Actor {
+    /// Reads the Lease.
+    ///
+    /// # Errors
+    /// As [`Actor::act`].
+    pub async fn read_lease(&self, deadline: Instant) -> Result<Option<Lease>, Error> {
+        match self.get(&self.lease(Some(lease::NAME)), deadline).await {
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|error| unreadable(&error)),
+            Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
+            Err(failure) => Err(failure.into_error("reading the lease")),
+        }
+    }
+
+    /// Reads all recorded activity and feeds it to the hub.
+    ///
+    /// # Errors
+    /// As [`Actor::act`].
+    pub async fn read_activity(&self, deadline: Instant) -> Result<(), Error> {
+        let path = format!(
+            "{}?labelSelector={}%3D{LABEL_VALUE}",
+            self.path("configmaps", None),
+            LABEL.replace('/', "%2F"),
+        );
+        let text = self
+            .get(&path, deadline)
+            .await
+            .map_err(|failure| failure.into_error("reading recorded activity"))?;
+        let list: List<ConfigMap> =
+            serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
+        for record in &list.items {
+            self.hub.record_activity(record);
+        }
+        Ok(())
+    }
+
+    /// Writes the Lease if it is as it was seen; anything else is [`Error::Aborted`].
+    pub(super) async fn claim(&self, claim: &Claim, deadline: Instant) -> Result<Outcome, Error> {
+        let (method, path, content_type, body) = match &claim.version {
+            None => {
+                let lease = coordination::Lease {
+                    metadata: self.named(lease::NAME),
+                    spec: Some((*claim.spec).clone()),
+                };
+                (Method::POST, self.lease(None), JSON, encode(&lease)?)
+            }
+            Some(version) => {
+                let patch =
+                    json!({ "metadata": { "resourceVersion": version }, "spec": claim.spec });
+                let path = self.lease(Some(lease::NAME));
+                (Method::PATCH, path, MERGE, encode(&patch)?)
+            }
+        };
+        let request = Request {
+            method,
+            path: &path,
+            content_type,
+            body,
+        };
+        match request::send(&self.client, &request, deadline).await {
+            Ok(text) => serde_json::from_str(&text)
+                .map(|lease| Outcome::Claimed(Box::new(lease)))
+                .map_err(|error| unreadable(&error)),
+            // Removed since it was seen.
+            Err(Failure::Server(error)) if errors::is_not_found(&error) => Err(Error::Aborted {
+                why: "the lease is gone".to_owned(),
+            }),
+            Err(failure) => Err(failure.into_error("writing the lease")),
+        }
+    }
+
+    /// Sets and removes entries of a ConfigMap, which is created when it is first needed.
+    pub(super) async fn checkpoint(
+        &self,
+        checkpoint: &Checkpoint,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        let create = core::ConfigMap {
+            metadata: ObjectMeta {
+                labels: Some([(LABEL.to_owned(), LABEL_VALUE.to_owned())].into()),
+                ..self.named(&checkpoint.name)
+            },
+            data: Some(checkpoint.set.clone()),
+            ..core::ConfigMap::default()
+        };
+        let set = checkpoint
+            .set
+            .iter()
+            .map(|(id, at)| (id.clone(), Value::from(at.as_str())));
+        let remove = checkpoint.remove.iter().map(|id| (id.clone(), Value::Null));
+        let data: serde_json::Map<_, _> = set.chain(remove).collect();
+        // The label again: without it nobody would read what is written.
+        let patch = json!({ "metadata": { "labels": { LABEL: LABEL_VALUE } }, "data": data });
+        let (collection, object) = (
+            self.path("configmaps", None),
+            self.path("configmaps", Some(&checkpoint.name)),
+        );
+        let create = Request {
+            method: Method::POST,
+            path: &collection,
+            content_type: JSON,
+            body: encode(&create)?,
+        };
+        let patch = Request {
+            method: Method::PATCH,
+            path: &object,
+            content_type: MERGE,
+            body: encode(&patch)?,
+        };
+        // Whichever was wrong about its existence, the other is right, unless somebody removes what others create.
+        let mut creates = !checkpoint.exists;
+        for _ in 0..3 {
+            let request = if creates { &create } else { &patch };
+            match request::send(&self.client, request, deadline).await {
+                Ok(text) => {
+                    let record: ConfigMap =
+                        serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
+                    self.hub.record_activity(&record);
+                    return Ok(Outcome::Done);
+                }
+                Err(Failure::Server(error)) if creates && errors::is_already_exists(&error) => {
+                    creates = false;
+                }
+                Err(Failure::Server(error)) if !creates && errors::is_not_found(&error) => {
+                    creates = true;
+                }
+                Err(failure) => {
+                    return Err(failure.into_error(&format!("recording in {}", checkpoint.name)));
+                }
+            }
+        }
+        Err(Error::Aborted {
+            why: format!("{} comes and goes", checkpoint.name),
+        })
+    }
+
+    fn named(&self, name: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(self.namespace.clone()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn lease(&self, name: Option<&str>) -> String {
+        let collection = format!(
+            "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
+            self.namespace
+        );
+        match name {
+            None => collection,
+            Some(name) => format!("{collection}/{name}"),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What of a changed configuration takes effect while the daemon runs, and what waits for its next start.
+
+use super::{Rpc, Settings};
+
+impl Settings {
+    /// Takes over `manager` and `rpcServer.ratelimits` of a new configuration. Returns the settings to go on with and
+    /// the keys whose change waits for a restart: what is bound, connected or watched already, and what versions of
+    /// statuses are made with.
+    pub fn renew(&self, new: Self) -> (Self, Vec<&'static str>) {
+        let mut settings = self.clone();
+        settings.manager = new.manager;
+        settings.rpc.rate_limits = new.rpc.rate_limits.clone();
+        let (old, manager) = (&self.manager, &mut settings.manager);
+        let rpc = Rpc {
+            rate_limits: self.rpc.rate_limits.clone(),
+            ..new.rpc
+        };
+        let waiting = [
+            ("manager.namespace", old.namespace != manager.namespace),
+            (
+                "manager.statusVersionOffset",
+                old.status_version_offset != manager.status_version_offset,
+            ),
+            ("rpcServer", self.rpc != rpc),
+            ("kubernetes", self.kubernetes != new.kubernetes),
+            ("messagebus", self.message_bus != new.message_bus),
+            ("health", self.health_addr != new.health_addr),
+            ("prometheus", self.prometheus_addr != new.prometheus_addr),
+            ("pprof", self.pprof_addr != new.pprof_addr),
+        ];
+        manager.namespace.clone_from(&old.namespace);
+        manager.status_version_offset = old.status_version_offset;
+        let waiting = waiting.into_iter().filter(|(_, changed)| *changed);
+        (settings, waiting.map(|(key, _)| key).collect())
+    }
+}

@@ -1,0 +1,70 @@
+//! The parts of the records that replicas share: the Lease, and ConfigMaps.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::Meta;
+use super::lenient::{self, Object};
+
+/// A Lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Lease {
+    /// Name and version.
+    #[serde(deserialize_with = "lenient::any")]
+    pub metadata: Meta,
+    /// Who holds it.
+    #[serde(deserialize_with = "lenient::any")]
+    pub spec: LeaseSpec,
+}
+
+/// Who holds a Lease, and since when.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LeaseSpec {
+    /// Empty when nobody holds it.
+    #[serde(deserialize_with = "lenient::any")]
+    pub holder_identity: String,
+    /// How long the others have to wait after the last renewal.
+    #[serde(deserialize_with = "lenient::any")]
+    pub lease_duration_seconds: Option<i64>,
+    /// When the holder took it, by the holder's clock.
+    #[serde(deserialize_with = "lenient::any")]
+    pub acquire_time: Option<Timestamp>,
+    /// The last renewal, by the holder's clock.
+    #[serde(deserialize_with = "lenient::any")]
+    pub renew_time: Option<Timestamp>,
+    /// How often the holder changed.
+    #[serde(deserialize_with = "lenient::any")]
+    pub lease_transitions: Option<i64>,
+}
+
+/// A ConfigMap.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigMap {
+    /// Name and version.
+    #[serde(deserialize_with = "lenient::any")]
+    pub metadata: Meta,
+    /// Values by key.
+    #[serde(deserialize_with = "lenient::any")]
+    pub data: BTreeMap<String, String>,
+}
+
+impl Object for Lease {}
+impl Object for LeaseSpec {}
+impl Object for ConfigMap {}
+
+impl super::Object for Lease {
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+impl super::Object for ConfigMap {
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
