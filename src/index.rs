@@ -82,6 +82,8 @@ pub struct Index {
     workspaces: HashMap<Arc<str>, Tracked>,
     by_id: HashMap<String, Arc<str>>,
     nodes: HashMap<String, Node>,
+    /// Nodes that are gone while pods name them. Those pods go on changing: their versions no longer tell.
+    gone: HashSet<String>,
     /// Version of the last complete list of nodes; 0 where there was none, as without the right to.
     nodes_listed: u64,
     events: HashMap<Arc<str>, VecDeque<Event>>,
@@ -234,6 +236,7 @@ impl Index {
     /// Takes in a node.
     pub fn apply_node(&mut self, node: Node) -> Changes {
         let name = node.metadata.name.clone();
+        self.gone.remove(&name);
         let nodes = &mut self.nodes;
         let same = nodes
             .get(&name)
@@ -249,13 +252,17 @@ impl Index {
     /// Takes in that a node is gone since `version`.
     pub fn delete_node(&mut self, name: &str, version: u64) -> Changes {
         self.nodes.remove(name);
+        self.gone.insert(name.to_owned());
+        self.forget_nodes();
         self.nodes_listed = self.nodes_listed.max(version);
         self.on_node(name)
     }
 
     /// Takes in that a complete list at `version` held only the nodes in `present`.
     pub fn retain_nodes(&mut self, present: &HashSet<String>, version: u64) -> Changes {
-        self.nodes.retain(|name, _| present.contains(name));
+        let gone = self.nodes.extract_if(|name, _| !present.contains(name));
+        self.gone.extend(gone.map(|(name, _)| name));
+        self.forget_nodes();
         self.nodes_listed = version;
         let gone = |node: &str| !node.is_empty() && !present.contains(node);
         let reread = self
@@ -349,18 +356,30 @@ impl Index {
         }
     }
 
-    /// A node that is not known is gone only if it was not there in a list that is newer than the pod: the news of a
-    /// new node may come after those of its first pods.
     fn node(&self, pod: &Pod) -> NodeView<'_> {
-        match self.nodes.get(&pod.spec.node_name) {
+        let name = &pod.spec.node_name;
+        match self.nodes.get(name) {
             Some(node) => NodeView::Present(node),
-            None if !pod.spec.node_name.is_empty()
-                && pod.metadata.version() <= self.nodes_listed =>
-            {
-                NodeView::Gone
-            }
+            None if self.gone.contains(name) => NodeView::Gone,
             None => NodeView::Unknown,
         }
+    }
+
+    /// A node that was never known is gone only if it was not there in a list that is newer than the pod: the news of a
+    /// new node may come after those of its first pods.
+    fn miss_node(&mut self, pod: &Pod) {
+        let name = &pod.spec.node_name;
+        let listed = pod.metadata.version() <= self.nodes_listed;
+        if listed && !name.is_empty() && !self.nodes.contains_key(name) {
+            self.gone.insert(name.clone());
+        }
+    }
+
+    /// Only what a workspace names is kept.
+    fn forget_nodes(&mut self) {
+        let named = self.workspaces.values();
+        let named: HashSet<&str> = named.map(|tracked| &*tracked.node).collect();
+        self.gone.retain(|name| named.contains(name.as_str()));
     }
 
     /// The pods of a node whose taints changed, or that came or went.
@@ -386,6 +405,7 @@ impl Index {
             return false;
         }
         let told = known.and_then(|known| known.told.clone());
+        self.miss_node(pod);
         let image = image::recorded(&pod.metadata);
         let Entry { pod, status, facts } = self.fold(pod);
         let name: Arc<str> = pod.name.as_str().into();

@@ -300,3 +300,45 @@ fn a_service_that_changes_makes_its_pod_dirty_and_counts_for_no_other() {
     assert_eq!(dirty(index.retain_services(&HashSet::new())), 1);
     assert_eq!(index.service("s", &newer), None);
 }
+
+#[test]
+fn a_node_stays_gone_however_often_its_pods_change() {
+    let bound = |version| {
+        let mut pod = pod("ws-a", 1, version, 1);
+        pod.spec.node_name = "n1".to_owned();
+        pod
+    };
+    let gone = |index: &Index| index.by_id("ws-a").unwrap().facts.node_gone;
+    let node = |name: &str| -> Node {
+        serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap()
+    };
+    // Whether its end was told, found out by a list, or came before everything.
+    for how in ["told", "listed", "before"] {
+        let mut index = Index::default();
+        if how != "before" {
+            index.apply_node(node("n1"));
+            index.apply_pod(&bound(5));
+            assert!(!gone(&index));
+            // The pod changed after its node went, and was told first.
+            index.apply_pod(&bound(7));
+        }
+        match how {
+            "told" => drop(index.delete_node("n1", 6)),
+            _ => drop(index.retain_nodes(&HashSet::new(), 6)),
+        }
+        if how == "before" {
+            index.apply_pod(&bound(5));
+        }
+        for version in 7..10 {
+            index.apply_pod(&bound(version));
+            assert!(gone(&index), "{how} {version}");
+        }
+        // One of that name came: the pod may be its.
+        index.apply_node(node("n1"));
+        index.apply_pod(&bound(10));
+        assert!(!gone(&index), "{how}");
+        // What nobody names is not kept.
+        index.delete_node("n2", 11);
+        assert!(index.gone.is_empty(), "{how}");
+    }
+}
