@@ -101,13 +101,19 @@ pub fn explain(
     Ok((status, why))
 }
 
-/// Returns the last status of a workspace whose pod has left the API: STOPPED, whatever came before.
+/// How the message of a workspace begins whose end was not waited for.
+const BY_FORCE: &str = "stopped by force: ";
+
+/// Returns the last status of a workspace whose pod has left the API: STOPPED, whatever came before. Of its message only
+/// why it was stopped by force stays.
 ///
 /// `version` is that of the deletion, where it is known.
 pub fn gone(mut last: WorkspaceStatus, version: Option<u64>) -> WorkspaceStatus {
     if last.phase() != WorkspacePhase::Stopped {
         last.set_phase(WorkspacePhase::Stopped);
-        last.message.clear();
+        if !last.message.starts_with(BY_FORCE) {
+            last.message.clear();
+        }
     }
     last.status_version = version.unwrap_or(last.status_version);
     let conditions = conditions(&mut last);

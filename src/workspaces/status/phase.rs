@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::{Observed, conditions, timestamp};
+use super::{BY_FORCE, Observed, conditions, timestamp};
 use crate::objects::{ContainerStatus, Pod};
 use crate::proto::contentservice::GitStatus;
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspacePhase, WorkspaceStatus};
@@ -84,7 +84,7 @@ fn ending(status: &mut WorkspaceStatus, pod: &Pod) -> Option<Row> {
     };
     let mark = |key| pod.metadata.annotation(key);
     let message = match (mark(annotation::FORCED), mark(annotation::STUCK)) {
-        (Some(why), _) => format!("stopped by force: {why}"),
+        (Some(why), _) => format!("{BY_FORCE}{why}"),
         (None, Some(why)) => format!("still stopping: {why}"),
         (None, None) => String::new(),
     };

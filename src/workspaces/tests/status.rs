@@ -26,7 +26,15 @@ fn a_pod_that_left_is_stopped() {
         status_version: 7,
         ..WorkspaceStatus::default()
     };
-    let gone = crate::workspaces::status::gone(last, Some(9));
+    let gone = crate::workspaces::status::gone(last.clone(), Some(9));
     assert_eq!(gone.phase(), WorkspacePhase::Stopped);
     assert_eq!((gone.message.as_str(), gone.status_version), ("", 9));
+    // The deletion may be seen before the answer to the write that let the pod go.
+    let forced = WorkspaceStatus {
+        phase: WorkspacePhase::Stopping.into(),
+        message: "stopped by force: its node is gone".to_owned(),
+        ..last
+    };
+    let gone = crate::workspaces::status::gone(forced.clone(), Some(9));
+    assert_eq!(gone.message, forced.message);
 }
