@@ -23,6 +23,7 @@ macro_rules! on_both_clusters {
 pub(crate) mod cluster;
 pub(crate) mod envtest;
 pub(crate) mod proxy;
+pub(crate) mod story;
 pub(crate) mod world;
 
 /// Says that a test cannot run, or fails it where that is not acceptable.
