@@ -257,9 +257,10 @@ impl Api {
             Some(Fault::CutBefore) => return Err(Cut),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
-            Some(Fault::CutAfter) | None => {}
+            Some(Fault::CutAfter | Fault::CutHalfway) | None => {}
         }
-        let response = match self.answer(request, &path, known).await {
+        let halfway = matches!(fault, Some(Fault::CutHalfway));
+        let response = match self.answer(request, &path, known, halfway).await {
             Ok(Answer::Json(code, body)) => respond(code, JSON, Full::new(body).boxed_unsync()),
             Ok(Answer::Text(code, text)) => {
                 let body = Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync();
@@ -272,7 +273,7 @@ impl Api {
             Ok(Answer::Lines(body)) => respond(200, JSON, body),
             Err(status) => error(&status),
         };
-        if matches!(fault, Some(Fault::CutAfter)) {
+        if matches!(fault, Some(Fault::CutAfter | Fault::CutHalfway)) {
             Err(Cut)
         } else {
             Ok(response)
@@ -295,6 +296,7 @@ impl Api {
         request: Request<Incoming>,
         path: &str,
         known: bool,
+        halfway: bool,
     ) -> Result<Answer, Status> {
         let (parts, body) = request.into_parts();
         if matches!(path, "/healthz" | "/livez" | "/readyz") {
@@ -347,14 +349,16 @@ impl Api {
                     Status::bad_request(format!("unable to read the body: {error}"))
                 }
             })?;
-        self.write(
-            &parts.method,
-            &target,
-            &query,
-            form,
-            &media,
-            &body.to_bytes(),
-        )
+        let body = body.to_bytes();
+        if halfway && parts.method == Method::DELETE {
+            let options = DeleteOptions {
+                halfway,
+                ..DeleteOptions::parse(&body, &query)?
+            };
+            return delete::one(&self.store, &target, &options)
+                .map(|_| Answer::Text(200, "nobody hears this"));
+        }
+        self.write(&parts.method, &target, &query, form, &media, &body)
     }
 
     fn read(&self, target: &Target, query: &Query, form: Form) -> Result<Answer, Status> {

@@ -95,6 +95,7 @@ impl<'a> Case<'a> {
     /// The lifecycle. Above the line the workspace is ending, below it lives.
     const TABLE: &'a [Row<'a>] = &[
         row("classic start is over", Self::start_is_over, Self::clear_attempt),
+        row("half deleted", Self::is_half_deleted, Self::delete_again),
         row("stopped", Self::is_stopped, Self::let_go),
         row("node lost while stopping", Self::stops_on_lost_node, Self::force),
         row("pod ended", Self::stops_and_ended, Self::finish),
@@ -338,6 +339,7 @@ impl Case<'_> {
             (self.stuck_at(), "report stuck stopping"),
             (node, "node lost"),
             (eviction, "node drives the pod away"),
+            (self.half_deleted_at(), "half deleted"),
             (self.secret_due(), "secret missing"),
         ];
         if !self.rules.maintenance {

@@ -72,6 +72,8 @@ pub struct Facts {
     pub bound: bool,
     /// The pod has our finalizer.
     pub held: bool,
+    /// Another finalizer keeps the pod.
+    pub held_by_others: bool,
     /// wsman made the pod, and its Services.
     pub ours: bool,
     /// A classic manager's start has not finished.
@@ -148,6 +150,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
         node_gone: bound && matches!(observed.node, NodeView::Gone),
         bound,
         held: meta.finalizers.iter().any(|f| f == FINALIZER),
+        held_by_others: meta.finalizers.iter().any(|f| f != FINALIZER),
         ours: has(annotation::SPEC_SHA256),
         attempting: has(annotation::ATTEMPTING_TO_CREATE),
         initialized: mark(annotation::ALREADY_INITIALIZING) == Some("true"),

@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) resource_version: Option<String>,
     pub(crate) propagation: Option<Propagation>,
     pub(crate) dry_run: bool,
+    /// Stop before the object is removed.
+    pub(crate) halfway: bool,
 }
 
 /// What becomes of the objects that name the deleted one as their owner.
@@ -116,6 +118,7 @@ impl Options {
             resource_version,
             propagation,
             dry_run,
+            halfway: false,
         })
     }
 }
@@ -247,7 +250,7 @@ pub(crate) fn delete(
     } else {
         old
     };
-    if held || grace > 0 {
+    if held || grace > 0 || options.halfway {
         return Ok(Deleted {
             object: stored,
             gone: false,

@@ -43,6 +43,10 @@ pub enum Fault {
     CutBefore,
     /// The request is served, and a write is stored, but the connection is cut before the answer.
     CutAfter,
+    /// A deletion is done by half: the object has no time and nothing that holds it left, but it stays; and the
+    /// connection is cut before the answer. A real API server deletes in two steps, and may stop between them when its
+    /// client is gone.
+    CutHalfway,
     /// Never answered, as by a half-open connection.
     Hang,
     /// Answered with the HTTP status 410. A real API server sends 410 as an event of the watch;

@@ -1,12 +1,15 @@
 //! The rows for a workspace that ends: finish what has ended, and escalate what does not end, each rung once (design 3).
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Case, Content, NODE_VANISHED};
 use crate::action::Action;
 use crate::proto::wsman::WorkspacePhase;
 use crate::workspaces::facts::{Disposal, PodPhase};
 use crate::workspaces::marks::{FINALIZER, annotation};
+
+/// A pod that nothing keeps any more is gone by then, but for what the API server left half done.
+const HALF_DELETED: SignedDuration = SignedDuration::from_mins(1);
 
 // === Predicates ===
 
@@ -17,6 +20,19 @@ impl Case<'_> {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.phase() == WorkspacePhase::Stopped
+    }
+
+    pub(super) fn is_half_deleted(&self) -> bool {
+        self.half_deleted_at().is_some_and(|at| at <= self.now)
+    }
+
+    /// When a pod that has no grace left and no finalizer counts as forgotten: the API server deletes in two steps, and
+    /// one that was cut off between them leaves the pod behind for ever.
+    pub(super) fn half_deleted_at(&self) -> Option<Timestamp> {
+        let facts = self.facts;
+        let kept = facts.held || facts.held_by_others || facts.grace != Some(0);
+        let deleted = facts.deleting.filter(|_| !kept)?;
+        deleted.checked_add(HALF_DELETED).ok()
     }
 
     fn is_stopping(&self) -> bool {
@@ -79,6 +95,10 @@ impl Case<'_> {
 // === Actions ===
 
 impl Case<'_> {
+    pub(super) fn delete_again(&self) -> Vec<Action> {
+        vec![Action::ForceDelete(self.pod.clone())]
+    }
+
     /// STOPPED was seen: the pod may go.
     pub(super) fn let_go(&self) -> Vec<Action> {
         let mut actions = Vec::new();
