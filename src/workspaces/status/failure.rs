@@ -3,7 +3,7 @@
 use super::{NodeView, Observed, termination};
 use crate::objects::{ContainerStatus, Pod, Terminated};
 use crate::proto::wsman::WorkspacePhase;
-use crate::workspaces::marks::annotation;
+use crate::workspaces::marks::{annotation, label};
 
 /// What the table found.
 #[derive(Debug, Default)]
@@ -71,14 +71,16 @@ fn container(container: &ContainerStatus, observed: &Observed<'_>) -> Option<Fai
     let code = ended.exit_code;
     match ended.reason.as_str() {
         _ if code != 0 && !ended.message.is_empty() => {
-            if lost_track(ended) && untainted(observed.node) {
+            let lost = lost_track(ended);
+            if lost && untainted(observed.node) {
                 return Some(nothing("F4"));
             }
-            forcing(
-                "F5",
-                WorkspacePhase::Running,
-                termination::message(&ended.message),
-            )
+            let text = termination::message(&ended.message);
+            if lost && is_headless(observed.pod) {
+                // A headless pod that failed is STOPPING by F4: a taint that comes later must not turn it back.
+                return Some(failed("F5", text));
+            }
+            forcing("F5", WorkspacePhase::Running, text)
         }
         "Error" if !deleting && code != 137 => forcing(
             "F6",
@@ -164,6 +166,10 @@ fn termination(container: &ContainerStatus) -> Option<&Terminated> {
 /// The kubelet restarted and knows only that the container is no more.
 fn lost_track(ended: &Terminated) -> bool {
     ended.exit_code == 137 && ended.reason == "ContainerStatusUnknown"
+}
+
+fn is_headless(pod: &Pod) -> bool {
+    pod.metadata.label(label::HEADLESS) == Some("true")
 }
 
 fn untainted(node: NodeView<'_>) -> bool {

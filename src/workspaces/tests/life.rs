@@ -58,12 +58,6 @@ impl Cluster {
 
     /// STOPPING ends in STOPPED only, and STOPPED in nothing.
     fn see(&mut self, phase: WorkspacePhase) {
-        use WorkspacePhase::{Stopped, Stopping};
-        let order = |p| match p {
-            Stopping => 1,
-            Stopped => 2,
-            _ => 0,
-        };
         let before = self.phases.last().copied().unwrap_or_default();
         assert!(
             order(before) <= order(phase),
@@ -146,6 +140,15 @@ impl Cluster {
     }
 }
 
+/// How far a workspace has come that cannot go back.
+fn order(phase: WorkspacePhase) -> u8 {
+    match phase {
+        WorkspacePhase::Stopping => 1,
+        WorkspacePhase::Stopped => 2,
+        _ => 0,
+    }
+}
+
 fn time(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
@@ -223,6 +226,17 @@ proptest! {
             let last = cluster.phases.last().copied();
             prop_assert!(cluster.is_empty() || last == Some(WorkspacePhase::Stopped), "{last:?}");
         }
+    }
+
+    #[test]
+    fn a_node_turns_no_workspace_back(pod in mutate::pods(), marks in marks()) {
+        let mut case = case(pod, &marks, false);
+        let untainted = json!({ "metadata": { "name": "node-a" } });
+        let orders = [Value::Null, json!("gone"), untainted, mutate::node()].map(|node| {
+            case.node = node;
+            order(case.fold().expect("a workspace").0.status.phase())
+        });
+        prop_assert!(orders.iter().all(|o| *o == orders[0]), "{:?}: {:#}", orders, case.pod);
     }
 
     #[test]
