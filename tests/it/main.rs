@@ -22,6 +22,7 @@ mod nodes;
 mod processes;
 mod reload;
 mod replicas;
+mod restarts;
 mod scenarios;
 mod stops;
 mod tidy;

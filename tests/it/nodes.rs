@@ -23,7 +23,7 @@ const VANISHED: &str = "workspace node disappeared before backup was taken";
 async fn a_workspace_whose_node_is_removed_fails(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     let running = story.run("lost").await;
-    let nodes = story.nodes().await;
+    let nodes = story.cluster.nodes().await;
     let name = node(&running);
     nodes.delete(&name, &DeleteParams::default()).await.unwrap();
     let stopped = story.until("lost", WorkspacePhase::Stopped).await;
@@ -60,14 +60,19 @@ async fn a_workspace_whose_node_is_silent_fails_after_its_toleration(cluster: &C
 
 async fn a_workspace_whose_node_comes_back_lives_on(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
-    let running = story.run("back").await;
-    let since = silence(&story, &node(&running)).await;
+    let name = node(&story.run("back").await);
+    let since = silence(&story, &name).await;
+    let other = node(&story.run("witness").await);
+    assert_ne!(name, other);
     story.advance_to(since + SignedDuration::from_mins(4));
     let back = json!({ "metadata": { "annotations": { "sim.wsman.dev/lost": null } } });
-    let nodes = story.nodes().await;
-    let name = node(&running);
+    let nodes = story.cluster.nodes().await;
     patch(&nodes, &name, back).await;
     until(&nodes, &name, |node| unreachable(node).is_none()).await;
+    // Nodes are watched in order: once the daemon knows of the end of this one, it knows that the first is back.
+    let end = DeleteParams::default();
+    nodes.delete(&other, &end).await.unwrap();
+    assert_eq!(story.ends("witness").await.failed, VANISHED);
     story.advance_to(since + SignedDuration::from_mins(20));
     story.quiet("back").await;
     let described = story.world.describe("back").await.unwrap();
@@ -84,7 +89,7 @@ async fn a_workspace_that_stops_on_a_removed_node_ends(cluster: &Cluster) {
     story.stop("stuck", StopWorkspacePolicy::Normally).await;
     story.until("stuck", WorkspacePhase::Stopping).await;
     story.quiet("stuck").await;
-    let nodes = story.nodes().await;
+    let nodes = story.cluster.nodes().await;
     let name = node(&running);
     nodes.delete(&name, &DeleteParams::default()).await.unwrap();
     let stopped = story.until("stuck", WorkspacePhase::Stopped).await;
@@ -112,7 +117,7 @@ async fn a_workspace_that_stops_on_a_dead_node_ends(cluster: &Cluster) {
     );
     story.quiet("dead").await;
 
-    let nodes = story.nodes().await;
+    let nodes = story.cluster.nodes().await;
     let name = node(&running);
     let known = nodes.get(&name).await.unwrap();
     let mut taints = serde_json::to_value(known.spec.unwrap().taints.unwrap()).unwrap();
@@ -129,7 +134,7 @@ async fn a_workspace_that_stops_on_a_dead_node_ends(cluster: &Cluster) {
 
 /// Lets the kubelet of a node vanish, and returns since when the control plane knows.
 async fn silence(story: &Story<'_>, name: &str) -> Timestamp {
-    let nodes = story.nodes().await;
+    let nodes = story.cluster.nodes().await;
     let lost = json!({ "metadata": { "annotations": { "sim.wsman.dev/lost": "true" } } });
     patch(&nodes, name, lost).await;
     let tainted = until(&nodes, name, |node| unreachable(node).is_some()).await;

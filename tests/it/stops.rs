@@ -1,11 +1,13 @@
 //! Stops in every phase and by everybody: callers, kubectl, the eviction API; and a pod that a cut deletion left behind.
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::EvictParams;
+use kube::api::{DeleteParams, EvictParams};
 use serde_json::{Value, json};
 use wsman::proto::wsman::*;
+use wsman::sim::apiserver::faults::Fault;
 
-use super::support::cluster::Cluster;
+use super::support::cluster::{self, Cluster};
 use super::support::story::{Story, grace_end, headless, pod_name};
 use super::support::world::request;
 
@@ -257,5 +259,34 @@ async fn a_foreign_finalizer_holds_the_pod_but_not_the_workspace(cluster: &Clust
     cluster.release("ws-held").await;
     cluster.gone::<Pod>("ws-held").await;
     story.quiet("held").await;
+    story.end().await;
+}
+
+/// The API server deletes in two steps. What a cut between them leaves behind nobody else would ever clear away.
+#[tokio::test]
+async fn a_pod_that_was_deleted_by_half_is_deleted_again_once() {
+    let cluster = &cluster::embedded().await;
+    let mut story = Story::begin(cluster).await;
+    let waiting = json!({ "schedule-after": "1h" });
+    story.start_as(request("half"), waiting).await;
+    cluster.release("ws-half").await;
+    let faults = cluster.server.as_ref().unwrap().faults();
+    faults.add("DELETE", "/pods/ws-half", 1, Fault::CutHalfway);
+    let pods = cluster.api::<Pod>().await;
+    pods.delete("ws-half", &DeleteParams::default())
+        .await
+        .unwrap_err();
+    story.until("half", WorkspacePhase::Stopped).await;
+    let due = grace_end(&story.pod("half").await) + SignedDuration::from_mins(1);
+    faults.record();
+    story.quiet_until("half", due).await;
+    story.advance_to(due);
+    cluster.gone::<Pod>("ws-half").await;
+    story.quiet("half").await;
+    let deletes = faults.requests();
+    let deletes = deletes
+        .iter()
+        .filter(|r| r.method == "DELETE" && r.path.ends_with("/pods/ws-half"));
+    assert_eq!(deletes.count(), 1);
     story.end().await;
 }

@@ -25,7 +25,6 @@ on_both_clusters! {
     a_workspace_that_is_opened_again_lives_on
     an_interrupted_workspace_that_was_used_times_out
     an_interrupted_workspace_that_nobody_used_times_out
-    an_interrupted_workspace_that_recovers_lives_on
     a_pod_that_never_ends_is_reported_and_given_up
     a_workspace_that_is_to_stop_has_no_other_limit
 }
@@ -229,22 +228,6 @@ async fn an_interrupted_workspace_that_nobody_used_times_out(cluster: &Cluster) 
     story.interrupt("t").await;
     let why = "workspace timed out after workspace interruption (00h05m) took longer than 00h05m";
     story.times_out("t", since, 5, why).await;
-    story.end().await;
-}
-
-async fn an_interrupted_workspace_that_recovers_lives_on(cluster: &Cluster) {
-    let mut story = Story::begin(cluster).await;
-    let since = created(&story.run("t").await);
-    story.interrupt("t").await;
-    story.advance_to(since + SignedDuration::from_mins(4));
-    let running = json!({
-        "terminated": null,
-        "running": { "startedAt": jiff::Timestamp::now().to_string() },
-    });
-    story.report("t", running, true).await;
-    story.until("t", WorkspacePhase::Running).await;
-    let why = "workspace timed out after period of inactivity (01h00m) took longer than 01h00m";
-    story.times_out("t", since, 60, why).await;
     story.end().await;
 }
 

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, WatchParams};
 use kube::core::{NamespaceResourceScope, WatchEvent};
+use kube::runtime::wait::await_condition;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wsman::cluster::connect::{AGENT, Source, connect};
 use wsman::sim::apiserver::store::Store;
@@ -170,9 +172,43 @@ impl Cluster {
         .collect()
     }
 
+    /// Tells the simulated kubelet how to treat a pod from now on; null takes an order back.
+    pub(crate) async fn script(&self, pod: &str, script: Value) {
+        let script: serde_json::Map<_, _> = script
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(key, value)| (format!("sim.wsman.dev/{key}"), value.clone()))
+            .collect();
+        self.annotate(pod, script.into()).await;
+    }
+
+    /// Annotates a pod as kubectl does.
+    pub(crate) async fn annotate(&self, pod: &str, annotations: Value) {
+        let patch = json!({ "metadata": { "annotations": annotations } });
+        let pods = self.api::<Pod>().await;
+        pods.patch(pod, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    /// The nodes.
+    pub(crate) async fn nodes(&self) -> Api<Node> {
+        Api::all(self.client().await)
+    }
+
+    /// Waits until a pod is what is waited for.
+    pub(crate) async fn until_pod(&self, name: &str, holds: impl Fn(&Pod) -> bool) -> Pod {
+        let condition = |pod: Option<&Pod>| pod.is_some_and(&holds);
+        let found = await_condition(self.api::<Pod>().await, name, condition);
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        let found = found.unwrap_or_else(|_| panic!("{name} does not change"));
+        found.unwrap().unwrap()
+    }
+
     /// Takes the finalizers off a pod.
     pub(crate) async fn release(&self, name: &str) {
-        let unheld = serde_json::json!({ "metadata": { "finalizers": null } });
+        let unheld = json!({ "metadata": { "finalizers": null } });
         let pods = self.api::<Pod>().await;
         pods.patch(name, &PatchParams::default(), &Patch::Merge(unheld))
             .await

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use wsman::clock::Clock;
 use wsman::proto::wsman::*;
 
 use super::cluster::Cluster;
@@ -45,20 +46,16 @@ impl<'a> Story<'a> {
 
     /// Kills the daemon, wherever it is, and starts another, whose clock is not behind.
     pub(crate) async fn killed(self) -> Self {
-        let Self {
-            cluster,
-            world,
-            advanced,
-            bystanders,
-            ..
-        } = self;
-        world.kill().await;
-        let story = Self::begin(cluster).await;
-        story.world.clock.advance(advanced);
-        Self {
-            advanced,
-            bystanders,
-            ..story
+        self.asleep().await.awake().await
+    }
+
+    /// Kills the daemon, wherever it is.
+    pub(crate) async fn asleep(self) -> Asleep<'a> {
+        self.world.kill().await;
+        Asleep {
+            cluster: self.cluster,
+            advanced: self.advanced,
+            bystanders: self.bystanders,
         }
     }
 
@@ -163,22 +160,27 @@ impl<'a> Story<'a> {
         self.quiet(id).await;
     }
 
-    /// Checks that there is nothing to tell of a workspace: another one lives and dies meanwhile, for which the
-    /// lifecycle has to decide and write several times.
+    /// Checks that there is nothing to tell of a workspace.
     pub(crate) async fn quiet(&mut self, id: &str) {
+        let before = self.updates.seen.len();
+        self.pause().await;
+        let news: Vec<_> = self.updates.seen[before..]
+            .iter()
+            .filter(|status| status.id == id)
+            .collect();
+        assert!(news.is_empty(), "{id} should be left alone: {news:?}");
+    }
+
+    /// Reads whatever there is to tell: another workspace lives and dies meanwhile, for which the lifecycle has to
+    /// decide and write several times.
+    pub(crate) async fn pause(&mut self) {
         self.bystanders += 1;
         let bystander = format!("bystander-{}", self.bystanders);
         let mut request = request(&bystander);
         request.spec.as_mut().unwrap().class = "unschedulable".to_owned();
         self.start(request).await;
         self.stop(&bystander, StopWorkspacePolicy::Normally).await;
-        let before = self.updates.seen.len();
         self.until(&bystander, WorkspacePhase::Stopped).await;
-        let news: Vec<_> = self.updates.seen[before..]
-            .iter()
-            .filter(|status| status.id == id)
-            .collect();
-        assert!(news.is_empty(), "{id} should be left alone: {news:?}");
     }
 
     // === Kubelet and nodes ===
@@ -189,24 +191,14 @@ impl<'a> Story<'a> {
         pods.get(&format!("ws-{id}")).await.unwrap()
     }
 
-    /// Tells the simulated kubelet how to treat a pod from now on; null takes an order back.
+    /// See [`Cluster::script`].
     pub(crate) async fn script(&self, pod: &str, script: Value) {
-        let script: serde_json::Map<_, _> = script
-            .as_object()
-            .unwrap()
-            .iter()
-            .map(|(key, value)| (format!("sim.wsman.dev/{key}"), value.clone()))
-            .collect();
-        self.annotate(pod, script.into()).await;
+        self.cluster.script(pod, script).await;
     }
 
-    /// Annotates a pod as kubectl does.
+    /// See [`Cluster::annotate`].
     pub(crate) async fn annotate(&self, pod: &str, annotations: Value) {
-        let patch = json!({ "metadata": { "annotations": annotations } });
-        let pods = self.cluster.api::<Pod>().await;
-        pods.patch(pod, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .unwrap();
+        self.cluster.annotate(pod, annotations).await;
     }
 
     /// Reports the state of a pod's container as a kubelet does.
@@ -232,9 +224,39 @@ impl<'a> Story<'a> {
         self.report(id, ended, false).await;
         self.until(id, WorkspacePhase::Interrupted).await
     }
+}
 
-    pub(crate) async fn nodes(&self) -> Api<Node> {
-        Api::all(self.cluster.client().await)
+/// What is left of a story while no daemon runs.
+pub(crate) struct Asleep<'a> {
+    cluster: &'a Cluster,
+    advanced: Duration,
+    bystanders: u32,
+}
+
+impl<'a> Asleep<'a> {
+    /// Starts another daemon, whose clock is not behind, and opens a stream.
+    pub(crate) async fn awake(self) -> Story<'a> {
+        let clock = Clock::manual();
+        clock.advance(self.advanced);
+        let cluster = self.cluster;
+        let client = cluster.client().await;
+        let world = World::start_at(clock, client, &cluster.namespace, |_| {}).await;
+        // Before the lifecycle begins, so that the stream has all that it does.
+        let updates = world.subscribe().await;
+        let waited = world.outlive_the_dead().await;
+        Story {
+            cluster,
+            world,
+            updates,
+            advanced: self.advanced + waited,
+            bystanders: self.bystanders,
+        }
+    }
+
+    /// Lets time pass, until a moment on the next daemon's clock.
+    pub(crate) fn pass(&mut self, until: Timestamp) {
+        let by = until.duration_since(Timestamp::now());
+        self.advanced = self.advanced.max(by.try_into().unwrap());
     }
 }
 

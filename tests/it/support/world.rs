@@ -134,17 +134,19 @@ impl World {
         DEAD.lock().unwrap().insert(self.identity);
     }
 
-    /// Where a killed daemon left the Lease behind, lets the time pass that the others have to wait.
-    async fn outlive_the_dead(&self) {
+    /// Where a killed daemon left the Lease behind, lets the time pass that the others have to wait, and returns how
+    /// much that was.
+    pub(crate) async fn outlive_the_dead(&self) -> Duration {
         let seen = self
             .standing_of(|standing| *standing != Standing::Waits)
             .await;
-        if let Standing::Follows { holder } = seen
-            && DEAD.lock().unwrap().contains(&holder)
-        {
-            self.clock.advance(lease::DURATION);
-            self.holds().await;
+        match seen {
+            Standing::Follows { holder } if DEAD.lock().unwrap().contains(&holder) => {}
+            _ => return Duration::ZERO,
         }
+        self.clock.advance(lease::DURATION);
+        self.holds().await;
+        lease::DURATION
     }
 
     /// Waits until it stands so with the Lease, and returns how.
