@@ -235,5 +235,40 @@ mod tests {
         fn reading_never_panics(text in ".{0,40}") {
             let _ = GoDuration::parse(&text);
         }
+
+        #[test]
+        fn terms_add_up(
+            sign in "[+-]?",
+            terms in proptest::collection::vec((0..20_000_000_000u64, 0..1000u32, 0..UNITS.len()), 1..4),
+        ) {
+            let mut text = sign.clone();
+            let mut sum = 0i128;
+            for (whole, fraction, unit) in terms {
+                let (name, scale) = UNITS[unit];
+                text.push_str(&format!("{whole}.{fraction:03}{name}"));
+                // What is less than a nanosecond is cut off, digit by digit.
+                let digits = [fraction / 100, fraction / 10 % 10, fraction % 10];
+                let places = [scale / 10, scale / 100, scale / 1000];
+                sum += i128::from(whole) * i128::from(scale);
+                sum += digits.iter().zip(places).map(|(d, p)| i128::from(*d) * i128::from(p)).sum::<i128>();
+            }
+            let sum = if sign == "-" { -sum } else { sum };
+            let expected = i64::try_from(sum).map(GoDuration::from_nanos);
+            prop_assert_eq!(GoDuration::parse(&text).ok(), expected.ok());
+        }
+
+        #[test]
+        fn what_is_read_follows_the_grammar(text in "[-+]?([0-9.]{0,4}(ns|us|\u{b5}s|ms|s|m|h|d| |e|)){0,4}") {
+            let unsigned = text.trim_start_matches(['-', '+']);
+            let units: Vec<&str> = unsigned.split(|c: char| c.is_ascii_digit() || c == '.').filter(|u| !u.is_empty()).collect();
+            let numbers: Vec<&str> = unsigned.split(|c: char| !c.is_ascii_digit() && c != '.').filter(|n| !n.is_empty()).collect();
+            let known = |unit: &&str| UNITS.iter().any(|(name, _)| name == unit);
+            let number = |n: &&str| n.matches('.').count() <= 1 && n.contains(|c: char| c.is_ascii_digit());
+            let begins = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+            let ends = !unsigned.ends_with(|c: char| c.is_ascii_digit() || c == '.');
+            let legal = unsigned == "0"
+                || begins && ends && units.iter().all(known) && numbers.iter().all(number);
+            prop_assert_eq!(GoDuration::parse(&text).is_ok(), legal, "{:?}", text);
+        }
     }
 }

@@ -255,6 +255,37 @@ mod tests {
         }
 
         #[test]
+        fn amounts_are_exact(
+            negative: bool,
+            whole in 0..1_000_000_000u64,
+            fraction in 0..1000u32,
+            unit in 0..16usize,
+        ) {
+            const UNITS: [&str; 16] =
+                ["n", "u", "m", "", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+            let sign = if negative { "-" } else { "" };
+            let text = format!("{sign}{whole}.{fraction:03}{}", UNITS[unit]);
+            // In thousandths of what the unit is, and then in thousandths of a nano.
+            let mantissa = i128::from(whole) * 1000 + i128::from(fraction);
+            let exact = match unit {
+                0..10 => 10i128.checked_pow(3 * u32::try_from(unit).unwrap()).and_then(|s| mantissa.checked_mul(s)),
+                _ => 1024i128.checked_pow(u32::try_from(unit).unwrap() - 9)
+                    .and_then(|s| mantissa.checked_mul(s)?.checked_mul(NANOS)),
+            };
+            let nanos = exact.map(|e| e / 1000 + i128::from(e % 1000 != 0));
+            match nanos.filter(|n| *n <= i128::from(i64::MAX) * NANOS) {
+                None => prop_assert_eq!(Quantity::parse(&text), Err(InvalidQuantity::Range)),
+                Some(nanos) => {
+                    let quantity = Quantity::parse(&text).unwrap();
+                    prop_assert_eq!(quantity.nanos, if negative { -nanos } else { nanos });
+                    prop_assert_eq!(quantity.is_zero(), mantissa == 0);
+                    let up = nanos / NANOS + i128::from(nanos % NANOS != 0);
+                    prop_assert_eq!(i128::from(quantity.value().abs()), up);
+                }
+            }
+        }
+
+        #[test]
         fn whatever_looks_like_a_quantity_is_judged(text in "[+-]?[0-9.]{0,40}[eEinumkKMGTP]{0,2}[+-]?[0-9]{0,5}") {
             if let Ok(quantity) = Quantity::parse(&text) {
                 prop_assert_eq!(Quantity::parse(quantity.as_str()), Ok(quantity.clone()));

@@ -470,3 +470,6 @@ fn respond(code: u16, media: HeaderValue, body: Body) -> Response<Body> {
     );
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,7 @@ fn canonical(text: &str) -> Option<String> {
                 .strip_prefix(['e', 'E'])?
                 .parse()
                 .ok()
-                .filter(|exponent| (-30..30).contains(exponent))?,
+                .filter(|exponent| (-64..=64).contains(exponent))?,
         };
         decimal(
             mantissa,

@@ -80,6 +80,29 @@ mod tests {
 
     proptest! {
         #[test]
+        fn finds_the_last_line_that_says_something(
+            before in "[a-z\n]{0,10}",
+            said in "[a-z\"{}é]{1,5}",
+            error in proptest::option::of("[a-z]{1,5}"),
+            after in proptest::collection::vec("[a-z{}\\[\\]\":,0-9]{0,8}", 0..4),
+            cut in "[a-z{\":]{0,8}",
+        ) {
+            let mut line = serde_json::json!({ "message": said });
+            let mut expected = said;
+            if let Some(error) = error {
+                line["error"] = error.as_str().into();
+                expected = format!("{expected}: {error}");
+            }
+            // Lines without a message of their own say nothing.
+            let noise = after.iter().all(|line| !line.contains('{'));
+            let after: String = after.iter().map(|line| format!("{line}\n")).collect();
+            let log = format!("{before}\n{line}\n{after}{cut}");
+            if noise {
+                prop_assert_eq!(message(&log), expected);
+            }
+        }
+
+        #[test]
         fn reads_any_text(log in "(\\{\"message\":\"[a-z]{0,3}\"|[\\[{}\":,\\n]|error|\\PC){0,30}") {
             let sentence = message(&log);
             prop_assert!(!sentence.is_empty() || log.is_empty());

@@ -181,3 +181,165 @@ proptest! {
         let _ = read(&text);
     }
 }
+
+fn container() -> impl Strategy<Value = Value> {
+    let probe = prop::option::of(prop::sample::select(vec![
+        json!({ "httpGet": { "path": "/" }, "periodSeconds": 1 }),
+        json!({ "exec": { "command": ["x"] }, "failureThreshold": 9 }),
+        json!({ "periodSeconds": 7 }),
+    ]));
+    let name = prop::sample::select(vec!["workspace", "other"]);
+    let env = prop::collection::vec("[AB]", 0..3);
+    let parts = (
+        name,
+        "[xy]{0,1}",
+        any::<bool>(),
+        env,
+        probe,
+        prop::option::of("[1-3]"),
+    );
+    parts.prop_map(|(name, image, tty, env, probe, cpu)| {
+        let env: Vec<_> = env
+            .into_iter()
+            .map(|name| json!({ "name": name }))
+            .collect();
+        let mut container = json!({ "name": name, "image": image, "tty": tty, "env": env });
+        if let Some(probe) = probe {
+            container["readinessProbe"] = probe;
+        }
+        if let Some(cpu) = cpu {
+            container["resources"] = json!({ "limits": { "cpu": cpu } });
+        }
+        container
+    })
+}
+
+/// Pods as they are planned, and as people write them into templates.
+fn typed_pod() -> impl Strategy<Value = Value> {
+    let labels = || prop::collection::btree_map("[abc]", "[xy]{0,1}", 0..4);
+    let term = prop::collection::vec("[kl]", 0..3).prop_map(|keys| {
+        let keys = keys
+            .into_iter()
+            .map(|key| json!({ "key": key, "operator": "Exists" }));
+        json!({ "matchExpressions": keys.collect::<Vec<_>>() })
+    });
+    let parts = (
+        labels(),
+        labels(),
+        "[pq]{0,1}",
+        any::<bool>(),
+        0..3i64,
+        prop::collection::vec(container(), 0..3),
+        prop::collection::vec("[tu]", 0..3),
+        prop::option::of(prop::collection::vec(term, 0..3)),
+    );
+    parts.prop_map(|(labels, selector, text, flag, number, containers, tolerations, terms)| {
+        let mut seen = BTreeSet::new();
+        let mut containers = containers;
+        containers.retain(|c| seen.insert(c["name"].to_string()));
+        let tolerations: Vec<_> = tolerations.into_iter().map(|key| json!({ "key": key })).collect();
+        let mut pod = json!({
+            "metadata": { "labels": labels },
+            "spec": {
+                "nodeSelector": selector, "schedulerName": text, "hostNetwork": flag,
+                "terminationGracePeriodSeconds": number, "containers": containers, "tolerations": tolerations,
+            },
+        });
+        if let Some(terms) = terms {
+            pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
+                json!({ "nodeSelectorTerms": terms });
+        }
+        pod
+    })
+}
+
+/// Checks the rules of spec 3.9 for everything but containers and terms: what the pod has it keeps, what it lacks it
+/// gets, and lists are joined.
+fn obeys(own: Option<&Value>, template: Option<&Value>, merged: &Value, at: &str) {
+    let members = |value: Option<&Value>| {
+        value
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default()
+    };
+    match (own, template, merged) {
+        _ if at == "/spec/containers" || at.ends_with("/nodeSelectorTerms") => {}
+        (own, template, Value::Object(merged)) => {
+            let (own, template) = (members(own), members(template));
+            let keys: BTreeSet<&String> = own.keys().chain(template.keys()).collect();
+            assert_eq!(keys, merged.keys().collect(), "{at}");
+            for key in keys {
+                obeys(
+                    own.get(key),
+                    template.get(key),
+                    &merged[key],
+                    &format!("{at}/{key}"),
+                );
+            }
+        }
+        (own, template, Value::Array(merged)) => {
+            let list = |value: Option<&Value>| {
+                value.and_then(Value::as_array).cloned().unwrap_or_default()
+            };
+            assert_eq!([list(own), list(template)].concat(), *merged, "{at}");
+        }
+        (Some(own), _, merged) if !is_zero(own) => assert_eq!(own, merged, "{at}"),
+        (own, template, merged) => assert_eq!(template.or(own), Some(merged), "{at}"),
+    }
+}
+
+/// The containers are the pod's, and where a template's has a value of its own it is taken; probes aside.
+fn containers_obey(own: &Value, template: &Value, merged: &Value) {
+    let list = |pod: &Value| {
+        pod["spec"]["containers"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    };
+    let (own, template, merged) = (list(own), list(template), list(merged));
+    if own.is_empty() {
+        return assert_eq!(template, merged);
+    }
+    assert_eq!(own.len(), merged.len());
+    for (own, merged) in own.iter().zip(&merged) {
+        let Some(template) = template.iter().find(|t| t["name"] == own["name"]) else {
+            assert_eq!(own, merged);
+            continue;
+        };
+        for key in ["image", "tty"] {
+            let expected = if is_zero(&template[key]) {
+                &own[key]
+            } else {
+                &template[key]
+            };
+            assert_eq!(expected, &merged[key], "{key}");
+        }
+        let env = |container: &Value| container["env"].as_array().cloned().unwrap_or_default();
+        assert_eq!([env(own), env(template)].concat(), env(merged));
+        let cpu = |container: &Value| container.pointer("/resources/limits/cpu").cloned();
+        assert_eq!(cpu(template).or(cpu(own)), cpu(merged));
+        let every = |container: &Value| container.pointer("/readinessProbe/periodSeconds").cloned();
+        if own.get("readinessProbe").is_some() {
+            assert_eq!(every(own), every(merged), "how often is the pod's");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn merging_obeys_its_rules(own in typed_pod(), template in typed_pod()) {
+        let merged = merge(own.clone(), template.clone());
+        obeys(Some(&own), Some(&template), &merged, "");
+        containers_obey(&own, &template, &merged);
+        prop_assert!(serde_json::from_value::<Pod>(merged).is_ok());
+    }
+
+    #[test]
+    fn what_was_read_is_read_again(template in typed_pod()) {
+        let read = |value: &Value| super::read(&value.to_string());
+        let once = read(&template).unwrap();
+        prop_assert_eq!(read(&once), Ok(once.clone()));
+        let yaml = serde_saphyr::to_string(&template).unwrap();
+        prop_assert_eq!(super::read(&yaml), Ok(once));
+    }
+}

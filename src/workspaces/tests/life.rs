@@ -170,7 +170,7 @@ fn live(mut cluster: Cluster, with_kubelet: bool) -> Cluster {
     cluster
 }
 
-fn marks() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
+pub(super) fn marks() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
     let all = vec![
         ("gitpod/never-ready", "true"),
         ("gitpod.io/attemptingToCreate", "true"),
@@ -197,7 +197,7 @@ fn limits() -> Value {
     })
 }
 
-fn case(pod: Value, marks: &[(&str, &str)], daemon: bool) -> Case {
+pub(super) fn case(pod: Value, marks: &[(&str, &str)], daemon: bool) -> Case {
     let mut case = Case::read(&json!({ "pod": pod, "now": "2026-03-01T10:00:00Z" }));
     case.rules = reporting(&limits());
     if daemon {

@@ -99,4 +99,46 @@ proptest! {
             prop_assert_eq!(check(&rendered), Ok(()), "{}", rendered);
         }
     }
+
+    #[test]
+    fn what_compiles_renders_piece_by_piece(
+        pieces in prop::collection::vec(prop_oneof![
+            "[a-z:/.{} ]{0,5}",
+            prop::sample::select(vec![
+                "{{ .ID }}", "{{.Prefix}}", "{{\t.Host }}", "{{ .WorkspacePort }}", "{{.IngressPort}}", "{{ .No }}", "{{", "}}",
+            ]).prop_map(str::to_owned),
+        ], 0..6),
+    ) {
+        let values = Values { id: "1d", prefix: "pre", host: "h", port: 7 };
+        let text: String = pieces.concat();
+        let Ok(template) = UrlTemplate::compile(&text, Purpose::Port) else { return Ok(()) };
+        let rendered = template.render(&values);
+        prop_assert_eq!(template.is_empty(), text.is_empty());
+        // The same by replacing texts.
+        let mut replaced = text;
+        while let Some((before, tail)) = replaced.split_once("{{") {
+            let (name, after) = tail.split_once("}}").expect("it compiled");
+            let value = match name.trim() {
+                ".ID" => "1d",
+                ".Prefix" => "pre",
+                ".Host" => "h",
+                _ => "7",
+            };
+            replaced = format!("{before}{value}{after}");
+        }
+        prop_assert_eq!(rendered, replaced);
+    }
+
+    #[test]
+    fn a_checked_url_leads_to_the_web(text in "(https?|ftp|javascript|)(:|://|)[ -~\\x00é]{0,20}") {
+        if check(&text).is_ok() {
+            prop_assert!(!text.contains(|c: char| c.is_control() || c == ' '));
+            let url = match text.contains("://") {
+                true => ::url::Url::parse(&text),
+                false => ::url::Url::parse(&format!("https://{text}")),
+            };
+            let url = url.unwrap();
+            prop_assert!(matches!(url.scheme(), "http" | "https") && url.has_host());
+        }
+    }
 }

@@ -14,7 +14,7 @@ use super::world::{Updates, World, request};
 
 /// How close before a limit it is checked that nothing happens. The clock moves on by itself too, and a busy machine
 /// takes its time; that nothing happens a nanosecond before is for the table of the pure lifecycle to check.
-const BEFORE: SignedDuration = SignedDuration::from_secs(20);
+const BEFORE: SignedDuration = SignedDuration::from_secs(45);
 
 /// One daemon and what it tells.
 pub(crate) struct Story<'a> {
@@ -262,13 +262,7 @@ impl<'a> Asleep<'a> {
 
 /// When a workspace was created.
 pub(crate) fn created(status: &WorkspaceStatus) -> Timestamp {
-    let at = status
-        .metadata
-        .as_ref()
-        .unwrap()
-        .started_at
-        .clone()
-        .unwrap();
+    let at = status.metadata.as_ref().unwrap().started_at.unwrap();
     Timestamp::from_second(at.seconds).unwrap()
 }
 

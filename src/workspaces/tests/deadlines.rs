@@ -1,0 +1,68 @@
+//! The moment at which a decision says to look again: before it nothing changes, not even a nanosecond before; and a limit
+//! counts from the nanosecond at which it ends.
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::life::{case, marks};
+use super::mutate;
+use crate::action::Action;
+use crate::workspaces::decide::Verdict;
+
+/// What a limit does when it ends.
+const LIMITS: [&str; 2] = ["limit reached", "stopping took too long"];
+
+/// Rows that a limit goes before.
+const BELOW: [&str; 4] = [
+    "nothing to do",
+    "waiting for the pod to end",
+    "ready",
+    "content needs nobody",
+];
+
+/// The actions, but for the texts that say how long something took.
+fn actions(verdict: &Verdict) -> Vec<Action> {
+    match LIMITS.contains(&verdict.rule) {
+        true => Vec::new(),
+        false => verdict.actions.clone(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_changes_before_it_wakes(
+        pod in mutate::pods(),
+        marks in marks(),
+        node in prop::sample::select(vec![Value::Null, mutate::node(), json!("gone")]),
+        daemon: bool,
+        passed in 0..130_000i64,
+        active in prop::option::of(0..130_000i64),
+        part in 0.0..1.0f64,
+    ) {
+        let mut case = case(pod, &marks, daemon);
+        case.node = node;
+        let begun = case.now;
+        case.now = begun + SignedDuration::from_secs(passed);
+        case.activity = active.map(|at| begun + SignedDuration::from_secs(at.min(passed)));
+        let (_, first) = case.pass().expect("a workspace");
+        let Some((wakes, reason)) = first.wake_at else { return Ok(()) };
+        prop_assert!(wakes > case.now);
+        let wait = wakes.duration_since(case.now);
+        let nanosecond = SignedDuration::from_nanos(1);
+        for moment in [case.now + wait.mul_f64(part), wakes - nanosecond] {
+            case.now = moment.min(wakes - nanosecond);
+            let (_, then) = case.pass().expect("a workspace");
+            prop_assert_eq!(then.rule, first.rule);
+            prop_assert_eq!(actions(&then), actions(&first));
+            prop_assert_eq!(then.wake_at, first.wake_at);
+        }
+        case.now = wakes;
+        let (_, then) = case.pass().expect("a workspace");
+        prop_assert!(then.wake_at.is_none_or(|(at, _): (Timestamp, _)| at > wakes));
+        let limit = reason.ends_with("timeout") || reason == "maximum lifetime";
+        if limit && BELOW.contains(&first.rule) {
+            prop_assert!(LIMITS.contains(&then.rule), "{reason} ends in {:?}", then.rule);
+        }
+    }
+}
