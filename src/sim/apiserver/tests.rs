@@ -26,7 +26,7 @@ use crate::workspaces::status::{self, Defaults, NodeView, Observed};
 use crate::workspaces::{id, request};
 
 /// Texts that break things, and some that do not.
-const TEXTS: [&str; 44] = [
+const TEXTS: [&str; 45] = [
     "",
     "a",
     "0",
@@ -69,6 +69,7 @@ const TEXTS: [&str; 44] = [
     "THEIA_SUPERVISOR_TOKENS",
     "GITPOD_HOST",
     "PATH",
+    "xn--0",
     "ssh-ed25519 AAAA jane@example.com",
     "tools",
 ];

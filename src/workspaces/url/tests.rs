@@ -65,6 +65,8 @@ fn only_web_addresses_are_urls() {
         "https://a\r\nX: y",
         "https://a%00b",
         "mailto:a@b",
+        // No international name is written so: a request whose prefix makes it is refused.
+        "https://xn--0.ws.example.com",
     ] {
         assert!(check(bad).is_err(), "{bad:?}");
     }
@@ -92,6 +94,7 @@ proptest! {
 
     #[test]
     fn legal_ids_always_give_a_url(id in "[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?", prefix in "[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?") {
+        prop_assume!(!id.starts_with("xn--") && !prefix.starts_with("xn--"));
         for template in ["https://{{ .Prefix }}.ws.example.com", "{{ .ID }}-{{ .Prefix }}-{{ .Host }}"] {
             let template = UrlTemplate::compile(template, Purpose::Workspace).unwrap();
             let values = Values { id: &id, prefix: &prefix, host: "gitpod.io", port: 0 };
