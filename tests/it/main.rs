@@ -20,6 +20,7 @@ mod kubelet;
 mod limits;
 mod nodes;
 mod processes;
+mod recorded;
 mod reload;
 mod replicas;
 mod restarts;
