@@ -13,12 +13,16 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Option<Vec<Request>>>,
     watches: watch::Sender<u64>,
+    strikes: watch::Sender<u64>,
 }
 
 /// Which requests go wrong, how, and how often.
 struct Rule {
     method: String,
     path: String,
+    /// If set, the rule is about the writes of those that call themselves so.
+    writer: Option<String>,
+    skip: usize,
     times: usize,
     fault: Fault,
 }
@@ -81,6 +85,7 @@ impl Default for Faults {
             rules,
             requests,
             watches: watch::Sender::new(0),
+            strikes: watch::Sender::new(0),
         }))
     }
 }
@@ -92,10 +97,35 @@ impl Faults {
         let rule = Rule {
             method: method.into(),
             path: path.into(),
+            writer: None,
+            skip: 0,
             times,
             fault,
         };
         locked(&self.0.rules).push(rule);
+    }
+
+    /// Adds a rule: of the next writes by callers whose `User-Agent` begins with `writer`, the one after `skip` others
+    /// goes wrong.
+    pub fn add_to_write(&self, writer: &str, skip: usize, fault: Fault) {
+        let rule = Rule {
+            method: String::new(),
+            path: String::new(),
+            writer: Some(writer.into()),
+            skip,
+            times: 1,
+            fault,
+        };
+        locked(&self.0.rules).push(rule);
+    }
+
+    /// Waits until every rule has struck as often as it was to.
+    pub async fn spent(&self) {
+        let mut strikes = self.0.strikes.subscribe();
+        while !locked(&self.0.rules).is_empty() {
+            // The sender lives in `self`.
+            let _ = strikes.changed().await;
+        }
     }
 
     /// Removes all rules.
@@ -128,9 +158,17 @@ impl Faults {
         let target = format!("{}?{}", request.path, request.query);
         let fault = {
             let mut rules = locked(&self.0.rules);
-            let found = rules.iter().position(|rule| {
-                (rule.method.is_empty() || rule.method == request.method)
-                    && target.contains(&rule.path)
+            let found = rules.iter_mut().position(|rule| {
+                let matches = match &rule.writer {
+                    Some(writer) => request.is_write() && request.user_agent.starts_with(writer),
+                    None => {
+                        (rule.method.is_empty() || rule.method == request.method)
+                            && target.contains(&rule.path)
+                    }
+                };
+                let skips = matches && rule.skip > 0;
+                rule.skip -= usize::from(skips);
+                matches && !skips
             });
             found.map(|found| {
                 let fault = rules[found].fault.clone();
@@ -138,6 +176,7 @@ impl Faults {
                 if rules[found].times == 0 {
                     rules.remove(found);
                 }
+                self.0.strikes.send_modify(|count| *count += 1);
                 fault
             })
         };
