@@ -16,6 +16,15 @@ pub struct PodRef {
     pub uid: String,
 }
 
+/// The ConfigMap that stands for a workspace between two pods. Actions never touch a newer one of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordRef {
+    /// Name in the configured namespace; that of the pod.
+    pub name: String,
+    /// uid of the record that was decided on.
+    pub uid: String,
+}
+
 /// Annotations to set and to remove in one merge patch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mark {
@@ -101,4 +110,47 @@ pub enum Action {
     Claim(Claim),
     /// Record activity.
     Checkpoint(Checkpoint),
+    /// A step of making a rejected pod again.
+    Recreate(Recreate),
+}
+
+/// One step of making a rejected pod again; `workspaces::recreate` tells their order. A version is a precondition: of
+/// an object that has changed since nothing is done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recreate {
+    /// Create the record of the pod in this version, owned by the pod.
+    Record(PodRef, u64),
+    /// Mark the pod in this version as replaced by the record.
+    Commit(PodRef, u64, RecordRef),
+    /// Make the record an owner of what belongs to its pod, and free it of that pod.
+    Inherit(RecordRef),
+    /// Delete the pod in this version and take our finalizer off.
+    Vacate(PodRef, u64),
+    /// Create the new pod, owned by the record.
+    Create(RecordRef),
+    /// Make the new pod the owner of what belonged to the old one, and free it of the record.
+    Settle(RecordRef, PodRef),
+    /// Delete the record, where a version is given only in that.
+    Forget(RecordRef, Option<u64>),
+    /// Change annotations of the record.
+    MarkRecord(RecordRef, Mark),
+    /// Remove a new pod whose record is gone: it was created too late.
+    RemoveOrphan(PodRef, RecordRef),
+}
+
+impl Recreate {
+    /// Returns the name of the step.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Record(..) => "record",
+            Self::Commit(..) => "commit",
+            Self::Inherit(..) => "inherit",
+            Self::Vacate(..) => "vacate",
+            Self::Create(..) => "create",
+            Self::Settle(..) => "settle",
+            Self::Forget(..) => "forget",
+            Self::MarkRecord(..) => "mark record",
+            Self::RemoveOrphan(..) => "remove orphan",
+        }
+    }
 }

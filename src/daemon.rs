@@ -110,7 +110,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let closing = CancellationToken::new();
 
     let mut tasks = Tasks::default();
-    cluster_watch::spawn(&mut tasks, &client, &namespace, &hub, &actor);
+    let maintenance = cluster_watch::spawn(&mut tasks, &client, &namespace, &hub, &actor);
     tasks.spawn("lease", keeper.clone().keep());
     tasks.spawn(
         "watch the lease",
@@ -140,6 +140,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             hub.clone(),
             actor.clone(),
             rules,
+            maintenance.clone(),
             clock.clone(),
             keeper.tenure(),
         ),
@@ -153,6 +154,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         hub: hub.clone(),
         actor: actor.clone(),
         settings,
+        maintenance,
         clock: clock.clone(),
         drain: drain.clone(),
         limits,

@@ -7,6 +7,7 @@ mod images;
 pub mod limits;
 pub mod listen;
 mod method;
+mod standing;
 pub mod subscribe;
 pub mod workspaces;
 

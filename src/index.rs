@@ -3,13 +3,16 @@
 //! Per pod the newest resourceVersion wins, whichever way it came (watch, list or the answer to a write). Per
 //! workspace versions strictly grow, equal statuses are not repeated, and STOPPED comes once and last (design 3).
 
+mod around;
+mod records;
 mod services;
+mod tombstones;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use crate::action::PodRef;
-use crate::objects::{Event, Meta, Node, Pod};
+use crate::objects::{Event, Meta, Pod};
 use crate::proto::encoded::{Encoded, SubscribeResponse};
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::decide::Entry;
@@ -17,18 +20,17 @@ use crate::workspaces::facts::{self, Facts};
 use crate::workspaces::filter::Filter;
 use crate::workspaces::image;
 use crate::workspaces::marks::{annotation, label};
-use crate::workspaces::status::{self, Defaults, NodeView, Observed};
+use crate::workspaces::recreate::Record;
+use crate::workspaces::status::{self, Defaults, Observed};
+use around::Nodes;
 use services::Services;
-
-/// Uids of ended pods that are remembered, so that a late answer to a write does not bring one back.
-const TOMBSTONES: usize = 4096;
-/// Warning events kept per pod.
-const EVENTS: usize = 8;
+use tombstones::Tombstones;
 
 /// A status that subscribers get to see.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update {
-    /// uid of the pod: a new pod under an old id is a new start.
+    /// uid of the first pod of the workspace: a new pod under an old id is a new start, unless it is an old one made
+    /// again.
     pub uid: Arc<str>,
     /// The status, with its version.
     pub status: Encoded,
@@ -81,17 +83,22 @@ pub struct Index {
     defaults: Defaults,
     workspaces: HashMap<Arc<str>, Tracked>,
     by_id: HashMap<String, Arc<str>>,
-    nodes: HashMap<String, Node>,
-    /// Nodes that are gone while pods name them. Those pods go on changing: their versions no longer tell.
-    gone: HashSet<String>,
-    /// Version of the last complete list of nodes; 0 where there was none, as without the right to.
-    nodes_listed: u64,
+    nodes: Nodes,
     events: HashMap<Arc<str>, VecDeque<Event>>,
     services: Services,
+    /// Workspaces whose pod is being made again, by the pod's name.
+    records: HashMap<Arc<str>, Record>,
+    records_listed: bool,
+    /// New pods whose record was not seen: it comes yet, or they were made too late.
+    held: HashMap<Arc<str>, (Entry, Pod)>,
+    /// Pods and records that are gone, by uid: a late answer brings none back.
     ended: Tombstones,
+    /// Starts whose STOPPED was sent, by the uid of their first pod: one stream may lag behind the other.
+    over: Tombstones,
     /// Ends that a list showed which is not complete yet.
     untold: Vec<Update>,
-    listed: bool,
+    /// Version of the last complete list of the pods.
+    listed: Option<u64>,
 }
 
 /// One workspace as it is kept: its status as bytes.
@@ -108,6 +115,8 @@ pub struct Tracked {
     /// The node it is on; empty before there is one.
     node: Box<str>,
     version: u64,
+    /// The pod ended, but it is made again: the workspace goes on without one.
+    gone: bool,
     /// What was told last. The answer to a write runs ahead of the watch, so `status` alone does not tell.
     told: Option<Encoded>,
 }
@@ -121,6 +130,18 @@ impl Tracked {
             facts: self.facts.clone(),
         }
     }
+
+    fn run(&self) -> &str {
+        self.facts.lineage.run(&self.pod)
+    }
+}
+
+/// How a pod became known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Watch,
+    List,
+    Answer,
 }
 
 impl Index {
@@ -145,17 +166,7 @@ impl Index {
     /// every replica sends them in the same order.
     pub fn apply_pod(&mut self, pod: &Pod) -> Changes {
         let mut changes = Changes::default();
-        let version = pod.metadata.version();
-        if let Some(known) = self.workspaces.get(pod.metadata.name.as_str())
-            && known.pod.uid != pod.metadata.uid
-            && known.version < version
-            && is_workspace(&pod.metadata)
-        {
-            // Its deletion was before this.
-            let name = pod.metadata.name.clone();
-            self.end(&name, None, version - 1, &mut changes);
-        }
-        if self.store(pod, &mut changes) {
+        if self.take_in(pod, Source::Watch, &mut changes) {
             self.tell(&pod.metadata.name, &mut changes);
         }
         changes
@@ -164,27 +175,15 @@ impl Index {
     /// Takes in a pod of a list. It is known from now on, and told when the list is complete.
     pub fn list_pod(&mut self, pod: &Pod) -> Changes {
         let mut changes = Changes::default();
-        if let Some(known) = self.workspaces.get(pod.metadata.name.as_str())
-            && known.pod.uid != pod.metadata.uid
-            && known.version < pod.metadata.version()
-            && is_workspace(&pod.metadata)
-        {
-            let (name, before) = (pod.metadata.name.clone(), pod.metadata.version() - 1);
-            self.end(&name, None, before, &mut changes);
-            self.untold.append(&mut changes.updates);
-        }
-        self.store(pod, &mut changes);
+        self.take_in(pod, Source::List, &mut changes);
+        self.untold.append(&mut changes.updates);
         changes
     }
 
     /// Takes in a pod as the answer to a call shows it. It is known from now on, and told with the watch.
     pub fn see_pod(&mut self, pod: &Pod) -> Changes {
         let mut changes = Changes::default();
-        let known = self.workspaces.get(pod.metadata.name.as_str());
-        // The end of an earlier pod of that name is told first.
-        if known.is_none_or(|known| known.pod.uid == pod.metadata.uid) {
-            self.store(pod, &mut changes);
-        }
+        self.take_in(pod, Source::Answer, &mut changes);
         changes
     }
 
@@ -194,10 +193,14 @@ impl Index {
         let name = pod.metadata.name.as_str();
         match self.workspaces.get(name) {
             Some(known) if known.pod.uid == pod.metadata.uid || pod.metadata.uid.is_empty() => {
-                let last = is_workspace(&pod.metadata).then(|| self.fold(pod).status);
+                let last = is_workspace(&pod.metadata).then(|| self.fold(pod));
                 self.end(name, last, pod.metadata.version(), &mut changes);
             }
-            _ => self.ended.insert(&pod.metadata.uid),
+            _ => {
+                self.ended.insert(&pod.metadata.uid);
+                self.held
+                    .retain(|_, (held, _)| held.pod.uid != pod.metadata.uid);
+            }
         }
         changes
     }
@@ -227,77 +230,11 @@ impl Index {
             .updates
             .sort_by_key(|update| update.status.version());
         changes.floor = Some(version + self.defaults.version_offset);
+        self.held
+            .retain(|name, (held, _)| held.facts.version > version || present.contains(&**name));
         self.events
             .retain(|pod, _| self.workspaces.contains_key(pod));
-        self.listed = true;
-        changes
-    }
-
-    /// Takes in a node.
-    pub fn apply_node(&mut self, node: Node) -> Changes {
-        let name = node.metadata.name.clone();
-        self.gone.remove(&name);
-        let nodes = &mut self.nodes;
-        let same = nodes
-            .get(&name)
-            .is_some_and(|known| known.spec.taints == node.spec.taints);
-        nodes.insert(name.clone(), node);
-        if same {
-            Changes::default()
-        } else {
-            self.on_node(&name)
-        }
-    }
-
-    /// Takes in that a node is gone since `version`.
-    pub fn delete_node(&mut self, name: &str, version: u64) -> Changes {
-        self.nodes.remove(name);
-        self.gone.insert(name.to_owned());
-        self.forget_nodes();
-        self.nodes_listed = self.nodes_listed.max(version);
-        self.on_node(name)
-    }
-
-    /// Takes in that a complete list at `version` held only the nodes in `present`.
-    pub fn retain_nodes(&mut self, present: &HashSet<String>, version: u64) -> Changes {
-        let gone = self.nodes.extract_if(|name, _| !present.contains(name));
-        self.gone.extend(gone.map(|(name, _)| name));
-        self.forget_nodes();
-        self.nodes_listed = version;
-        let gone = |node: &str| !node.is_empty() && !present.contains(node);
-        let reread = self
-            .workspaces
-            .iter()
-            .filter(|(_, tracked)| gone(&tracked.node));
-        Changes {
-            reread: reread.map(|(name, _)| Arc::clone(name)).collect(),
-            ..Changes::default()
-        }
-    }
-
-    /// Takes in a warning about a pod.
-    pub fn apply_event(&mut self, event: Event) -> Changes {
-        let mut changes = Changes::default();
-        let Some((name, _)) = self
-            .workspaces
-            .get_key_value(event.involved_object.name.as_str())
-        else {
-            return changes;
-        };
-        let known = self.events.entry(Arc::clone(name)).or_default();
-        if known
-            .iter()
-            .any(|e| e.reason == event.reason && e.message == event.message)
-        {
-            return changes;
-        }
-        if known.len() == EVENTS {
-            known.pop_front();
-        }
-        if status::depends_on(&event) {
-            changes.reread.push(Arc::clone(name));
-        }
-        known.push_back(event);
+        self.listed = Some(version);
         changes
     }
 
@@ -312,14 +249,15 @@ impl Index {
         self.by_name(self.by_id.get(id)?)
     }
 
-    /// Returns the workspace of a pod.
+    /// Returns the workspace of a pod's name, whether its pod is there or is being made again.
     pub fn by_name(&self, pod: &str) -> Option<&Tracked> {
         self.workspaces.get(pod)
     }
 
-    /// Returns the names of all pods.
+    /// Returns the name of every pod that there is something to decide about.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.workspaces.keys()
+        let names = self.workspaces.keys().chain(self.records.keys());
+        names.chain(self.held.keys())
     }
 
     /// Returns every workspace that matches, in no particular order.
@@ -330,9 +268,10 @@ impl Index {
             .filter(|status| filter.matches(status))
     }
 
-    /// Whether a complete list of the pods was seen: only then the index may answer for all of them.
+    /// Whether a complete list of the pods was seen, and of the records if there may be any: only then the index may
+    /// answer for all of them.
     pub fn is_listed(&self) -> bool {
-        self.listed
+        self.listed.is_some() && (self.records_listed || self.defaults.max_recreations == 0)
     }
 
     fn fold(&self, pod: &Pod) -> Entry {
@@ -356,59 +295,45 @@ impl Index {
         }
     }
 
-    fn node(&self, pod: &Pod) -> NodeView<'_> {
-        let name = &pod.spec.node_name;
-        match self.nodes.get(name) {
-            Some(node) => NodeView::Present(node),
-            None if self.gone.contains(name) => NodeView::Gone,
-            None => NodeView::Unknown,
-        }
-    }
-
-    /// A node that was never known is gone only if it was not there in a list that is newer than the pod: the news of a
-    /// new node may come after those of its first pods.
-    fn miss_node(&mut self, pod: &Pod) {
-        let name = &pod.spec.node_name;
-        let listed = pod.metadata.version() <= self.nodes_listed;
-        if listed && !name.is_empty() && !self.nodes.contains_key(name) {
-            self.gone.insert(name.clone());
-        }
-    }
-
-    /// Only what a workspace names is kept.
-    fn forget_nodes(&mut self) {
-        let named = self.workspaces.values();
-        let named: HashSet<&str> = named.map(|tracked| &*tracked.node).collect();
-        self.gone.retain(|name| named.contains(name.as_str()));
-    }
-
-    /// The pods of a node whose taints changed, or that came or went.
-    fn on_node(&self, node: &str) -> Changes {
-        let there = self
-            .workspaces
-            .iter()
-            .filter(|(_, tracked)| &*tracked.node == node);
-        Changes {
-            reread: there.map(|(name, _)| Arc::clone(name)).collect(),
-            ..Changes::default()
-        }
-    }
-
-    /// Keeps a pod, unless it is over or something newer is known. Returns whether it was kept.
-    fn store(&mut self, pod: &Pod, changes: &mut Changes) -> bool {
+    /// Takes in a pod, unless it is over or something newer is known. Returns whether it is known now.
+    fn take_in(&mut self, pod: &Pod, source: Source, changes: &mut Changes) -> bool {
         if !is_workspace(&pod.metadata) || self.ended.contains(&pod.metadata.uid) {
             return false;
         }
-        let version = pod.metadata.version();
-        let known = self.workspaces.get(pod.metadata.name.as_str());
+        let (name, version) = (pod.metadata.name.as_str(), pod.metadata.version());
+        let known = self.workspaces.get(name);
         if known.is_some_and(|known| known.version > version) {
             return false;
         }
-        let told = known.and_then(|known| known.told.clone());
         self.miss_node(pod);
-        let image = image::recorded(&pod.metadata);
-        let Entry { pod, status, facts } = self.fold(pod);
+        let entry = self.fold(pod);
+        if self.holds(&entry, pod, changes) || self.over.contains(entry.run()) {
+            return false;
+        }
+        if let Some(known) = self.workspaces.get(name)
+            && known.pod.uid != entry.pod.uid
+        {
+            let another = known.run() != entry.run();
+            if another && source == Source::Answer {
+                // The watch tells the end of the earlier one first.
+                return false;
+            }
+            self.ended.insert(&known.pod.uid);
+            if another {
+                // Its deletion was before this.
+                self.conclude(name, None, version - 1, changes);
+            }
+            self.events.remove(name);
+        }
+        self.store(entry, image::recorded(&pod.metadata), version, changes);
+        true
+    }
+
+    fn store(&mut self, entry: Entry, image: image::Recorded, version: u64, changes: &mut Changes) {
+        let Entry { pod, status, facts } = entry;
         let name: Arc<str> = pod.name.as_str().into();
+        let told = self.workspaces.get(&name);
+        let told = told.and_then(|known| known.told.clone());
         let node = status
             .runtime
             .as_ref()
@@ -431,10 +356,10 @@ impl Index {
                 image,
                 node,
                 version,
+                gone: false,
                 told,
             },
         );
-        true
     }
 
     /// Sends what is known of a workspace, unless it was. What changes without the pod (an event, a node) is sent with
@@ -448,13 +373,30 @@ impl Index {
         });
         if news {
             tracked.told = Some(tracked.status.clone());
-            let update = Update::new(&tracked.pod.uid, tracked.status.clone());
+            let update = Update::new(tracked.run(), tracked.status.clone());
             changes.updates.push(update);
         }
     }
 
-    /// Ends the pod under `name` as of `version`: its STOPPED is sent unless it was.
-    fn end(
+    /// Ends the pod under `name` as of `version`, and the workspace with it unless its pod is made again.
+    fn end(&mut self, name: &str, last: Option<Entry>, version: u64, changes: &mut Changes) {
+        let Some(tracked) = self.workspaces.get(name) else {
+            return;
+        };
+        self.ended.insert(&tracked.pod.uid);
+        let stopped = tracked.told.as_ref().is_some_and(is_last);
+        let entry = last.clone().unwrap_or_else(|| tracked.entry());
+        let unseen = last.is_none() && self.may_be_replaced(&entry);
+        if tracked.gone || (!stopped && (unseen || self.is_replaced(&entry))) {
+            self.vacate(name, version, changes);
+        } else {
+            self.conclude(name, last.map(|entry| entry.status), version, changes);
+        }
+        self.stand_in(name, changes);
+    }
+
+    /// Ends the workspace under `name` as of `version`: its STOPPED is sent unless it was.
+    fn conclude(
         &mut self,
         name: &str,
         last: Option<WorkspaceStatus>,
@@ -464,8 +406,12 @@ impl Index {
         let Some((name, tracked)) = self.workspaces.remove_entry(name) else {
             return;
         };
-        self.ended.insert(&tracked.pod.uid);
         self.events.remove(&*name);
+        self.over.insert(tracked.run());
+        if let Some(mut record) = self.records.remove(&*name) {
+            record.over |= self.fold(&record.pod).run() == tracked.run();
+            self.records.insert(Arc::clone(&name), record);
+        }
         let id = tracked.status.id();
         if self.by_id.get(&id) == Some(&name) {
             self.by_id.remove(&id);
@@ -476,10 +422,10 @@ impl Index {
         }
         let status = last.unwrap_or_else(|| tracked.status.read());
         // Should a server not tell when a pod went, its STOPPED is still newer than all before.
-        let told = tracked.told.map_or(0, |told| told.version());
+        let told = tracked.told.as_ref().map_or(0, Encoded::version);
         let version = (version + self.defaults.version_offset).max(told + 1);
         let status = Encoded::new(status::gone(status, Some(version)));
-        changes.updates.push(Update::new(&tracked.pod.uid, status));
+        changes.updates.push(Update::new(tracked.run(), status));
     }
 }
 
@@ -499,33 +445,6 @@ fn is_workspace(meta: &Meta) -> bool {
     meta.annotation(annotation::ID)
         .is_some_and(|id| !id.is_empty())
         && meta.label(label::MARKER) == Some("true")
-}
-
-/// The uids of pods that ended, oldest out first.
-#[derive(Debug, Default)]
-struct Tombstones {
-    order: VecDeque<Arc<str>>,
-    uids: HashSet<Arc<str>>,
-}
-
-impl Tombstones {
-    fn contains(&self, uid: &str) -> bool {
-        self.uids.contains(uid)
-    }
-
-    fn insert(&mut self, uid: &str) {
-        if uid.is_empty() || self.contains(uid) {
-            return;
-        }
-        if self.order.len() == TOMBSTONES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.uids.remove(&oldest);
-        }
-        let uid: Arc<str> = uid.into();
-        self.order.push_back(Arc::clone(&uid));
-        self.uids.insert(uid);
-    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@
 //! 4. Nothing is remembered that a restart may not forget: state lives in the marks of a pod
 //!    ([`workspaces::marks`]), activity in ConfigMaps that all replicas merge ([`workspaces::activity::journal`]).
 //! 5. The status is total: a malformed pod is UNKNOWN and says why; it is never an error and never spoils another.
-//! 6. Whatever a pod needs beside it carries an owner reference to it, so nothing has to be swept.
+//! 6. Whatever a pod needs beside it carries an owner reference to it, or to the record that stands for it while it is
+//!    made again ([`workspaces::recreate`]), so nothing has to be swept.
 //! 7. Only [`grpc::errors`] turns an [`error::Error`] into a gRPC status.
 //! 8. The simulated cluster ([`sim`]) is another program that happens to live here: the daemon reaches it over HTTP.
 //!

@@ -1,17 +1,20 @@
 //! What wsman reads of Kubernetes objects: only the fields the fold uses. Decoding is total: unknown fields are
 //! skipped, and a malformed field spoils only itself (it reads as absent).
 
+mod config_map;
 mod event;
+mod lease;
 mod lenient;
 mod list;
 mod meta;
 mod node;
 mod pod;
-mod record;
 mod secret;
 mod service;
 
+pub use config_map::ConfigMap;
 pub use event::Event;
+pub use lease::{Lease, LeaseSpec};
 pub use list::{List, Object};
 pub use meta::{Meta, Owner};
 pub use node::{Node, Taint};
@@ -19,6 +22,5 @@ pub use pod::{
     Condition, Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus, Terminated,
     Toleration, Waiting,
 };
-pub use record::{ConfigMap, Lease, LeaseSpec};
 pub use secret::Secret;
 pub use service::{Service, ServicePort, ServiceSpec};

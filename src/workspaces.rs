@@ -12,10 +12,12 @@ pub mod filter;
 pub mod id;
 pub mod image;
 pub mod initializer;
+pub mod maintenance;
 pub mod marks;
 pub mod names;
 pub mod plan;
 mod pod;
+pub mod recreate;
 pub mod repair;
 pub mod repeat;
 pub mod request;
@@ -41,6 +43,7 @@ pub fn defaults(manager: &Manager) -> Defaults {
         timeout: manager.timeouts.regular_workspace.to_string(),
         closed_timeout: manager.timeouts.after_close.to_string(),
         version_offset: manager.status_version_offset,
+        max_recreations: manager.recreation.max_retries,
     }
 }
 
@@ -48,7 +51,8 @@ pub fn defaults(manager: &Manager) -> Defaults {
 pub fn rules(manager: &Manager) -> Rules {
     Rules {
         timeouts: Some(manager.timeouts.clone()),
-        maintenance: manager.maintenance_mode,
+        maintenance: manager.maintenance_mode.then_some(maintenance::FOR_EVER),
+        recreate_after: manager.recreation.backoff.to_std(),
         services: manager.services,
         content: Content::None,
         report_stuck_after: Some(REPORT_STUCK_AFTER),

@@ -5,9 +5,10 @@
 
 mod dependants;
 mod pods;
-mod records;
+mod recreate;
 mod secrets;
 mod services;
+mod shared;
 
 use http::Method;
 use kube::Client;
@@ -43,6 +44,8 @@ pub enum Outcome {
     Exists(Box<Pod>),
     /// The pod is not, or not as, it was read: nothing was written.
     Changed,
+    /// What was to be marked is gone.
+    Gone,
     /// The Lease as it is now.
     Claimed(Box<Lease>),
 }
@@ -101,6 +104,7 @@ impl Actor {
             }
             Action::Claim(claim) => self.claim(claim, deadline).await,
             Action::Checkpoint(checkpoint) => self.checkpoint(checkpoint, deadline).await,
+            Action::Recreate(step) => self.recreate(step, deadline).await,
         }
     }
 

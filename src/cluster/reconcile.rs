@@ -20,6 +20,8 @@ use crate::action::Action;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::workspaces::decide::{self, Rules};
+use crate::workspaces::maintenance::Switch;
+use crate::workspaces::recreate;
 use crate::workspaces::repair::{self, Repair};
 
 /// Bound on the actions of one decision.
@@ -38,6 +40,7 @@ pub async fn run(
     hub: Hub,
     actor: Actor,
     rules: watch::Receiver<Arc<Rules>>,
+    maintenance: watch::Receiver<Switch>,
     clock: Clock,
     mut tenure: Tenure,
 ) -> anyhow::Result<()> {
@@ -55,7 +58,8 @@ pub async fn run(
             activity::read(&actor, &clock).await;
             hub.decide_all_again();
             info!("the lifecycle runs here");
-            work(&hub, &actor, rules.clone(), &clock, &held).await
+            let watched = (rules.clone(), maintenance.clone());
+            work(&hub, &actor, watched, &clock, &held).await
         };
         tokio::select! {
             biased;
@@ -68,7 +72,7 @@ pub async fn run(
 async fn work(
     hub: &Hub,
     actor: &Actor,
-    mut rules: watch::Receiver<Arc<Rules>>,
+    (mut rules, maintenance): (watch::Receiver<Arc<Rules>>, watch::Receiver<Switch>),
     clock: &Clock,
     tenure: &Tenure,
 ) -> anyhow::Result<()> {
@@ -105,7 +109,8 @@ async fn work(
                 continue;
             }
             let now = clock.now();
-            let Some((actions, wake_at)) = decide_on(hub, &name, &rules.borrow(), now) else {
+            let rules = rules.borrow().under(*maintenance.borrow());
+            let Some((actions, wake_at)) = decide_on(hub, &name, &rules, now) else {
                 queue.clear(&name);
                 failures.remove(&name);
                 continue;
@@ -134,10 +139,17 @@ fn decide_on(
     rules: &Rules,
     now: Timestamp,
 ) -> Option<(Vec<Action>, Option<Timestamp>)> {
-    let activity = hub.read(|index| index.by_name(name).map(|tracked| tracked.status.id()));
+    let replacing = hub.read(|index| {
+        let pod = index.pod(name);
+        recreate::next(pod.as_ref(), index.record(name), rules, now)
+    });
+    if let Some(actions) = replacing {
+        return Some((actions, None));
+    }
+    let activity = hub.read(|index| index.pod(name).map(|entry| entry.status.id));
     let activity = hub.last_activity(&activity?);
     hub.read(|index| {
-        let entry = index.by_name(name)?.entry();
+        let entry = index.pod(name)?;
         let mut verdict = decide::decide(&entry, activity, rules, now);
         let repair = match index.has_services() {
             true => repair::services(&entry, rules, now, |name| index.service(name, &entry.pod)),

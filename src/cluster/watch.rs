@@ -1,4 +1,5 @@
-//! Feeds the hub from the API server: workspace pods, their Services and warnings, and the nodes they run on.
+//! Feeds the hub from the API server: workspace pods, their Services, warnings and records, and the nodes they run on;
+//! and follows the ConfigMap that switches maintenance.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,33 +12,53 @@ use super::act::Actor;
 use super::informer::{self, Event, Selection};
 use crate::hub::Hub;
 use crate::index::{Changes, Index};
-use crate::objects::{self, Node, Pod, Service};
+use crate::objects::{self, ConfigMap, Node, Pod, Service};
 use crate::tasks::Tasks;
-use crate::workspaces::marks::label;
+use crate::workspaces::maintenance::{self, Switch};
+use crate::workspaces::marks::{RECREATE, label};
 
 /// Without a word from the API server for this long, what the index holds is not served as current (F-R1).
 const STALE_AFTER: Duration = Duration::from_secs(60);
 /// Bound on reading one pod again.
 const READ_LIMIT: Duration = Duration::from_secs(10);
+/// Pause before a look for a lost workspace is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Pods that wait to be read again; more than these are picked up by their next change.
 const REREADS: usize = 1024;
 
-/// Starts everything that keeps the hub current.
-pub fn spawn(tasks: &mut Tasks, client: &Client, namespace: &str, hub: &Hub, actor: &Actor) {
+/// Starts everything that keeps the hub current. Returns what the ConfigMap says about maintenance.
+pub fn spawn(
+    tasks: &mut Tasks,
+    client: &Client,
+    namespace: &str,
+    hub: &Hub,
+    actor: &Actor,
+) -> watch::Receiver<Switch> {
     let (alive, heard) = watch::channel(());
     let (reread, rereads) = mpsc::channel(REREADS);
+    let (switch, switched) = watch::channel(Switch::Unknown);
     let feed = Feed {
         client: client.clone(),
         namespace: namespace.to_owned(),
         hub: hub.clone(),
-        reread,
+        reread: reread.clone(),
+        switched: switched.clone(),
     };
     tasks.spawn("watch pods", endless(pods(feed.clone(), alive)));
+    tasks.spawn("watch records", endless(records(feed.clone())));
+    tasks.spawn(
+        "watch maintenance",
+        endless(maintenance(feed.clone(), switch)),
+    );
     tasks.spawn("watch services", endless(services(feed.clone())));
     tasks.spawn("watch nodes", endless(nodes(feed.clone())));
     tasks.spawn("watch events", endless(warnings(feed)));
-    tasks.spawn("read pods again", read_again(actor.clone(), rereads));
+    tasks.spawn(
+        "read pods again",
+        read_again(actor.clone(), reread, rereads),
+    );
     tasks.spawn("staleness", staleness(hub.clone(), heard));
+    switched
 }
 
 /// Where events come from and go to.
@@ -47,6 +68,7 @@ struct Feed {
     namespace: String,
     hub: Hub,
     reread: mpsc::Sender<Arc<str>>,
+    switched: watch::Receiver<Switch>,
 }
 
 impl Feed {
@@ -66,6 +88,14 @@ impl Feed {
             let _ = self.reread.try_send(pod);
         }
     }
+
+    /// Puts the index into service once everything is known that answers and decisions depend on.
+    fn check_synced(&self) {
+        let known = *self.switched.borrow() != Switch::Unknown;
+        if known && self.hub.read(Index::is_listed) {
+            self.hub.set_synced(true);
+        }
+    }
 }
 
 async fn endless(task: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -82,12 +112,62 @@ async fn pods(feed: Feed, alive: watch::Sender<()>) {
             Event::Delete(pod) => feed.change(|index| index.delete_pod(&pod)),
             Event::Listed { names, version } => {
                 feed.change(|index| index.retain_pods(&names, version));
-                feed.hub.set_synced(true);
+                feed.check_synced();
             }
             Event::Alive => {}
         }
         alive.send_replace(());
     })
+    .await;
+}
+
+async fn records(feed: Feed) {
+    let selection = feed.selection("configmaps", format!("{}={RECREATE}", label::RECORD), "");
+    informer::follow(
+        feed.client.clone(),
+        selection,
+        |event: Event<ConfigMap>| match event {
+            Event::Item(map) | Event::Apply(map) => feed.change(|index| index.apply_record(&map)),
+            Event::Delete(map) => feed.change(|index| index.delete_record(&map)),
+            Event::Listed { names, version } => {
+                feed.change(|index| index.retain_records(&names, version));
+                feed.check_synced();
+            }
+            Event::Alive => {}
+        },
+    )
+    .await;
+}
+
+/// Timeouts and completions wait until the ConfigMap is read or known to be missing.
+async fn maintenance(feed: Feed, switch: watch::Sender<Switch>) {
+    let name = format!("metadata.name={}", maintenance::CONFIG_MAP);
+    let selection = feed.selection("configmaps", String::new(), &name);
+    let set = |map: Option<&ConfigMap>| {
+        let read = Switch::read(map).unwrap_or_else(|why| {
+            warn!(
+                name = maintenance::CONFIG_MAP,
+                why, "no maintenance: the ConfigMap is unreadable"
+            );
+            Switch::Off
+        });
+        let before = switch.send_replace(read);
+        if before != read {
+            info!(?read, "maintenance");
+            feed.hub.decide_all_again();
+            feed.check_synced();
+        }
+    };
+    informer::follow(
+        feed.client.clone(),
+        selection,
+        |event: Event<ConfigMap>| match event {
+            Event::Item(map) | Event::Apply(map) => set(Some(&map)),
+            Event::Delete(_) => set(None),
+            Event::Listed { names, .. } if names.is_empty() => set(None),
+            Event::Listed { .. } | Event::Alive => {}
+        },
+    )
     .await;
 }
 
@@ -154,14 +234,21 @@ async fn warnings(feed: Feed) {
     .await;
 }
 
-/// The index keeps no whole pods: one whose status a warning may change is read again.
-async fn read_again(actor: Actor, mut pods: mpsc::Receiver<Arc<str>>) -> anyhow::Result<()> {
+/// The index keeps no whole pods: one whose status a warning may change is read again. A workspace that has neither pod
+/// nor record is looked for until it is found or known to be gone.
+async fn read_again(
+    actor: Actor,
+    reread: mpsc::Sender<Arc<str>>,
+    mut pods: mpsc::Receiver<Arc<str>>,
+) -> anyhow::Result<()> {
     while let Some(pod) = pods.recv().await {
-        if let Err(error) = actor
-            .read_pod(&pod, tokio::time::Instant::now() + READ_LIMIT)
-            .await
-        {
-            warn!(%pod, %error, "cannot read the pod again after a warning about it");
+        let limit = tokio::time::Instant::now() + READ_LIMIT;
+        if let Err(error) = actor.look_again(&pod, limit).await {
+            warn!(%pod, %error, "cannot read the pod again");
+            if actor.is_lost(&pod) {
+                tokio::time::sleep(PAUSE).await;
+                let _ = reread.try_send(pod);
+            }
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use tracing::{Instrument, info_span};
 
 use super::control::Turns;
 use super::limits::Limits;
+use super::standing::{ATTEMPTS, keeps_changing};
 use super::subscribe::{self, Updates};
 use super::{errors, method};
 use crate::action::{Action, PodRef};
@@ -34,8 +35,9 @@ use crate::proto::wsman::{
 use crate::tasks::Drain;
 use crate::workspaces::change::Change;
 use crate::workspaces::filter::Filter;
+use crate::workspaces::maintenance::Switch;
 use crate::workspaces::plan::{self, Plan, Tokens};
-use crate::workspaces::{self, activity, classes, content, marks, repeat, request, stop};
+use crate::workspaces::{self, activity, classes, content, marks, recreate, repeat, request, stop};
 
 /// Default deadlines; a caller's own may be shorter or longer (reliability 4).
 pub(super) const UNARY: Duration = Duration::from_secs(30);
@@ -54,6 +56,8 @@ pub struct Workspaces {
     pub actor: Actor,
     /// The configuration as it is now; a call takes it once.
     pub settings: watch::Receiver<Arc<Settings>>,
+    /// What the ConfigMap says about maintenance.
+    pub maintenance: watch::Receiver<Switch>,
     /// What time it is.
     pub clock: Clock,
     /// When to stop taking work.
@@ -77,6 +81,7 @@ impl WorkspaceManager for Workspaces {
             .get("wsman-wait")
             .is_some_and(|value| value == "running");
         let (request, due) = self.admit(method::START_WORKSPACE, request, START).await?;
+        self.await_listed(due).await?;
         self.refuse_in_maintenance()?;
         let id = request.id.clone();
         // Subscribed before the start, so that not even the first update can be missed.
@@ -117,11 +122,7 @@ impl WorkspaceManager for Workspaces {
         );
         let this = self.clone();
         let stopping = async move {
-            for pod in this.pods(&request.id, due).await? {
-                this.actor
-                    .act(&Action::Mark(pod, mark.clone()), due)
-                    .await?;
-            }
+            this.stop(&request.id, &mark, due).await?;
             Ok(StopWorkspaceResponse {})
         };
         self.mutate(
@@ -331,25 +332,46 @@ impl Workspaces {
         if other {
             return Err(Error::Exists { id: plan.id });
         }
-        let outcome = self
-            .actor
-            .act(&Action::CreatePod(Box::new(plan.pod.clone())), due)
-            .await?;
-        let fresh = StartWorkspaceResponse {
-            url: plan.url.clone(),
-            owner_token: plan.owner_token.clone(),
-        };
-        let (answer, pod, created) = match outcome {
-            Outcome::Created(pod) => (fresh, index::reference(&pod), true),
-            Outcome::Exists(pod) => (repeat::answer(&plan, &pod)?, index::reference(&pod), false),
-            other => {
-                let why = format!("creating a pod ended as {other:?}");
-                return Err(Error::Internal { why });
-            }
-        };
-        self.complete(&plan, pod, created, Instant::now() + MUTATION)
-            .await?;
-        Ok(answer)
+        for _ in 0..ATTEMPTS {
+            let outcome = match self.replaced(&plan, &name, due).await? {
+                Some(pod) => Outcome::Exists(Box::new(pod)),
+                None => {
+                    let create = Action::CreatePod(Box::new(plan.pod.clone()));
+                    match self.actor.act(&create, due).await {
+                        // The pod that was in the way went meanwhile.
+                        Err(Error::Aborted { .. }) => continue,
+                        outcome => outcome?,
+                    }
+                }
+            };
+            let (answer, pod, created) = match outcome {
+                Outcome::Created(pod) => {
+                    let url = plan.url.clone();
+                    let owner_token = plan.owner_token.clone();
+                    let fresh = StartWorkspaceResponse { url, owner_token };
+                    (fresh, pod, true)
+                }
+                // What belongs to it is being handed over.
+                Outcome::Exists(pod) if recreate::is_under_way(&pod) => {
+                    let answer = repeat::answer(&plan, &pod);
+                    if self.hub.read(|index| index.by_name(&name).is_some()) {
+                        return answer;
+                    }
+                    let why = format!("pod {name} was made too late and is on its way out");
+                    return Err(Error::Aborted { why });
+                }
+                Outcome::Exists(pod) => (repeat::answer(&plan, &pod)?, pod, false),
+                other => {
+                    let why = format!("creating a pod ended as {other:?}");
+                    return Err(Error::Internal { why });
+                }
+            };
+            let pod = index::reference(&pod);
+            self.complete(&plan, pod, created, Instant::now() + MUTATION)
+                .await?;
+            return Ok(answer);
+        }
+        Err(keeps_changing(&plan.id))
     }
 
     /// Creates the dependants. If one is refused for good, a pod of this call is taken back.
@@ -376,33 +398,6 @@ impl Workspaces {
             }
         }
         Ok(())
-    }
-
-    /// Returns the pods of an id, from the index or, where it knows none, from the API server.
-    async fn pods(&self, id: &str, due: Instant) -> Result<Vec<PodRef>, Error> {
-        if let Some(pod) = self
-            .hub
-            .read(|index| index.by_id(id).map(|entry| entry.pod.clone()))
-        {
-            return Ok(vec![pod]);
-        }
-        let found = self.actor.find_pods(id, due).await?;
-        Ok(found.iter().map(index::reference).collect())
-    }
-
-    /// Whether nothing may be started.
-    fn maintenance(&self) -> bool {
-        self.settings().manager.maintenance_mode
-    }
-
-    fn refuse_in_maintenance(&self) -> Result<(), Status> {
-        if !self.maintenance() {
-            return Ok(());
-        }
-        Err(errors::status(Error::Precondition {
-            state: "MAINTENANCE",
-            why: "under maintenance mode".to_owned(),
-        }))
     }
 
     /// Runs a mutation to its end even if the caller hangs up, and answers within the caller's deadline.
@@ -442,8 +437,9 @@ impl Workspaces {
     }
 
     /// Refuses to answer from an index that never was complete: a partial list would end workspaces (spec 6.4).
-    fn listed(&self) -> Result<(), Status> {
-        if self.hub.read(|index| index.is_listed()) {
+    pub(super) fn listed(&self) -> Result<(), Status> {
+        let switch = *self.maintenance.borrow();
+        if switch != Switch::Unknown && self.hub.read(|index| index.is_listed()) {
             return Ok(());
         }
         let why = "the workspaces are not listed yet".to_owned();

@@ -1,11 +1,14 @@
 //! Whatever order, repetition and loss the watch suffers, what subscribers are told keeps its promises (design 3).
 
+mod records;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::objects::Node;
 use crate::objects::Service;
 
 /// A workspace pod: its state is a number that moves its status.
@@ -339,6 +342,6 @@ fn a_node_stays_gone_however_often_its_pods_change() {
         assert!(!gone(&index), "{how}");
         // What nobody names is not kept.
         index.delete_node("n2", 11);
-        assert!(index.gone.is_empty(), "{how}");
+        assert!(index.nodes.gone.is_empty(), "{how}");
     }
 }

@@ -68,3 +68,9 @@ impl Object for super::Service {
         &self.metadata
     }
 }
+
+impl Object for super::ConfigMap {
+    fn meta(&self) -> &super::Meta {
+        &self.metadata
+    }
+}

@@ -78,6 +78,9 @@ pub struct PodStatus {
     /// Text for people.
     #[serde(deserialize_with = "lenient::any")]
     pub message: String,
+    /// When the node first reported the pod.
+    #[serde(deserialize_with = "lenient::any")]
+    pub start_time: Option<Timestamp>,
     /// Address of the node.
     #[serde(rename = "hostIP", deserialize_with = "lenient::any")]
     pub host_ip: String,

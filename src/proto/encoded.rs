@@ -74,6 +74,14 @@ impl Encoded {
         self.version
     }
 
+    /// Returns the same in another version.
+    pub fn at(&self, version: u64) -> Self {
+        Self {
+            version,
+            ..self.clone()
+        }
+    }
+
     /// Whether both tell the same, whatever their versions. The encoding is deterministic: fields in order, maps sorted.
     pub fn same(&self, other: &Self) -> bool {
         self.body == other.body

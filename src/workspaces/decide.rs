@@ -8,8 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::facts::{Facts, PodPhase};
+use super::maintenance::{FOR_EVER, Switch};
 use super::marks::annotation;
-use crate::action::{Action, Mark, PodRef};
+use super::recreate;
+use crate::action::{Action, Mark, PodRef, Recreate};
 use crate::config::Timeouts;
 use crate::proto::wsman::{WorkspaceConditions, WorkspacePhase, WorkspaceStatus};
 
@@ -22,6 +24,13 @@ pub struct Entry {
     pub status: WorkspaceStatus,
     /// What the lifecycle needs beside it.
     pub facts: Facts,
+}
+
+impl Entry {
+    /// Returns the uid of the workspace's first pod. It stays the same when the pod is made again.
+    pub fn run(&self) -> &str {
+        self.facts.lineage.run(&self.pod)
+    }
 }
 
 /// Who fills a workspace and saves its content.
@@ -39,14 +48,31 @@ pub enum Content {
 pub struct Rules {
     /// The limits of spec 5.6; `None`: nothing times out.
     pub timeouts: Option<Timeouts>,
-    /// Timeouts and completions wait; stops by request go on (spec 5.8).
-    pub maintenance: bool,
+    /// Until when timeouts and completions wait; stops by request go on (spec 5.8).
+    pub maintenance: Option<Timestamp>,
+    /// How long after its rejection a pod is made again (spec 5.7).
+    pub recreate_after: Duration,
     /// Workspaces have Services.
     pub services: bool,
     /// Backend for the content of workspaces.
     pub content: Content,
     /// How long after its grace a pod that still stops is reported; `None`: never.
     pub report_stuck_after: Option<Duration>,
+}
+
+impl Rules {
+    /// Returns the rules while a ConfigMap may switch maintenance on, too.
+    pub fn under(&self, switch: Switch) -> Self {
+        Self {
+            maintenance: switch.end(self.maintenance),
+            ..self.clone()
+        }
+    }
+
+    /// Whether timeouts and completions wait now.
+    pub fn in_maintenance(&self, now: Timestamp) -> bool {
+        self.maintenance.is_some_and(|end| end > now)
+    }
 }
 
 /// What to do with one workspace.
@@ -76,9 +102,11 @@ pub fn decide(
         now,
     };
     let row = Case::TABLE.iter().find(|row| (row.when)(&case));
+    let mut actions = row.map_or_else(Vec::new, |row| (row.then)(&case));
+    recreate::guard(entry, &mut actions);
     Verdict {
         rule: row.map_or("nothing to do", |row| row.name),
-        actions: row.map_or_else(Vec::new, |row| (row.then)(&case)),
+        actions,
         wake_at: case.wake_at(),
     }
 }
@@ -97,6 +125,7 @@ impl<'a> Case<'a> {
         row("classic start is over", Self::start_is_over, Self::clear_attempt),
         row("half deleted", Self::is_half_deleted, Self::delete_again),
         row("stopped", Self::is_stopped, Self::let_go),
+        row("rejected, on its way out", Self::is_replaced, Self::make_again),
         row("node lost while stopping", Self::stops_on_lost_node, Self::force),
         row("pod ended", Self::stops_and_ended, Self::finish),
         row("stopping took too long", Self::stop_expired, Self::give_up),
@@ -111,6 +140,8 @@ impl<'a> Case<'a> {
         row("stopped by request", Self::is_asked_to_stop, Self::stop_as_asked),
         row("node lost", Self::lives_on_lost_node, Self::fail_for_node),
         row("secret missing", Self::lacks_secret, Self::fail_for_secret),
+        row("rejected for too long", Self::rejected_too_long, Self::mark_timeout),
+        row("rejected", Self::is_rejected, Self::make_again),
         row("failed without a reason", Self::failed_silently, Self::fail_silently),
         row("limit reached", Self::limit_reached, Self::mark_timeout),
         row("ready", Self::became_ready, Self::mark_ready),
@@ -165,7 +196,7 @@ impl Case<'_> {
     }
 
     fn completion_waits(&self) -> bool {
-        self.is_completed() && self.rules.maintenance && !self.is_asked_to_stop()
+        self.is_completed() && self.in_maintenance() && !self.is_asked_to_stop()
     }
 
     fn is_failed(&self) -> bool {
@@ -177,7 +208,7 @@ impl Case<'_> {
     }
 
     fn timeout_waits(&self) -> bool {
-        self.is_timed_out() && self.rules.maintenance && !self.is_asked_to_stop()
+        self.is_timed_out() && self.in_maintenance() && !self.is_asked_to_stop()
     }
 
     fn is_asked_to_stop(&self) -> bool {
@@ -192,13 +223,26 @@ impl Case<'_> {
         self.secret_due().is_some_and(|due| due <= self.now)
     }
 
+    /// The fold shows a rejected pod as PENDING only while it is to be made again.
+    fn is_rejected(&self) -> bool {
+        self.facts.rejected && self.phase() == WorkspacePhase::Pending
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.is_rejected() && self.is_deleting()
+    }
+
+    fn rejected_too_long(&self) -> bool {
+        self.is_rejected() && self.limit_reached()
+    }
+
     /// A pod can fail without telling why (spec 4.4 P17); nothing else would ever end it.
     fn failed_silently(&self) -> bool {
         self.facts.pod_phase == PodPhase::Failed
     }
 
     fn limit_reached(&self) -> bool {
-        !self.rules.maintenance && self.expired().is_some()
+        !self.in_maintenance() && self.expired().is_some()
     }
 
     /// The kubelet's Ready condition counts (design 3); headless workspaces skip INITIALIZING (spec 5.2 A4).
@@ -284,6 +328,16 @@ impl Case<'_> {
         marks.into_iter().collect()
     }
 
+    /// Not in maintenance: a pod that is made again is a pod that is started.
+    fn make_again(&self) -> Vec<Action> {
+        let due = self.remade_at().is_none_or(|at| at <= self.now);
+        if !due || self.in_maintenance() {
+            return Vec::new();
+        }
+        let step = Recreate::Record(self.pod.clone(), self.facts.version);
+        vec![Action::Recreate(step)]
+    }
+
     fn mark_ready(&self) -> Vec<Action> {
         vec![self.unmark(annotation::NEVER_READY)]
     }
@@ -324,6 +378,20 @@ impl Case<'_> {
         self.facts.node_gone || self.facts.node_lost_at.is_some_and(|at| at <= self.now)
     }
 
+    fn in_maintenance(&self) -> bool {
+        self.rules.in_maintenance(self.now)
+    }
+
+    /// When a rejected pod is made again.
+    fn remade_at(&self) -> Option<Timestamp> {
+        let facts = self.facts;
+        let rejected = facts
+            .reported
+            .max(facts.created)
+            .filter(|_| self.is_rejected())?;
+        rejected.checked_add(self.rules.recreate_after).ok()
+    }
+
     /// When a missing Secret counts as lost.
     fn secret_due(&self) -> Option<Timestamp> {
         let waits = self.facts.missing_secret && !self.facts.explicit_fail;
@@ -342,7 +410,11 @@ impl Case<'_> {
             (self.half_deleted_at(), "half deleted"),
             (self.secret_due(), "secret missing"),
         ];
-        if !self.rules.maintenance {
+        if self.in_maintenance() {
+            let end = self.rules.maintenance.filter(|end| *end < FOR_EVER);
+            moments.push((end, "maintenance ends"));
+        } else {
+            moments.push((self.remade_at(), "rejected pod made again"));
             let running = self.limits().into_iter();
             moments.extend(running.map(|limit| (limit.ends_at(), limit.reason)));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::marks::{CONTAINER, FINALIZER, annotation};
+use super::recreate::{self, Lineage};
 use super::status::{NodeView, Observed};
 use crate::duration::GoDuration;
 use crate::objects::{ContainerStatus, Node, Pod, Taint};
@@ -42,6 +43,10 @@ pub enum Disposal {
 pub struct Facts {
     /// `gitpod/servicePrefix`: names the workspace's Services.
     pub service_prefix: String,
+    /// Version of the pod.
+    pub version: u64,
+    /// How the pod came to be made again, and by what it is replaced.
+    pub lineage: Lineage,
     /// When the pod was created.
     pub created: Option<Timestamp>,
     /// When ControlPort last changed the ports.
@@ -90,6 +95,8 @@ pub struct Facts {
     pub missing_secret: bool,
     /// The kubelet refused the pod before it ever was ready; another node might take it (spec 5.7).
     pub rejected: bool,
+    /// When the kubelet first reported the pod: of a rejected one, when it was rejected.
+    pub reported: Option<Timestamp>,
     /// The failure was noticed before the stop.
     pub failed_before_stopping: bool,
     /// A failure was set explicitly.
@@ -106,6 +113,13 @@ pub struct Facts {
     pub closed: bool,
     /// Being stuck was reported.
     pub stuck: bool,
+}
+
+impl Facts {
+    /// Whether a stop was asked for, or a timeout has passed.
+    pub fn is_asked_to_end(&self) -> bool {
+        self.stop_grace.is_some() || self.timed_out
+    }
 }
 
 /// Extracts the facts of a pod.
@@ -125,6 +139,8 @@ pub fn of(observed: &Observed<'_>) -> Facts {
         service_prefix: mark(annotation::SERVICE_PREFIX)
             .unwrap_or_default()
             .to_owned(),
+        version: meta.version(),
+        lineage: Lineage::of(pod),
         created: meta.creation_timestamp,
         ports_changed: mark(annotation::PORTS_CHANGED).and_then(|text| text.parse().ok()),
         deleting: meta.deletion_timestamp,
@@ -161,7 +177,8 @@ pub fn of(observed: &Observed<'_>) -> Facts {
             .find(|c| c.name == CONTAINER)
             .is_some_and(|c| c.state.running.is_none()),
         missing_secret: statuses.iter().any(misses_secret),
-        rejected: rejected(pod),
+        rejected: recreate::is_rejected(pod),
+        reported: pod.status.start_time,
         failed_before_stopping: mark(annotation::FAILED_BEFORE_STOPPING) == Some("true"),
         explicit_fail: has(annotation::EXPLICIT_FAIL),
         failure_recorded: has(annotation::FAILURE),
@@ -195,21 +212,6 @@ fn misses_secret(container: &ContainerStatus) -> bool {
     waiting.is_some_and(|w| {
         w.reason == "CreateContainerConfigError" && w.message.to_lowercase().contains("secret")
     })
-}
-
-/// Spec 4.6, "pod rejected by kubelet".
-fn rejected(pod: &Pod) -> bool {
-    let status = &pod.status;
-    status.phase == "Failed"
-        && matches!(
-            status.reason.as_str(),
-            "NodeAffinity" | "OutOfcpu" | "OutOfmemory"
-        )
-        && status.message.starts_with("Pod was rejected")
-        && pod
-            .metadata
-            .annotations
-            .contains_key(annotation::NEVER_READY)
 }
 
 fn earliest(

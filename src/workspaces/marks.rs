@@ -31,6 +31,8 @@ pub mod label {
     pub const FULL_WORKSPACE_BACKUP: &str = "gitpod/fullWorkspaceBackup";
     /// "true" with PERSISTENT_VOLUME_CLAIM.
     pub const PVC_FEATURE: &str = "gitpod.io/pvcFeature";
+    /// What a ConfigMap of wsman's keeps; see [`super::RECREATE`].
+    pub const RECORD: &str = "wsman.dev/record";
     /// `ide` or `ports`, on Services.
     pub const SERVICE_TYPE: &str = "serviceType";
 }
@@ -124,6 +126,18 @@ pub mod annotation {
     pub const FORCED: &str = "wsman.dev/forced";
     /// RFC 3339 of the last ControlPort that changed [`EXPOSED_PORTS`]; its Service may lag behind it for a moment.
     pub const PORTS_CHANGED: &str = "wsman.dev/ports-changed";
+    /// How often the pod was made again because nodes rejected it; absent for never.
+    pub const RECREATIONS: &str = "wsman.dev/recreations";
+    /// uid of the record by which the pod is being replaced. From this mark on there is no way back but a stop.
+    pub const REPLACED_BY: &str = "wsman.dev/replaced-by";
+    /// uid of the record that the pod was made from.
+    pub const MADE_FROM: &str = "wsman.dev/made-from";
+    /// uid of the pod that was made from a record, on the record.
+    pub const SUCCESSOR: &str = "wsman.dev/successor";
+    /// uid of the first pod of the workspace, on pods that were made again: it names the start.
+    pub const FIRST_UID: &str = "wsman.dev/first-uid";
+    /// When the first pod of the workspace was created, on pods that were made again.
+    pub const STARTED_AT: &str = "wsman.dev/started-at";
     /// Exposed port to its Service port, on Services.
     pub const INGRESS_PORTS: &str = "gitpod/ingressPorts";
 }
@@ -136,6 +150,9 @@ pub mod secret_key {
     /// What [`super::annotation::SSH_PUBLIC_KEYS`] would hold.
     pub const SSH_PUBLIC_KEYS: &str = "ssh-public-keys";
 }
+
+/// Value of [`label::RECORD`]: the pod that is made again.
+pub const RECREATE: &str = "recreate";
 
 /// Put on pods in debug mode; only a person takes it off.
 pub const DEBUG_FINALIZER: &str = "gitpod.io/debugfinalizer";

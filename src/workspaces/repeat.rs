@@ -2,6 +2,7 @@
 
 use super::marks::annotation;
 use super::plan::Plan;
+use super::recreate;
 use crate::error::Error;
 use crate::objects::Pod;
 use crate::proto::wsman::StartWorkspaceResponse;
@@ -17,18 +18,20 @@ pub fn answer(plan: &Plan, pod: &Pod) -> Result<StartWorkspaceResponse, Error> {
             id: plan.id.clone(),
         });
     }
-    if pod.metadata.deletion_timestamp.is_some() {
-        let why = format!(
-            "workspace {} is stopping; its id is free again once it is STOPPED",
-            plan.id
-        );
-        return Err(Error::Precondition {
-            state: "STOPPING",
-            why,
-        });
+    // A pod that is being replaced goes, but its workspace does not (spec 5.7).
+    if pod.metadata.deletion_timestamp.is_some() && !recreate::is_under_way(pod) {
+        return Err(stopping(&plan.id));
     }
     Ok(StartWorkspaceResponse {
         url: mark(annotation::URL),
         owner_token: mark(annotation::OWNER_TOKEN),
     })
+}
+
+/// Returns the error of a start whose id is not free yet.
+pub fn stopping(id: &str) -> Error {
+    Error::Precondition {
+        state: "STOPPING",
+        why: format!("workspace {id} is stopping; its id is free again once it is STOPPED"),
+    }
 }

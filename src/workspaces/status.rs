@@ -46,6 +46,8 @@ pub struct Defaults {
     pub closed_timeout: String,
     /// `manager.statusVersionOffset`.
     pub version_offset: u64,
+    /// `manager.podRecreationMaxRetries`: until then a rejected pod is no failure.
+    pub max_recreations: u32,
 }
 
 /// Why a pod is no workspace, in the words of spec 4.1.
@@ -79,7 +81,7 @@ pub fn explain(
     defaults: &Defaults,
 ) -> Result<(WorkspaceStatus, Why), NotWorkspace> {
     let mut status = base(observed.pod, defaults)?;
-    let failure = failure::extract(observed);
+    let failure = failure::extract(observed, defaults);
     let why = match failure.forced {
         // A forced phase ends the fold: nothing of 4.4 is looked at.
         Some((phase, row)) => {
@@ -94,7 +96,7 @@ pub fn explain(
             let row = failure.row;
             Why {
                 failure: row,
-                phase: phase::settle(&mut status, observed, failure),
+                phase: phase::settle(&mut status, observed, failure, defaults),
             }
         }
     };

@@ -10,6 +10,7 @@
 mod support;
 
 mod activity;
+mod again;
 mod bad_input;
 mod client;
 mod conformance;

@@ -70,6 +70,7 @@ fn action(action: &Action) -> Value {
             let set: Vec<_> = change.set.keys().collect();
             json!({"secret": {"set": set, "remove": change.remove}})
         }
+        Action::Recreate(step) => json!({"recreate": step.name()}),
         Action::CreatePod(pod) => json!({ "create": pod }),
         Action::CreateDependant(_, Dependant::Secret(secret)) => json!({ "create": secret }),
         Action::CreateDependant(_, Dependant::Claim(claim)) => json!({ "create": claim }),

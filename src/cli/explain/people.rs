@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Explanation;
-use crate::action::Action;
+use crate::action::{Action, Recreate};
 use crate::duration::GoDuration;
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceStatus};
 use crate::workspaces::status::Why;
@@ -96,6 +96,21 @@ fn sentence(action: &Action) -> String {
         Action::CreateDependant(..) => "create what the pod needs beside it".to_owned(),
         Action::Claim(_) => "write the Lease".to_owned(),
         Action::Checkpoint(_) => "record activity".to_owned(),
+        Action::Recreate(step) => recreation(step).to_owned(),
+    }
+}
+
+fn recreation(step: &Recreate) -> &'static str {
+    match step {
+        Recreate::Record(..) => "record the pod, to make it again",
+        Recreate::Commit(..) => "mark the pod as replaced",
+        Recreate::Inherit(..) => "hand what belongs to the pod over to its record",
+        Recreate::Vacate(..) => "delete the pod that is replaced",
+        Recreate::Create(..) => "make the pod again",
+        Recreate::Settle(..) => "hand what belonged to the old pod over to the new one",
+        Recreate::Forget(..) => "delete the record of the pod",
+        Recreate::MarkRecord(..) => "mark the record of the pod",
+        Recreate::RemoveOrphan(..) => "delete a new pod that came too late",
     }
 }
 

@@ -91,8 +91,8 @@ impl Actor {
         self.patch(pod, STRATEGIC, &patch, deadline).await
     }
 
-    /// Patches a pod; one that is gone, or whose name is another pod's by now, counts as done.
-    async fn patch(
+    /// Patches a pod; that one is gone, or that its name is another pod's by now, is no error.
+    pub(super) async fn patch(
         &self,
         pod: &PodRef,
         kind: &'static str,
@@ -112,7 +112,7 @@ impl Actor {
                 if errors::is_not_found(&error) || errors::is_other_uid(&error) =>
             {
                 debug!(pod = pod.name, "is gone");
-                Ok(Outcome::Done)
+                Ok(Outcome::Gone)
             }
             Err(failure) => Err(failure.into_error(&format!("patching pod {}", pod.name))),
         }

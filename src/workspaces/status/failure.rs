@@ -1,9 +1,10 @@
 //! The failure table of spec 4.2: why a workspace failed, and the phase that some failures force.
 
-use super::{NodeView, Observed, termination};
+use super::{Defaults, NodeView, Observed, termination};
 use crate::objects::{ContainerStatus, Pod, Terminated};
 use crate::proto::wsman::WorkspacePhase;
 use crate::workspaces::marks::{annotation, label};
+use crate::workspaces::recreate;
 
 /// What the table found.
 #[derive(Debug, Default)]
@@ -17,8 +18,8 @@ pub(super) struct Failure {
 }
 
 /// Walks the table; the first match wins. A failure that was recorded on the pod keeps its text (spec 4.6, sticky).
-pub(super) fn extract(observed: &Observed<'_>) -> Failure {
-    let mut failure = search(observed);
+pub(super) fn extract(observed: &Observed<'_>, defaults: &Defaults) -> Failure {
+    let mut failure = search(observed, defaults.max_recreations);
     if let Some(first) = observed.pod.metadata.annotation(annotation::FAILURE) {
         first.clone_into(&mut failure.message);
         failure.row = failure.row.or(Some("recorded"));
@@ -26,9 +27,10 @@ pub(super) fn extract(observed: &Observed<'_>) -> Failure {
     failure
 }
 
-fn search(observed: &Observed<'_>) -> Failure {
+fn search(observed: &Observed<'_>, max: u32) -> Failure {
     let pod = observed.pod;
     explicit(pod)
+        .or_else(|| rejected(pod, max))
         .or_else(|| pod_failed(pod))
         .or_else(|| containers(observed))
         .or_else(|| init_containers(pod))
@@ -39,6 +41,17 @@ fn search(observed: &Observed<'_>) -> Failure {
 fn explicit(pod: &Pod) -> Option<Failure> {
     let text = pod.metadata.annotation(annotation::EXPLICIT_FAIL)?;
     Some(failed("F1", text.to_owned()))
+}
+
+/// Spec 5.7: a pod that its node rejected is made again, up to a limit.
+fn rejected(pod: &Pod, max: u32) -> Option<Failure> {
+    if recreate::has_attempts_left(pod, max) {
+        return Some(nothing("rejected"));
+    }
+    let exhausted = max > 0 && recreate::is_rejected(pod) && recreate::recreations(pod) >= max;
+    let why = pod_failed(pod).filter(|_| exhausted)?;
+    let text = format!("Pod reached maximum recreations {max}, failing");
+    Some(failed("rejected", format!("{text}; {}", why.message)))
 }
 
 fn pod_failed(pod: &Pod) -> Option<Failure> {

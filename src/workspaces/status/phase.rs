@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::{BY_FORCE, Observed, conditions, timestamp};
+use super::{BY_FORCE, Defaults, Observed, conditions, timestamp};
 use crate::objects::{ContainerStatus, Pod};
 use crate::proto::contentservice::GitStatus;
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::marks::{FINALIZER, annotation};
+use crate::workspaces::recreate;
 
 /// A row that matched: its name, the phase, and the text for people.
 type Row = (&'static str, WorkspacePhase, String);
@@ -18,11 +19,13 @@ pub(super) fn settle(
     status: &mut WorkspaceStatus,
     observed: &Observed<'_>,
     failure: Failure,
+    defaults: &Defaults,
 ) -> &'static str {
     let pod = observed.pod;
     conditions(status).failed = failure.message;
     requests(status, pod);
     let (row, phase, message) = starting(pod)
+        .or_else(|| rejected(pod, defaults.max_recreations))
         .or_else(|| ending(status, pod))
         .or_else(|| pending(status, pod))
         .or_else(|| running(status, observed))
@@ -58,6 +61,19 @@ fn requests(status: &mut WorkspaceStatus, pod: &Pod) {
 fn starting(pod: &Pod) -> Option<Row> {
     pod.metadata.annotation(annotation::ATTEMPTING_TO_CREATE)?;
     Some(("P1", WorkspacePhase::Pending, String::new()))
+}
+
+/// The pod was rejected by its node, and waits to be made again or is on its way out for that (spec 5.7).
+fn rejected(pod: &Pod, max: u32) -> Option<Row> {
+    if !recreate::waits(pod, max) {
+        return None;
+    }
+    let attempt = recreate::recreations(pod) + 1;
+    let mut message = format!("pod was rejected by its node ({})", pod.status.reason);
+    if !recreate::is_asked_to_end(pod) {
+        message.push_str(&format!(" and is made again, attempt {attempt} of {max}"));
+    }
+    Some(("rejected", WorkspacePhase::Pending, message))
 }
 
 /// P2: the pod is being deleted.

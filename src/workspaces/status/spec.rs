@@ -2,10 +2,11 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use jiff::Timestamp;
 use prost::Message;
 
 use super::{Defaults, NotWorkspace, timestamp};
-use crate::objects::{Container, Pod};
+use crate::objects::{Container, Meta, Pod};
 use crate::proto::registryfacade::ImageSpec;
 use crate::proto::wsman::{
     AdmissionLevel, ExposedPorts, IdeImage, WorkspaceAuthentication, WorkspaceMetadata,
@@ -32,10 +33,17 @@ pub(super) fn metadata(pod: &Pod) -> WorkspaceMetadata {
     WorkspaceMetadata {
         owner: given(annotation::OWNER, label::OWNER),
         meta_id: given(annotation::META_ID, label::META_ID),
-        started_at: meta.creation_timestamp.map(timestamp),
+        started_at: started_at(meta).map(timestamp),
         annotations: annotations.collect(),
         ..Default::default()
     }
+}
+
+/// When the workspace was started: its pod may have been made again since (spec 5.7).
+fn started_at(meta: &Meta) -> Option<Timestamp> {
+    let mark = meta.annotation(annotation::STARTED_AT);
+    mark.and_then(|text| text.parse().ok())
+        .or(meta.creation_timestamp)
 }
 
 /// Type, images, URL, ports and timeouts.

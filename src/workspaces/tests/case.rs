@@ -12,6 +12,7 @@ use crate::objects::{Event, Node, Pod};
 use crate::proto::wsman::WorkspaceStatus;
 use crate::workspaces::decide::{Content, Entry, Rules, Verdict, decide};
 use crate::workspaces::facts;
+use crate::workspaces::maintenance::FOR_EVER;
 use crate::workspaces::status::{self, Defaults, NodeView, NotWorkspace, Observed, Why};
 
 #[derive(Debug, Clone)]
@@ -45,6 +46,9 @@ impl Case {
                 timeout: text("timeout"),
                 closed_timeout: text("closed_timeout"),
                 version_offset: input["defaults"]["version_offset"].as_u64().unwrap_or(0),
+                max_recreations: input["defaults"]["max_recreations"]
+                    .as_u64()
+                    .map_or(0, |n| u32::try_from(n).expect("a number of attempts")),
             },
             rules: rules(&input["rules"]),
         }
@@ -85,17 +89,23 @@ impl Case {
 }
 
 fn rules(value: &Value) -> Rules {
-    let report = value["report_stuck_after"].as_str();
-    let report = report.map(|t| GoDuration::parse(t).expect("a duration").to_std());
+    let duration = |key: &str| {
+        let text = value[key].as_str();
+        text.map(|t| GoDuration::parse(t).expect("a duration").to_std())
+    };
     Rules {
         services: true,
         timeouts: timeouts(&value["timeouts"]),
-        maintenance: value["maintenance"] == true,
+        maintenance: match &value["maintenance"] {
+            Value::String(end) => Some(end.parse().expect("RFC 3339")),
+            switch => (*switch == true).then_some(FOR_EVER),
+        },
+        recreate_after: duration("recreate_after").unwrap_or_default(),
         content: match value["content"].as_str() {
             Some("ws-daemon") => Content::WsDaemon,
             _ => Content::None,
         },
-        report_stuck_after: report,
+        report_stuck_after: duration("report_stuck_after"),
     }
 }
 
@@ -121,6 +131,7 @@ pub(super) fn lines(actions: &[Action]) -> Value {
         Action::Stop(_, grace) => json!({"stop": grace.as_secs()}),
         Action::ForceDelete(_) => json!("force delete"),
         Action::RemoveFinalizer(_, finalizer) => json!({"release": finalizer}),
+        Action::Recreate(step) => json!({"recreate": step.name()}),
         other => panic!("the lifecycle never creates: {other:?}"),
     };
     actions.iter().map(line).collect()

@@ -33,6 +33,8 @@ fn outcome(verdict: &Verdict) -> &'static str {
         "RELEASE"
     } else if has(|a| matches!(a, Action::Stop(..))) {
         "STOP"
+    } else if has(|a| matches!(a, Action::Recreate(_))) {
+        "RECREATE"
     } else if has(|a| matches!(a, Action::Mark(..))) {
         "MARK"
     } else {

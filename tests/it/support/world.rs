@@ -336,11 +336,16 @@ impl Updates {
 }
 
 /// How the simulated kubelet treats the pods of a class of that name.
-pub(crate) const MISBEHAVIOUR: [(&str, &str); 4] = [
-    ("image-pull-error", "no such image"),
-    ("unschedulable", "no room"),
-    ("never-ready", "true"),
-    ("ignore-term", "true"),
+pub(crate) const MISBEHAVIOUR: [(&str, &[(&str, &str)]); 6] = [
+    ("image-pull-error", &[("image-pull-error", "no such image")]),
+    ("unschedulable", &[("unschedulable", "no room")]),
+    ("never-ready", &[("never-ready", "true")]),
+    ("ignore-term", &[("ignore-term", "true")]),
+    ("rejected", &[("reject", "OutOfcpu")]),
+    (
+        "rejected-once",
+        &[("reject", "OutOfcpu"), ("reject-times", "1")],
+    ),
 ];
 
 /// The example configuration in a namespace, with a class for each misbehaviour.
@@ -353,10 +358,13 @@ pub(crate) fn settings(namespace: &str, change: impl FnOnce(&mut serde_json::Val
     for (how, what) in MISBEHAVIOUR {
         let path = format!("templates/{how}");
         value["manager"]["workspaceClass"][how] = serde_json::json!({ "name": how, "container": {}, "templates": { "defaultPath": path } });
+        let script = what
+            .iter()
+            .map(|(key, value)| (format!("sim.wsman.dev/{key}"), *value));
         let template = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": { "annotations": { format!("sim.wsman.dev/{how}"): what } },
+            "metadata": { "annotations": script.collect::<BTreeMap<_, _>>() },
         });
         files.insert(path, Ok(template.to_string()));
     }

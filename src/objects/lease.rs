@@ -1,6 +1,4 @@
-//! The parts of the records that replicas share: the Lease, and ConfigMaps.
-
-use std::collections::BTreeMap;
+//! The parts of the Lease that replicas share.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -41,29 +39,10 @@ pub struct LeaseSpec {
     pub lease_transitions: Option<i64>,
 }
 
-/// A ConfigMap.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ConfigMap {
-    /// Name and version.
-    #[serde(deserialize_with = "lenient::any")]
-    pub metadata: Meta,
-    /// Values by key.
-    #[serde(deserialize_with = "lenient::any")]
-    pub data: BTreeMap<String, String>,
-}
-
 impl Object for Lease {}
 impl Object for LeaseSpec {}
-impl Object for ConfigMap {}
 
 impl super::Object for Lease {
-    fn meta(&self) -> &Meta {
-        &self.metadata
-    }
-}
-
-impl super::Object for ConfigMap {
     fn meta(&self) -> &Meta {
         &self.metadata
     }

@@ -1,0 +1,132 @@
+//! What is around the pods: the nodes that they are on, and the warnings about them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Changes, Index};
+use crate::objects::{Event, Node, Pod};
+use crate::workspaces::status::{self, NodeView};
+
+/// Warning events kept per pod.
+const EVENTS: usize = 8;
+
+/// The nodes as far as they were seen.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    by_name: HashMap<String, Node>,
+    /// Nodes that are gone while pods name them. Those pods go on changing: their versions no longer tell.
+    pub(super) gone: HashSet<String>,
+    /// Version of the last complete list; 0 where there was none, as without the right to.
+    listed: u64,
+}
+
+impl Index {
+    /// Takes in a node.
+    pub fn apply_node(&mut self, node: Node) -> Changes {
+        let name = node.metadata.name.clone();
+        self.nodes.gone.remove(&name);
+        let nodes = &mut self.nodes.by_name;
+        let same = nodes
+            .get(&name)
+            .is_some_and(|known| known.spec.taints == node.spec.taints);
+        nodes.insert(name.clone(), node);
+        if same {
+            Changes::default()
+        } else {
+            self.on_node(&name)
+        }
+    }
+
+    /// Takes in that a node is gone since `version`.
+    pub fn delete_node(&mut self, name: &str, version: u64) -> Changes {
+        self.nodes.by_name.remove(name);
+        self.nodes.gone.insert(name.to_owned());
+        self.forget_nodes();
+        self.nodes.listed = self.nodes.listed.max(version);
+        self.on_node(name)
+    }
+
+    /// Takes in that a complete list at `version` held only the nodes in `present`.
+    pub fn retain_nodes(&mut self, present: &HashSet<String>, version: u64) -> Changes {
+        let gone = self
+            .nodes
+            .by_name
+            .extract_if(|name, _| !present.contains(name));
+        self.nodes.gone.extend(gone.map(|(name, _)| name));
+        self.forget_nodes();
+        self.nodes.listed = version;
+        let gone = |node: &str| !node.is_empty() && !present.contains(node);
+        let reread = self
+            .workspaces
+            .iter()
+            .filter(|(_, tracked)| gone(&tracked.node));
+        Changes {
+            reread: reread.map(|(name, _)| Arc::clone(name)).collect(),
+            ..Changes::default()
+        }
+    }
+
+    /// Takes in a warning about a pod.
+    pub fn apply_event(&mut self, event: Event) -> Changes {
+        let mut changes = Changes::default();
+        let Some((name, _)) = self
+            .workspaces
+            .get_key_value(event.involved_object.name.as_str())
+        else {
+            return changes;
+        };
+        let known = self.events.entry(Arc::clone(name)).or_default();
+        if known
+            .iter()
+            .any(|e| e.reason == event.reason && e.message == event.message)
+        {
+            return changes;
+        }
+        if known.len() == EVENTS {
+            known.pop_front();
+        }
+        if status::depends_on(&event) {
+            changes.reread.push(Arc::clone(name));
+        }
+        known.push_back(event);
+        changes
+    }
+
+    pub(super) fn node(&self, pod: &Pod) -> NodeView<'_> {
+        let name = &pod.spec.node_name;
+        match self.nodes.by_name.get(name) {
+            Some(node) => NodeView::Present(node),
+            None if self.nodes.gone.contains(name) => NodeView::Gone,
+            None => NodeView::Unknown,
+        }
+    }
+
+    /// A node that was never known is gone only if it was not there in a list that is newer than the pod: the news of a
+    /// new node may come after those of its first pods.
+    pub(super) fn miss_node(&mut self, pod: &Pod) {
+        let name = &pod.spec.node_name;
+        let listed = pod.metadata.version() <= self.nodes.listed;
+        if listed && !name.is_empty() && !self.nodes.by_name.contains_key(name) {
+            self.nodes.gone.insert(name.clone());
+        }
+    }
+
+    /// Only what a workspace names is kept.
+    fn forget_nodes(&mut self) {
+        let named = self.workspaces.values();
+        let named: HashSet<&str> = named.map(|tracked| &*tracked.node).collect();
+        self.nodes.gone.retain(|name| named.contains(name.as_str()));
+    }
+
+    /// The pods of a node whose taints changed, or that came or went.
+    fn on_node(&self, node: &str) -> Changes {
+        let there = self
+            .workspaces
+            .iter()
+            .filter(|(_, tracked)| &*tracked.node == node);
+        Changes {
+            reread: there.map(|(name, _)| Arc::clone(name)).collect(),
+            ..Changes::default()
+        }
+    }
+}
