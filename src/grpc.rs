@@ -8,6 +8,7 @@ pub mod limits;
 pub mod listen;
 mod method;
 mod standing;
+pub mod start;
 pub mod subscribe;
 pub mod workspaces;
 

@@ -10,7 +10,7 @@ use super::config;
 use super::exit::{Exit, Failure};
 use crate::action::Dependant;
 use crate::error::Error;
-use crate::grpc::workspaces::token;
+use crate::grpc::start::token;
 use crate::proto::wsman::StartWorkspaceRequest;
 use crate::workspaces::plan::{Plan, Tokens, plan};
 use crate::workspaces::request;

@@ -11,16 +11,15 @@ use tracing::{Instrument, info_span};
 
 use super::control::Turns;
 use super::limits::Limits;
-use super::standing::{ATTEMPTS, keeps_changing};
+use super::start;
 use super::subscribe::{self, Updates};
 use super::{errors, method};
-use crate::action::{Action, PodRef};
+use crate::action::Action;
 use crate::clock::Clock;
-use crate::cluster::act::{Actor, Outcome};
+use crate::cluster::act::Actor;
 use crate::config::Settings;
 use crate::error::Error;
-use crate::hub::{Hub, Start, Subscription, Told};
-use crate::index;
+use crate::hub::{Hub, Start};
 use crate::proto::encoded::{DescribeWorkspaceResponse, GetWorkspacesResponse};
 use crate::proto::served::workspace_manager_server::WorkspaceManager;
 use crate::proto::wsman::{
@@ -36,16 +35,13 @@ use crate::tasks::Drain;
 use crate::workspaces::change::Change;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::maintenance::Switch;
-use crate::workspaces::plan::{self, Plan, Tokens};
-use crate::workspaces::{self, activity, classes, content, marks, recreate, repeat, request, stop};
+use crate::workspaces::{self, activity, classes, content, stop};
 
 /// Default deadlines; a caller's own may be shorter or longer (reliability 4).
 pub(super) const UNARY: Duration = Duration::from_secs(30);
 const START: Duration = Duration::from_secs(60);
 /// A mutation that runs into the deadline gets to say what it met.
 const LAST_WORD: Duration = Duration::from_millis(20);
-/// A mutation goes on after its caller hung up, at most this long.
-const MUTATION: Duration = Duration::from_secs(60);
 
 /// Everything a call needs.
 #[derive(Debug, Clone)]
@@ -96,7 +92,7 @@ impl WorkspaceManager for Workspaces {
             )
             .await?;
         if let Some(updates) = updates {
-            let running = running(updates, &id);
+            let running = start::running(updates, &id);
             let doing = || Error::Deadline {
                 doing: format!("waiting for workspace {id} to run"),
             };
@@ -311,95 +307,6 @@ impl WorkspaceManager for Workspaces {
 }
 
 impl Workspaces {
-    /// Creates the pod, then what it needs; or finds that this was done before. Until the pod is there the caller's
-    /// deadline counts; from then on the start is finished or taken back, whoever still waits.
-    async fn start(
-        &self,
-        request: StartWorkspaceRequest,
-        due: Instant,
-    ) -> Result<StartWorkspaceResponse, Error> {
-        let settings = self.settings();
-        let manager = &settings.manager;
-        let request = request::parse(request, manager)?;
-        content::check(&request, manager)?;
-        let plan = plan::plan(&request, manager, &tokens()?)?;
-        let name = plan.pod.metadata.name.clone().unwrap_or_default();
-        let other = self.hub.read(|index| {
-            index
-                .by_id(&plan.id)
-                .is_some_and(|entry| entry.pod.name != name)
-        });
-        if other {
-            return Err(Error::Exists { id: plan.id });
-        }
-        for _ in 0..ATTEMPTS {
-            let outcome = match self.replaced(&plan, &name, due).await? {
-                Some(pod) => Outcome::Exists(Box::new(pod)),
-                None => {
-                    let create = Action::CreatePod(Box::new(plan.pod.clone()));
-                    match self.actor.act(&create, due).await {
-                        // The pod that was in the way went meanwhile.
-                        Err(Error::Aborted { .. }) => continue,
-                        outcome => outcome?,
-                    }
-                }
-            };
-            let (answer, pod, created) = match outcome {
-                Outcome::Created(pod) => {
-                    let url = plan.url.clone();
-                    let owner_token = plan.owner_token.clone();
-                    let fresh = StartWorkspaceResponse { url, owner_token };
-                    (fresh, pod, true)
-                }
-                // What belongs to it is being handed over.
-                Outcome::Exists(pod) if recreate::is_under_way(&pod) => {
-                    let answer = repeat::answer(&plan, &pod);
-                    if self.hub.read(|index| index.by_name(&name).is_some()) {
-                        return answer;
-                    }
-                    let why = format!("pod {name} was made too late and is on its way out");
-                    return Err(Error::Aborted { why });
-                }
-                Outcome::Exists(pod) => (repeat::answer(&plan, &pod)?, pod, false),
-                other => {
-                    let why = format!("creating a pod ended as {other:?}");
-                    return Err(Error::Internal { why });
-                }
-            };
-            let pod = index::reference(&pod);
-            self.complete(&plan, pod, created, Instant::now() + MUTATION)
-                .await?;
-            return Ok(answer);
-        }
-        Err(keeps_changing(&plan.id))
-    }
-
-    /// Creates the dependants. If one is refused for good, a pod of this call is taken back.
-    async fn complete(
-        &self,
-        plan: &Plan,
-        pod: PodRef,
-        created: bool,
-        until: Instant,
-    ) -> Result<(), Error> {
-        for dependant in &plan.dependants {
-            let action = Action::CreateDependant(pod.clone(), dependant.clone());
-            if let Err(error) = self.actor.act(&action, until).await {
-                if created {
-                    let undo = [
-                        Action::ForceDelete(pod.clone()),
-                        Action::RemoveFinalizer(pod, marks::FINALIZER),
-                    ];
-                    for action in undo {
-                        self.actor.act(&action, Instant::now() + UNARY).await?;
-                    }
-                }
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
     /// Runs a mutation to its end even if the caller hangs up, and answers within the caller's deadline.
     pub(super) async fn mutate<T: Send + 'static>(
         &self,
@@ -447,56 +354,5 @@ impl Workspaces {
             why,
             retry_after: None,
         }))
-    }
-}
-
-/// Waits until a workspace runs.
-async fn running(mut updates: Subscription, id: &str) -> Result<(), Error> {
-    loop {
-        let Ok(batch) = updates.next().await else {
-            return Err(Error::Unavailable {
-                why: "lost track of the workspace".to_owned(),
-                retry_after: None,
-            });
-        };
-        let updates = batch.iter().filter_map(|told| match told {
-            Told::Update(update) => Some(update.status.read()),
-            Told::Complete(_) => None,
-        });
-        for status in updates.filter(|status| status.id == id) {
-            match stop::verdict(&status) {
-                stop::Wait::Running => return Ok(()),
-                stop::Wait::Over(why) => {
-                    return Err(Error::Precondition {
-                        state: "NOT_RUNNING",
-                        why,
-                    });
-                }
-                stop::Wait::Goes => {}
-            }
-        }
-    }
-}
-
-fn tokens() -> Result<Tokens, Error> {
-    Ok(Tokens {
-        cli_api: token()?,
-        owner: token()?,
-    })
-}
-
-/// Returns a fresh token.
-///
-/// # Errors
-/// [`Error::Internal`] if the system has no randomness.
-pub fn token() -> Result<String, Error> {
-    loop {
-        let mut random = [0; plan::TOKEN_BYTES];
-        getrandom::fill(&mut random).map_err(|error| Error::Internal {
-            why: format!("no randomness: {error}"),
-        })?;
-        if let Some(token) = plan::token(&random) {
-            return Ok(token);
-        }
     }
 }
