@@ -99,3 +99,13 @@ pub enum Error {
         why: String,
     },
 }
+
+impl Error {
+    /// Whether the same may go better a moment later.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. } | Self::Deadline { .. } | Self::Aborted { .. }
+        )
+    }
+}

@@ -82,7 +82,8 @@ impl Workspaces {
         Err(keeps_changing(&plan.id))
     }
 
-    /// Creates the dependants. If one is refused for good, a pod of this call is taken back.
+    /// Creates the dependants. If one is refused for good, a pod of this call is taken back; if the API server only does
+    /// not answer, the pod stays, and the same call or the lifecycle finishes it.
     async fn complete(
         &self,
         plan: &Plan,
@@ -93,7 +94,7 @@ impl Workspaces {
         for dependant in &plan.dependants {
             let action = Action::CreateDependant(pod.clone(), dependant.clone());
             if let Err(error) = self.actor.act(&action, until).await {
-                if created {
+                if created && !error.is_passing() {
                     let undo = [
                         Action::ForceDelete(pod.clone()),
                         Action::RemoveFinalizer(pod, marks::FINALIZER),

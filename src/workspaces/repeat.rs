@@ -10,7 +10,7 @@ use crate::proto::wsman::StartWorkspaceResponse;
 /// Returns the answer that the start of `pod` got.
 ///
 /// # Errors
-/// [`Error::Exists`] if another request made the pod; [`Error::Precondition`] if the pod is on its way out.
+/// [`Error::Exists`] if another request made the pod; [`Error::Precondition`] if the workspace is on its way out.
 pub fn answer(plan: &Plan, pod: &Pod) -> Result<StartWorkspaceResponse, Error> {
     let mark = |key| pod.metadata.annotation(key).unwrap_or_default().to_owned();
     if mark(annotation::SPEC_SHA256) != plan.fingerprint {
@@ -19,7 +19,8 @@ pub fn answer(plan: &Plan, pod: &Pod) -> Result<StartWorkspaceResponse, Error> {
         });
     }
     // A pod that is being replaced goes, but its workspace does not (spec 5.7).
-    if pod.metadata.deletion_timestamp.is_some() && !recreate::is_under_way(pod) {
+    let goes = pod.metadata.deletion_timestamp.is_some() && !recreate::is_under_way(pod);
+    if goes || recreate::is_asked_to_end(pod) {
         return Err(stopping(&plan.id));
     }
     Ok(StartWorkspaceResponse {
