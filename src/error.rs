@@ -86,12 +86,6 @@ pub enum Error {
         /// What was being done.
         doing: String,
     },
-    /// Not built yet or not configured.
-    #[error("{what} is not implemented")]
-    Unimplemented {
-        /// What was asked for.
-        what: &'static str,
-    },
     /// Our mistake; logged whole, told as a reference only.
     #[error("{why}")]
     Internal {

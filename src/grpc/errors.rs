@@ -36,9 +36,6 @@ pub fn status(failure: Error) -> Status {
                 details.set_retry_info(retry_after);
             }
         }
-        Error::Unimplemented { what } => {
-            metadata.insert("method".to_owned(), what.to_owned());
-        }
         Error::Internal { why } => {
             let reference = format!("{:08x}", getrandom::u32().unwrap_or_default());
             error!(reference, why, "internal error");
@@ -66,7 +63,6 @@ fn code(error: &Error) -> (Code, &'static str) {
         Error::Aborted { .. } => (Code::Aborted, "CONFLICT"),
         Error::Unavailable { .. } => (Code::Unavailable, "UNAVAILABLE"),
         Error::Deadline { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
-        Error::Unimplemented { .. } => (Code::Unimplemented, "UNIMPLEMENTED"),
         Error::Internal { .. } => (Code::Internal, "INTERNAL"),
     }
 }
