@@ -238,12 +238,6 @@ impl Index {
         changes
     }
 
-    /// Returns what the pod of an instance id holds of its image spec.
-    pub fn image_by_id(&self, id: &str) -> Option<&image::Recorded> {
-        let tracked = self.workspaces.get(self.by_id.get(id)?)?;
-        Some(&tracked.image)
-    }
-
     /// Returns the workspace with an instance id.
     pub fn by_id(&self, id: &str) -> Option<&Tracked> {
         self.by_name(self.by_id.get(id)?)
@@ -325,7 +319,8 @@ impl Index {
             }
             self.events.remove(name);
         }
-        self.store(entry, image::recorded(&pod.metadata), version, changes);
+        let image = image::recorded(&pod.metadata, &entry.status);
+        self.store(entry, image, version, changes);
         true
     }
 

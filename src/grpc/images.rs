@@ -18,16 +18,22 @@ impl SpecProvider for Workspaces {
         let (request, due) = self.admit(method::GET_IMAGE_SPEC, request, UNARY).await?;
         id::check(&request.id).map_err(errors::status)?;
         let id = request.id.as_str();
-        let mut image = self.hub.read(|index| index.image_by_id(id).cloned());
-        if image.is_none() {
+        let known = || {
+            self.hub.read(|index| {
+                let tracked = index.by_id(id)?;
+                Some((tracked.image.clone(), tracked.status.clone()))
+            })
+        };
+        let mut found = known();
+        if found.is_none() {
             // Another replica may have made the pod a moment ago.
-            let found = self.actor.find_pods(id, due).await;
-            found.map_err(errors::status)?;
-            image = self.hub.read(|index| index.image_by_id(id).cloned());
+            let looked = self.actor.find_pods(id, due).await;
+            looked.map_err(errors::status)?;
+            found = known();
         }
-        let image = image.ok_or(Error::NotFound { id: request.id });
-        let spec = image
-            .and_then(|image| image.spec())
+        let found = found.ok_or_else(|| Error::NotFound { id: id.to_owned() });
+        let spec = found
+            .and_then(|(image, status)| image.spec(&status.read()))
             .map_err(errors::status)?;
         Ok(Response::new(GetImageSpecResponse { spec: Some(spec) }))
     }

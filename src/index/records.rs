@@ -42,7 +42,7 @@ impl Index {
             return;
         };
         let (entry, version) = (self.fold(&record.pod), record.version);
-        let image = image::recorded(&record.pod.metadata);
+        let image = image::recorded(&record.pod.metadata, &entry.status);
         if self.over.contains(entry.run()) || self.ended.contains(&entry.pod.uid) {
             return;
         }

@@ -11,6 +11,8 @@ use crate::objects::{Service, ServicePort};
 #[derive(Debug, Default)]
 pub(super) struct Services {
     by_name: HashMap<Arc<str>, Owned>,
+    /// Every list of ports once: most workspaces have the same.
+    ports: HashSet<Arc<[ServicePort]>>,
     listed: bool,
 }
 
@@ -19,7 +21,20 @@ pub(super) struct Services {
 struct Owned {
     pod: Arc<str>,
     uid: Box<str>,
-    ports: Vec<ServicePort>,
+    ports: Arc<[ServicePort]>,
+}
+
+impl Services {
+    fn shared(&mut self, ports: Vec<ServicePort>) -> Arc<[ServicePort]> {
+        if let Some(known) = self.ports.get(ports.as_slice()) {
+            return Arc::clone(known);
+        }
+        // Lists that nobody has any more go when a new one comes.
+        self.ports.retain(|ports| Arc::strong_count(ports) > 1);
+        let ports: Arc<[ServicePort]> = ports.into();
+        self.ports.insert(Arc::clone(&ports));
+        ports
+    }
 }
 
 impl Index {
@@ -30,10 +45,11 @@ impl Index {
         let Some(owner) = owners.into_iter().find(|owner| owner.kind == "Pod") else {
             return self.delete_service(name);
         };
+        let pod = self.workspaces.get_key_value(owner.name.as_str());
         let owned = Owned {
-            pod: owner.name.as_str().into(),
+            pod: pod.map_or_else(|| owner.name.as_str().into(), |(name, _)| Arc::clone(name)),
             uid: owner.uid.as_str().into(),
-            ports: service.spec.ports,
+            ports: self.services.shared(service.spec.ports),
         };
         if self.services.by_name.get(name) == Some(&owned) {
             return Changes::default();
@@ -87,6 +103,6 @@ impl Index {
     /// Returns the ports of a pod's Service of that name.
     pub fn service(&self, name: &str, pod: &PodRef) -> Option<&[ServicePort]> {
         let owned = self.services.by_name.get(name)?;
-        (*owned.uid == *pod.uid).then_some(owned.ports.as_slice())
+        (*owned.uid == *pod.uid).then_some(&*owned.ports)
     }
 }

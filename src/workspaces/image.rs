@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::objects::Meta;
 use crate::proto::contentservice::WorkspaceInitializer;
 use crate::proto::registryfacade::ImageSpec;
+use crate::proto::wsman::WorkspaceStatus;
 
 /// What a pod holds of its image spec. It never changes after the pod's creation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,17 +20,37 @@ pub enum Recorded {
     Missing,
     /// The content of the workspace belongs into the image, and nobody here can make layers of it.
     NeedsContent,
-    /// The spec as the annotation holds it.
+    /// What the status tells of the images.
+    AsTold,
+    /// The spec as the annotation holds it, where the status does not tell all of it.
     Spec(Box<str>),
 }
 
-/// Returns what a pod holds.
-pub fn recorded(meta: &Meta) -> Recorded {
+/// Returns what a pod with this status holds.
+pub fn recorded(meta: &Meta, status: &WorkspaceStatus) -> Recorded {
     match meta.annotation(annotation::IMAGE_SPEC) {
         None => Recorded::Missing,
         Some(_) if has_content_layers(meta) => Recorded::NeedsContent,
+        Some(text) if decode(text).is_ok_and(|spec| spec == told(status)) => Recorded::AsTold,
         Some(text) => Recorded::Spec(text.into()),
     }
+}
+
+fn told(status: &WorkspaceStatus) -> ImageSpec {
+    let spec = status.spec.clone().unwrap_or_default();
+    let ide = spec.ide_image.unwrap_or_default();
+    ImageSpec {
+        base_ref: spec.workspace_image,
+        ide_ref: ide.web_ref,
+        supervisor_ref: ide.supervisor_ref,
+        ide_layer_ref: spec.ide_image_layers,
+        ..ImageSpec::default()
+    }
+}
+
+fn decode(text: &str) -> Result<ImageSpec, String> {
+    let bytes = STANDARD.decode(text).map_err(|error| error.to_string())?;
+    ImageSpec::decode(bytes.as_slice()).map_err(|error| error.to_string())
 }
 
 /// Backups of whole workspaces and volume claims bring their content with the image. What cannot be read counts as
@@ -47,35 +68,27 @@ fn has_content_layers(meta: &Meta) -> bool {
 }
 
 impl Recorded {
-    /// Returns the spec.
+    /// Returns the spec of the pod with this status.
     ///
     /// # Errors
     /// [`Error::Precondition`] where there is none or where it needs content layers, [`Error::Internal`] where it cannot
     /// be read.
-    pub fn spec(&self) -> Result<ImageSpec, Error> {
-        let text = match self {
-            Self::Spec(text) => text,
-            Self::Missing => {
-                return Err(Error::Precondition {
-                    state: "NO_IMAGE_SPEC",
-                    why: "workspace has no image spec".to_owned(),
-                });
-            }
-            Self::NeedsContent => {
-                return Err(Error::Precondition {
-                    state: "NO_CONTENT_BACKEND",
-                    why: "the image of this workspace needs content layers, but this cluster has no content backend"
-                        .to_owned(),
-                });
-            }
-        };
-        let unreadable = |why: String| Error::Internal {
-            why: format!("the recorded image spec is unreadable: {why}"),
-        };
-        let bytes = STANDARD
-            .decode(text.as_bytes())
-            .map_err(|e| unreadable(e.to_string()))?;
-        ImageSpec::decode(bytes.as_slice()).map_err(|e| unreadable(e.to_string()))
+    pub fn spec(&self, status: &WorkspaceStatus) -> Result<ImageSpec, Error> {
+        match self {
+            Self::AsTold => Ok(told(status)),
+            Self::Spec(text) => decode(text).map_err(|why| Error::Internal {
+                why: format!("the recorded image spec is unreadable: {why}"),
+            }),
+            Self::Missing => Err(Error::Precondition {
+                state: "NO_IMAGE_SPEC",
+                why: "workspace has no image spec".to_owned(),
+            }),
+            Self::NeedsContent => Err(Error::Precondition {
+                state: "NO_CONTENT_BACKEND",
+                why: "the image of this workspace needs content layers, but this cluster has no content backend"
+                    .to_owned(),
+            }),
+        }
     }
 }
 
@@ -103,18 +116,61 @@ mod tests {
     #[test]
     fn an_image_that_needs_content_is_not_told_without_it() {
         let git = || Some(Spec::Git(GitInitializer::default()));
+        let status = WorkspaceStatus::default();
         let empty = Some(Spec::Empty(EmptyInitializer {}));
-        assert!(recorded(&meta(None, git())).spec().is_ok());
+        assert!(recorded(&meta(None, git()), &status).spec(&status).is_ok());
         for flag in [label::FULL_WORKSPACE_BACKUP, label::PVC_FEATURE] {
-            assert_eq!(recorded(&meta(Some(flag), git())), Recorded::NeedsContent);
-            assert!(recorded(&meta(Some(flag), empty.clone())).spec().is_ok());
+            assert_eq!(
+                recorded(&meta(Some(flag), git()), &status),
+                Recorded::NeedsContent
+            );
+            assert!(
+                recorded(&meta(Some(flag), empty.clone()), &status)
+                    .spec(&status)
+                    .is_ok()
+            );
             // Too long for the annotation, it is in the Secret.
             let mut elsewhere = meta(Some(flag), empty.clone());
             elsewhere
                 .annotations
                 .remove(annotation::CONTENT_INITIALIZER);
-            assert_eq!(recorded(&elsewhere), Recorded::NeedsContent);
+            assert_eq!(recorded(&elsewhere, &status), Recorded::NeedsContent);
         }
-        assert_eq!(recorded(&Meta::default()), Recorded::Missing);
+        assert_eq!(recorded(&Meta::default(), &status), Recorded::Missing);
+    }
+
+    #[test]
+    fn what_the_status_does_not_tell_is_kept() {
+        use crate::proto::registryfacade::ContentLayer;
+        use crate::proto::wsman::WorkspaceSpec;
+        let status = WorkspaceStatus {
+            spec: Some(WorkspaceSpec {
+                workspace_image: "base".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let plain = ImageSpec {
+            base_ref: "base".to_owned(),
+            ..Default::default()
+        };
+        let layered = ImageSpec {
+            content_layer: vec![ContentLayer::default()],
+            ..plain.clone()
+        };
+        for (spec, as_told) in [(plain, true), (layered, false)] {
+            let mut meta = Meta::default();
+            let text = STANDARD.encode(spec.encode_to_vec());
+            meta.annotations
+                .insert(annotation::IMAGE_SPEC.to_owned(), text);
+            let recorded = recorded(&meta, &status);
+            assert_eq!(recorded == Recorded::AsTold, as_told);
+            assert_eq!(recorded.spec(&status).unwrap(), spec);
+        }
+        let mut broken = Meta::default();
+        broken
+            .annotations
+            .insert(annotation::IMAGE_SPEC.to_owned(), "?".to_owned());
+        assert!(recorded(&broken, &status).spec(&status).is_err());
     }
 }
