@@ -307,6 +307,8 @@ pub struct Rpc {
     pub addr: String,
     /// Certificates; absent means plain text.
     pub tls: Option<Tls>,
+    /// Origins of the web pages that may call (CORS): none, some, or `*` for all.
+    pub allow_origins: Vec<String>,
     /// Rate limits by full method, such as `/wsman.WorkspaceManager/StartWorkspace` (spec 2.16).
     pub rate_limits: BTreeMap<String, RateLimit>,
 }

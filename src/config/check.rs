@@ -44,7 +44,13 @@ pub(super) fn settings(
     let mut faults = Faults::default();
     let settings = Settings {
         manager: manager(file.manager, files, &mut faults),
-        rpc: rpc(&file.rpc_addr, file.rpc_tls, file.rate_limits, &mut faults),
+        rpc: rpc(
+            &file.rpc_addr,
+            file.rpc_tls,
+            file.allow_origins,
+            file.rate_limits,
+            &mut faults,
+        ),
         kubernetes: kubernetes(file.kubernetes, &mut faults),
         message_bus: file.message_bus.map(|bus| message_bus(bus, &mut faults)),
         health_addr: optional_addr("health.addr", &file.health_addr, &mut faults),

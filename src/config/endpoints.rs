@@ -10,6 +10,7 @@ use crate::duration::GoDuration;
 pub(super) fn rpc(
     addr: &str,
     certificates: Tls,
+    allow_origins: Vec<String>,
     rate_limits: BTreeMap<String, RateLimit>,
     faults: &mut Faults,
 ) -> Rpc {
@@ -19,11 +20,34 @@ pub(super) fn rpc(
         "cannot be blank; give an address such as \"127.0.0.1:8080\"",
     );
     limits::check(&rate_limits, faults);
+    for (at, origin) in allow_origins.iter().enumerate() {
+        let path = format!("rpcServer.cors.allowOrigins[{at}]");
+        if origin == "*" {
+            faults.unless(
+                allow_origins.len() == 1,
+                &path,
+                "allows every origin; remove the others or this one",
+            );
+        } else if !is_origin(origin) {
+            faults.add(
+                path,
+                format!("is {origin:?}; must be as browsers send it, such as \"https://app.example.com\", or \"*\""),
+            );
+        }
+    }
     Rpc {
+        allow_origins,
         addr: optional_addr("rpcServer.addr", addr, faults).unwrap_or_default(),
         tls: tls("rpcServer.tls", "crt", certificates, faults),
         rate_limits,
     }
+}
+
+/// Whether a browser could send this as `Origin`: a scheme, a host, a port where it is not the usual one, no more.
+fn is_origin(text: &str) -> bool {
+    ::url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+    })
 }
 
 pub(super) fn kubernetes(block: Option<file::Kubernetes>, faults: &mut Faults) -> Kubernetes {

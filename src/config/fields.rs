@@ -48,6 +48,29 @@ impl Fields {
         }
     }
 
+    /// Takes a list of strings; an absent one is empty.
+    pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
+        let items = match self.take(key) {
+            None => Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.wrong(self.at(key), &other, "a list of strings");
+                Vec::new()
+            }
+        };
+        let texts = items
+            .into_iter()
+            .enumerate()
+            .filter_map(|(at, item)| match item {
+                Value::String(text) => Some(text),
+                other => {
+                    self.wrong(format!("{}[{at}]", self.at(key)), &other, "a string");
+                    None
+                }
+            });
+        texts.collect()
+    }
+
     /// Takes a boolean.
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
         match self.take(key)? {

@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) manager: Manager,
     pub(super) rpc_addr: String,
     pub(super) rpc_tls: Tls,
+    pub(super) allow_origins: Vec<String>,
     pub(super) rate_limits: BTreeMap<String, RateLimit>,
     pub(super) kubernetes: Option<Kubernetes>,
     pub(super) message_bus: Option<MessageBus>,
@@ -128,15 +129,17 @@ pub(super) fn read(text: &str) -> Result<File, Vec<Problem>> {
 fn file(fields: &mut Fields) -> File {
     fields.ignore("content");
     fields.ignore("imageBuilderProxy");
-    let (rpc_addr, rpc_tls, rate_limits) = fields.object("rpcServer", |rpc| {
+    let (rpc_addr, rpc_tls, allow_origins, rate_limits) = fields.object("rpcServer", |rpc| {
         let addr = rpc.text("addr");
         let tls = rpc.object("tls", |f| tls(f, "crt"));
-        (addr, tls, rpc.named("ratelimits", rate_limit))
+        let origins = rpc.object("cors", |f| f.texts("allowOrigins"));
+        (addr, tls, origins, rpc.named("ratelimits", rate_limit))
     });
     File {
         manager: fields.object("manager", manager),
         rpc_addr,
         rpc_tls,
+        allow_origins,
         rate_limits,
         kubernetes: fields.optional("kubernetes", |f| Kubernetes {
             mode: f.text("mode"),
