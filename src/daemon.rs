@@ -161,12 +161,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         turns: Turns::default(),
     };
     let connections = listen::accept(listener, tls);
-    let mut server = AbortOnDropHandle::new(tokio::spawn(grpc::serve(
-        service,
-        connections,
-        health,
-        closing.clone(),
-    )));
+    let serving = closing.clone();
+    let mut server = AbortOnDropHandle::new(tokio::spawn(async move {
+        let origins = &initial.rpc.allow_origins;
+        grpc::serve(service, connections, health, origins, serving).await
+    }));
 
     tokio::select! {
         () = stop.cancelled() => {}

@@ -19,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tonic_web::GrpcWebLayer;
+use tower::util::option_layer;
 
+use crate::http::{self, HttpLayer};
 use crate::proto;
 use crate::proto::served::spec_provider_server::SpecProviderServer;
 use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
@@ -27,7 +30,7 @@ use listen::Connections;
 use workspaces::Workspaces;
 
 /// Largest request, as callers of the classic manager know it (spec 1.8).
-const REQUEST_LIMIT: usize = 16 << 20;
+pub const REQUEST_LIMIT: usize = 16 << 20;
 /// Names of the services in health checks.
 const SERVICES: [&str; 2] = ["wsman.WorkspaceManager", "registryfacade.SpecProvider"];
 
@@ -39,6 +42,7 @@ pub async fn serve(
     service: Workspaces,
     connections: Connections,
     health: HealthServer,
+    allow_origins: &[String],
     closing: CancellationToken,
 ) -> anyhow::Result<()> {
     let reflection = || {
@@ -54,12 +58,17 @@ pub async fn serve(
     };
     // Limits and their reasons: reliability 4.
     Server::builder()
+        // HTTP/1.1 is what JSON comes by; requests of either version may be JSON, gRPC-Web or, by HTTP/2, gRPC.
+        .accept_http1(true)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .max_concurrent_streams(10_000)
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
         .tcp_nodelay(true)
+        .layer(option_layer(http::cors(allow_origins)))
+        .layer(HttpLayer::new()?)
+        .layer(GrpcWebLayer::new())
         .add_service(SpecProviderServer::new(service.clone()))
         .add_service(WorkspaceManagerServer::new(service).max_decoding_message_size(REQUEST_LIMIT))
         .add_service(health.0)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  client ─▶ grpc ── plan (pure) ─┐                       ┌─▶ grpc Subscribe ─▶ clients
-//!                                 ▼                       │
+//!    http ───▲                    ▼                       │
 //!  API server ◀── cluster/act ◀─ Actions                  │
 //!       │                         ▲                       │
 //!       │                         └── decide (pure) ◀── cluster/reconcile
@@ -47,6 +47,7 @@ pub mod clock;
 pub mod cluster;
 pub mod daemon;
 pub mod grpc;
+pub mod http;
 pub mod hub;
 pub mod tasks;
 pub mod telemetry;

@@ -146,7 +146,7 @@ fn announce(addr: &SocketAddr, embedded: Option<&Embedded>) {
     // Nobody reading is no reason not to run.
     let _ = writeln!(
         out,
-        "wsman listens on {addr} (gRPC); try: wsman client -H {addr} list"
+        "wsman listens on {addr} (gRPC and HTTP); try: wsman client -H {addr} list"
     );
     if let Some(embedded) = embedded {
         let path = embedded.kubeconfig().display();

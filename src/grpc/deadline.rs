@@ -19,7 +19,7 @@ pub fn of(metadata: &MetadataMap, default: Duration) -> Instant {
 }
 
 /// Reads at most eight digits and a unit (gRPC over HTTP/2, "Timeout").
-fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
+
 use anyhow::Context as _;
 use futures::Stream;
 use rustls::RootCertStore;
@@ -17,6 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
@@ -24,6 +27,16 @@ use tracing::{debug, warn};
 
 /// A client that has not finished its handshake by then is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// A client that has not sent the first bytes of a request by then is dropped; later requests have the timer of HTTP.
+const OPENING: Duration = Duration::from_secs(30);
+/// As many bytes tell which HTTP a client speaks.
+const PREFACE: usize = 24;
+/// A connection on which nothing moved this long is probed, as HTTP/2 does by itself.
+const PROBE_AFTER: Duration = Duration::from_secs(20);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// A peer that confirms nothing of what was sent this long is gone, or stuck, and holds what was meant for it.
+#[cfg(target_os = "linux")]
+const UNCONFIRMED: Duration = Duration::from_secs(30);
 /// Pause after a failed accept: descriptors may be free again then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -62,22 +75,40 @@ fn welcome(
     ready: mpsc::Sender<io::Result<Connection>>,
 ) {
     tokio::spawn(async move {
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = tune(&stream) {
             debug!(%peer, %error, "connection was gone at once");
             return;
         }
-        let connection = match acceptor {
-            None => Connection::Plain(stream),
+        let transport = match acceptor {
+            None => Transport::Plain(stream),
             Some(acceptor) => {
                 match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => Connection::Tls(Box::new(stream)),
+                    Ok(Ok(stream)) => Transport::Tls(Box::new(stream)),
                     Ok(Err(error)) => return debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => return debug!(%peer, "TLS handshake took too long"),
                 }
             }
         };
-        let _ = ready.send(Ok(connection)).await;
+        let opening = Some(Opening {
+            read: 0,
+            over: Box::pin(tokio::time::sleep(OPENING)),
+        });
+        let _ = ready.send(Ok(Connection { transport, opening })).await;
     });
+}
+
+/// Sends without delay, and finds out about peers that are gone: HTTP/1.1 has no ping.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_EVERY)
+        .with_retries(2);
+    socket.set_tcp_keepalive(&probes)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNCONFIRMED))?;
+    Ok(())
 }
 
 /// Reads certificates and returns how to serve TLS: 1.2 and 1.3; with an authority, a client certificate is checked
@@ -129,7 +160,20 @@ impl Stream for Connections {
 
 /// One connection.
 #[derive(Debug)]
-pub enum Connection {
+pub struct Connection {
+    transport: Transport,
+    /// Until it is known what the client speaks: whoever finds that out has no timer of its own.
+    opening: Option<Opening>,
+}
+
+#[derive(Debug)]
+struct Opening {
+    read: usize,
+    over: Pin<Box<Sleep>>,
+}
+
+#[derive(Debug)]
+enum Transport {
     /// As it came.
     Plain(TcpStream),
     /// Inside TLS.
@@ -140,14 +184,53 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        match self {
-            Self::Plain(stream) => stream.connect_info(),
-            Self::Tls(stream) => stream.get_ref().0.connect_info(),
+        match &self.transport {
+            Transport::Plain(stream) => stream.connect_info(),
+            Transport::Tls(stream) => stream.get_ref().0.connect_info(),
         }
     }
 }
 
 impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.transport).poll_read(context, buffer);
+        if let Some(opening) = &mut this.opening {
+            opening.read += buffer.filled().len() - before;
+            if opening.read >= PREFACE {
+                this.opening = None;
+            } else if read.is_pending() && opening.over.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().transport).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_shutdown(context)
+    }
+}
+
+impl AsyncRead for Transport {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -160,7 +243,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for Transport {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

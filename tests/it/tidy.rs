@@ -38,7 +38,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -59,6 +59,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("index", &["action", "objects", "proto", "workspaces"]),
     ("lease", &["action", "objects"]),
     ("sim", &["clock", "duration"]),
+    ("http", &["error", "grpc", "proto"]),
     (
         "cluster",
         &[

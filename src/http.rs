@@ -1,0 +1,308 @@
+//! The RPCs over plain HTTP, on the port of gRPC: JSON and Connect in, a gRPC call in this process, and its answer back.
+//!
+//! A layer before the gRPC services. What speaks gRPC passes as it is. For each RPC `M` there are `POST /rpc/M` and
+//! `POST /wsman.WorkspaceManager/M`, and GET where `M` only reads; nothing here knows what an RPC does.
+
+pub mod call;
+pub mod errors;
+pub mod frames;
+pub mod json;
+pub mod methods;
+pub mod refusal;
+pub mod request;
+pub mod stream;
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::{BoxFuture, Either};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Response, StatusCode, Version,
+};
+use http_body_util::{Full, StreamBody};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::StdError;
+use tower::{Layer, Service};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
+
+use crate::error::Error;
+use methods::{Method, Methods};
+use refusal::Refusal;
+use request::{Codec, Form, Terms};
+
+/// Answers longer than this are printed on a thread that may be busy.
+const LONG: usize = 64 << 10;
+
+/// Puts HTTP before the services of gRPC.
+#[derive(Debug, Clone)]
+pub struct HttpLayer {
+    methods: Methods,
+}
+
+impl HttpLayer {
+    /// Reads the descriptors.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            methods: Methods::load()?,
+        })
+    }
+}
+
+impl<S> Layer<S> for HttpLayer {
+    type Service = Http<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Http {
+            inner,
+            methods: self.methods.clone(),
+        }
+    }
+}
+
+/// Lets pages of other origins in, with what they need to read; `None` if there are no such origins.
+pub fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let allowed = match origins.iter().any(|origin| origin == "*") {
+        true => AllowOrigin::any(),
+        // Whatever is no header is no origin that a browser could send either.
+        false => AllowOrigin::list(
+            origins
+                .iter()
+                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
+        ),
+    };
+    let layer = CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Verb::GET, Verb::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(Any)
+        .max_age(std::time::Duration::from_secs(7200));
+    Some(layer)
+}
+
+/// HTTP before the services of gRPC.
+#[derive(Debug, Clone)]
+pub struct Http<S> {
+    inner: S,
+    methods: Methods,
+}
+
+impl<S> Service<Request<Body>> for Http<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response<Body>, Infallible>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if speaks_grpc(&request) {
+            return Either::Left(self.inner.call(request));
+        }
+        let version = request.version();
+        let (inner, methods) = (self.inner.clone(), self.methods.clone());
+        Either::Right(Box::pin(async move {
+            let answer = serve(inner, &methods, request).await;
+            let mut answer = answer.unwrap_or_else(Refusal::response);
+            let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
+            if version < Version::HTTP_2 && unread.contains(&answer.status()) {
+                // The rest of the request is not read, so nothing can follow it.
+                answer
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
+        }))
+    }
+}
+
+/// gRPC and gRPC-Web say so in the type of their content.
+fn speaks_grpc(request: &Request<Body>) -> bool {
+    let content = request.headers().get(CONTENT_TYPE);
+    content.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+async fn serve<S>(
+    service: S,
+    methods: &Methods,
+    request: Request<Body>,
+) -> Result<Response<Body>, Refusal>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Error: Into<StdError>,
+{
+    let path = request.uri().path();
+    let method = methods
+        .find(path)
+        .ok_or_else(|| Refusal::Unknown(path.to_owned()))?;
+    let form = request::form(&method, &request)?;
+    let served = match form {
+        Form::Unary(codec) => return unary(service, &method, codec, request).await,
+        _ => streaming(service, &method, form, request).await,
+    };
+    match (served, form) {
+        // The answer to a Connect stream is a stream, whatever happened.
+        (Err(refusal), Form::Connect(_)) => {
+            let last = stream::end(form, &HeaderMap::new(), Some(&refusal.status()));
+            Ok(describe(Response::new(full(last)), content_type(form)))
+        }
+        (served, _) => served,
+    }
+}
+
+async fn unary<S>(
+    service: S,
+    method: &Method,
+    codec: Codec,
+    request: Request<Body>,
+) -> Result<Response<Body>, Refusal>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Error: Into<StdError>,
+{
+    let form = Form::Unary(codec);
+    let terms = request::terms(&request)?;
+    let due = terms.due;
+    let work = async move {
+        let mut answer = ask(service, method, form, terms, request).await?;
+        let message = answer.message().await?.unwrap_or_default();
+        // The status comes after the message.
+        if answer.message().await?.is_some() {
+            return Err(Status::internal("there is a second answer").into());
+        }
+        let content = match codec {
+            Codec::Proto => message,
+            Codec::Json => print(method, message).await?,
+        };
+        let mut response = Response::new(full(content));
+        let headers = response.headers_mut();
+        *headers = answer.headers;
+        for (name, value) in &answer.trailers {
+            if let Ok(name) = HeaderName::try_from(format!("trailer-{name}")) {
+                headers.append(name, value.clone());
+            }
+        }
+        Ok(describe(response, content_type(form)))
+    };
+    within(due, work).await
+}
+
+async fn streaming<S>(
+    service: S,
+    method: &Method,
+    form: Form,
+    request: Request<Body>,
+) -> Result<Response<Body>, Refusal>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Error: Into<StdError>,
+{
+    let terms = request::terms(&request)?;
+    let due = terms.due;
+    let mut answer = within(due, ask(service, method, form, terms, request)).await?;
+    let headers = std::mem::take(&mut answer.headers);
+    let pieces = stream::pieces(answer, form, method.output.clone(), due)
+        .map(|piece| Ok::<_, Status>(http_body::Frame::data(piece)));
+    let mut response = Response::new(Body::new(StreamBody::new(pieces)));
+    *response.headers_mut() = headers;
+    if form != Form::Connect(Codec::Proto) {
+        // Proxies that hold back what is short would hold back an update.
+        let unbuffered = HeaderValue::from_static("no");
+        response
+            .headers_mut()
+            .insert("x-accel-buffering", unbuffered);
+    }
+    Ok(describe(response, content_type(form)))
+}
+
+async fn ask<S>(
+    service: S,
+    method: &Method,
+    form: Form,
+    terms: Terms,
+    request: Request<Body>,
+) -> Result<call::Answer, Refusal>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Error: Into<StdError>,
+{
+    let extensions = request.extensions().clone();
+    let message = request::message(&method.input, form, request).await?;
+    // A stream is ended here, at its deadline; the service is told only how long to work on one answer.
+    let limit = terms.limit.filter(|_| !method.streams);
+    let metadata = terms.metadata;
+    Ok(call::call(service, &method.path, metadata, limit, extensions, &message).await?)
+}
+
+/// Answers within the caller's deadline, whoever works on it.
+async fn within<T>(
+    due: Option<Instant>,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let Some(due) = due else { return work.await };
+    timeout_at(due, work).await.unwrap_or_else(|_| {
+        Err(Refusal::from(Error::Deadline {
+            doing: "answering".to_owned(),
+        }))
+    })
+}
+
+async fn print(method: &Method, message: Bytes) -> Result<Bytes, Refusal> {
+    let kind = method.output.clone();
+    let printed = match message.len() {
+        ..LONG => json::print(&kind, &message),
+        _ => tokio::task::spawn_blocking(move || json::print(&kind, &message))
+            .await
+            .unwrap_or_else(|panic| {
+                Err(Error::Internal {
+                    why: panic.to_string(),
+                })
+            }),
+    };
+    // What this process made has a form in JSON; else it is our mistake, not the caller's.
+    let printed = printed.map_err(|error| Error::Internal {
+        why: error.to_string(),
+    })?;
+    Ok(printed.into())
+}
+
+fn content_type(form: Form) -> &'static str {
+    match form {
+        Form::Unary(Codec::Json) => "application/json",
+        Form::Unary(Codec::Proto) => "application/proto",
+        Form::Connect(Codec::Json) => "application/connect+json",
+        Form::Connect(Codec::Proto) => "application/connect+proto",
+        Form::Lines => "application/x-ndjson",
+        Form::Events => "text/event-stream",
+    }
+}
+
+/// Says what the content is. Nobody may keep it: it is of this moment, and may hold tokens.
+fn describe(mut response: Response<Body>, content: &'static str) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn full(content: impl Into<Bytes>) -> Body {
+    Body::new(Full::new(content.into()))
+}

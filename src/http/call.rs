@@ -1,0 +1,181 @@
+//! A call of the gRPC service within this process: there is one implementation of each RPC, with its errors and limits.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Response, Version,
+    header,
+};
+use http_body_util::Full;
+use tonic::body::Body;
+use tonic::codegen::StdError;
+use tonic::{Code, Status};
+use tower::{Service, ServiceExt};
+
+use super::frames::{Frames, frame};
+
+/// What the service answers.
+#[derive(Debug)]
+pub struct Answer {
+    /// What it noted ahead of its messages.
+    pub headers: HeaderMap,
+    /// What it noted after them, once they ended well.
+    pub trailers: HeaderMap,
+    frames: Frames<Body>,
+    status: Option<Status>,
+}
+
+/// Calls an RPC. `limit` is how long the caller waits.
+///
+/// # Errors
+/// What the service answered instead of messages.
+pub async fn call<S>(
+    service: S,
+    path: &str,
+    metadata: HeaderMap,
+    limit: Option<Duration>,
+    extensions: Extensions,
+    message: &[u8],
+) -> Result<Answer, Status>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Error: Into<StdError>,
+{
+    let mut request = Request::new(Body::new(Full::new(frame(0, message))));
+    *request.method_mut() = Verb::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = path
+        .parse()
+        .map_err(|error| Status::internal(format!("{path}: {error}")))?;
+    *request.extensions_mut() = extensions;
+    let headers = request.headers_mut();
+    copy(&metadata, headers);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    if let Some(limit) = limit.and_then(timeout) {
+        headers.insert("grpc-timeout", limit);
+    }
+    let response = service
+        .oneshot(request)
+        .await
+        .map_err(|error| Status::from_error(error.into()))?;
+    let (parts, body) = response.into_parts();
+    // An answer without messages has its status here.
+    let status = Status::from_header_map(&parts.headers);
+    if let Some(status) = status.as_ref().filter(|status| status.code() != Code::Ok) {
+        return Err(status.clone());
+    }
+    let mut headers = HeaderMap::new();
+    copy(&parts.headers, &mut headers);
+    Ok(Answer {
+        headers,
+        trailers: HeaderMap::new(),
+        // What this process made needs no limit.
+        frames: Frames::new(body, usize::MAX),
+        status,
+    })
+}
+
+impl Answer {
+    /// Waits for the next message; `None` is a good end. May be dropped while it waits, and loses nothing.
+    ///
+    /// # Errors
+    /// The status that ended it.
+    pub async fn message(&mut self) -> Result<Option<Bytes>, Status> {
+        match self.frames.next().await {
+            Ok(Some(frame)) => Ok(Some(frame.payload)),
+            Err(broken) => Err(Status::unavailable(format!(
+                "the answer broke off: {broken}"
+            ))),
+            Ok(None) => {
+                let trailers = self.frames.trailers();
+                let status = Status::from_header_map(&trailers).or_else(|| self.status.take());
+                match status {
+                    Some(status) if status.code() == Code::Ok => {
+                        copy(&trailers, &mut self.trailers);
+                        Ok(None)
+                    }
+                    // It holds the rest of them.
+                    Some(status) => Err(status),
+                    None => Err(Status::unavailable("the answer ended without a status")),
+                }
+            }
+        }
+    }
+}
+
+/// Copies what is metadata: neither HTTP's own headers, nor those of gRPC and Connect.
+pub fn copy(from: &HeaderMap, to: &mut HeaderMap) {
+    for (name, value) in from {
+        if !is_reserved(name) {
+            to.append(name, value.clone());
+        }
+    }
+}
+
+fn is_reserved(name: &HeaderName) -> bool {
+    const RESERVED: [HeaderName; 16] = [
+        header::ACCEPT,
+        header::ACCEPT_ENCODING,
+        header::CACHE_CONTROL,
+        header::CONNECTION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::DATE,
+        header::EXPECT,
+        header::HOST,
+        header::ORIGIN,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    let text = name.as_str();
+    RESERVED.contains(name)
+        || [
+            "grpc-",
+            "connect-",
+            "access-control-",
+            "sec-",
+            "keep-alive",
+            "proxy-",
+        ]
+        .iter()
+        .any(|prefix| text.starts_with(prefix))
+}
+
+/// At most eight digits and a unit (gRPC over HTTP/2, "Timeout"); a longer time is as good as none.
+fn timeout(limit: Duration) -> Option<HeaderValue> {
+    let (count, unit) = match limit.as_millis() {
+        0 => (limit.as_micros().max(1), 'u'),
+        millis @ ..=99_999_999 => (millis, 'm'),
+        millis @ ..=99_999_999_999 => (millis / 1000, 'S'),
+        _ => return None,
+    };
+    HeaderValue::try_from(format!("{count}{unit}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_fit_the_header() {
+        let told = |limit| timeout(limit).map(|value| value.to_str().unwrap().to_owned());
+        for (limit, wanted) in [
+            (Duration::ZERO, Some("1u")),
+            (Duration::from_millis(1), Some("1m")),
+            (Duration::from_millis(99_999_999), Some("99999999m")),
+            (Duration::from_millis(100_000_000), Some("100000S")),
+            (Duration::MAX, None),
+        ] {
+            assert_eq!(told(limit).as_deref(), wanted);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The answers of a streaming RPC as a body: Connect's envelopes, lines of JSON, or server-sent events.
+//!
+//! A body is read by its reader: what nobody reads is not made, so that a slow reader costs one message.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::stream::unfold;
+use http::HeaderMap;
+use prost::Message;
+use prost_reflect::MessageDescriptor;
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep, sleep_until};
+use tonic::{Code, Status};
+
+use super::call::Answer;
+use super::frames::{END, frame};
+use super::request::{Codec, Form, RESUME};
+use super::{errors, json as text};
+use crate::error::Error;
+use crate::grpc;
+use crate::proto::wsman::SubscribeResponse;
+
+/// A stream of text that was silent this long says that it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+struct Reader {
+    answer: Answer,
+    form: Form,
+    kind: MessageDescriptor,
+    due: Option<Instant>,
+    begun: bool,
+    over: bool,
+}
+
+enum Next {
+    Message(Result<Option<Bytes>, Status>),
+    Silence,
+}
+
+/// Returns the pieces of the body. The last one says how the stream ended, where the form has a way to say it.
+pub fn pieces(
+    answer: Answer,
+    form: Form,
+    kind: MessageDescriptor,
+    due: Option<Instant>,
+) -> impl Stream<Item = Bytes> + Send {
+    let reader = Reader {
+        answer,
+        form,
+        kind,
+        due,
+        begun: false,
+        over: false,
+    };
+    unfold(reader, |mut reader| async {
+        let piece = reader.next().await?;
+        Some((piece, reader))
+    })
+}
+
+/// The last piece of a stream.
+pub fn end(form: Form, trailers: &HeaderMap, status: Option<&Status>) -> Bytes {
+    let error = status
+        .filter(|status| status.code() != Code::Ok)
+        .map(errors::to_json);
+    match (form, error) {
+        (Form::Connect(_) | Form::Unary(_), error) => {
+            let mut last = Map::new();
+            if let Some(error) = error {
+                last.insert("error".to_owned(), error);
+            }
+            let mut metadata = HeaderMap::new();
+            super::call::copy(trailers, &mut metadata);
+            if let Some(status) = status {
+                super::call::copy(status.metadata().as_ref(), &mut metadata);
+            }
+            if !metadata.is_empty() {
+                last.insert("metadata".to_owned(), listed(&metadata));
+            }
+            frame(END, Value::Object(last).to_string().as_bytes())
+        }
+        (_, None) => Bytes::new(),
+        (Form::Lines, Some(error)) => format!("{}\n", json!({ "error": error })).into(),
+        (Form::Events, Some(error)) => format!("event: error\ndata: {error}\n\n").into(),
+    }
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.over {
+            return None;
+        }
+        if !std::mem::replace(&mut self.begun, true) && self.form == Form::Events {
+            // Shows readers, and whatever buffers between, that the stream stands.
+            return Some(Bytes::from_static(b":\n\n"));
+        }
+        let due = self.due;
+        let next = tokio::select! {
+            biased;
+            () = until(due) => Next::Message(Err(grpc::errors::status(Error::Deadline {
+                doing: "streaming".to_owned(),
+            }))),
+            message = self.answer.message() => Next::Message(message),
+            () = sleep(KEEP_ALIVE), if matches!(self.form, Form::Lines | Form::Events) => Next::Silence,
+        };
+        let told = match next {
+            Next::Silence if self.form == Form::Lines => return Some(Bytes::from_static(b"\n")),
+            Next::Silence => return Some(Bytes::from_static(b":\n\n")),
+            Next::Message(Ok(Some(message))) => self.told(&message).map(Some),
+            Next::Message(Ok(None)) => Ok(None),
+            Next::Message(Err(status)) => Err(status),
+        };
+        match told {
+            Ok(Some(piece)) => Some(piece),
+            ended => {
+                self.over = true;
+                let last = end(self.form, &self.answer.trailers, ended.err().as_ref());
+                Some(last).filter(|last| !last.is_empty())
+            }
+        }
+    }
+
+    /// One message as one piece.
+    fn told(&self, message: &[u8]) -> Result<Bytes, Status> {
+        if self.form == Form::Connect(Codec::Proto) {
+            return Ok(frame(0, message));
+        }
+        let mut line = text::print(&self.kind, message).map_err(|error| {
+            grpc::errors::status(Error::Internal {
+                why: error.to_string(),
+            })
+        })?;
+        match self.form {
+            Form::Connect(_) | Form::Unary(_) => Ok(frame(0, &line)),
+            Form::Lines => {
+                line.push(b'\n');
+                Ok(line.into())
+            }
+            Form::Events => Ok(event(message, &line)),
+        }
+    }
+}
+
+/// JSON has no raw line break, so one `data:` holds it.
+fn event(message: &[u8], line: &[u8]) -> Bytes {
+    let token = SubscribeResponse::decode(message)
+        .ok()
+        .and_then(|mut update| update.header.remove(RESUME))
+        .filter(|token| !token.contains(['\n', '\r', '\0']));
+    let id = token.map_or_else(String::new, |token| format!("id: {token}\n"));
+    [id.as_bytes(), b"data: ", line, b"\n\n"].concat().into()
+}
+
+/// Metadata as Connect writes it: a list of values for each name.
+fn listed(metadata: &HeaderMap) -> Value {
+    let names = metadata.keys().map(|name| {
+        let values = metadata.get_all(name).iter();
+        let values: Vec<_> = values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect();
+        (name.as_str().to_owned(), json!(values))
+    });
+    Value::Object(names.collect())
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
