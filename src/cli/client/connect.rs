@@ -5,22 +5,25 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::cli::exit::{Exit, Failure};
+use super::transport::{self, Transport};
+use crate::cli::exit::Failure;
 use crate::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use crate::proto::wsman::*;
 
 /// A list of thousands of workspaces is far beyond the default of 4 MiB.
-const LARGEST_ANSWER: usize = 256 << 20;
+pub(super) const LARGEST_ANSWER: usize = 256 << 20;
 /// Servers of this protocol answer pings more frequent than this with a goodbye, so ours are rarer.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A server that takes no connection by then is not there.
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// Where the server is, and how to be sure that it is the right one.
 #[derive(Debug, clap::Args)]
 pub(super) struct Target {
-    /// Address: host:port or grpc://host:port (plaintext), grpcs://host:port (TLS, needs --ca).
+    /// Address: host:port or grpc://host:port (plaintext), grpcs://host:port (TLS, needs --ca); http://host:port/rpc or
+    /// https://host:port/rpc for JSON over HTTP.
     #[arg(
         short = 'H',
         long,
@@ -74,7 +77,7 @@ pub(super) struct Target {
 /// A connection that is made at the first call and made again whenever it was lost.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    client: WorkspaceManagerClient<Channel>,
+    client: WorkspaceManagerClient<Transport>,
     address: String,
     timeout: Option<Duration>,
 }
@@ -140,13 +143,8 @@ unary! {
 impl Connection {
     /// Prepares a connection; nothing is sent yet.
     pub(super) fn open(target: &Target) -> Result<Self, Failure> {
-        let channel = endpoint(target)?
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(Duration::from_secs(10))
-            .connect_lazy();
-        let client = WorkspaceManagerClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
+        let client = WorkspaceManagerClient::new(transport::open(target)?)
+            .max_decoding_message_size(LARGEST_ANSWER);
         Ok(Self {
             client,
             address: target.host.clone(),
@@ -203,62 +201,4 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 
 fn late(limit: Duration) -> Status {
     Status::deadline_exceeded(format!("no answer within {limit:?}"))
-}
-
-fn endpoint(target: &Target) -> Result<Endpoint, Failure> {
-    let (scheme, authority) = target
-        .host
-        .split_once("://")
-        .unwrap_or(("grpc", &target.host));
-    let invalid = |why: &str| {
-        Failure::usage(format!("invalid address {:?}: {why}", target.host))
-            .hint("use host:port, grpc://host:port or grpcs://host:port")
-    };
-    let secure = match scheme {
-        "grpc" => false,
-        "grpcs" => true,
-        "http" | "https" => return Err(invalid("HTTP/JSON is not supported yet")),
-        _ => return Err(invalid(&format!("unknown scheme {scheme:?}"))),
-    };
-    let parsed: http::uri::Authority = authority
-        .parse()
-        .map_err(|_| invalid("it is not host:port"))?;
-    if parsed.host().is_empty() || parsed.port_u16().is_none() || authority.contains('@') {
-        return Err(invalid("it is not host:port"));
-    }
-    let uri = format!("{}://{authority}", if secure { "https" } else { "http" });
-    let endpoint = Endpoint::from_shared(uri).map_err(|error| invalid(&error.to_string()))?;
-    if secure {
-        return endpoint
-            .tls_config(tls(target)?)
-            .map_err(|error| Failure::usage(format!("invalid TLS files: {error}")));
-    }
-    match (&target.ca, &target.cert) {
-        (None, None) => Ok(endpoint),
-        _ => Err(invalid("--ca, --cert and --key need grpcs://")),
-    }
-}
-
-fn tls(target: &Target) -> Result<ClientTlsConfig, Failure> {
-    let Some(ca) = &target.ca else {
-        return Err(Failure::usage(
-            "grpcs:// needs --ca: the certificates that may sign the server's",
-        ));
-    };
-    let mut config = ClientTlsConfig::new()
-        .domain_name(&target.server_name)
-        .ca_certificate(Certificate::from_pem(read(ca)?));
-    if let (Some(cert), Some(key)) = (&target.cert, &target.key) {
-        config = config.identity(Identity::from_pem(read(cert)?, read(key)?));
-    }
-    Ok(config)
-}
-
-fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| {
-        Failure::new(
-            Exit::Usage,
-            format!("cannot read {}: {error}", path.display()),
-        )
-    })
 }

@@ -151,7 +151,7 @@ fn nobody_listening_is_unavailable() {
 #[test]
 fn addresses_that_cannot_work_are_refused() {
     let addresses = [
-        "http://localhost:8080/rpc",
+        "http://user@localhost:8080/rpc",
         "https://localhost:8080/rpc",
         "ftp://localhost:21",
         "localhost",

@@ -1,0 +1,288 @@
+//! The calls of the client over HTTP and JSON, for `-H http://host:port/rpc`: each gRPC call becomes a request of the
+//! Connect protocol, and its answer a gRPC answer, so that no verb knows the difference.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, unfold};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use serde_json::Value;
+use tonic::body::Body;
+use tonic::codegen::StdError;
+use tonic::{Code, Status};
+use tower::Service;
+
+use super::connect::{CONNECT, LARGEST_ANSWER, PING_INTERVAL};
+use crate::grpc::deadline;
+use crate::http::frames::{self, Frames};
+use crate::http::methods::{Method, Methods};
+use crate::http::{call, errors, json};
+
+/// A server over HTTP.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// What the names of methods are put behind.
+    base: String,
+    methods: Methods,
+}
+
+impl Http {
+    /// Prepares calls to the server at `base`, such as `http://localhost:8080/rpc`. Without a path the methods have
+    /// their full names, as Connect has them. `name` is what the server's certificate must carry.
+    pub(super) fn new(
+        base: &Uri,
+        tls: ClientConfig,
+        name: ServerName<'static>,
+    ) -> anyhow::Result<Self> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT));
+        tcp.set_keepalive(Some(PING_INTERVAL));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .with_server_name_resolver(FixedServerNameResolver::new(name))
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .build(connector);
+        let text = base.to_string();
+        let text = text.trim_end_matches('/');
+        let base = match base.path() {
+            "" | "/" => format!("{text}/{}", crate::http::methods::SERVICE),
+            _ => text.to_owned(),
+        };
+        let methods = Methods::load()?;
+        Ok(Self {
+            client,
+            base,
+            methods,
+        })
+    }
+
+    async fn call(self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let path = request.uri().path();
+        let unknown = || Status::internal(format!("{path} is no RPC"));
+        let method = self.methods.find(path).ok_or_else(unknown)?;
+        let name = method.path.rsplit('/').next().unwrap_or_default();
+        let mut sent = Request::post(format!("{}/{name}", self.base))
+            .body(Full::default())
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let (parts, body) = request.into_parts();
+        *sent.headers_mut() = headers(&parts.headers, method.streams);
+        let broken = |error: frames::Broken| Status::internal(error.to_string());
+        let message = Frames::new(body, usize::MAX).next().await.map_err(broken)?;
+        let message = message.map(|frame| frame.payload).unwrap_or_default();
+        let text = json::print(&method.input, &message)
+            .map_err(|error| Status::internal(error.to_string()))?;
+        *sent.body_mut() = Full::new(match method.streams {
+            true => frames::frame(0, &text),
+            false => text.into(),
+        });
+        let answer = self.client.request(sent).await.map_err(unreachable)?;
+        match method.streams {
+            true => updates(&method, answer).await,
+            false => single(&method, answer).await,
+        }
+    }
+}
+
+impl Service<Request<Body>> for Http {
+    type Response = Response<Body>;
+    type Error = StdError;
+    type Future = BoxFuture<'static, Result<Response<Body>, StdError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StdError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Self::call(this, request).await.map_err(StdError::from) })
+    }
+}
+
+/// The metadata of a call, and what Connect wants to know.
+fn headers(metadata: &HeaderMap, streams: bool) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    call::copy(metadata, &mut headers);
+    let content = if streams {
+        "application/connect+json"
+    } else {
+        "application/json"
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
+    headers.insert("connect-protocol-version", HeaderValue::from_static("1"));
+    let timeout = metadata
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok());
+    if let Some(limit) = timeout.and_then(deadline::parse)
+        && let Ok(millis) = u32::try_from(limit.as_millis())
+    {
+        headers.insert("connect-timeout-ms", millis.max(1).into());
+    }
+    headers
+}
+
+/// The answer of a call that has one.
+async fn single(method: &Method, answer: Response<Incoming>) -> Result<Response<Body>, Status> {
+    let (parts, body) = answer.into_parts();
+    let body = Limited::new(body, LARGEST_ANSWER).collect().await;
+    let body = body.map_err(cut)?.to_bytes();
+    if parts.status != StatusCode::OK {
+        return Err(refusal(parts.status, &body));
+    }
+    expect(&parts.headers, "application/json")?;
+    let message = read(method, &body)?;
+    let mut headers = HeaderMap::new();
+    let mut trailers = HeaderMap::new();
+    call::copy(&parts.headers, &mut headers);
+    for (name, value) in &parts.headers {
+        if let Some(name) = name.as_str().strip_prefix("trailer-")
+            && let Ok(name) = HeaderName::try_from(name)
+        {
+            headers.remove(format!("trailer-{name}"));
+            trailers.append(name, value.clone());
+        }
+    }
+    let parts = [
+        Frame::data(frames::frame(0, &message)),
+        end(trailers, &Status::ok(""))?,
+    ];
+    Ok(grpc(headers, stream::iter(parts.map(Ok)).boxed()))
+}
+
+/// The answers of a call that has many.
+async fn updates(method: &Method, answer: Response<Incoming>) -> Result<Response<Body>, Status> {
+    let (parts, body) = answer.into_parts();
+    if parts.status != StatusCode::OK {
+        let body = Limited::new(body, LARGEST_ANSWER).collect().await;
+        return Err(refusal(parts.status, &body.map_err(cut)?.to_bytes()));
+    }
+    expect(&parts.headers, "application/connect+json")?;
+    let mut headers = HeaderMap::new();
+    call::copy(&parts.headers, &mut headers);
+    let method = Method {
+        path: method.path.clone(),
+        input: method.input.clone(),
+        output: method.output.clone(),
+        ..*method
+    };
+    let frames = Some(Frames::new(body, LARGEST_ANSWER));
+    let parts = unfold((frames, method), |(frames, method)| async move {
+        let mut frames = frames?;
+        let (part, over) = match frames.next().await {
+            Ok(Some(frame)) if frame.flags & frames::END != 0 => (last(&frame.payload), true),
+            Ok(Some(frame)) => {
+                let message = read(&method, &frame.payload);
+                let over = message.is_err();
+                (
+                    message.map(|message| Frame::data(frames::frame(0, &message))),
+                    over,
+                )
+            }
+            Ok(None) => (Err(cut("it ended without saying how")), true),
+            Err(broken) => (Err(cut(broken)), true),
+        };
+        Some((part, (Some(frames).filter(|_| !over), method)))
+    });
+    Ok(grpc(headers, parts.boxed()))
+}
+
+/// The message that ends a stream of Connect, as trailers.
+fn last(payload: &[u8]) -> Result<Frame<Bytes>, Status> {
+    let told: Value = serde_json::from_slice(payload).map_err(cut)?;
+    let mut trailers = HeaderMap::new();
+    let metadata = told.get("metadata").and_then(Value::as_object);
+    for (name, values) in metadata.into_iter().flatten() {
+        let values = values.as_array().into_iter().flatten();
+        for value in values.filter_map(Value::as_str) {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::try_from(value))
+            {
+                trailers.append(name, value);
+            }
+        }
+    }
+    let status = match told.get("error") {
+        None => Status::ok(""),
+        Some(error) => {
+            errors::from_json(error).unwrap_or_else(|| Status::unknown(error.to_string()))
+        }
+    };
+    end(trailers, &status)
+}
+
+fn end(mut trailers: HeaderMap, status: &Status) -> Result<Frame<Bytes>, Status> {
+    status.add_header(&mut trailers)?;
+    Ok(Frame::trailers(trailers))
+}
+
+fn grpc(
+    mut headers: HeaderMap,
+    parts: BoxStream<'static, Result<Frame<Bytes>, Status>>,
+) -> Response<Body> {
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    let mut response = Response::new(Body::new(StreamBody::new(parts)));
+    *response.headers_mut() = headers;
+    response
+}
+
+fn read(method: &Method, text: &[u8]) -> Result<Vec<u8>, Status> {
+    json::read_answer(&method.output, text)
+        .map_err(|error| Status::internal(format!("the server's answer cannot be read: {error}")))
+}
+
+fn expect(headers: &HeaderMap, wanted: &str) -> Result<(), Status> {
+    let told = headers
+        .get(header::CONTENT_TYPE)
+        .map_or(&b""[..], |kind| kind.as_bytes());
+    match told.starts_with(wanted.as_bytes()) {
+        true => Ok(()),
+        false => Err(Status::unknown(format!(
+            "the server answered {:?} instead of {wanted}: is this the address of a workspace manager?",
+            String::from_utf8_lossy(told)
+        ))),
+    }
+}
+
+/// What is no error of the protocol comes from something else that listens there.
+fn refusal(line: StatusCode, body: &[u8]) -> Status {
+    let told = serde_json::from_slice(body).ok();
+    told.and_then(|told| errors::from_json(&told)).unwrap_or_else(|| {
+        Status::new(
+            errors::code(line),
+            format!("the server answered {line} without a reason: is this the address of a workspace manager?"),
+        )
+    })
+}
+
+fn unreachable(error: ClientError) -> Status {
+    let mut status = Status::new(Code::Unavailable, "cannot reach the server");
+    status.set_source(std::sync::Arc::new(error));
+    status
+}
+
+fn cut(error: impl Into<StdError>) -> Status {
+    let mut status = Status::new(Code::Unavailable, "the answer broke off");
+    status.set_source(std::sync::Arc::from(error.into()));
+    status
+}

@@ -1,0 +1,183 @@
+//! How calls travel: what an address says about the protocol, and how to be sure that the server is the right one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt, TryFutureExt};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tonic::body::Body;
+use tonic::codegen::StdError;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tower::Service;
+
+use super::connect::{CONNECT, PING_INTERVAL, Target};
+use super::http::Http;
+use crate::cli::exit::{Exit, Failure};
+
+/// One way to the server; nothing is sent before the first call.
+#[derive(Clone, Debug)]
+pub(super) enum Transport {
+    /// gRPC.
+    Grpc(Channel),
+    /// JSON over HTTP.
+    Http(Box<Http>),
+}
+
+impl Service<::http::Request<Body>> for Transport {
+    type Response = ::http::Response<Body>;
+    type Error = StdError;
+    type Future = BoxFuture<'static, Result<Self::Response, StdError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StdError>> {
+        match self {
+            Self::Grpc(channel) => channel.poll_ready(context).map_err(StdError::from),
+            Self::Http(http) => Service::poll_ready(http.as_mut(), context),
+        }
+    }
+
+    fn call(&mut self, request: ::http::Request<Body>) -> Self::Future {
+        match self {
+            Self::Grpc(channel) => channel.call(request).map_err(StdError::from).boxed(),
+            Self::Http(http) => Service::call(http.as_mut(), request),
+        }
+    }
+}
+
+/// Takes the address apart.
+pub(super) fn open(target: &Target) -> Result<Transport, Failure> {
+    let (scheme, rest) = target
+        .host
+        .split_once("://")
+        .unwrap_or(("grpc", &target.host));
+    match scheme {
+        "grpc" | "grpcs" => {
+            let channel = endpoint(target, scheme == "grpcs", rest)?
+                .connect_timeout(CONNECT)
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(PING_INTERVAL)
+                .keep_alive_timeout(Duration::from_secs(10))
+                .connect_lazy();
+            Ok(Transport::Grpc(channel))
+        }
+        "http" | "https" => Ok(Transport::Http(Box::new(http(target, scheme == "https")?))),
+        _ => Err(invalid(target, &format!("unknown scheme {scheme:?}"))),
+    }
+}
+
+fn invalid(target: &Target, why: &str) -> Failure {
+    Failure::usage(format!("invalid address {:?}: {why}", target.host)).hint(
+        "use host:port, grpc://host:port or grpcs://host:port, http://host:port/rpc or https://host:port/rpc",
+    )
+}
+
+fn http(target: &Target, secure: bool) -> Result<Http, Failure> {
+    let unfit = || invalid(target, "it is not http://host:port/path");
+    let uri: ::http::Uri = target.host.parse().map_err(|_| unfit())?;
+    let authority = uri.authority().ok_or_else(unfit)?;
+    if authority.host().is_empty() || authority.as_str().contains('@') || uri.query().is_some() {
+        return Err(unfit());
+    }
+    let tls = match (secure, &target.ca, &target.cert) {
+        (true, ..) => rustls_config(target)?,
+        (false, None, None) => rustls_config_of(RootCertStore::empty(), None)?,
+        (false, ..) => return Err(invalid(target, "--ca, --cert and --key need https://")),
+    };
+    let name = ServerName::try_from(target.server_name.clone())
+        .map_err(|_| Failure::usage(format!("{:?} is no name of a server", target.server_name)))?;
+    Http::new(&uri, tls, name).map_err(Failure::from)
+}
+
+fn rustls_config(target: &Target) -> Result<ClientConfig, Failure> {
+    let ca = authority(target)?;
+    let unusable = |error: String| Failure::usage(format!("invalid TLS files: {error}"));
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&read(ca)?) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
+    }
+    let identity = match (&target.cert, &target.key) {
+        (Some(cert), Some(key)) => {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
+            let chain = chain.map_err(|error| unusable(error.to_string()))?;
+            let key = PrivateKeyDer::from_pem_slice(&read(key)?);
+            Some((chain, key.map_err(|error| unusable(error.to_string()))?))
+        }
+        _ => None,
+    };
+    rustls_config_of(roots, identity)
+}
+
+fn rustls_config_of(
+    roots: RootCertStore,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> Result<ClientConfig, Failure> {
+    let unusable = |error: rustls::Error| Failure::usage(format!("invalid TLS files: {error}"));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_root_certificates(roots);
+    match identity {
+        None => Ok(builder.with_no_client_auth()),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(unusable),
+    }
+}
+
+fn endpoint(target: &Target, secure: bool, authority: &str) -> Result<Endpoint, Failure> {
+    let invalid = |why: &str| invalid(target, why);
+    let parsed: ::http::uri::Authority = authority
+        .parse()
+        .map_err(|_| invalid("it is not host:port"))?;
+    if parsed.host().is_empty() || parsed.port_u16().is_none() || authority.contains('@') {
+        return Err(invalid("it is not host:port"));
+    }
+    let uri = format!("{}://{authority}", if secure { "https" } else { "http" });
+    let endpoint = Endpoint::from_shared(uri).map_err(|error| invalid(&error.to_string()))?;
+    if secure {
+        return endpoint
+            .tls_config(tls(target)?)
+            .map_err(|error| Failure::usage(format!("invalid TLS files: {error}")));
+    }
+    match (&target.ca, &target.cert) {
+        (None, None) => Ok(endpoint),
+        _ => Err(invalid("--ca, --cert and --key need grpcs://")),
+    }
+}
+
+fn tls(target: &Target) -> Result<ClientTlsConfig, Failure> {
+    let ca = authority(target)?;
+    let mut config = ClientTlsConfig::new()
+        .domain_name(&target.server_name)
+        .ca_certificate(Certificate::from_pem(read(ca)?));
+    if let (Some(cert), Some(key)) = (&target.cert, &target.key) {
+        config = config.identity(Identity::from_pem(read(cert)?, read(key)?));
+    }
+    Ok(config)
+}
+
+fn authority(target: &Target) -> Result<&PathBuf, Failure> {
+    let scheme = target
+        .host
+        .split_once("://")
+        .map_or("", |(scheme, _)| scheme);
+    target.ca.as_ref().ok_or_else(|| {
+        Failure::usage(format!(
+            "{scheme}:// needs --ca: the certificates that may sign the server's"
+        ))
+    })
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!("cannot read {}: {error}", path.display()),
+        )
+    })
+}
