@@ -17,6 +17,7 @@ mod conformance;
 mod control;
 mod failures;
 mod faults;
+mod http;
 mod kubelet;
 mod limits;
 mod nodes;
