@@ -200,6 +200,10 @@ impl Index {
                 self.ended.insert(&pod.metadata.uid);
                 self.held
                     .retain(|_, (held, _)| held.pod.uid != pod.metadata.uid);
+                // What was put aside for a lost workspace is gone: only a look tells what became of it.
+                if self.is_lost(name) {
+                    changes.reread.push(name.into());
+                }
             }
         }
         changes

@@ -5,9 +5,12 @@ mod maintenance;
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, PostParams, WatchParams};
+use kube::core::WatchEvent;
 use tonic::Code;
 use wsman::proto::wsman::*;
 
@@ -150,9 +153,19 @@ async fn a_record_that_somebody_deletes_ends_nothing_but_itself(cluster: &Cluste
     rejected(&mut updates, "robbed", 1).await;
     let records = cluster.api::<ConfigMap>().await;
     let pods = cluster.api::<Pod>().await;
-    // Somebody clears away every record as soon as it shows, once.
+    // Somebody clears away every record as soon as it shows, once. It may be gone again by then.
+    let before = records.list(&ListParams::default()).await.unwrap();
+    let before = before.metadata.resource_version.unwrap();
     let clearing = async {
-        let record: ConfigMap = cluster.appears("ws-robbed").await;
+        let events = records.watch(&WatchParams::default(), &before).await;
+        let mut events = std::pin::pin!(events.unwrap());
+        let record = loop {
+            match events.try_next().await.unwrap() {
+                Some(WatchEvent::Added(map)) if map.name_any() == "ws-robbed" => break map,
+                Some(_) => {}
+                None => panic!("no record"),
+            }
+        };
         let _ = records.delete("ws-robbed", &DeleteParams::default()).await;
         record
     };
@@ -173,8 +186,11 @@ async fn a_record_that_somebody_deletes_ends_nothing_but_itself(cluster: &Cluste
         record.metadata.labels.unwrap()["wsman.dev/record"],
         "recreate"
     );
-    let runs = updates.phases("robbed").contains(&"RUNNING");
-    assert_eq!(pods.get_opt("ws-robbed").await.unwrap().is_some(), runs);
+    if updates.phases("robbed").contains(&"RUNNING") {
+        assert!(pods.get_opt("ws-robbed").await.unwrap().is_some());
+    } else {
+        cluster.gone::<Pod>("ws-robbed").await;
+    }
     world.drain().await.unwrap();
 }
 
