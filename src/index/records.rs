@@ -47,8 +47,12 @@ impl Index {
             return;
         }
         match self.workspaces.get(name) {
-            // What is lost under that name was another.
-            Some(known) if known.gone && known.run() != entry.run() => {
+            // What is lost under that name was another, and an earlier one: a late record says nothing of its successor.
+            Some(known)
+                if known.gone
+                    && known.run() != entry.run()
+                    && known.version < entry.facts.version =>
+            {
                 self.conclude(name, None, version, changes);
             }
             Some(_) => return,
