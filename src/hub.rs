@@ -105,12 +105,10 @@ impl Hub {
         }
     }
 
-    /// Returns the last sign of life.
-    pub fn last_activity(&self, id: &str) -> Option<Timestamp> {
+    /// Reads the index together with the signs of life. The closure must be short.
+    pub fn read_with_activity<T>(&self, read: impl FnOnce(&Index, &Journal) -> T) -> T {
         let state = self.lock();
-        let entry = state.index.by_id(id);
-        let created = entry.and_then(|entry| entry.facts.created);
-        state.journal.last(id, created)
+        read(&state.index, &state.journal)
     }
 
     /// Takes in activity that a ConfigMap records.

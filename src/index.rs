@@ -408,7 +408,7 @@ impl Index {
         self.events.remove(&*name);
         self.over.insert(tracked.run());
         if let Some(mut record) = self.records.remove(&*name) {
-            record.over |= self.fold(&record.pod).run() == tracked.run();
+            record.over |= record.run == tracked.run();
             self.records.insert(Arc::clone(&name), record);
         }
         let id = tracked.status.id();

@@ -10,12 +10,16 @@ mod secrets;
 mod services;
 mod shared;
 
+use std::collections::BTreeMap;
+
 use http::Method;
 use kube::Client;
 use serde::Serialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::info;
+use url::form_urlencoded;
 
 use super::errors;
 use super::request::{self, Failure, Request};
@@ -23,7 +27,8 @@ use crate::action::Action;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::index::Changes;
-use crate::objects::{Lease, List, Pod};
+use crate::objects::{Lease, List, Object, Pod};
+use crate::workspaces::marks::label;
 
 /// Writes to one namespace.
 #[derive(Clone)]
@@ -113,11 +118,13 @@ impl Actor {
     /// # Errors
     /// As [`Actor::act`].
     pub async fn read_pod(&self, name: &str, deadline: Instant) -> Result<Option<Pod>, Error> {
-        match self.get(&self.path("pods", Some(name)), deadline).await {
-            Ok(text) => Ok(Some(self.saw(&text)?)),
-            Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
-            Err(failure) => Err(failure.into_error(&format!("reading pod {name}"))),
+        let path = self.path("pods", Some(name));
+        let doing = format!("reading pod {name}");
+        let found = self.find::<Pod>(&path, &doing, deadline).await?;
+        if let Some(pod) = &found {
+            self.hub.change(|index| index.see_pod(pod));
         }
+        Ok(found)
     }
 
     /// Finds the pods of an instance id that the index may not know yet, and feeds them to the hub. `id` is a label value.
@@ -125,23 +132,48 @@ impl Actor {
     /// # Errors
     /// As [`Actor::act`].
     pub async fn find_pods(&self, id: &str, deadline: Instant) -> Result<Vec<Pod>, Error> {
-        let path = format!(
-            "{}?labelSelector=workspaceID%3D{id}",
-            self.path("pods", None)
-        );
+        let selector = format!("{}={id}", label::WORKSPACE_ID);
         let doing = "looking for the workspace's pod";
-        let text = self
-            .get(&path, deadline)
-            .await
-            .map_err(|failure| failure.into_error(doing))?;
-        let list: List<Pod> = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
+        let found = self.list("pods", &selector, doing, deadline).await?;
         self.hub.change(|index| {
             let mut changes = Changes::default();
-            for pod in &list.items {
+            for pod in &found {
                 changes.extend(index.see_pod(pod));
             }
             changes
         });
+        Ok(found)
+    }
+
+    /// Reads an object; nothing if it is not there.
+    async fn find<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        doing: &str,
+        deadline: Instant,
+    ) -> Result<Option<T>, Error> {
+        match self.get(path, deadline).await {
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|error| unreadable(&error)),
+            Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
+            Err(failure) => Err(failure.into_error(doing)),
+        }
+    }
+
+    /// Reads the objects of a kind that a label selector selects.
+    async fn list<T: Object + DeserializeOwned>(
+        &self,
+        plural: &str,
+        selector: &str,
+        doing: &str,
+        deadline: Instant,
+    ) -> Result<Vec<T>, Error> {
+        let selector: String = form_urlencoded::byte_serialize(selector.as_bytes()).collect();
+        let path = format!("{}?labelSelector={selector}", self.path(plural, None));
+        let text = self.get(&path, deadline).await;
+        let text = text.map_err(|failure| failure.into_error(doing))?;
+        let list: List<T> = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
         Ok(list.items)
     }
 
@@ -219,6 +251,15 @@ fn encode(body: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(body).map_err(|error| Error::Internal {
         why: format!("cannot encode: {error}"),
     })
+}
+
+/// The entries of a merge patch: null removes.
+fn merge(set: &BTreeMap<String, String>, remove: &[String]) -> Map<String, Value> {
+    let set = set
+        .iter()
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())));
+    let remove = remove.iter().map(|key| (key.clone(), Value::Null));
+    set.chain(remove).collect()
 }
 
 /// serde_json names what it expected and where, not the content.

@@ -14,8 +14,9 @@ use crate::action::{Action, Checkpoint};
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::objects::ConfigMap;
+use crate::workspaces::activity::RECORD;
 use crate::workspaces::activity::journal::{FULL, INTERVAL};
-use crate::workspaces::activity::{LABEL, LABEL_VALUE};
+use crate::workspaces::marks::label;
 
 /// Bound on one write; one that fails is made again with the next checkpoint.
 const LIMIT: Duration = INTERVAL;
@@ -30,7 +31,7 @@ pub async fn follow(client: Client, namespace: String, hub: Hub) -> anyhow::Resu
     let selection = Selection {
         kind: "configmaps",
         path: format!("/api/v1/namespaces/{namespace}/configmaps"),
-        labels: format!("{LABEL}={LABEL_VALUE}"),
+        labels: format!("{}={RECORD}", label::RECORD),
         fields: String::new(),
     };
     informer::follow(client, selection, |event: Event<ConfigMap>| match event {

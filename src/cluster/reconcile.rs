@@ -139,17 +139,14 @@ fn decide_on(
     rules: &Rules,
     now: Timestamp,
 ) -> Option<(Vec<Action>, Option<Timestamp>)> {
-    let replacing = hub.read(|index| {
+    hub.read_with_activity(|index, journal| {
         let pod = index.pod(name);
-        recreate::next(pod.as_ref(), index.record(name), rules, now)
-    });
-    if let Some(actions) = replacing {
-        return Some((actions, None));
-    }
-    let activity = hub.read(|index| index.pod(name).map(|entry| entry.status.id));
-    let activity = hub.last_activity(&activity?);
-    hub.read(|index| {
-        let entry = index.pod(name)?;
+        let replacing = recreate::next(pod.as_ref(), index.record(name), rules, now);
+        if let Some(actions) = replacing {
+            return Some((actions, None));
+        }
+        let entry = pod?;
+        let activity = journal.last(&entry.status.id, entry.facts.created);
         let mut verdict = decide::decide(&entry, activity, rules, now);
         let repair = match index.has_services() {
             true => repair::services(&entry, rules, now, |name| index.service(name, &entry.pod)),

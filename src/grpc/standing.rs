@@ -7,9 +7,10 @@ use tonic::Status;
 
 use super::errors;
 use super::workspaces::Workspaces;
-use crate::action::{Action, Mark, PodRef, Recreate};
+use crate::action::{Action, Mark, Recreate};
 use crate::cluster::act::Outcome;
 use crate::error::Error;
+use crate::index;
 use crate::objects::Pod;
 use crate::workspaces::maintenance::{self, FOR_EVER};
 use crate::workspaces::plan::Plan;
@@ -55,12 +56,8 @@ impl Workspaces {
         for _ in 0..ATTEMPTS {
             if pods.is_empty() && records.is_empty() {
                 records = self.actor.find_records(id, due).await?;
-                let found = self.actor.find_pods(id, due).await?.into_iter();
-                let to_ref = |Pod { metadata, .. }| PodRef {
-                    name: metadata.name,
-                    uid: metadata.uid,
-                };
-                pods = found.map(to_ref).collect();
+                let found = self.actor.find_pods(id, due).await?;
+                pods = found.iter().map(index::reference).collect();
             }
             let marks = |pod| Action::Mark(pod, mark.clone());
             let record_marks = |at| Action::Recreate(Recreate::MarkRecord(at, mark.clone()));

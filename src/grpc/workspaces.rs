@@ -153,21 +153,18 @@ impl WorkspaceManager for Workspaces {
         self.listed()?;
         let id = request.id;
         workspaces::id::check(&id).map_err(errors::status)?;
-        let status = self
-            .hub
-            .read(|index| index.by_id(&id).map(|entry| entry.status.clone()));
-        let last_activity = self
-            .hub
-            .last_activity(&id)
-            .map(activity::format)
-            .unwrap_or_default();
-        match status {
-            Some(status) => Ok(Response::new(DescribeWorkspaceResponse {
-                status: Some(status),
-                last_activity,
-            })),
-            None => Err(errors::status(Error::NotFound { id })),
-        }
+        let known = self.hub.read_with_activity(|index, journal| {
+            let entry = index.by_id(&id)?;
+            let last_activity = journal.last(&id, entry.facts.created);
+            Some((entry.status.clone(), last_activity))
+        });
+        let Some((status, last_activity)) = known else {
+            return Err(errors::status(Error::NotFound { id }));
+        };
+        Ok(Response::new(DescribeWorkspaceResponse {
+            status: Some(status),
+            last_activity: last_activity.map(activity::format).unwrap_or_default(),
+        }))
     }
 
     async fn subscribe(

@@ -19,7 +19,7 @@ impl Index {
         let Some(mut record) = Record::read(map).filter(|_| ours) else {
             return changes;
         };
-        record.over = self.over.contains(self.fold(&record.pod).run());
+        record.over = self.over.contains(&record.run);
         let name: Arc<str> = record.at.name.as_str().into();
         let known = self.records.get(&name);
         if self.ended.contains(&record.at.uid) || known.is_some_and(|k| k.version > record.version)
@@ -175,7 +175,7 @@ impl Index {
             let of_pod = record.pod.metadata.uid == entry.pod.uid;
             !record.owned && record.ends.is_empty() && !of_pod && record.at.uid != lineage.made_from
         });
-        committed || other.is_some_and(|record| self.fold(&record.pod).run() == entry.run())
+        committed || other.is_some_and(|record| record.run == entry.run())
     }
 
     /// Whether a pod whose end was not seen may have been rejected and replaced meanwhile; only a look tells.

@@ -155,6 +155,25 @@ impl SubscribeResponse {
     }
 }
 
+/// The reading half of [`Message`], for what is only ever sent.
+macro_rules! only_sent {
+    () => {
+        fn merge_field(
+            &mut self,
+            tag: u32,
+            wire: WireType,
+            buf: &mut impl Buf,
+            ctx: DecodeContext,
+        ) -> Result<(), DecodeError> {
+            skip_field(wire, tag, buf, ctx)
+        }
+
+        fn clear(&mut self) {
+            *self = Self::default();
+        }
+    };
+}
+
 impl Message for GetWorkspacesResponse {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         for status in &self.status {
@@ -166,20 +185,7 @@ impl Message for GetWorkspacesResponse {
         self.status.iter().map(|status| status.len(1)).sum()
     }
 
-    fn merge_field(
-        &mut self,
-        tag: u32,
-        wire: WireType,
-        buf: &mut impl Buf,
-        ctx: DecodeContext,
-    ) -> Result<(), DecodeError> {
-        // Only ever sent.
-        skip_field(wire, tag, buf, ctx)
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
+    only_sent!();
 }
 
 impl Message for DescribeWorkspaceResponse {
@@ -200,20 +206,7 @@ impl Message for DescribeWorkspaceResponse {
         activity + self.status.as_ref().map_or(0, |status| status.len(1))
     }
 
-    fn merge_field(
-        &mut self,
-        tag: u32,
-        wire: WireType,
-        buf: &mut impl Buf,
-        ctx: DecodeContext,
-    ) -> Result<(), DecodeError> {
-        // Only ever sent.
-        skip_field(wire, tag, buf, ctx)
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
+    only_sent!();
 }
 
 impl Message for SubscribeResponse {
@@ -225,20 +218,7 @@ impl Message for SubscribeResponse {
         self.0.len()
     }
 
-    fn merge_field(
-        &mut self,
-        tag: u32,
-        wire: WireType,
-        buf: &mut impl Buf,
-        ctx: DecodeContext,
-    ) -> Result<(), DecodeError> {
-        // Only ever sent.
-        skip_field(wire, tag, buf, ctx)
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
+    only_sent!();
 }
 
 #[cfg(test)]

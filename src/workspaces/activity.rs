@@ -9,10 +9,8 @@ use super::marks::annotation;
 use crate::action::Mark;
 use crate::proto::wsman::MarkActiveRequest;
 
-/// Label of the ConfigMaps that record activity; they are no workspaces and carry none of their labels.
-pub const LABEL: &str = "wsman.dev/record";
-/// Value of [`LABEL`].
-pub const LABEL_VALUE: &str = "activity";
+/// Value of [`super::marks::label::RECORD`] on the ConfigMaps that record activity; they carry no label of a workspace.
+pub const RECORD: &str = "activity";
 
 /// What follows from a MarkActive.
 #[derive(Debug, PartialEq, Eq)]

@@ -155,6 +155,8 @@ pub struct Record {
     pub pod: Pod,
     /// Fingerprint of the marks of the pod as it was recorded.
     pub marks: String,
+    /// uid of the workspace's first pod.
+    pub run: String,
     /// Still owned by the pod: it does not stand for the workspace yet.
     pub owned: bool,
     /// Marks of the record that end the workspace.
@@ -172,6 +174,8 @@ impl Record {
             return None;
         }
         let marks = fingerprint(&pod.metadata.annotations);
+        let run = pod.metadata.annotation(annotation::FIRST_UID);
+        let run = run.unwrap_or(&pod.metadata.uid).to_owned();
         let ends = meta.annotations.iter();
         let ends: BTreeMap<_, _> = ends
             .filter(|(key, _)| ENDS.contains(&key.as_str()))
@@ -193,6 +197,7 @@ impl Record {
                 .any(|o| o.uid == pod.metadata.uid),
             pod,
             marks,
+            run,
             ends,
             over: false,
         })

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Actor, JSON, Outcome, encode, unreadable};
+use super::{Actor, JSON, Outcome, encode};
 use crate::action::{Dependant, PodRef};
 use crate::cluster::errors;
 use crate::cluster::request::{self, Failure, Request};
@@ -101,14 +101,10 @@ impl Actor {
         deadline: Instant,
     ) -> Result<bool, Error> {
         let path = self.path(plural, Some(name));
-        let meta = match self.get(&path, deadline).await {
-            Ok(text) => {
-                serde_json::from_str::<Service>(&text)
-                    .map_err(|error| unreadable(&error))?
-                    .metadata
-            }
-            Err(Failure::Server(error)) if errors::is_not_found(&error) => return Ok(false),
-            Err(failure) => return Err(failure.into_error(&format!("reading {plural} {name}"))),
+        let doing = format!("reading {plural} {name}");
+        // Any kind will do: only the metadata is looked at.
+        let Some(Service { metadata: meta, .. }) = self.find(&path, &doing, deadline).await? else {
+            return Ok(false);
         };
         if meta
             .owner_references

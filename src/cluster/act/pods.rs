@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::{Actor, JSON, MERGE, Outcome, STRATEGIC, encode};
+use super::{Actor, JSON, MERGE, Outcome, STRATEGIC, encode, merge};
 use crate::action::{Mark, PodRef};
 use crate::cluster::errors;
 use crate::cluster::request::{self, Failure, Request};
@@ -106,15 +106,13 @@ impl Actor {
             content_type: kind,
             body: encode(patch)?,
         };
-        match request::send(&self.client, &request, at).await {
-            Ok(text) => self.saw(&text).map(|_| Outcome::Done),
-            Err(Failure::Server(error))
-                if errors::is_not_found(&error) || errors::is_other_uid(&error) =>
-            {
+        let doing = format!("patching pod {}", pod.name);
+        match self.if_unchanged(&request, &doing, at).await? {
+            Some(text) => self.saw(&text).map(|_| Outcome::Done),
+            None => {
                 debug!(pod = pod.name, "is gone");
                 Ok(Outcome::Gone)
             }
-            Err(failure) => Err(failure.into_error(&format!("patching pod {}", pod.name))),
         }
     }
 
@@ -141,12 +139,7 @@ impl Actor {
 
 /// The annotations of a merge patch.
 fn annotations(pod: &PodRef, mark: &Mark) -> Map<String, Value> {
-    let set = mark
-        .set
-        .iter()
-        .map(|(key, value)| (key.clone(), Value::from(value.as_str())));
-    let remove = mark.remove.iter().map(|key| (key.clone(), Value::Null));
-    let annotations: Map<_, _> = set.chain(remove).collect();
+    let annotations = merge(&mark.set, &mark.remove);
     info!(pod = pod.name, keys = ?annotations.keys().collect::<Vec<_>>(), "marking");
     annotations
 }

@@ -10,7 +10,7 @@ use crate::action::{Mark, PodRef, RecordRef, Recreate};
 use crate::cluster::errors;
 use crate::cluster::request::{self, Failure, Request};
 use crate::error::Error;
-use crate::objects::{ConfigMap, List, Meta, Pod, Service};
+use crate::objects::{ConfigMap, Meta, Pod, Service};
 use crate::workspaces::marks::{FINALIZER, RECREATE, annotation, label};
 use crate::workspaces::recreate::{self, Record};
 
@@ -36,20 +36,13 @@ impl Actor {
     /// # Errors
     /// As [`Actor::act`].
     pub async fn find_records(&self, id: &str, at: Instant) -> Result<Vec<RecordRef>, Error> {
-        let selector = format!(
-            "{}%3D{RECREATE}%2C{}%3D{id}",
-            label::RECORD,
-            label::WORKSPACE_ID
-        );
-        let path = format!("{}?labelSelector={selector}", self.path(RECORDS, None));
-        let text = self.get(&path, at).await;
-        let text = text.map_err(|f| f.into_error("looking for the workspace's record"))?;
-        let list: List<ConfigMap> = serde_json::from_str(&text).map_err(|e| unreadable(&e))?;
-        for map in &list.items {
+        let selector = format!("{}={RECREATE},{}={id}", label::RECORD, label::WORKSPACE_ID);
+        let doing = "looking for the workspace's record";
+        let found: Vec<ConfigMap> = self.list(RECORDS, &selector, doing, at).await?;
+        for map in &found {
             self.hub.change(|index| index.apply_record(map));
         }
-        Ok(list
-            .items
+        Ok(found
             .iter()
             .filter_map(Record::read)
             .map(|r| r.at)
@@ -81,7 +74,7 @@ impl Actor {
     async fn read_record(&self, name: &str, at: Instant) -> Result<Option<Value>, Error> {
         let path = self.path(RECORDS, Some(name));
         let Some(record) = self
-            .read(&path, &format!("reading record {name}"), at)
+            .find::<Value>(&path, &format!("reading record {name}"), at)
             .await?
         else {
             return Ok(None);
@@ -95,7 +88,7 @@ impl Actor {
     async fn record(&self, pod: &PodRef, version: u64, at: Instant) -> Result<Outcome, Error> {
         let doing = format!("recording pod {}", pod.name);
         let path = self.path("pods", Some(&pod.name));
-        let Some(found) = self.read(&path, &doing, at).await? else {
+        let Some(found) = self.find::<Value>(&path, &doing, at).await? else {
             return Ok(Outcome::Done);
         };
         if found["metadata"]["uid"] != pod.uid.as_str() {
@@ -319,12 +312,10 @@ impl Actor {
         for (plural, name) in objects {
             let path = self.path(plural, Some(name));
             let doing = format!("reading {plural} {name}");
-            let Some(found) = self.read(&path, &doing, at).await? else {
+            // Any kind will do: only the metadata is looked at.
+            let Some(Service { metadata, .. }) = self.find(&path, &doing, at).await? else {
                 continue;
             };
-            // Any kind will do: only the metadata is looked at.
-            let Service { metadata, .. } =
-                serde_json::from_value(found).map_err(|e| unreadable(&e))?;
             let owned = |uid: &str| metadata.owner_references.iter().any(|o| o.uid == uid);
             let has = owned(heir["uid"].as_str().unwrap_or_default());
             let leaves = gone.iter().filter(|uid| owned(uid));
@@ -351,7 +342,7 @@ impl Actor {
     ) -> Result<Outcome, Error> {
         let path = self.path(plural, Some(name));
         let found = self
-            .read(&path, &format!("reading {plural} {name}"), at)
+            .find::<Value>(&path, &format!("reading {plural} {name}"), at)
             .await?;
         let owners = found
             .as_ref()
@@ -382,29 +373,14 @@ impl Actor {
             content_type: STRATEGIC,
             body: encode(patch)?,
         };
-        match request::send(&self.client, &request, at).await {
-            Ok(text) => match plural {
-                "pods" => self.saw(&text).map(|_| Outcome::Done),
-                RECORDS => self.saw_record(&text).map(|_| Outcome::Done),
-                _ => Ok(Outcome::Done),
-            },
-            Err(Failure::Server(error))
-                if errors::is_not_found(&error) || errors::is_other_uid(&error) =>
-            {
-                Ok(Outcome::Gone)
-            }
-            Err(failure) => Err(failure.into_error(&format!("patching {plural} {name}"))),
-        }
-    }
-
-    /// Reads an object as it is, so that nothing of it is lost.
-    async fn read(&self, path: &str, doing: &str, at: Instant) -> Result<Option<Value>, Error> {
-        match self.get(path, at).await {
-            Ok(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|e| unreadable(&e)),
-            Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
-            Err(failure) => Err(failure.into_error(doing)),
+        let doing = format!("patching {plural} {name}");
+        let Some(text) = self.if_unchanged(&request, &doing, at).await? else {
+            return Ok(Outcome::Gone);
+        };
+        match plural {
+            "pods" => self.saw(&text).map(|_| Outcome::Done),
+            RECORDS => self.saw_record(&text).map(|_| Outcome::Done),
+            _ => Ok(Outcome::Done),
         }
     }
 

@@ -8,10 +8,9 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::dependants::Creation;
-use super::{Actor, MERGE, Outcome, TRIES, encode, unreadable};
+use super::{Actor, MERGE, Outcome, TRIES, encode};
 use crate::action::{Dependant, PodRef, SecretChange};
-use crate::cluster::errors;
-use crate::cluster::request::{Failure, Request};
+use crate::cluster::request::Request;
 use crate::error::Error;
 use crate::objects::Secret;
 use crate::workspaces::secret;
@@ -46,13 +45,9 @@ impl Actor {
     }
 
     async fn read_secret(&self, name: &str, deadline: Instant) -> Result<Option<Secret>, Error> {
-        match self.get(&self.path("secrets", Some(name)), deadline).await {
-            Ok(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|error| unreadable(&error)),
-            Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
-            Err(failure) => Err(failure.into_error(&format!("reading Secret {name}"))),
-        }
+        let path = self.path("secrets", Some(name));
+        self.find(&path, &format!("reading Secret {name}"), deadline)
+            .await
     }
 
     /// Returns whether the Secret still was the one that was read. Each key is one write's own, so a version is not

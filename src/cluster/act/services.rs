@@ -6,10 +6,9 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::dependants::Creation;
-use super::{Actor, JSON, MERGE, Outcome, TRIES, encode, unreadable};
+use super::{Actor, JSON, MERGE, Outcome, TRIES, encode};
 use crate::action::{Dependant, PodRef};
-use crate::cluster::errors;
-use crate::cluster::request::{Failure, Request};
+use crate::cluster::request::Request;
 use crate::error::Error;
 use crate::objects::Service;
 use crate::workspaces::{names, services};
@@ -88,13 +87,9 @@ impl Actor {
     }
 
     async fn read_service(&self, name: &str, deadline: Instant) -> Result<Option<Service>, Error> {
-        match self.get(&self.path("services", Some(name)), deadline).await {
-            Ok(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|error| unreadable(&error)),
-            Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
-            Err(failure) => Err(failure.into_error(&format!("reading Service {name}"))),
-        }
+        let path = self.path("services", Some(name));
+        self.find(&path, &format!("reading Service {name}"), deadline)
+            .await
     }
 
     /// Replaces the ports of a Service, and nothing else of it. Returns whether it still was as it was read.

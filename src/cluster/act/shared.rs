@@ -4,17 +4,18 @@ use http::Method;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Actor, JSON, MERGE, Outcome, encode, unreadable};
+use super::{Actor, JSON, MERGE, Outcome, encode, merge, unreadable};
 use crate::action::{Checkpoint, Claim};
 use crate::cluster::errors;
 use crate::cluster::request::{self, Failure, Request};
 use crate::error::Error;
 use crate::lease;
-use crate::objects::{ConfigMap, Lease, List};
-use crate::workspaces::activity::{LABEL, LABEL_VALUE};
+use crate::objects::{ConfigMap, Lease};
+use crate::workspaces::activity::RECORD;
+use crate::workspaces::marks::label;
 
 impl Actor {
     /// Reads the Lease.
@@ -22,13 +23,8 @@ impl Actor {
     /// # Errors
     /// As [`Actor::act`].
     pub async fn read_lease(&self, deadline: Instant) -> Result<Option<Lease>, Error> {
-        match self.get(&self.lease(Some(lease::NAME)), deadline).await {
-            Ok(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|error| unreadable(&error)),
-            Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
-            Err(failure) => Err(failure.into_error("reading the lease")),
-        }
+        let path = self.lease(Some(lease::NAME));
+        self.find(&path, "reading the lease", deadline).await
     }
 
     /// Reads all recorded activity and feeds it to the hub.
@@ -36,18 +32,10 @@ impl Actor {
     /// # Errors
     /// As [`Actor::act`].
     pub async fn read_activity(&self, deadline: Instant) -> Result<(), Error> {
-        let path = format!(
-            "{}?labelSelector={}%3D{LABEL_VALUE}",
-            self.path("configmaps", None),
-            LABEL.replace('/', "%2F"),
-        );
-        let text = self
-            .get(&path, deadline)
-            .await
-            .map_err(|failure| failure.into_error("reading recorded activity"))?;
-        let list: List<ConfigMap> =
-            serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
-        for record in &list.items {
+        let selector = format!("{}={RECORD}", label::RECORD);
+        let doing = "reading recorded activity";
+        let found: Vec<ConfigMap> = self.list("configmaps", &selector, doing, deadline).await?;
+        for record in &found {
             self.hub.record_activity(record);
         }
         Ok(())
@@ -96,20 +84,15 @@ impl Actor {
     ) -> Result<Outcome, Error> {
         let create = core::ConfigMap {
             metadata: ObjectMeta {
-                labels: Some([(LABEL.to_owned(), LABEL_VALUE.to_owned())].into()),
+                labels: Some([(label::RECORD.to_owned(), RECORD.to_owned())].into()),
                 ..self.named(&checkpoint.name)
             },
             data: Some(checkpoint.set.clone()),
             ..core::ConfigMap::default()
         };
-        let set = checkpoint
-            .set
-            .iter()
-            .map(|(id, at)| (id.clone(), Value::from(at.as_str())));
-        let remove = checkpoint.remove.iter().map(|id| (id.clone(), Value::Null));
-        let data: serde_json::Map<_, _> = set.chain(remove).collect();
+        let data = merge(&checkpoint.set, &checkpoint.remove);
         // The label again: without it nobody would read what is written.
-        let patch = json!({ "metadata": { "labels": { LABEL: LABEL_VALUE } }, "data": data });
+        let patch = json!({ "metadata": { "labels": { label::RECORD: RECORD } }, "data": data });
         let (collection, object) = (
             self.path("configmaps", None),
             self.path("configmaps", Some(&checkpoint.name)),
