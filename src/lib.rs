@@ -38,6 +38,7 @@ pub mod proto;
 pub mod quantity;
 
 pub mod config;
+pub mod history;
 pub mod index;
 pub mod lease;
 pub mod workspaces;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 500;
 
 /// Modules that take values and return values.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "action",
     "config",
     "duration",
     "error",
+    "history",
     "index",
     "lease",
     "objects",
@@ -38,7 +39,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -56,6 +57,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "action", "config", "duration", "error", "objects", "proto", "quantity",
         ],
     ),
+    ("history", &["proto"]),
     ("index", &["action", "objects", "proto", "workspaces"]),
     ("lease", &["action", "objects"]),
     ("sim", &["clock", "duration"]),

@@ -1,0 +1,35 @@
+//! Checks what consumers of a deployment saw against the guarantees: observations in, violations out.
+//!
+//! Nothing here knows how statuses are made: the rules are those of the README, applied to what came over the wire, so
+//! that they hold for any server of this protocol. Consumers record what they see in the order in which they see it;
+//! the same rules check a run while it happens and its record afterwards.
+//!
+//! Per workspace, on every stream: versions grow, nothing is repeated, nothing follows STOPPED but a new start, STOPPED
+//! comes once, and only what the filter matches is told. A list, and whatever a new stream tells, is not older than what
+//! the same server told before it was asked for. Once things have settled, every open stream knows what the others were
+//! told and what the lists say. On the message bus a message may come again, under the same id, once per reconnect.
+
+mod bus;
+mod checker;
+mod due;
+mod observation;
+mod stream;
+mod violation;
+
+pub use checker::{Checker, Counts};
+pub use observation::{Begin, Channel, Observation, Saw, State, read};
+pub use violation::{Evidence, How, Kind, Violation};
+
+/// Checks a whole history.
+pub fn check<'a>(history: impl IntoIterator<Item = &'a Observation>) -> Vec<Violation> {
+    let mut checker = Checker::default();
+    let mut violations = Vec::new();
+    for observation in history {
+        violations.extend(checker.observe(observation));
+    }
+    violations.extend(checker.finish());
+    violations
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Takes observations one by one, in their order, and says what they violate.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::due::Due;
+use super::observation::{Channel, Observation, Saw, State};
+use super::stream::{Consumer, Floor, behind, violation};
+use super::violation::{Evidence, How, Kind, Violation};
+use crate::proto::wsman::MetadataFilter;
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub struct Checker {
+    line: u64,
+    consumers: BTreeMap<String, Consumer>,
+    listings: BTreeMap<String, Listing>,
+    servers: BTreeMap<String, Server>,
+    due: Due,
+    counts: Counts,
+}
+
+/// How much was seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Statuses that streams told.
+    pub updates: u64,
+    /// Lists that were answered.
+    pub lists: u64,
+    /// Workspaces, by id.
+    pub workspaces: u64,
+    /// Streams that were opened by a consumer that had one before.
+    pub reconnects: u64,
+    /// Violations.
+    pub violations: u64,
+}
+
+/// A list that was asked for.
+#[derive(Debug)]
+struct Listing {
+    server: String,
+    filter: Option<MetadataFilter>,
+    /// What the server had let be seen.
+    floor: Floor,
+    asked: u64,
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    floor: Floor,
+    /// Last states of workspaces that a list no longer held.
+    absent: Floor,
+}
+
+impl Checker {
+    /// Takes in one observation and returns what it shows to be violated.
+    pub fn observe(&mut self, observation: &Observation) -> Vec<Violation> {
+        self.line += 1;
+        let (who, at) = (&observation.who, observation.at);
+        let violations = match &observation.saw {
+            Saw::Opening(begin) => {
+                let floor = self.server(&begin.server).floor.clone();
+                let line = self.line;
+                let known = self.consumers.len();
+                self.consumer(who).opening(begin, floor, line, at);
+                self.counts.reconnects += u64::from(self.consumers.len() == known);
+                Vec::new()
+            }
+            Saw::Reset {} => {
+                let line = self.line;
+                self.consumer(who).reset(line);
+                Vec::new()
+            }
+            Saw::Told(state) => self.told(who, at, state),
+            Saw::Complete {} => {
+                self.consumer(who).complete_since = Some(at);
+                Vec::new()
+            }
+            Saw::Ended { .. } => {
+                let consumer = self.consumer(who);
+                consumer.open = false;
+                consumer.unended()
+            }
+            Saw::Asked { server, filter } => {
+                let listing = Listing {
+                    server: server.clone(),
+                    filter: filter.clone(),
+                    floor: self.server(server).floor.clone(),
+                    asked: self.line,
+                };
+                self.listings.insert(who.clone(), listing);
+                Vec::new()
+            }
+            Saw::Listed { states } => self.listed(who, at, states),
+            Saw::Failed { .. } => {
+                self.listings.remove(who);
+                Vec::new()
+            }
+            Saw::Reconnected {} => {
+                self.consumer(who).reconnects += 1;
+                self.counts.reconnects += 1;
+                Vec::new()
+            }
+            Saw::Settled { until } => self.settle(at, *until),
+        };
+        self.counts.violations += violations.len() as u64;
+        violations
+    }
+
+    /// Returns what is violated now that nothing more will be seen.
+    pub fn finish(&mut self) -> Vec<Violation> {
+        let consumers = self.consumers.values_mut();
+        let violations: Vec<_> = consumers.flat_map(Consumer::unended).collect();
+        self.counts.violations += violations.len() as u64;
+        violations
+    }
+
+    /// How much was seen so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn told(&mut self, who: &str, at: Timestamp, state: &State) -> Vec<Violation> {
+        self.counts.updates += 1;
+        let seen = self.seen(who, at, How::Told, state);
+        let consumer = self.consumer(who);
+        let begin = consumer.begin.clone();
+        let (violation, believed) = consumer.told(&seen);
+        if believed {
+            // The bus is no part of the server, which may be behind it.
+            if begin.channel == Channel::Stream {
+                raise(&mut self.server(&begin.server).floor, &seen);
+            }
+            self.learn(&seen);
+        }
+        violation.into_iter().collect()
+    }
+
+    fn listed(&mut self, who: &str, at: Timestamp, states: &[State]) -> Vec<Violation> {
+        self.counts.lists += 1;
+        let Some(listing) = self.listings.remove(who) else {
+            return Vec::new();
+        };
+        // A list for a stream tells what was there when the stream began.
+        let completes = self.consumers.get(who).is_some_and(|consumer| {
+            consumer.open
+                && consumer.opened < listing.asked
+                && consumer.begin.filter == listing.filter
+        });
+        let mut violations = Vec::new();
+        let mut there = HashSet::new();
+        for state in states {
+            there.insert(state.id.as_str());
+            let seen = self.seen(who, at, How::Listed, state);
+            if !state.passes(listing.filter.as_ref()) {
+                let why = "the list's filter does not match it";
+                violations.push(violation(who, Kind::WrongFilter, why, [&seen]));
+                continue;
+            }
+            let server = self.servers.entry(listing.server.clone()).or_default();
+            let missed = server.absent.remove(&state.id);
+            if let Some(floor) = listing.floor.get(&state.id)
+                && let Some((kind, why)) = behind(&floor.state, state)
+            {
+                violations.push(violation(who, kind, why, [floor, &seen]));
+                continue;
+            }
+            if let Some(missed) = missed
+                && !state.is_stopped()
+                && !state.begins_after(&missed.state)
+            {
+                let why = "a list in between did not hold it";
+                violations.push(violation(who, Kind::Regress, why, [&missed, &seen]));
+            }
+            raise(&mut server.floor, &seen);
+            self.learn(&seen);
+            if completes {
+                self.consumer(who).listed(&seen);
+            }
+        }
+        self.miss(at, &listing, &there);
+        if completes {
+            self.consumer(who).complete_since = Some(at);
+        }
+        violations
+    }
+
+    /// Whatever a list should hold and does not has ended: who knew it is owed its STOPPED.
+    fn miss(&mut self, at: Timestamp, listing: &Listing, there: &HashSet<&str>) {
+        for (id, last) in &listing.floor {
+            if last.state.is_stopped()
+                || there.contains(id.as_str())
+                || !last.state.passes(listing.filter.as_ref())
+            {
+                continue;
+            }
+            let server = self.server(&listing.server);
+            if server
+                .floor
+                .get(id)
+                .is_some_and(|newest| newest.line < listing.asked)
+            {
+                server.floor.remove(id);
+            }
+            server.absent.insert(id.clone(), Arc::clone(last));
+            self.due
+                .gone(at, Arc::clone(last), listing.server.clone(), listing.asked);
+        }
+    }
+
+    fn settle(&mut self, at: Timestamp, until: Option<Timestamp>) -> Vec<Violation> {
+        let violations = self.due.settle(until, self.consumers.values_mut());
+        for id in self.due.forget(at) {
+            for server in self.servers.values_mut() {
+                server.floor.remove(&id);
+                server.absent.remove(&id);
+            }
+            for consumer in self.consumers.values_mut() {
+                consumer.known.remove(&id);
+            }
+        }
+        violations
+    }
+
+    fn learn(&mut self, seen: &Arc<Evidence>) {
+        self.counts.workspaces += u64::from(self.due.learn(seen));
+    }
+
+    fn seen(&self, who: &str, at: Timestamp, how: How, state: &State) -> Arc<Evidence> {
+        Arc::new(Evidence {
+            line: self.line,
+            at,
+            who: who.to_owned(),
+            how,
+            state: state.clone(),
+        })
+    }
+
+    fn consumer(&mut self, who: &str) -> &mut Consumer {
+        self.consumers
+            .entry(who.to_owned())
+            .or_insert_with(|| Consumer::new(who))
+    }
+
+    fn server(&mut self, name: &str) -> &mut Server {
+        self.servers.entry(name.to_owned()).or_default()
+    }
+}
+
+/// Keeps the newest.
+fn raise(floor: &mut Floor, seen: &Arc<Evidence>) {
+    let newest = floor
+        .entry(seen.state.id.clone())
+        .or_insert_with(|| Arc::clone(seen));
+    if !seen.state.is_older(&newest.state) {
+        *newest = Arc::clone(seen);
+    }
+}

@@ -1,0 +1,227 @@
+//! What one consumer knows, and the rules for what it is told next.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::bus::Messages;
+use super::observation::{Begin, Channel, State};
+use super::violation::{Evidence, Kind, Violation};
+
+/// The newest that a server let anybody see, by workspace.
+pub(super) type Floor = BTreeMap<String, Arc<Evidence>>;
+
+/// One consumer and what it knows since its stream last began anew.
+#[derive(Debug, Default)]
+pub(super) struct Consumer {
+    pub(super) name: String,
+    pub(super) begin: Begin,
+    pub(super) open: bool,
+    /// Number of the observation with which the stream began.
+    pub(super) opened: u64,
+    /// From when on it knows everything that is there, by a list, a snapshot or the nature of a queue.
+    pub(super) complete_since: Option<Timestamp>,
+    pub(super) known: HashMap<String, Known>,
+    floor: Floor,
+    /// Last states of starts that another start followed without a STOPPED between them. It may still come, too late.
+    unended: Vec<(Arc<Evidence>, Arc<Evidence>)>,
+    pub(super) reconnects: u64,
+}
+
+/// What a consumer knows of one workspace.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The newest that its stream told.
+    told: Option<Arc<Evidence>>,
+    /// What its list held.
+    listed: Option<Arc<Evidence>>,
+    messages: Messages,
+}
+
+impl Known {
+    /// The newest, by whichever way it came.
+    pub(super) fn newest(&self) -> Option<&Arc<Evidence>> {
+        match (&self.told, &self.listed) {
+            (Some(told), Some(listed)) if told.state.is_older(&listed.state) => Some(listed),
+            (None, listed) => listed.as_ref(),
+            (told, _) => told.as_ref(),
+        }
+    }
+}
+
+/// A guarantee and how it was broken.
+type Fault = (Kind, &'static str);
+
+impl Consumer {
+    /// Returns a consumer that saw nothing yet.
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes in that a stream is asked for, of a server that let `floor` be seen before.
+    pub(super) fn opening(&mut self, begin: &Begin, floor: Floor, line: u64, at: Timestamp) {
+        let continues = begin.resumes || (begin.channel == Channel::Bus && self.opened > 0);
+        self.open = true;
+        self.begin = begin.clone();
+        self.floor = floor;
+        if continues {
+            self.reconnects += 1;
+        } else {
+            self.begin_anew(line);
+            self.complete_since = (begin.channel == Channel::Bus).then_some(at);
+        }
+    }
+
+    /// Takes in that the stream that was to continue begins anew.
+    pub(super) fn reset(&mut self, line: u64) {
+        self.begin.resumes = false;
+        self.begin_anew(line);
+    }
+
+    fn begin_anew(&mut self, line: u64) {
+        self.opened = line;
+        self.known.clear();
+        self.unended.clear();
+        self.complete_since = None;
+    }
+
+    /// Takes in an update. Says what is wrong with it, and whether it is to be believed nevertheless.
+    pub(super) fn told(&mut self, seen: &Arc<Evidence>) -> (Option<Violation>, bool) {
+        let next = &seen.state;
+        if !next.passes(self.begin.filter.as_ref()) {
+            let why = "the stream's filter does not match it";
+            return (Some(self.violation(Kind::WrongFilter, why, [seen])), false);
+        }
+        let known = self.known.entry(next.id.clone()).or_default();
+        if self.begin.channel == Channel::Bus {
+            match known.messages.arrived(seen, self.reconnects) {
+                None => {}
+                Some(Ok(())) => return (None, false),
+                Some(Err((first, why))) => {
+                    return (
+                        Some(self.violation(Kind::Repeated, why, [&first, seen])),
+                        false,
+                    );
+                }
+            }
+        }
+        let Some(before) = known.told.clone() else {
+            known.told = Some(Arc::clone(seen));
+            return self.first(seen);
+        };
+        let prev = &before.state;
+        let fault = compare(prev, next);
+        // What is old says nothing new, and what comes after the end is not to be believed.
+        let believed = !next.is_older(prev)
+            && !next.is_as_old(prev)
+            && fault.is_none_or(|(kind, _)| kind == Kind::Repeated);
+        if believed {
+            known.told = Some(Arc::clone(seen));
+            if !prev.is_stopped() && prev.starts_apart(next) {
+                self.unended.push((Arc::clone(&before), Arc::clone(seen)));
+            }
+        } else if next.is_stopped() {
+            self.unended
+                .retain(|(last, _)| last.state.id != next.id || last.state.starts_apart(next));
+        }
+        let violation = fault.map(|(kind, why)| self.violation(kind, why, [&before, seen]));
+        (violation, believed)
+    }
+
+    /// The first update of a workspace on a new stream is held against what the server let be seen before.
+    fn first(&self, seen: &Arc<Evidence>) -> (Option<Violation>, bool) {
+        if self.begin.resumes || self.begin.channel == Channel::Bus {
+            return (None, true);
+        }
+        let Some(floor) = self.floor.get(&seen.state.id) else {
+            return (None, true);
+        };
+        let fault = behind(&floor.state, &seen.state);
+        let violation = fault.map(|(kind, why)| self.violation(kind, why, [floor, seen]));
+        let believed = violation.is_none();
+        (violation, believed)
+    }
+
+    /// Takes in what a list for this stream held.
+    pub(super) fn listed(&mut self, seen: &Arc<Evidence>) {
+        let known = self.known.entry(seen.state.id.clone()).or_default();
+        known.listed = Some(Arc::clone(seen));
+    }
+
+    /// Returns the starts that were followed by another without their STOPPED, each once.
+    pub(super) fn unended(&mut self) -> Vec<Violation> {
+        let why = "a new start was told without the STOPPED of the one before";
+        std::mem::take(&mut self.unended)
+            .iter()
+            .map(|(last, next)| self.violation(Kind::StoppedMissing, why, [last, next]))
+            .collect()
+    }
+
+    /// Says that a guarantee did not hold for this consumer, with the last of the evidence naming the workspace.
+    pub(super) fn violation<'a>(
+        &self,
+        kind: Kind,
+        why: &'static str,
+        evidence: impl IntoIterator<Item = &'a Arc<Evidence>>,
+    ) -> Violation {
+        violation(&self.name, kind, why, evidence)
+    }
+}
+
+/// Says that a guarantee did not hold.
+pub(super) fn violation<'a>(
+    who: &str,
+    kind: Kind,
+    why: &'static str,
+    evidence: impl IntoIterator<Item = &'a Arc<Evidence>>,
+) -> Violation {
+    let evidence: Vec<Evidence> = evidence.into_iter().map(|seen| (**seen).clone()).collect();
+    let workspace = evidence.last().map(|seen| seen.state.id.clone());
+    Violation {
+        kind,
+        who: who.to_owned(),
+        workspace: workspace.unwrap_or_default(),
+        why,
+        evidence,
+    }
+}
+
+/// What is wrong with telling `next` after `prev` on one stream.
+fn compare(prev: &State, next: &State) -> Option<Fault> {
+    let same = prev.content == next.content;
+    if next.is_older(prev) {
+        return Some((Kind::Reordered, "an older version came after a newer one"));
+    }
+    if next.is_as_old(prev) && !same {
+        return Some((Kind::Reordered, "two states came in one version"));
+    }
+    if prev.is_stopped() && (next.is_as_old(prev) || !next.begins_after(prev)) {
+        return Some(match next.is_stopped() {
+            true => (Kind::StoppedTwice, "STOPPED came again"),
+            false => (
+                Kind::Resurrected,
+                "a state that is no new start came after STOPPED",
+            ),
+        });
+    }
+    same.then_some((Kind::Repeated, "the same came again"))
+}
+
+/// What is wrong with a list or a new stream that shows `next` after the same server let `floor` be seen.
+pub(super) fn behind(floor: &State, next: &State) -> Option<Fault> {
+    if next.is_older(floor) {
+        let why = "older than what this server let be seen before it was asked";
+        return Some((Kind::Regress, why));
+    }
+    let revived = floor.is_stopped()
+        && !next.is_stopped()
+        && (next.is_as_old(floor) || !next.begins_after(floor));
+    revived.then_some((
+        Kind::Resurrected,
+        "this server had told STOPPED before it was asked, and this is no new start",
+    ))
+}

@@ -1,0 +1,488 @@
+//! Random good histories violate nothing; with one corruption each violates something.
+//!
+//! A model makes them: one log of states, two servers that have read it up to somewhere, and consumers that have been
+//! told up to somewhere, may skip what a later state of the same start replaces, and are cut now and then.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::history::{Begin, Channel, Kind, Observation, Saw, State, check};
+use crate::proto::wsman::{MetadataFilter, WorkspacePhase};
+
+const IDS: [&str; 4] = ["w0", "w1", "w2", "w3"];
+const SERVERS: [&str; 2] = ["a", "b"];
+const PHASES: [WorkspacePhase; 5] = [
+    WorkspacePhase::Pending,
+    WorkspacePhase::Creating,
+    WorkspacePhase::Running,
+    WorkspacePhase::Stopping,
+    WorkspacePhase::Stopped,
+];
+
+#[derive(Clone)]
+enum Event {
+    /// A state; a silent one is new to lists alone, because it tells the same as before.
+    State {
+        state: State,
+        silent: bool,
+    },
+    Gone(&'static str),
+}
+
+struct Consumer {
+    name: &'static str,
+    channel: Channel,
+    filter: Option<MetadataFilter>,
+    server: usize,
+    cursor: usize,
+    open: bool,
+    told: Vec<State>,
+}
+
+struct Model {
+    log: Vec<Event>,
+    version: u64,
+    workspaces: BTreeMap<&'static str, State>,
+    servers: [usize; 2],
+    consumers: Vec<Consumer>,
+    history: Vec<Observation>,
+    now: Timestamp,
+}
+
+impl Model {
+    fn new() -> Self {
+        let consumer = |name, channel, filter| Consumer {
+            name,
+            channel,
+            filter,
+            server: 0,
+            cursor: 0,
+            open: false,
+            told: Vec::new(),
+        };
+        let jane = MetadataFilter {
+            owner: "jane".to_owned(),
+            ..MetadataFilter::default()
+        };
+        Self {
+            log: Vec::new(),
+            version: 1,
+            workspaces: BTreeMap::new(),
+            servers: [0; 2],
+            consumers: vec![
+                consumer("all", Channel::Stream, None),
+                consumer("jane", Channel::Stream, Some(jane)),
+                consumer("other", Channel::Stream, None),
+                consumer("bus", Channel::Bus, None),
+            ],
+            history: Vec::new(),
+            now: "2026-03-01T10:00:00Z".parse().unwrap(),
+        }
+    }
+
+    fn record(&mut self, who: &str, saw: Saw) {
+        self.now += SignedDuration::from_millis(10);
+        self.history.push(Observation {
+            at: self.now,
+            who: who.to_owned(),
+            saw,
+        });
+    }
+
+    /// Something happens to a workspace.
+    fn happen(&mut self, which: u8, how: u8) {
+        let id = IDS[usize::from(which) % IDS.len()];
+        self.version += 1 + u64::from(how % 3);
+        let version = self.version;
+        let event = match self.workspaces.get(id) {
+            None => {
+                let state = State {
+                    id: id.to_owned(),
+                    version,
+                    phase: PHASES[0],
+                    content: format!("c{version}"),
+                    start: Some(format!("s{version}")),
+                    message_id: None,
+                    owner: if which & 1 == 0 { "jane" } else { "joe" }.to_owned(),
+                    meta_id: String::new(),
+                    annotations: BTreeMap::new(),
+                };
+                Event::State {
+                    state,
+                    silent: false,
+                }
+            }
+            Some(before) if before.phase == WorkspacePhase::Stopped => Event::Gone(id),
+            Some(before) if how % 4 == 0 => Event::State {
+                state: State {
+                    version,
+                    ..before.clone()
+                },
+                silent: true,
+            },
+            Some(before) => {
+                let phase = PHASES.iter().position(|phase| *phase == before.phase);
+                let next = (phase.unwrap() + usize::from(how % 3)).min(PHASES.len() - 1);
+                Event::State {
+                    state: State {
+                        version,
+                        phase: PHASES[next],
+                        content: format!("c{version}"),
+                        ..before.clone()
+                    },
+                    silent: false,
+                }
+            }
+        };
+        match &event {
+            Event::State { state, .. } => drop(self.workspaces.insert(id, state.clone())),
+            Event::Gone(id) => drop(self.workspaces.remove(id)),
+        }
+        self.log.push(event);
+    }
+
+    fn list(&mut self, who: &str, server: usize, filter: Option<MetadataFilter>) {
+        let asked = Saw::Asked {
+            server: SERVERS[server].to_owned(),
+            filter: filter.clone(),
+        };
+        self.record(who, asked);
+        let mut states = BTreeMap::new();
+        for event in &self.log[..self.servers[server]] {
+            match event {
+                Event::State { state, .. } => drop(states.insert(state.id.as_str(), state.clone())),
+                Event::Gone(id) => drop(states.remove(id)),
+            }
+        }
+        let states = states.into_values();
+        let states = states
+            .filter(|state| state.passes(filter.as_ref()))
+            .collect();
+        self.record(who, Saw::Listed { states });
+    }
+
+    fn open(&mut self, index: usize, server: usize, resumes: bool) {
+        let consumer = &mut self.consumers[index];
+        let (name, channel, filter) = (consumer.name, consumer.channel, consumer.filter.clone());
+        let resumes = resumes && consumer.server != usize::MAX && !consumer.told.is_empty();
+        let again = !consumer.told.is_empty();
+        consumer.server = server;
+        consumer.open = true;
+        if channel == Channel::Bus && again {
+            // The queue was there all the time; what was not confirmed comes again.
+            let repeats: Vec<_> = consumer.told.iter().rev().take(3).rev().cloned().collect();
+            self.record(name, Saw::Reconnected {});
+            for state in repeats {
+                self.record(name, Saw::Told(state));
+            }
+            return;
+        }
+        if !resumes && channel == Channel::Stream {
+            consumer.cursor = self.servers[server];
+        }
+        let begin = Begin {
+            server: SERVERS[server].to_owned(),
+            filter: filter.clone(),
+            resumes,
+            channel,
+        };
+        self.record(name, Saw::Opening(begin));
+        if channel == Channel::Stream && !resumes {
+            self.list(name, server, filter);
+        }
+    }
+
+    /// Tells a consumer the next state that it does not skip; returns whether there was one.
+    fn tell(&mut self, index: usize, skips: bool) -> bool {
+        let consumer = &mut self.consumers[index];
+        let known = self.servers[consumer.server];
+        while consumer.open && consumer.cursor < known {
+            let event = self.log[consumer.cursor].clone();
+            consumer.cursor += 1;
+            let Event::State {
+                mut state,
+                silent: false,
+            } = event
+            else {
+                continue;
+            };
+            let rest = &self.log[consumer.cursor..known];
+            let replaced = rest.iter().any(|event| {
+                matches!(event, Event::State { state: later, silent: false }
+                    if later.id == state.id && later.start == state.start)
+            });
+            if !state.passes(consumer.filter.as_ref()) || (skips && replaced) {
+                continue;
+            }
+            if consumer.channel == Channel::Bus {
+                state.message_id = Some(format!("{}@{}", state.id, state.version));
+            }
+            consumer.told.push(state.clone());
+            let name = consumer.name;
+            self.record(name, Saw::Told(state));
+            return true;
+        }
+        false
+    }
+
+    /// Lets everything reach everybody.
+    fn calm(&mut self) {
+        self.servers = [self.log.len(); 2];
+        for index in 0..self.consumers.len() {
+            while self.tell(index, false) {}
+        }
+    }
+
+    fn step(&mut self, [what, which, how]: [u8; 3]) {
+        let index = usize::from(which) % self.consumers.len();
+        let server = usize::from(how) % 2;
+        match what % 16 {
+            0..=6 => self.happen(which, how),
+            7 | 8 => {
+                let ahead = (self.servers[server] + usize::from(which % 8)).min(self.log.len());
+                self.servers[server] = ahead;
+            }
+            9..=12 => drop(self.tell(index, how & 1 == 0)),
+            13 => self.list("list", server, None),
+            14 if self.consumers[index].open => {
+                self.consumers[index].open = false;
+                let (name, channel) = (self.consumers[index].name, self.consumers[index].channel);
+                if channel == Channel::Stream {
+                    let why = "cut".to_owned();
+                    self.record(name, Saw::Ended { why });
+                }
+            }
+            14 => self.open(index, server, how & 2 == 0),
+            _ => {
+                self.calm();
+                self.now += SignedDuration::from_secs(11);
+            }
+        }
+    }
+
+    /// Runs a model by a tape of decisions until everything is settled.
+    fn run(tape: &[[u8; 3]]) -> Vec<Observation> {
+        let mut model = Self::new();
+        for index in 0..model.consumers.len() {
+            model.open(index, index % 2, false);
+        }
+        for decision in tape {
+            model.step(*decision);
+        }
+        for index in 0..model.consumers.len() {
+            if !model.consumers[index].open {
+                model.open(index, index % 2, false);
+            }
+        }
+        model.calm();
+        for server in 0..2 {
+            model.list("list", server, None);
+        }
+        model.record("run", Saw::Settled { until: None });
+        model.history
+    }
+}
+
+/// Where a stream told something: which stretch of which consumer, and from which server.
+struct Place<'a> {
+    index: usize,
+    who: &'a str,
+    stretch: usize,
+    server: String,
+    state: &'a State,
+}
+
+fn places(history: &[Observation]) -> Vec<Place<'_>> {
+    let mut stretches: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+    let mut places = Vec::new();
+    for (index, Observation { who, saw, .. }) in history.iter().enumerate() {
+        match saw {
+            Saw::Opening(begin) if begin.channel == Channel::Stream => {
+                let stretch = stretches.entry(who).or_default();
+                stretch.0 += usize::from(!begin.resumes);
+                stretch.1.clone_from(&begin.server);
+            }
+            Saw::Told(state) => {
+                if let Some((stretch, server)) = stretches.get(who.as_str()) {
+                    places.push(Place {
+                        index,
+                        who,
+                        stretch: *stretch,
+                        server: server.clone(),
+                        state,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    places
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Corruption {
+    DropLast,
+    Duplicate,
+    Swap,
+    Revive,
+    Misdeliver,
+    ListOlder,
+}
+
+/// Corrupts a history at one of the places where that can be told, and returns what must be found.
+fn corrupt(
+    history: &[Observation],
+    how: Corruption,
+    pick: usize,
+) -> Option<(Vec<Observation>, Vec<Kind>)> {
+    let places = places(history);
+    let next = |place: &Place<'_>| {
+        let mut later = places.iter().filter(|other| other.index > place.index);
+        let of = (place.who, place.stretch);
+        let id = place.state.id.clone();
+        later
+            .find(|other| (other.who, other.stretch) == of && other.state.id == id)
+            .map(|other| other.index)
+    };
+    let choose = |candidates: Vec<(usize, usize)>| {
+        (!candidates.is_empty()).then(|| candidates[pick % candidates.len()])
+    };
+    let told = |index: usize| match &history[index].saw {
+        Saw::Told(state) => state.clone(),
+        _ => unreachable!(),
+    };
+    let insert = |after: usize, state: State| {
+        let mut corrupted = history.to_vec();
+        let copy = Observation {
+            saw: Saw::Told(state),
+            ..corrupted[after].clone()
+        };
+        corrupted.insert(after + 1, copy);
+        corrupted
+    };
+    let all = || places.iter().map(|place| (place.index, place.index));
+    match how {
+        Corruption::DropLast => {
+            // Known before in this stretch, and not from a list afterwards.
+            let pairs = places.iter().filter_map(|place| {
+                let last = next(place)?;
+                let state = told(last);
+                let later = places.iter().any(|other| {
+                    other.who == place.who && other.index > last && other.state.id == state.id
+                });
+                let listed = history.iter().any(|observation| match &observation.saw {
+                    Saw::Listed { states } if observation.who == place.who => {
+                        let held =
+                            |held: &State| held.id == state.id && held.version >= state.version;
+                        states.iter().any(held)
+                    }
+                    _ => false,
+                });
+                let stretch = places.iter().filter(|other| other.who == place.who);
+                let ends = stretch.map(|other| other.stretch).max() == Some(place.stretch);
+                let same = state.start == place.state.start;
+                (!later && !listed && ends && same && lasts(history, last)).then_some((last, last))
+            });
+            let (last, _) = choose(pairs.collect())?;
+            let mut corrupted = history.to_vec();
+            corrupted.remove(last);
+            Some((corrupted, vec![Kind::Lost, Kind::StoppedMissing]))
+        }
+        Corruption::Duplicate => {
+            let (index, _) = choose(all().collect())?;
+            let kinds = vec![Kind::Repeated, Kind::StoppedTwice];
+            Some((insert(index, told(index)), kinds))
+        }
+        Corruption::Swap => {
+            let pairs = places
+                .iter()
+                .filter_map(|place| Some((place.index, next(place)?)));
+            let (one, two) = choose(pairs.collect())?;
+            let mut corrupted = history.to_vec();
+            (corrupted[one].saw, corrupted[two].saw) =
+                (corrupted[two].saw.clone(), corrupted[one].saw.clone());
+            Some((corrupted, vec![Kind::Reordered]))
+        }
+        Corruption::Revive => {
+            let ends = all().filter(|(index, _)| told(*index).is_stopped());
+            let (index, _) = choose(ends.collect())?;
+            let mut state = told(index);
+            state.version += 1;
+            state.phase = WorkspacePhase::Running;
+            state.content = "revived".to_owned();
+            Some((insert(index, state), vec![Kind::Resurrected]))
+        }
+        Corruption::Misdeliver => {
+            let filtered = places.iter().filter(|place| place.who == "jane");
+            let (index, _) = choose(filtered.map(|place| (place.index, 0)).collect())?;
+            let mut state = told(index);
+            state.owner = "joe".to_owned();
+            Some((insert(index, state), vec![Kind::WrongFilter]))
+        }
+        Corruption::ListOlder => {
+            let mut candidates = Vec::new();
+            for (index, observation) in history.iter().enumerate() {
+                let (Saw::Listed { states }, Saw::Asked { server, .. }) =
+                    (&observation.saw, &history[index.saturating_sub(1)].saw)
+                else {
+                    continue;
+                };
+                for (entry, state) in states.iter().enumerate() {
+                    let before = places.iter().rev().any(|place| {
+                        place.index < index
+                            && place.server == *server
+                            && place.state.id == state.id
+                            && place.state.start == state.start
+                    });
+                    if before {
+                        candidates.push((index, entry));
+                    }
+                }
+            }
+            let (index, entry) = choose(candidates)?;
+            let mut corrupted = history.to_vec();
+            if let Saw::Listed { states } = &mut corrupted[index].saw {
+                states[entry].version = 1;
+            }
+            Some((corrupted, vec![Kind::Regress]))
+        }
+    }
+}
+
+/// Whether the stream that told something at `index` was not cut afterwards, or continued.
+fn lasts(history: &[Observation], index: usize) -> bool {
+    let who = &history[index].who;
+    history[index..].iter().all(|observation| {
+        observation.who != *who
+            || !matches!(&observation.saw, Saw::Opening(begin) if !begin.resumes)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_good_history_violates_nothing(tape in vec(any::<[u8; 3]>(), 0..200)) {
+        prop_assert_eq!(check(&Model::run(&tape)), vec![]);
+    }
+
+    #[test]
+    fn one_corruption_is_found(tape in vec(any::<[u8; 3]>(), 40..200), how in 0..6_usize, pick: usize) {
+        let how = [
+            Corruption::DropLast,
+            Corruption::Duplicate,
+            Corruption::Swap,
+            Corruption::Revive,
+            Corruption::Misdeliver,
+            Corruption::ListOlder,
+        ][how];
+        let corrupted = corrupt(&Model::run(&tape), how, pick);
+        prop_assume!(corrupted.is_some(), "a short history may hold no place for it");
+        let (history, kinds) = corrupted.unwrap_or_default();
+        let found: Vec<_> = check(&history).iter().map(|violation| violation.kind).collect();
+        prop_assert!(found.iter().any(|kind| kinds.contains(kind)), "{how:?}: {found:?}");
+    }
+}
