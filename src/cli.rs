@@ -10,6 +10,7 @@ pub mod render;
 pub mod run;
 pub mod simulate;
 pub mod validate_config;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ enum Verb {
     Render(render::Args),
     /// Simulates nodes and a kubelet against any API server, or serves an embedded one.
     Simulate(simulate::Args),
+    /// Follows a deployment and checks that its updates keep the guarantees.
+    Verify(verify::Args),
 }
 
 /// Runs the verb that the process's arguments name.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
             Verb::Explain(args) => explain::run(&args, &mut std::io::stdout().lock()),
             Verb::Render(args) => render::run(&args),
             Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
+            Verb::Verify(args) => Box::pin(verify::run(args)).await,
         }
     });
     // Whatever still runs in the background, such as a name lookup, does not hold up the end.

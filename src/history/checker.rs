@@ -32,7 +32,7 @@ pub struct Counts {
     pub lists: u64,
     /// Workspaces, by id.
     pub workspaces: u64,
-    /// Streams that were opened by a consumer that had one before.
+    /// Streams that a consumer got after its first.
     pub reconnects: u64,
     /// Violations.
     pub violations: u64,
@@ -64,9 +64,12 @@ impl Checker {
             Saw::Opening(begin) => {
                 let floor = self.server(&begin.server).floor.clone();
                 let line = self.line;
-                let known = self.consumers.len();
                 self.consumer(who).opening(begin, floor, line, at);
-                self.counts.reconnects += u64::from(self.consumers.len() == known);
+                Vec::new()
+            }
+            Saw::Opened {} => {
+                let before = std::mem::replace(&mut self.consumer(who).accepted, true);
+                self.counts.reconnects += u64::from(before);
                 Vec::new()
             }
             Saw::Reset {} => {

@@ -27,6 +27,8 @@ pub struct Observation {
 pub enum Saw {
     /// A stream was asked for; the request is on its way.
     Opening(Begin),
+    /// The server accepted it.
+    Opened {},
     /// The server cannot continue where the last stream ended: this one begins anew, with a snapshot.
     Reset {},
     /// A status arrived.

@@ -18,6 +18,8 @@ pub(super) struct Consumer {
     pub(super) name: String,
     pub(super) begin: Begin,
     pub(super) open: bool,
+    /// A server accepted a stream of it.
+    pub(super) accepted: bool,
     /// Number of the observation with which the stream began.
     pub(super) opened: u64,
     /// From when on it knows everything that is there, by a list, a snapshot or the nature of a queue.

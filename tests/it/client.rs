@@ -17,6 +17,7 @@ mod input;
 mod print;
 mod server;
 mod start;
+mod verify;
 mod watch;
 
 /// What a finished process left behind.

@@ -21,7 +21,7 @@ pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// Where the server is, and how to be sure that it is the right one.
 #[derive(Debug, clap::Args)]
-pub(super) struct Target {
+pub(in crate::cli) struct Target {
     /// Address: host:port or grpc://host:port (plaintext), grpcs://host:port (TLS, needs --ca); http://host:port/rpc or
     /// https://host:port/rpc for JSON over HTTP.
     #[arg(
@@ -33,7 +33,7 @@ pub(super) struct Target {
         help_heading = "Connection",
         value_name = "ADDR"
     )]
-    pub(super) host: String,
+    pub(in crate::cli) host: String,
 
     /// PEM file with the certificates that may sign the server's.
     #[arg(long, global = true, help_heading = "Connection", value_name = "FILE")]
@@ -76,7 +76,7 @@ pub(super) struct Target {
 
 /// A connection that is made at the first call and made again whenever it was lost.
 #[derive(Clone, Debug)]
-pub(super) struct Connection {
+pub(in crate::cli) struct Connection {
     client: WorkspaceManagerClient<Transport>,
     address: String,
     timeout: Option<Duration>,
@@ -142,7 +142,7 @@ unary! {
 
 impl Connection {
     /// Prepares a connection; nothing is sent yet.
-    pub(super) fn open(target: &Target) -> Result<Self, Failure> {
+    pub(in crate::cli) fn open(target: &Target) -> Result<Self, Failure> {
         let client = WorkspaceManagerClient::new(transport::open(target)?)
             .max_decoding_message_size(LARGEST_ANSWER);
         Ok(Self {
@@ -150,6 +150,11 @@ impl Connection {
             address: target.host.clone(),
             timeout: target.timeout,
         })
+    }
+
+    /// Returns what the calls are made with.
+    pub(in crate::cli) fn client(&self) -> WorkspaceManagerClient<Transport> {
+        self.client.clone()
     }
 
     /// Opens a stream of updates. It has no deadline.
@@ -191,7 +196,7 @@ impl Connection {
 }
 
 /// Reads a duration such as "30s" or "1h30m"; it must be longer than nothing.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),

@@ -15,10 +15,10 @@ use crate::proto::wsman::*;
 
 /// How long to wait for a sign that the subscription stands. Servers of old give none before the first update, so
 /// waiting for ever would wait for nothing.
-const SUBSCRIBED: Duration = Duration::from_secs(2);
+pub(in crate::cli) const SUBSCRIBED: Duration = Duration::from_secs(2);
 
 /// Attempts to reconnect are never further apart than this, and its jitter.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+pub(in crate::cli) const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// What happened to the workspaces followed.
 #[derive(Debug)]
@@ -193,7 +193,7 @@ impl Follow {
 
 /// Jittered, so that clients which were cut together do not come back together; begun anew only after an update, so
 /// that a server which accepts and cuts at once is not called in a tight loop.
-fn backoff() -> ExponentialBackoff {
+pub(in crate::cli) fn backoff() -> ExponentialBackoff {
     let mut seed = [0; 8];
     // Without a random seed the delays still grow; they are merely the same everywhere.
     let _ = getrandom::fill(&mut seed);
@@ -215,7 +215,7 @@ fn is_old(now: &WorkspaceStatus, before: &WorkspaceStatus) -> bool {
 }
 
 /// What a server that restarts, drains or is overrun may answer; everything else stays true however often it is asked.
-fn is_passing(code: Code) -> bool {
+pub(in crate::cli) fn is_passing(code: Code) -> bool {
     matches!(
         code,
         Code::Unavailable

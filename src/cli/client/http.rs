@@ -30,7 +30,7 @@ use crate::http::{call, errors, json};
 
 /// A server over HTTP.
 #[derive(Debug, Clone)]
-pub(super) struct Http {
+pub struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// What the names of methods are put behind.
     base: String,

@@ -20,7 +20,7 @@ use crate::cli::exit::{Exit, Failure};
 
 /// One way to the server; nothing is sent before the first call.
 #[derive(Clone, Debug)]
-pub(super) enum Transport {
+pub enum Transport {
     /// gRPC.
     Grpc(Channel),
     /// JSON over HTTP.

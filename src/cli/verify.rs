@@ -1,0 +1,243 @@
+//! `wsman verify`: follows a deployment through the public API alone and says which guarantees its updates break.
+//!
+//! It works against any server of the protocol. A record of what was seen can be checked again, by the same rules.
+
+pub mod consume;
+mod filter;
+pub mod record;
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+
+use super::client::connect::{Connection, Target, parse_duration};
+use super::client::follow::is_passing;
+use super::exit::{Exit, Failure, note};
+use super::output::{Color, Format, Output, Piece};
+use crate::history::{self, Counts, How, Saw, Violation};
+use consume::Consumer;
+use record::Recorder;
+
+/// Between two lists.
+const EVERY: Duration = Duration::from_secs(5);
+/// What a list holds must be known to every stream after this long.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Arguments of `wsman verify`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+
+    /// End after this long, such as "10m" [default: at Ctrl-C].
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, conflicts_with = "check")]
+    duration: Option<Duration>,
+
+    /// Write down what is seen, one JSON object per line.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    record: Option<PathBuf>,
+
+    /// Check such a file instead of a deployment.
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+
+    /// How results are written.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What a run came to.
+#[derive(Debug, Serialize)]
+struct Summary {
+    summary: Counts,
+}
+
+/// Follows a deployment, or reads a record, and prints what is violated.
+///
+/// # Errors
+/// If anything is violated, with exit code 1; if the server cannot be reached or the file cannot be read.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    let mut out = Output::stdout(args.output);
+    let counts = match &args.check {
+        Some(file) => check(file, &mut out)?,
+        None => Box::pin(follow(&args, &mut out)).await?,
+    };
+    summarize(counts, &mut out)?;
+    match counts.violations {
+        0 => Ok(()),
+        1 => Err(Failure::new(Exit::Failed, "1 violation")),
+        count => Err(Failure::new(Exit::Failed, format!("{count} violations"))),
+    }
+}
+
+/// Checks a record.
+fn check(path: &Path, out: &mut Output) -> Result<Counts, Failure> {
+    let fault = |why: String| Failure::usage(format!("cannot read {}: {why}", path.display()));
+    let file = std::fs::File::open(path).map_err(|error| fault(error.to_string()))?;
+    let mut checker = history::Checker::default();
+    for (number, line) in std::io::BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(|error| fault(error.to_string()))?;
+        let observation = history::read(&line)
+            .map_err(|why| fault(format!("line {} is no observation: {why}", number + 1)))?;
+        for violation in checker.observe(&observation) {
+            print(&violation, out)?;
+        }
+    }
+    for violation in checker.finish() {
+        print(&violation, out)?;
+    }
+    Ok(checker.counts())
+}
+
+/// Follows a deployment until the time is up or somebody presses Ctrl-C.
+async fn follow(args: &Args, out: &mut Output) -> Result<Counts, Failure> {
+    let connection = Connection::open(&args.target)?;
+    let recorder = Recorder::start(args.record.as_deref());
+    let (recorder, mut violations) = recorder.map_err(|error| {
+        let path = args.record.clone().unwrap_or_default();
+        Failure::usage(format!("cannot write {}: {error}", path.display()))
+    })?;
+    let lister = Consumer {
+        who: "list".to_owned(),
+        server: args.target.host.clone(),
+        client: connection.client(),
+        filter: None,
+        snapshot: false,
+        recorder: recorder.clone(),
+    };
+    let failed = |status: Status| Failure::from_status(&status, &args.target.host);
+    // Only what answered once is kept up.
+    lister.list().await.map_err(failed)?;
+    let end = args.duration.map(|duration| Instant::now() + duration);
+    let mut watching = Box::pin(watch(&lister, end));
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    let outcome = loop {
+        tokio::select! {
+            Some(violation) = violations.recv() => print(&violation, out)?,
+            status = &mut watching => break status,
+            _ = &mut interrupted => break None,
+        }
+    };
+    drop(watching);
+    let counts = recorder.finish()?;
+    while let Ok(violation) = violations.try_recv() {
+        print(&violation, out)?;
+    }
+    match outcome {
+        Some(status) => Err(failed(status)),
+        None => Ok(counts),
+    }
+}
+
+/// Keeps two streams and lists now and then, until `end`. Returns what cannot be mended by trying again.
+async fn watch(lister: &Consumer, end: Option<Instant>) -> Option<Status> {
+    let (ended, mut ends) = mpsc::channel(2);
+    let start = |consumer: Consumer| {
+        let ended = ended.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            // Whoever waits for this is gone only at the end.
+            let _ = ended.send(consumer.follow().await).await;
+        }))
+    };
+    let _all = start(Consumer {
+        who: "all".to_owned(),
+        ..lister.clone()
+    });
+    let mut filtered = None;
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let over = async {
+            match end {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        let last = tokio::select! {
+            biased;
+            status = ends.recv() => return status,
+            () = over => true,
+            _ = ticks.tick() => false,
+        };
+        match lister.list().await {
+            Ok(listed) => {
+                let until = Some(Timestamp::now());
+                if filtered.is_none()
+                    && let Some(filter) = filter::draw(&listed)
+                {
+                    note(&format!(
+                        "the second stream has the filter {}",
+                        words(&filter)
+                    ));
+                    filtered = Some(start(Consumer {
+                        who: "filtered".to_owned(),
+                        filter: Some(filter),
+                        snapshot: true,
+                        ..lister.clone()
+                    }));
+                }
+                tokio::time::sleep(GRACE).await;
+                lister.recorder.record("verify", Saw::Settled { until });
+            }
+            Err(status) if !is_passing(status.code()) => return Some(status),
+            // Down is no violation; the streams say so, too.
+            Err(_) => {}
+        }
+        if last {
+            return None;
+        }
+    }
+}
+
+fn words(filter: &crate::proto::wsman::MetadataFilter) -> String {
+    serde_json::to_string(filter).unwrap_or_default()
+}
+
+fn print(violation: &Violation, out: &mut Output) -> Result<(), Failure> {
+    if !out.is_for_people() {
+        return out.record(violation);
+    }
+    out.line([
+        Piece::coloured(violation.kind.to_string(), Some(Color::Red)),
+        Piece::from(format!(" {} on {}: ", violation.workspace, violation.who)),
+        Piece::from(violation.why),
+    ])?;
+    let rows = violation.evidence.iter().map(|seen| {
+        let how = match seen.how {
+            How::Told => "was told",
+            How::Listed => "listed",
+        };
+        vec![
+            Piece::from(seen.at.to_string()),
+            Piece::from(format!("{} {how}", seen.who)),
+            Piece::from(seen.state.phase.as_str_name()),
+            Piece::from(format!("v{}", seen.state.version)),
+            Piece::from(format!("line {}", seen.line)),
+        ]
+    });
+    out.rows("  ", rows.collect())
+}
+
+fn summarize(counts: Counts, out: &mut Output) -> Result<(), Failure> {
+    if !out.is_for_people() {
+        return out.record(&Summary { summary: counts });
+    }
+    let Counts {
+        updates,
+        lists,
+        workspaces,
+        reconnects,
+        violations,
+    } = counts;
+    out.line([Piece::from(format!(
+        "{updates} updates and {lists} lists of {workspaces} workspaces, {reconnects} reconnects: {violations} violations"
+    ))])
+}
