@@ -1,4 +1,4 @@
-//! A TCP proxy between the daemon and its API server that can be cut and mended.
+//! A TCP proxy, such as between the daemon and its API server, that can be cut and mended.
 
 use std::path::PathBuf;
 
@@ -10,11 +10,53 @@ use wsman::cluster::connect::{Source, connect};
 
 use super::cluster::Cluster;
 
-/// A way to the API server that tests can take away.
-pub(crate) struct Proxy {
-    kubeconfig: PathBuf,
+/// A way to a server that tests can take away.
+pub(crate) struct Link {
+    addr: String,
     open: watch::Sender<bool>,
     connections: TaskTracker,
+}
+
+impl Link {
+    /// Puts a proxy before a server.
+    pub(crate) async fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let open = watch::Sender::new(true);
+        let connections = TaskTracker::new();
+        let forward = forward(listener, server, open.subscribe(), connections.clone());
+        tokio::spawn(forward);
+        Self {
+            addr,
+            open,
+            connections,
+        }
+    }
+
+    /// Where to connect instead.
+    pub(crate) fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    /// Cuts all connections and every new one; returns when nothing comes through any more.
+    pub(crate) async fn cut(&self) {
+        self.open.send_replace(false);
+        self.connections.close();
+        self.connections.wait().await;
+        self.connections.reopen();
+    }
+
+    /// Lets connections through again.
+    pub(crate) async fn mend(&self) {
+        self.open.send_replace(true);
+    }
+}
+
+/// A way to the API server that tests can take away.
+pub(crate) struct Proxy {
+    /// How to connect through it.
+    pub(crate) kubeconfig: PathBuf,
+    link: Link,
     _folder: tempfile::TempDir,
 }
 
@@ -25,23 +67,13 @@ impl Proxy {
         let (_, rest) = text.split_once("://").unwrap();
         let end = |c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'');
         let server = rest.split(end).next().unwrap().to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let own = listener.local_addr().unwrap().to_string();
+        let link = Link::to(server.clone()).await;
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, text.replace(&server, &own)).unwrap();
-        let open = watch::Sender::new(true);
-        let connections = TaskTracker::new();
-        tokio::spawn(forward(
-            listener,
-            server,
-            open.subscribe(),
-            connections.clone(),
-        ));
+        std::fs::write(&kubeconfig, text.replace(&server, link.addr())).unwrap();
         Self {
             kubeconfig,
-            open,
-            connections,
+            link,
             _folder: folder,
         }
     }
@@ -60,15 +92,12 @@ impl Proxy {
 
     /// Cuts all connections and every new one; returns when nothing comes through any more.
     pub(crate) async fn cut(&self) {
-        self.open.send_replace(false);
-        self.connections.close();
-        self.connections.wait().await;
-        self.connections.reopen();
+        self.link.cut().await;
     }
 
     /// Lets connections through again.
     pub(crate) async fn mend(&self) {
-        self.open.send_replace(true);
+        self.link.mend().await;
     }
 }
 
