@@ -33,7 +33,7 @@ use load::{Load, Mode};
 use support::proxy::{Link, Proxy};
 
 /// Longest until all workspaces run, or all are gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// No update for this long: everything has reached everybody.
 const QUIET: Duration = Duration::from_secs(5);
 

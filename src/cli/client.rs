@@ -8,11 +8,11 @@ use super::exit::Failure;
 use super::output::{Format, Output};
 
 mod cluster;
-pub(super) mod connect;
+pub(crate) mod connect;
 mod control;
 mod describe;
 mod encode;
-pub(super) mod follow;
+pub(crate) mod follow;
 mod http;
 mod list;
 mod request;

@@ -116,7 +116,7 @@ impl Model {
                 }
             }
             Some(before) if before.phase == WorkspacePhase::Stopped => Event::Gone(id),
-            Some(before) if how % 4 == 0 => Event::State {
+            Some(before) if how.is_multiple_of(4) => Event::State {
                 state: State {
                     version,
                     ..before.clone()
