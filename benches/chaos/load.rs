@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status};
 use wsman::proto::wsman::*;
@@ -16,6 +16,9 @@ use super::support::world::request;
 
 /// Of a start or a stop.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Calls under way at a time: the API server is to be harmed by the faults, not by a stampede.
+const CALLERS: usize = 24;
 
 /// What all workspaces do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,7 @@ impl Load {
         let mode = watch::Sender::new(Mode::Fill);
         let starts = Arc::new(AtomicU64::new(0));
         let doing = Arc::new(Mutex::new(vec![String::new(); count]));
+        let callers = Arc::new(Semaphore::new(CALLERS));
         let mut slots = JoinSet::new();
         for number in 0..count {
             let slot = Slot {
@@ -55,6 +59,7 @@ impl Load {
                 mode: mode.subscribe(),
                 starts: Arc::clone(&starts),
                 doing: Arc::clone(&doing),
+                callers: Arc::clone(&callers),
             };
             slots.spawn(slot.run());
         }
@@ -158,6 +163,7 @@ struct Slot {
     mode: watch::Receiver<Mode>,
     starts: Arc<AtomicU64>,
     doing: Arc<Mutex<Vec<String>>>,
+    callers: Arc<Semaphore>,
 }
 
 impl Slot {
@@ -215,7 +221,8 @@ impl Slot {
         let begun = Instant::now();
         loop {
             let mut client = self.client();
-            match bounded(client.start_workspace(within(start.clone()))).await {
+            let call = client.start_workspace(within(start.clone()));
+            match bounded(&self.callers, call).await {
                 Ok(_) => {
                     self.starts.fetch_add(1, Ordering::Relaxed);
                     self.say(format!("{id} was started {:?}", begun.elapsed()));
@@ -251,7 +258,8 @@ impl Slot {
             ..Default::default()
         };
         let mut client = self.client();
-        match bounded(client.stop_workspace(within(stop))).await {
+        let call = client.stop_workspace(within(stop));
+        match bounded(&self.callers, call).await {
             Ok(_) => {
                 self.say(format!("{id} was stopped"));
                 true
@@ -286,8 +294,12 @@ fn within<T>(message: T) -> Request<T> {
     request
 }
 
-/// Ends a call that outlives its deadline by far; it has met no server.
-async fn bounded<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+/// Makes a call when it is its turn, and ends one that outlives its deadline by far; it has met no server.
+async fn bounded<T>(
+    callers: &Semaphore,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let _turn = callers.acquire().await;
     let late = |_| Err(Status::deadline_exceeded("no answer"));
     let answer = tokio::time::timeout(2 * DEADLINE, call).await;
     answer.unwrap_or_else(late)
