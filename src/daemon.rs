@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
+use crate::amqp::Publisher;
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::lease::Keeper;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub client: Client,
     /// Where callers connect.
     pub listener: TcpListener,
+    /// Who publishes updates on a message bus, if there is one.
+    pub bus: Option<Publisher>,
     /// How callers connect, if not in the clear.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Where probes connect.
@@ -93,6 +96,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         standing,
         client,
         listener,
+        bus,
         tls,
         probes,
         clock,
@@ -104,8 +108,9 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let namespace = initial.manager.namespace.clone();
     let hub = Hub::new(Index::new(workspaces::defaults(&initial.manager)));
     let actor = Actor::new(client.clone(), &namespace, hub.clone());
-    let (new_rules, rules) = watch::channel(Arc::new(workspaces::rules(&initial.manager)));
+    let (new_rules, rules) = watch::channel(Arc::new(workspaces::rules(&initial)));
     let keeper = Keeper::new(actor.clone(), clock.clone(), identity, standing);
+    let flush = CancellationToken::new();
     let drain = Drain::new(patience.spread);
     let closing = CancellationToken::new();
 
@@ -145,6 +150,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             keeper.tenure(),
         ),
     );
+    let flushed = bus.as_ref().map(Publisher::ended);
+    if let Some(bus) = bus {
+        let publishing = bus.run(hub.clone(), keeper.tenure(), flush.clone());
+        tasks.spawn("message bus", publishing);
+    }
     let (health, keep_health) = grpc::health(hub.synced(), stop.clone()).await;
     tasks.spawn("health", keep_health);
     if let Some(probes) = probes {
@@ -186,13 +196,17 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let refused = Instant::now();
     let finished = timeout_at(refused + patience.mutations, drain.mutations.wait()).await;
     let left = drain.mutations.len();
-    if timeout_at(
+    flush.cancel();
+    let goodbye = timeout_at(
         Instant::now().max(refused + patience.spread) + patience.goodbye,
         &mut server,
-    )
-    .await
-    .is_err()
-    {
+    );
+    let (goodbye, ()) = tokio::join!(goodbye, async {
+        if let Some(flushed) = flushed {
+            flushed.await;
+        }
+    });
+    if goodbye.is_err() {
         info!("cutting the connections that are left");
     }
     tasks.abort().await;
@@ -223,7 +237,7 @@ async fn configure(
             index.set_defaults(workspaces::defaults(&settings.manager));
             Changes::default()
         });
-        rules.send_replace(Arc::new(workspaces::rules(&settings.manager)));
+        rules.send_replace(Arc::new(workspaces::rules(&settings)));
     }
     // Nobody reloads here.
     std::future::pending().await

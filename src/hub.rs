@@ -9,6 +9,7 @@ mod subscription;
 mod topics;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ struct Shared {
     /// A checkpoint became due.
     unrecorded: Notify,
     synced: watch::Sender<bool>,
+    unannounced: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ impl Hub {
             dirty: Notify::new(),
             unrecorded: Notify::new(),
             synced: watch::Sender::new(false),
+            unannounced: AtomicU64::new(0),
         }))
     }
 
@@ -187,6 +190,16 @@ impl Hub {
             }
             woken.await;
         }
+    }
+
+    /// Counts a pod that was let go although the message bus had not confirmed its STOPPED.
+    pub fn let_go_unannounced(&self) {
+        self.0.unannounced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many those are.
+    pub fn unannounced(&self) -> u64 {
+        self.0.unannounced.load(Ordering::Relaxed)
     }
 
     /// Says that the first complete list of everything is in, or that it has become too old to serve.

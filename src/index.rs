@@ -272,6 +272,20 @@ impl Index {
         self.listed.is_some() && (self.records_listed || self.defaults.max_recreations == 0)
     }
 
+    /// Takes in that the message bus has confirmed the STOPPED of a pod.
+    pub fn announced(&mut self, last: &Update) -> Changes {
+        let mut changes = Changes::default();
+        let name = self.by_id.get(&last.status.id());
+        if let Some((name, tracked)) =
+            name.and_then(|name| Some((name, self.workspaces.get_mut(name)?)))
+            && *tracked.run() == *last.uid
+            && !std::mem::replace(&mut tracked.facts.announced, true)
+        {
+            changes.dirty.push(Arc::clone(name));
+        }
+        changes
+    }
+
     fn fold(&self, pod: &Pod) -> Entry {
         let events: Vec<Event> = self
             .events
@@ -329,10 +343,15 @@ impl Index {
     }
 
     fn store(&mut self, entry: Entry, image: image::Recorded, version: u64, changes: &mut Changes) {
-        let Entry { pod, status, facts } = entry;
+        let Entry {
+            pod,
+            status,
+            mut facts,
+        } = entry;
         let name: Arc<str> = pod.name.as_str().into();
-        let told = self.workspaces.get(&name);
-        let told = told.and_then(|known| known.told.clone());
+        let known = self.workspaces.get(&name);
+        facts.announced = known.is_some_and(|known| known.facts.announced);
+        let told = known.and_then(|known| known.told.clone());
         let node = status
             .runtime
             .as_ref()

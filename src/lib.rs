@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  client ─▶ grpc ── plan (pure) ─┐                       ┌─▶ grpc Subscribe ─▶ clients
-//!    http ───▲                    ▼                       │
+//!    http ───▲                    ▼                       ├─▶ amqp { outbox (pure) } ─▶ RabbitMQ
 //!  API server ◀── cluster/act ◀─ Actions                  │
 //!       │                         ▲                       │
 //!       │                         └── decide (pure) ◀── cluster/reconcile
@@ -41,9 +41,11 @@ pub mod config;
 pub mod history;
 pub mod index;
 pub mod lease;
+pub mod outbox;
 pub mod workspaces;
 
 pub mod admin;
+pub mod amqp;
 pub mod clock;
 pub mod cluster;
 pub mod daemon;
@@ -52,6 +54,7 @@ pub mod http;
 pub mod hub;
 pub mod tasks;
 pub mod telemetry;
+pub mod tenure;
 
 pub mod cli;
 pub mod sim;

@@ -13,6 +13,10 @@ pub fn init(verbose: bool, json: Option<bool>) {
         "info,kube_client=warn,rustls=warn"
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // Whatever is asked for: these log credentials, and messages with the tokens in them.
+    let quiet = ["lapin=off", "amq_protocol_tcp=off"];
+    let quiet = quiet.iter().filter_map(|directive| directive.parse().ok());
+    let filter = quiet.fold(filter, EnvFilter::add_directive);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

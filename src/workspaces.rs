@@ -33,7 +33,7 @@ pub mod url;
 #[cfg(test)]
 mod tests;
 
-use crate::config::Manager;
+use crate::config::{Manager, Settings};
 use decide::{Content, REPORT_STUCK_AFTER, Rules};
 use status::Defaults;
 
@@ -48,7 +48,9 @@ pub fn defaults(manager: &Manager) -> Defaults {
 }
 
 /// Returns what the configuration says about the lifecycle.
-pub fn rules(manager: &Manager) -> Rules {
+pub fn rules(settings: &Settings) -> Rules {
+    let manager = &settings.manager;
+    let bus = settings.message_bus.as_ref();
     Rules {
         timeouts: Some(manager.timeouts.clone()),
         maintenance: manager.maintenance_mode.then_some(maintenance::FOR_EVER),
@@ -56,5 +58,6 @@ pub fn rules(manager: &Manager) -> Rules {
         services: manager.services,
         content: Content::None,
         report_stuck_after: Some(REPORT_STUCK_AFTER),
+        announce_within: bus.map(|bus| bus.stopped_timeout.to_std()),
     }
 }

@@ -17,6 +17,7 @@ use super::config;
 use super::exit::{Exit, Failure};
 use super::reload;
 use super::simulate::Embedded;
+use crate::amqp::{Publisher, Timing};
 use crate::clock::Clock;
 use crate::cluster::connect::{AGENT, Source, connect};
 use crate::config::{Kubernetes, Settings};
@@ -79,6 +80,8 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
         Patience::CLUSTER
     };
     announce(&listener.local_addr()?, embedded.as_ref());
+    let bus = settings.message_bus.clone();
+    let bus = bus.map(|bus| Publisher::new(bus, Timing::default()).0);
     let (renewed, settings) = watch::channel(Arc::new(settings));
     let reload = AbortOnDropHandle::new(tokio::spawn(reload::watch(
         args.config.clone(),
@@ -92,6 +95,7 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
         standing: watch::Sender::default(),
         client,
         listener,
+        bus,
         tls,
         probes,
         clock: Clock::system(),

@@ -9,11 +9,11 @@ use tracing::{info, warn};
 
 use super::act::Actor;
 use super::informer::{self, Event, Selection};
-use super::lease::Tenure;
 use crate::action::{Action, Checkpoint};
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::objects::ConfigMap;
+use crate::tenure::Tenure;
 use crate::workspaces::activity::RECORD;
 use crate::workspaces::activity::journal::{FULL, INTERVAL};
 use crate::workspaces::marks::label;

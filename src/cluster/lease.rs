@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::lease::{Election, NAME, Standing, Step};
 use crate::objects::Lease;
+use crate::tenure::Tenure;
 
 /// Bound on one request; two of them fit before a holder must stop.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -57,10 +58,7 @@ impl Keeper {
 
     /// Returns the view of those who act only while the Lease is held.
     pub fn tenure(&self) -> Tenure {
-        Tenure {
-            standing: self.shared.standing.subscribe(),
-            clock: self.clock.clone(),
-        }
+        Tenure::new(self.shared.standing.subscribe(), self.clock.clone())
     }
 
     /// Takes the Lease when it is free and renews it, for ever.
@@ -208,41 +206,4 @@ fn tell(told: &mut String, failure: &Error) {
         _ => warn!(why, "cannot hold the lease"),
     }
     *told = why;
-}
-
-/// What those see who act only while the Lease is held.
-#[derive(Debug, Clone)]
-pub struct Tenure {
-    standing: watch::Receiver<Standing>,
-    clock: Clock,
-}
-
-impl Tenure {
-    /// Whether the Lease is held now.
-    pub fn holds(&self) -> bool {
-        self.standing.borrow().holds(self.clock.elapsed())
-    }
-
-    /// Waits until the Lease is held.
-    pub async fn begins(&mut self) {
-        while !self.holds() {
-            if self.standing.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// Waits until the Lease is no longer held. It ends by itself when nobody renews it.
-    pub async fn ends(&mut self) {
-        loop {
-            let until = match *self.standing.borrow_and_update() {
-                Standing::Holds { until } if self.clock.elapsed() < until => until,
-                _ => return,
-            };
-            tokio::select! {
-                () = self.clock.sleep_until_elapsed(Some(until)) => {}
-                changed = self.standing.changed() => if changed.is_err() { return },
-            }
-        }
-    }
 }

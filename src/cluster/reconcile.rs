@@ -15,10 +15,10 @@ use tracing::{debug, info, warn};
 
 use super::act::Actor;
 use super::activity;
-use super::lease::Tenure;
 use crate::action::Action;
 use crate::clock::Clock;
 use crate::hub::Hub;
+use crate::tenure::Tenure;
 use crate::workspaces::decide::{self, Rules};
 use crate::workspaces::maintenance::Switch;
 use crate::workspaces::recreate;
@@ -110,21 +110,22 @@ async fn work(
             }
             let now = clock.now();
             let rules = rules.borrow().under(*maintenance.borrow());
-            let Some((actions, wake_at)) = decide_on(hub, &name, &rules, now) else {
+            let Some(decision) = decide_on(hub, &name, &rules, now) else {
                 queue.clear(&name);
                 failures.remove(&name);
                 continue;
             };
-            match wake_at {
+            match decision.wake_at {
                 Some(moment) => queue.set(&name, moment),
                 None => queue.clear(&name),
             }
-            if !actions.is_empty() {
+            if !decision.actions.is_empty() {
                 busy.insert(Arc::clone(&name));
                 working.spawn(carry_out(
                     actor.clone(),
+                    hub.clone(),
                     name,
-                    actions,
+                    decision,
                     Arc::clone(&parallel),
                     tenure.clone(),
                 ));
@@ -133,17 +134,24 @@ async fn work(
     }
 }
 
-fn decide_on(
-    hub: &Hub,
-    name: &str,
-    rules: &Rules,
-    now: Timestamp,
-) -> Option<(Vec<Action>, Option<Timestamp>)> {
+/// What to do with a pod, and when to look again.
+#[derive(Debug, Default)]
+struct Decision {
+    actions: Vec<Action>,
+    wake_at: Option<Timestamp>,
+    /// The message bus has not confirmed its STOPPED, and the pod waits no longer.
+    unannounced: bool,
+}
+
+fn decide_on(hub: &Hub, name: &str, rules: &Rules, now: Timestamp) -> Option<Decision> {
     hub.read_with_activity(|index, journal| {
         let pod = index.pod(name);
         let replacing = recreate::next(pod.as_ref(), index.record(name), rules, now);
         if let Some(actions) = replacing {
-            return Some((actions, None));
+            return Some(Decision {
+                actions,
+                ..Decision::default()
+            });
         }
         let entry = pod?;
         let activity = journal.last(&entry.status.id, entry.facts.created);
@@ -157,22 +165,27 @@ fn decide_on(
             .into_iter()
             .flatten()
             .min();
-        Some((verdict.actions, wake_at))
+        Some(Decision {
+            unannounced: verdict.rule == decide::BUS_IS_SILENT,
+            actions: verdict.actions,
+            wake_at,
+        })
     })
 }
 
 /// Carries out actions in order; the first that fails ends it. Returns whether all went well.
 async fn carry_out(
     actor: Actor,
+    hub: Hub,
     name: Arc<str>,
-    actions: Vec<Action>,
+    decision: Decision,
     parallel: Arc<Semaphore>,
     tenure: Tenure,
 ) -> (Arc<str>, bool) {
     let Ok(_permit) = parallel.acquire().await else {
         return (name, false);
     };
-    for action in &actions {
+    for action in &decision.actions {
         // A process that was stopped for a while finds here that its time is over, before it does anything (F-W14).
         if !tenure.holds() {
             return (name, false);
@@ -182,7 +195,14 @@ async fn carry_out(
             return (name, false);
         }
     }
-    debug!(pod = %name, actions = actions.len(), "acted");
+    debug!(pod = %name, actions = decision.actions.len(), "acted");
+    if decision.unannounced {
+        warn!(
+            pod = %name,
+            "let go of a pod whose STOPPED the message bus has not confirmed in time"
+        );
+        hub.let_go_unannounced();
+    }
     (name, true)
 }
 

@@ -139,10 +139,17 @@ pub(super) fn message_bus(bus: file::MessageBus, faults: &mut Faults) -> Message
     };
     let confirm_timeout = positive("confirmTimeout", bus.confirm_timeout, 30);
     let stopped_timeout = positive("stoppedTimeout", bus.stopped_timeout, 300);
+    let tls = tls("messagebus.tls", "cert", bus.tls, faults);
+    let in_the_clear = matches!(&broker, Broker::Url(url) if url.starts_with("amqp:"));
+    faults.unless(
+        tls.is_none() || !in_the_clear,
+        "messagebus.tls",
+        "is given, but messagebus.url is not encrypted; write it with amqps://",
+    );
     MessageBus {
         broker,
         exchange,
-        tls: tls("messagebus.tls", "cert", bus.tls, faults),
+        tls,
         confirm_timeout,
         window,
         stopped_timeout,

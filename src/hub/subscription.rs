@@ -19,6 +19,8 @@ pub enum Start {
     Now,
     /// With every workspace as it is.
     Snapshot,
+    /// With every workspace as it is, and the ends that are remembered.
+    Past,
     /// After everything up to a status version, if that is still known; else with a snapshot.
     Resume(u64),
 }
@@ -71,6 +73,7 @@ impl Hub {
             Start::Resume(version) if topics.reaches(version) => {
                 (Began::Resumed, topics.changed_after(version, &filter))
             }
+            Start::Past => (Began::Snapshot, topics.changed_after(0, &filter)),
             Start::Snapshot | Start::Resume(_) => (Began::Snapshot, topics.living(&filter)),
         };
         let mut first: VecDeque<_> = first.into_iter().map(Told::Update).collect();

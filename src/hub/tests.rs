@@ -207,3 +207,21 @@ async fn a_stream_goes_on_where_another_stopped() {
         );
     }
 }
+
+#[tokio::test]
+async fn who_asks_for_the_past_gets_the_ends_that_are_remembered_and_then_all_that_comes() {
+    let hub = Hub::new(Index::default());
+    send(
+        &hub,
+        vec![
+            update("a", 1, WorkspacePhase::Running),
+            update("b", 2, WorkspacePhase::Running),
+            update("a", 3, WorkspacePhase::Stopped),
+        ],
+    );
+    let mut past = hub.subscribe(Filter::default(), Start::Past);
+    assert_eq!(past.began(), Began::Snapshot);
+    assert_eq!(read(&mut past).await, ["b@2", "a@3", "complete@3"]);
+    send(&hub, vec![update("b", 4, WorkspacePhase::Stopped)]);
+    assert_eq!(read(&mut past).await, ["b@4"]);
+}

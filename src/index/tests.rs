@@ -345,3 +345,29 @@ fn a_node_stays_gone_however_often_its_pods_change() {
         assert!(index.nodes.gone.is_empty(), "{how}");
     }
 }
+
+#[test]
+fn an_announced_end_is_taken_in_once_and_only_by_its_own_pod() {
+    let mut index = Index::default();
+    let mut stopped = pod("a", 1, 5, 2);
+    stopped
+        .metadata
+        .annotations
+        .insert("wsman.dev/stopped".into(), "2026-01-01T00:02:00Z".into());
+    let update = index.apply_pod(&stopped).updates.remove(0);
+    assert!(update.is_last());
+    let other = Update {
+        uid: "a-2".into(),
+        ..update.clone()
+    };
+    assert_eq!(index.announced(&other), Changes::default());
+    assert_eq!(index.announced(&update).dirty, [Arc::from("a")]);
+    assert_eq!(index.announced(&update), Changes::default());
+    // What the pod tells later does not undo it.
+    stopped.metadata.resource_version = "6".into();
+    index.apply_pod(&stopped);
+    assert!(index.by_name("a").unwrap().facts.announced);
+    index.delete_pod(&stopped);
+    index.apply_pod(&pod("a", 2, 7, 1));
+    assert!(!index.by_name("a").unwrap().facts.announced);
+}

@@ -58,6 +58,8 @@ pub struct Rules {
     pub content: Content,
     /// How long after its grace a pod that still stops is reported; `None`: never.
     pub report_stuck_after: Option<Duration>,
+    /// How long a stopped pod is held until the message bus has confirmed its STOPPED; `None`: there is no bus.
+    pub announce_within: Option<Duration>,
 }
 
 impl Rules {
@@ -124,6 +126,8 @@ impl<'a> Case<'a> {
     const TABLE: &'a [Row<'a>] = &[
         row("classic start is over", Self::start_is_over, Self::clear_attempt),
         row("half deleted", Self::is_half_deleted, Self::delete_again),
+        row("stopped, not announced yet", Self::awaits_bus, Self::hold),
+        row(BUS_IS_SILENT, Self::bus_is_silent, Self::let_go),
         row("stopped", Self::is_stopped, Self::let_go),
         row("rejected, on its way out", Self::is_replaced, Self::make_again),
         row("node lost while stopping", Self::stops_on_lost_node, Self::force),
@@ -159,6 +163,9 @@ const fn row<'a>(
 
 /// What [`Rules::report_stuck_after`] should be: a kubelet that lives ends a pod seconds after its grace.
 pub const REPORT_STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// The rule that lets a stopped pod go although the message bus has not confirmed its STOPPED.
+pub const BUS_IS_SILENT: &str = "stopped, but the message bus is silent";
 
 /// Grace of every stop that nobody asked for (spec 5.2).
 const STOP_GRACE: Duration = Duration::from_secs(30);
@@ -409,6 +416,7 @@ impl Case<'_> {
             (eviction, "node drives the pod away"),
             (self.half_deleted_at(), "half deleted"),
             (self.secret_due(), "secret missing"),
+            (self.silent_at(), BUS_IS_SILENT),
         ];
         if self.in_maintenance() {
             let end = self.rules.maintenance.filter(|end| *end < FOR_EVER);

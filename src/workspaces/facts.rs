@@ -55,6 +55,8 @@ pub struct Facts {
     pub deleting: Option<Timestamp>,
     /// Seconds of grace of a running deletion; at 0 nothing but finalizers holds the pod.
     pub grace: Option<i64>,
+    /// Since when the workspace is STOPPED, where the pod says so.
+    pub stopped_at: Option<Timestamp>,
     /// Grace that a stop by request asks for.
     pub stop_grace: Option<Duration>,
     /// `gitpod/customTimeout`, where it is a duration.
@@ -113,6 +115,8 @@ pub struct Facts {
     pub closed: bool,
     /// Being stuck was reported.
     pub stuck: bool,
+    /// The message bus has confirmed the STOPPED. No mark says so: who does not know publishes it again.
+    pub announced: bool,
 }
 
 impl Facts {
@@ -145,6 +149,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
         ports_changed: mark(annotation::PORTS_CHANGED).and_then(|text| text.parse().ok()),
         deleting: meta.deletion_timestamp,
         grace: meta.deletion_grace_period_seconds,
+        stopped_at: mark(annotation::STOPPED).and_then(|text| text.parse().ok()),
         stop_grace: mark(annotation::STOPPED_BY_REQUEST).map(stop_grace),
         custom_timeout: duration(annotation::CUSTOM_TIMEOUT),
         custom_closed_timeout: duration(annotation::CUSTOM_CLOSED_TIMEOUT),
@@ -187,6 +192,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
         ever_active: has(annotation::FIRST_USER_ACTIVITY),
         closed: has(annotation::CLOSED),
         stuck: has(annotation::STUCK),
+        announced: false,
     }
 }
 

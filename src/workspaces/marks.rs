@@ -138,6 +138,9 @@ pub mod annotation {
     pub const FIRST_UID: &str = "wsman.dev/first-uid";
     /// When the first pod of the workspace was created, on pods that were made again.
     pub const STARTED_AT: &str = "wsman.dev/started-at";
+    /// RFC 3339: since when the workspace is STOPPED, although the pod is held until the message bus has confirmed so.
+    /// Written once by `decide`, only with a message bus.
+    pub const STOPPED: &str = "wsman.dev/stopped";
     /// Exposed port to its Service port, on Services.
     pub const INGRESS_PORTS: &str = "gitpod/ingressPorts";
 }

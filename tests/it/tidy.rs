@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 500;
 
 /// Modules that take values and return values.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "action",
     "config",
     "duration",
@@ -17,6 +17,7 @@ const PURE: [&str; 11] = [
     "index",
     "lease",
     "objects",
+    "outbox",
     "proto",
     "quantity",
     "workspaces",
@@ -39,7 +40,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -60,6 +61,20 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("history", &["proto"]),
     ("index", &["action", "objects", "proto", "workspaces"]),
     ("lease", &["action", "objects"]),
+    ("outbox", &["index", "proto"]),
+    ("tenure", &["clock", "lease"]),
+    (
+        "amqp",
+        &[
+            "config",
+            "hub",
+            "index",
+            "outbox",
+            "proto",
+            "tenure",
+            "workspaces",
+        ],
+    ),
     ("sim", &["clock", "duration"]),
     ("http", &["error", "grpc", "proto"]),
     (
@@ -73,6 +88,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "lease",
             "objects",
             "tasks",
+            "tenure",
             "workspaces",
         ],
     ),

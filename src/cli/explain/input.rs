@@ -116,10 +116,10 @@ pub(super) fn config(file: Option<&Path>) -> Result<Config, Failure> {
     let Some(file) = file else {
         return Ok(Config::default());
     };
-    let manager = crate::cli::config::load(file)?.manager;
+    let settings = crate::cli::config::load(file)?;
     Ok(Config {
-        defaults: workspaces::defaults(&manager),
-        rules: workspaces::rules(&manager),
+        defaults: workspaces::defaults(&settings.manager),
+        rules: workspaces::rules(&settings),
     })
 }
 

@@ -35,6 +35,30 @@ impl Case<'_> {
         deleted.checked_add(HALF_DELETED).ok()
     }
 
+    /// Its STOPPED survives the daemon as long as the pod is there (messagebus.stoppedTimeout).
+    pub(super) fn awaits_bus(&self) -> bool {
+        self.is_unannounced() && self.silent_at().is_none_or(|at| at > self.now)
+    }
+
+    pub(super) fn bus_is_silent(&self) -> bool {
+        self.is_unannounced() && !self.awaits_bus()
+    }
+
+    fn is_unannounced(&self) -> bool {
+        let facts = self.facts;
+        self.rules.announce_within.is_some()
+            && self.is_stopped()
+            && self.is_deleting()
+            && facts.held
+            && !facts.announced
+    }
+
+    /// When the message bus is not waited for any longer.
+    pub(super) fn silent_at(&self) -> Option<Timestamp> {
+        let since = self.facts.stopped_at.filter(|_| self.is_unannounced())?;
+        since.checked_add(self.rules.announce_within?).ok()
+    }
+
     fn is_stopping(&self) -> bool {
         self.phase() == WorkspacePhase::Stopping && self.is_deleting()
     }
@@ -101,30 +125,41 @@ impl Case<'_> {
 
     /// STOPPED was seen: the pod may go.
     pub(super) fn let_go(&self) -> Vec<Action> {
-        let mut actions = Vec::new();
-        if self.is_deleting() && self.node_is_lost() && self.facts.grace != Some(0) {
-            actions.push(Action::ForceDelete(self.pod.clone()));
-        }
+        let mut actions = self.forget_node();
         if self.facts.held {
             actions.push(self.release());
         }
         actions
     }
 
+    /// STOPPED is on its way to the message bus. A pod whose disposal ended by itself does not say since when.
+    pub(super) fn hold(&self) -> Vec<Action> {
+        let mut actions = self.forget_node();
+        if self.facts.stopped_at.is_none() {
+            actions.push(self.mark(vec![self.stopped_now()]));
+        }
+        actions
+    }
+
+    fn forget_node(&self) -> Vec<Action> {
+        let waits = self.is_deleting() && self.node_is_lost() && self.facts.grace != Some(0);
+        let force = waits.then(|| Action::ForceDelete(self.pod.clone()));
+        force.into_iter().collect()
+    }
+
     /// The pod ended by itself (spec 5.2 A4, STOPPING). Without a content backend disposal is finished at once, and
     /// no mark says so: the finalizer's removal does.
     pub(super) fn finish(&self) -> Vec<Action> {
-        let mut actions = Vec::new();
+        let mut marks = Vec::new();
         let told = self.facts.explicit_fail || self.facts.failure_recorded;
         if self.failed_to_start() && !told {
             let why = match self.failure() {
                 "" => "workspace failed to start.",
                 why => why,
             };
-            actions.push(self.mark(vec![(annotation::EXPLICIT_FAIL, why.to_owned())]));
+            marks.push((annotation::EXPLICIT_FAIL, why.to_owned()));
         }
-        actions.push(self.release());
-        actions
+        self.end(marks, false)
     }
 
     /// The node will never report the end of the pod.
@@ -144,15 +179,7 @@ impl Case<'_> {
             };
             marks.push((annotation::FORCED, why.to_owned()));
         }
-        let mut actions = Vec::new();
-        if !marks.is_empty() {
-            actions.push(self.mark(marks));
-        }
-        if by_force {
-            actions.push(Action::ForceDelete(self.pod.clone()));
-        }
-        actions.push(self.release());
-        actions
+        self.end(marks, by_force)
     }
 
     pub(super) fn report_stuck(&self) -> Vec<Action> {
@@ -184,7 +211,30 @@ impl Case<'_> {
         if !self.facts.timed_out {
             marks.push((annotation::TIMED_OUT, message));
         }
-        vec![self.mark(marks), self.release()]
+        self.end(marks, false)
+    }
+
+    /// Makes the workspace STOPPED: a released pod is, and where a bus has to hear of it first, one that is marked.
+    fn end(&self, mut marks: Vec<(&str, String)>, by_force: bool) -> Vec<Action> {
+        let announces = self.rules.announce_within.is_some() && self.facts.held;
+        if announces {
+            marks.push(self.stopped_now());
+        }
+        let mut actions = Vec::new();
+        if !marks.is_empty() {
+            actions.push(self.mark(marks));
+        }
+        if by_force {
+            actions.push(Action::ForceDelete(self.pod.clone()));
+        }
+        if !announces {
+            actions.push(self.release());
+        }
+        actions
+    }
+
+    fn stopped_now(&self) -> (&'static str, String) {
+        (annotation::STOPPED, self.now.to_string())
     }
 
     fn release(&self) -> Action {

@@ -94,7 +94,8 @@ fn ending(status: &mut WorkspaceStatus, pod: &Pod) -> Option<Row> {
         conditions.failed.push_str(&text);
     }
     let held = pod.metadata.finalizers.iter().any(|f| f == FINALIZER);
-    let phase = match disposal.finished || !held {
+    let over = disposal.finished || pod.metadata.annotation(annotation::STOPPED).is_some();
+    let phase = match over || !held {
         true => WorkspacePhase::Stopped,
         false => WorkspacePhase::Stopping,
     };

@@ -11,7 +11,7 @@ use crate::duration::GoDuration;
 use crate::objects::{Event, Node, Pod};
 use crate::proto::wsman::WorkspaceStatus;
 use crate::workspaces::decide::{Content, Entry, Rules, Verdict, decide};
-use crate::workspaces::facts;
+use crate::workspaces::facts::{self, Facts};
 use crate::workspaces::maintenance::FOR_EVER;
 use crate::workspaces::status::{self, Defaults, NodeView, NotWorkspace, Observed, Why};
 
@@ -23,6 +23,8 @@ pub(super) struct Case {
     pub(super) node: Value,
     pub(super) activity: Option<Timestamp>,
     pub(super) now: Timestamp,
+    /// The message bus has confirmed the STOPPED.
+    pub(super) announced: bool,
     pub(super) defaults: Defaults,
     pub(super) rules: Rules,
 }
@@ -42,6 +44,7 @@ impl Case {
             node: input["node"].clone(),
             activity: time("activity"),
             now: time("now").unwrap_or_default(),
+            announced: input["announced"] == true,
             defaults: Defaults {
                 timeout: text("timeout"),
                 closed_timeout: text("closed_timeout"),
@@ -76,7 +79,10 @@ impl Case {
                 uid: pod.metadata.uid.clone(),
             },
             status,
-            facts: facts::of(&observed),
+            facts: Facts {
+                announced: self.announced,
+                ..facts::of(&observed)
+            },
         };
         Ok((entry, why))
     }
@@ -106,6 +112,7 @@ fn rules(value: &Value) -> Rules {
             _ => Content::None,
         },
         report_stuck_after: duration("report_stuck_after"),
+        announce_within: duration("announce_within"),
     }
 }
 

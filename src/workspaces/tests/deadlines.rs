@@ -36,11 +36,12 @@ proptest! {
         marks in marks(),
         node in prop::sample::select(vec![Value::Null, mutate::node(), json!("gone")]),
         daemon: bool,
+        bus: Option<bool>,
         passed in 0..130_000i64,
         active in prop::option::of(0..130_000i64),
         part in 0.0..1.0f64,
     ) {
-        let mut case = case(pod, &marks, daemon);
+        let mut case = case(pod, &marks, daemon, bus);
         case.node = node;
         let begun = case.now;
         case.now = begun + SignedDuration::from_secs(passed);

@@ -1,5 +1,7 @@
 //! Whole lives: a small pure cluster carries out the verdicts until the pod is gone, for ordinary and for spoilt pods.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -186,6 +188,7 @@ pub(super) fn marks() -> impl Strategy<Value = Vec<(&'static str, &'static str)>
         ("wsman.dev/failure", "first"),
         ("wsman.dev/stuck", "told"),
         ("wsman.dev/maximum-lifetime", "1h"),
+        ("wsman.dev/stopped", "no moment"),
     ];
     proptest::sample::subsequence(all, 0..=4)
 }
@@ -197,12 +200,15 @@ fn limits() -> Value {
     })
 }
 
-pub(super) fn case(pod: Value, marks: &[(&str, &str)], daemon: bool) -> Case {
+pub(super) fn case(pod: Value, marks: &[(&str, &str)], daemon: bool, bus: Option<bool>) -> Case {
     let mut case = Case::read(&json!({ "pod": pod, "now": "2026-03-01T10:00:00Z" }));
     case.rules = reporting(&limits());
     if daemon {
         case.rules.content = Content::WsDaemon;
     }
+    // Where there is a bus, it has heard of the end, or never will.
+    case.rules.announce_within = bus.map(|_| Duration::from_secs(300));
+    case.announced = bus == Some(true);
     if let Some(all) = case.pod["metadata"]["annotations"].as_object_mut() {
         all.extend(marks.iter().map(|(k, v)| ((*k).to_owned(), json!(v))));
     }
@@ -216,8 +222,9 @@ proptest! {
         marks in marks(),
         daemon: bool,
         kubelet: bool,
+        bus: Option<bool>,
     ) {
-        let cluster = live(Cluster::new(case(pod, &marks, daemon)), kubelet);
+        let cluster = live(Cluster::new(case(pod, &marks, daemon, bus)), kubelet);
         // Kubernetes' own phase Unknown has no limit (spec 5.6), and a pod that no kubelet ends stays in the API.
         let endless = cluster.case.pod["status"]["phase"] == "Unknown";
         if kubelet {
@@ -230,7 +237,7 @@ proptest! {
 
     #[test]
     fn a_node_turns_no_workspace_back(pod in mutate::pods(), marks in marks()) {
-        let mut case = case(pod, &marks, false);
+        let mut case = case(pod, &marks, false, None);
         let untainted = json!({ "metadata": { "name": "node-a" } });
         let orders = [Value::Null, json!("gone"), untainted, mutate::node()].map(|node| {
             case.node = node;
@@ -247,7 +254,8 @@ proptest! {
         node in any::<Option<Mutation>>(),
         seconds in any::<i64>(),
     ) {
-        let mut case = case(pod, &marks, seconds % 2 == 0);
+        let bus = [None, Some(true), Some(false)][seconds.rem_euclid(3) as usize];
+        let mut case = case(pod, &marks, seconds % 2 == 0, bus);
         case.node = mutate::node();
         for mutation in &mutations {
             mutate::spoil(&mut case.pod, mutation);

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
 use wsman::config::{self, Settings};
 use wsman::daemon::{self, Parts, Patience};
@@ -23,6 +24,15 @@ use super::cluster::Cluster;
 /// Longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A publisher that comes back soon.
+pub(crate) const HASTY: Timing = Timing {
+    connect: Duration::from_secs(5),
+    pause: (Duration::from_millis(50), Duration::from_millis(500)),
+    refused: (Duration::from_millis(50), Duration::from_millis(500)),
+    flush: Duration::from_secs(5),
+    heartbeat: 10,
+};
+
 /// A running daemon and a client of it.
 pub(crate) struct World {
     pub(crate) clock: Clock,
@@ -32,6 +42,8 @@ pub(crate) struct World {
     pub(crate) identity: String,
     settings: watch::Sender<Arc<Settings>>,
     standing: watch::Receiver<Standing>,
+    /// What the publisher tells of itself, where there is a message bus.
+    pub(crate) bus: Option<watch::Receiver<State>>,
     stop: CancellationToken,
     daemon: JoinHandle<anyhow::Result<()>>,
 }
@@ -90,6 +102,8 @@ impl World {
         let stop = CancellationToken::new();
         static STARTS: AtomicU64 = AtomicU64::new(0);
         let identity = format!("world-{}", STARTS.fetch_add(1, Ordering::Relaxed));
+        let bus = settings.message_bus.clone();
+        let (bus, told) = bus.map(|bus| Publisher::new(bus, HASTY)).unzip();
         let (sender, settings) = watch::channel(Arc::new(settings));
         let (teller, standing) = watch::channel(Standing::default());
         let parts = Parts {
@@ -98,6 +112,7 @@ impl World {
             standing: teller,
             client,
             listener,
+            bus,
             tls,
             probes: None,
             clock: clock.clone(),
@@ -114,6 +129,7 @@ impl World {
             identity,
             settings: sender,
             standing,
+            bus: told,
             stop,
             daemon,
         }

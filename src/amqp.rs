@@ -1,0 +1,401 @@
+//! The publisher: a subscriber of the hub that puts every update on RabbitMQ and knows what the broker has stored.
+//!
+//! It reads the hub whatever the broker does, so nothing waits for the broker but the [`Outbox`], which merges. Each
+//! message is persistent and confirmed; what was not confirmed when a connection ended is sent again under its id.
+
+pub mod connect;
+mod link;
+mod session;
+pub mod tail;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::config::MessageBus;
+use crate::hub::{Hub, Lagged, Start, Subscription, Told};
+use crate::outbox::message::Message;
+use crate::outbox::{Outbox, Outgoing};
+use crate::tenure::Tenure;
+use crate::workspaces::filter::Filter;
+use connect::Fault;
+use link::{Happening, Link};
+use session::Answer;
+
+/// How the publisher is doing. Counts are since the process started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// This replica publishes.
+    pub is_publisher: bool,
+    /// There is a connection, and the exchange is as it should be.
+    pub is_connected: bool,
+    /// Why the broker takes nothing although it is connected: out of memory or disk.
+    pub blocked: Option<String>,
+    /// What ended the last connection or attempt; nothing once a message was confirmed after it.
+    pub fault: Option<String>,
+    /// Updates that wait.
+    pub waiting: usize,
+    /// Messages that were sent and not answered.
+    pub unconfirmed: usize,
+    /// Messages that the broker has stored.
+    pub confirmed: u64,
+    /// Messages among them that no queue took.
+    pub returned: u64,
+    /// Messages that were sent again, because a connection ended before their confirm.
+    pub republished: u64,
+    /// Messages that the broker refused; they are tried again.
+    pub refused: u64,
+    /// Messages that only refer to a status, because it was too large to be sent.
+    pub reduced: u64,
+    /// STOPPEDs that were given up, because too many waited.
+    pub dropped: u64,
+    /// Connections that were made.
+    pub connects: u64,
+    /// Connections that were lost or could not be made.
+    pub faults: u64,
+    /// Pods that were let go before the broker had confirmed their STOPPED.
+    pub unannounced: u64,
+}
+
+/// How patient the publisher is.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// For a connection, its handshake and the check of the exchange together.
+    pub connect: Duration,
+    /// First and longest pause between connections.
+    pub pause: (Duration, Duration),
+    /// The same where the broker, or our own configuration, says no.
+    pub refused: (Duration, Duration),
+    /// For what is left when the daemon ends.
+    pub flush: Duration,
+    /// Seconds between heartbeats; a broker that is silent for twice as long is gone.
+    pub heartbeat: u16,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            pause: (Duration::from_millis(250), Duration::from_secs(10)),
+            refused: (Duration::from_secs(1), Duration::from_secs(30)),
+            flush: Duration::from_secs(5),
+            heartbeat: 10,
+        }
+    }
+}
+
+/// Publishes the updates of a hub.
+#[derive(Debug)]
+pub struct Publisher {
+    bus: Arc<MessageBus>,
+    timing: Timing,
+    state: watch::Sender<State>,
+}
+
+impl Publisher {
+    /// Returns a publisher and what it will tell of itself; that ends when the publisher does.
+    pub fn new(bus: MessageBus, timing: Timing) -> (Self, watch::Receiver<State>) {
+        let (state, told) = watch::channel(State::default());
+        let bus = Arc::new(bus);
+        (Self { bus, timing, state }, told)
+    }
+
+    /// Returns what ends when the publisher does.
+    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut told = self.state.subscribe();
+        async move { while told.changed().await.is_ok() {} }
+    }
+
+    /// Publishes while the Lease is held, until `drain` is set and what is left was sent or took too long.
+    ///
+    /// # Errors
+    /// None: it goes on whatever the broker does.
+    pub async fn run(
+        self,
+        hub: Hub,
+        mut tenure: Tenure,
+        drain: CancellationToken,
+    ) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                () = drain.cancelled() => return Ok(()),
+                () = tenure.begins() => {}
+            }
+            let mut term = Term::new(&self, &hub);
+            tokio::select! {
+                () = term.publish(&drain) => return Ok(()),
+                () = tenure.ends() => info!("no longer the publisher"),
+            }
+            drop(term);
+            self.state.send_modify(|state| {
+                state.is_publisher = false;
+                state.is_connected = false;
+                state.blocked = None;
+                (state.waiting, state.unconfirmed) = (0, 0);
+            });
+        }
+    }
+}
+
+/// The number of a message, its lane, and what became of it.
+type Answered = (u64, Arc<str>, Result<Answer, Fault>);
+
+/// From becoming the publisher to ceasing to be it.
+struct Term<'a> {
+    hub: &'a Hub,
+    state: &'a watch::Sender<State>,
+    timing: Timing,
+    confirm_timeout: Duration,
+    window: usize,
+    outbox: Outbox,
+    /// STOPPEDs that outboxes of earlier terms dropped.
+    dropped_before: u64,
+    updates: Subscription,
+    link: Link,
+    /// Messages without an answer, by number, and since when they are.
+    sent: BTreeMap<u64, Instant>,
+    number: u64,
+    answers: FuturesUnordered<BoxFuture<'static, Answered>>,
+    /// This connection has confirmed something.
+    works: bool,
+    told_returned: bool,
+}
+
+impl<'a> Term<'a> {
+    fn new(publisher: &'a Publisher, hub: &'a Hub) -> Self {
+        let updates = hub.subscribe(Filter::default(), Start::Past);
+        let dropped_before = publisher.state.borrow().dropped;
+        publisher
+            .state
+            .send_modify(|state| state.is_publisher = true);
+        Self {
+            hub,
+            state: &publisher.state,
+            timing: publisher.timing,
+            confirm_timeout: publisher.bus.confirm_timeout.to_std(),
+            window: usize::try_from(publisher.bus.window).unwrap_or(usize::MAX),
+            outbox: Outbox::default(),
+            dropped_before,
+            updates,
+            link: Link::new(Arc::clone(&publisher.bus), publisher.timing),
+            sent: BTreeMap::new(),
+            number: 0,
+            answers: FuturesUnordered::new(),
+            works: false,
+            told_returned: false,
+        }
+    }
+
+    /// Publishes until `drain` is set, then what is left of it.
+    async fn publish(&mut self, drain: &CancellationToken) {
+        let mut end: Option<Instant> = None;
+        loop {
+            self.send();
+            self.tell();
+            let over = end.is_some_and(|end| self.outbox.is_empty() || Instant::now() >= end);
+            if over {
+                break;
+            }
+            let (late, due) = (self.late_at(), self.due_at());
+            tokio::select! {
+                () = drain.cancelled(), if end.is_none() => {
+                    end = Some(Instant::now() + self.timing.flush);
+                    while let Some(read) = self.updates.next().now_or_never() {
+                        self.take_in(read);
+                    }
+                }
+                () = until(end) => {}
+                read = self.updates.next(), if end.is_none() => self.take_in(read),
+                Some((number, lane, answer)) = self.answers.next() => {
+                    self.sent.remove(&number);
+                    self.answered(&lane, answer);
+                }
+                happening = self.link.next() => self.happened(happening),
+                () = until(late) => {
+                    let why = format!("no confirm within {:?}", self.confirm_timeout);
+                    self.lost(Fault::passing(why));
+                }
+                () = until(due) => {}
+            }
+        }
+        let left = self.outbox.waiting() + self.outbox.under_way();
+        match left {
+            0 => info!("everything is on the message bus"),
+            _ => warn!(
+                unconfirmed = self.outbox.under_way(),
+                waiting = self.outbox.waiting(),
+                "the message bus has not taken everything; the next publisher sends it again"
+            ),
+        }
+        self.link.close(self.timing.connect).await;
+        self.link.cut();
+        self.tell();
+    }
+
+    fn take_in(&mut self, read: Result<Vec<Told>, Lagged>) {
+        match read {
+            Ok(told) => {
+                for told in told {
+                    match told {
+                        Told::Update(update) => self.outbox.push(update),
+                        Told::Complete(_) => {}
+                    }
+                }
+            }
+            Err(Lagged) => {
+                warn!("the publisher fell behind the log of updates: reading everything again");
+                self.updates = self.hub.subscribe(Filter::default(), Start::Past);
+            }
+        }
+    }
+
+    /// Sends as much as the window allows.
+    fn send(&mut self) {
+        let Some(session) = self.link.session() else {
+            return;
+        };
+        while self.outbox.under_way() < self.window {
+            let now = Instant::now();
+            let Some(Outgoing {
+                lane,
+                update,
+                again,
+            }) = self.outbox.take(now.into_std())
+            else {
+                return;
+            };
+            let message = Message::new(&update);
+            self.state.send_if_modified(|state| {
+                state.republished += u64::from(again);
+                state.reduced += u64::from(message.is_reduced);
+                false
+            });
+            let number = self.number;
+            self.number += 1;
+            self.sent.insert(number, now);
+            let answer = session.publish(message);
+            let answer = async move { (number, lane, answer.await) };
+            self.answers.push(answer.boxed());
+        }
+    }
+
+    fn answered(&mut self, lane: &Arc<str>, answer: Result<Answer, Fault>) {
+        match answer {
+            Err(fault) => self.lost(fault),
+            Ok(Answer::Refused { returned }) => {
+                self.outbox.refuse(lane, Instant::now().into_std());
+                self.state.send_if_modified(|state| {
+                    state.refused += 1;
+                    state.returned += u64::from(returned.is_some());
+                    false
+                });
+            }
+            Ok(Answer::Confirmed { returned }) => {
+                if !std::mem::replace(&mut self.works, true) {
+                    self.link.works();
+                }
+                let update = self.outbox.confirm(lane);
+                if let Some(last) = update.filter(|update| update.is_last()) {
+                    self.hub.change(|index| index.announced(&last));
+                }
+                self.state.send_if_modified(|state| {
+                    state.confirmed += 1;
+                    state.returned += u64::from(returned.is_some());
+                    state.fault = None;
+                    false
+                });
+                if let Some(id) = returned {
+                    debug!(message = id, "no queue takes it");
+                    if !std::mem::replace(&mut self.told_returned, true) {
+                        warn!(
+                            message = id,
+                            "no queue takes this message; further ones are only counted"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        match happening {
+            Happening::Connected => {
+                self.works = false;
+                self.state.send_modify(|state| {
+                    state.connects += 1;
+                    state.is_connected = true;
+                    state.blocked = None;
+                });
+            }
+            Happening::Blocked(why) => {
+                warn!(why, "the message bus is blocked");
+                self.state.send_modify(|state| state.blocked = Some(why));
+            }
+            Happening::Unblocked => {
+                info!("the message bus is no longer blocked");
+                // Nobody could answer meanwhile.
+                let now = Instant::now();
+                self.sent.values_mut().for_each(|since| *since = now);
+                self.state.send_modify(|state| state.blocked = None);
+            }
+            Happening::Lost(fault) => self.lost(fault),
+        }
+    }
+
+    /// Gives up the connection. Whatever is unanswered may or may not be stored.
+    fn lost(&mut self, fault: Fault) {
+        self.answers = FuturesUnordered::new();
+        self.sent.clear();
+        self.outbox.lose();
+        self.state.send_modify(|state| {
+            state.is_connected = false;
+            state.blocked = None;
+            state.faults += 1;
+            state.fault = Some(fault.why.clone());
+        });
+        self.link.retry(fault);
+    }
+
+    /// When the oldest message without an answer has waited for too long. A blocked broker answers nothing.
+    fn late_at(&self) -> Option<Instant> {
+        let oldest = self.sent.first_key_value();
+        let oldest = oldest.filter(|_| !self.link.is_blocked());
+        oldest.map(|(_, since)| *since + self.confirm_timeout)
+    }
+
+    /// When a refused message may be tried again.
+    fn due_at(&self) -> Option<Instant> {
+        let due = self.outbox.next_due().map(Instant::from_std);
+        due.filter(|_| self.link.is_open() && self.outbox.under_way() < self.window)
+    }
+
+    fn tell(&self) {
+        let outbox = &self.outbox;
+        let (waiting, unconfirmed) = (outbox.waiting(), outbox.under_way());
+        let (dropped, unannounced) = (
+            self.dropped_before + outbox.dropped(),
+            self.hub.unannounced(),
+        );
+        self.state.send_modify(|state| {
+            state.waiting = waiting;
+            state.unconfirmed = unconfirmed;
+            state.dropped = dropped;
+            state.unannounced = unannounced;
+        });
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

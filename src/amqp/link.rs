@@ -1,0 +1,191 @@
+//! Keeps a connection for ever: connects, notices its end, waits with jitter, connects again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::Timing;
+use super::connect::{self, Fault};
+use super::session::{Notice, Session};
+use crate::config::MessageBus;
+
+/// What happens to a connection.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// It stands, and the exchange is as it should be.
+    Connected,
+    /// The broker takes nothing for now.
+    Blocked(String),
+    /// The broker takes messages again.
+    Unblocked,
+    /// It is lost, or could not be made. Says [`Link::retry`] what next.
+    Lost(Fault),
+}
+
+/// The way to the broker.
+pub(super) struct Link {
+    bus: Arc<MessageBus>,
+    timing: Timing,
+    stage: Stage,
+    failures: u32,
+    /// What was said of the last failure, so that it is said once.
+    told: Option<String>,
+    /// The broker lets us in and refuses what we send.
+    is_refused: bool,
+}
+
+enum Stage {
+    Waiting(Instant),
+    Opening(BoxFuture<'static, Result<Session, Fault>>),
+    Open {
+        session: Box<Session>,
+        since: Instant,
+        is_blocked: bool,
+    },
+}
+
+impl Link {
+    pub(super) fn new(bus: Arc<MessageBus>, timing: Timing) -> Self {
+        Self {
+            bus,
+            timing,
+            stage: Stage::Waiting(Instant::now()),
+            failures: 0,
+            told: None,
+            is_refused: false,
+        }
+    }
+
+    /// Waits for what happens next. Nothing is lost when it is not waited for to the end.
+    pub(super) async fn next(&mut self) -> Happening {
+        loop {
+            match &mut self.stage {
+                Stage::Waiting(until) => {
+                    sleep_until(*until).await;
+                    let (bus, timing) = (Arc::clone(&self.bus), self.timing);
+                    let opening = async move { Session::open(&bus, timing).await };
+                    self.stage = Stage::Opening(opening.boxed());
+                }
+                Stage::Opening(opening) => {
+                    let session = match opening.await {
+                        Ok(session) => Box::new(session),
+                        Err(fault) => {
+                            self.stage = Stage::Waiting(Instant::now());
+                            return Happening::Lost(fault);
+                        }
+                    };
+                    let address = &session.wire.address;
+                    // Where messages are refused, connecting is no news.
+                    match self.is_refused {
+                        true => debug!(address, "connected again"),
+                        false => info!(address, "connected to the message bus"),
+                    }
+                    self.stage = Stage::Open {
+                        session,
+                        since: Instant::now(),
+                        is_blocked: false,
+                    };
+                    return Happening::Connected;
+                }
+                Stage::Open {
+                    session,
+                    is_blocked,
+                    ..
+                } => match session.notice().await {
+                    Notice::Blocked(why) => {
+                        *is_blocked = true;
+                        return Happening::Blocked(why);
+                    }
+                    Notice::Unblocked => {
+                        *is_blocked = false;
+                        return Happening::Unblocked;
+                    }
+                    Notice::Gone(fault) => return Happening::Lost(fault),
+                },
+            }
+        }
+    }
+
+    /// The connection, where it stands and takes messages.
+    pub(super) fn session(&self) -> Option<&Session> {
+        match &self.stage {
+            Stage::Open {
+                session,
+                is_blocked: false,
+                ..
+            } => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.session().is_some()
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Open {
+                is_blocked: true,
+                ..
+            }
+        )
+    }
+
+    /// Takes in that a message was confirmed: what was wrong is over.
+    pub(super) fn works(&mut self) {
+        self.failures = 0;
+        self.told = None;
+        if std::mem::replace(&mut self.is_refused, false) {
+            info!("the message bus takes messages again");
+        }
+    }
+
+    /// Cuts the connection and tries again after a pause.
+    pub(super) fn retry(&mut self, fault: Fault) {
+        let lasted = match &self.stage {
+            Stage::Open { since, .. } => Some(since.elapsed()),
+            _ => None,
+        };
+        self.is_refused = fault.is_refusal && (self.is_refused || lasted.is_some());
+        if lasted > Some(self.timing.refused.1) {
+            self.failures = 0;
+        }
+        let (first, longest) = match fault.is_refusal {
+            true => self.timing.refused,
+            false => self.timing.pause,
+        };
+        let pause = first
+            .saturating_mul(1 << self.failures.min(16))
+            .min(longest);
+        self.failures += 1;
+        match self.told.as_ref() == Some(&fault.why) {
+            true => debug!(why = fault.why, "the message bus is still away"),
+            false => warn!(why = fault.why, "the message bus is away"),
+        }
+        self.told = Some(fault.why);
+        self.stage = Stage::Waiting(Instant::now() + jittered(pause));
+    }
+
+    /// Says goodbye, for at most `limit`.
+    pub(super) async fn close(&mut self, limit: Duration) {
+        if let Stage::Open { session, .. } = &self.stage {
+            connect::close(&session.wire.connection, limit.min(Duration::from_secs(1))).await;
+        }
+    }
+
+    /// Ends the connection, if there is one.
+    pub(super) fn cut(&mut self) {
+        self.stage = Stage::Waiting(Instant::now());
+    }
+}
+
+/// Between half of a pause and all of it, so that what lost its broker together does not come back together.
+fn jittered(pause: Duration) -> Duration {
+    let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+    pause.mul_f64(0.5 + share / 2.0)
+}

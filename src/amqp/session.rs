@@ -1,0 +1,175 @@
+//! One connection's worth of publishing: a channel with confirms, and an exchange that is as it should be.
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use lapin::message::BasicReturnMessage;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, ErrorKind, Event, ExchangeKind};
+
+use super::Timing;
+use super::connect::{self, Fault, Wire};
+use crate::config::MessageBus;
+use crate::outbox::message::Message;
+
+/// AMQP's number for a message that is kept on disk.
+const PERSISTENT: u8 = 2;
+
+/// What a broker answers to a message. A returned one is named by its own id: lapin hands it to whichever confirm comes
+/// next, not to its own.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It is stored in every queue that takes it.
+    Confirmed {
+        /// Id of a message that no queue took.
+        returned: Option<String>,
+    },
+    /// It is not stored in all of them.
+    Refused {
+        /// See above.
+        returned: Option<String>,
+    },
+}
+
+/// What a broker says by itself.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// It takes nothing for now.
+    Blocked(String),
+    /// It takes messages again.
+    Unblocked,
+    /// It is gone.
+    Gone(Fault),
+}
+
+/// A channel in confirm mode.
+pub(super) struct Session {
+    pub(super) wire: Wire,
+    channel: Channel,
+    exchange: ShortString,
+    events: BoxStream<'static, Event>,
+}
+
+impl Session {
+    /// Connects, declares the exchange and asks for confirms.
+    pub(super) async fn open(bus: &MessageBus, timing: Timing) -> Result<Self, Fault> {
+        let wire = connect::connect(&bus.broker, bus.tls.as_ref(), "wsman", timing).await?;
+        let events = wire.connection.events_listener().boxed();
+        let setting_up = async {
+            let exchange = ShortString::from(bus.exchange.as_str());
+            let channel = declare(&wire, &exchange).await?;
+            channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
+            Ok::<_, lapin::Error>((channel, exchange))
+        };
+        let set_up = tokio::time::timeout(timing.connect, setting_up).await;
+        let (channel, exchange) = match set_up {
+            Ok(set_up) => set_up?,
+            Err(_) => return Err(Fault::passing("the broker does not answer")),
+        };
+        Ok(Self {
+            wire,
+            channel,
+            exchange,
+            events,
+        })
+    }
+
+    /// Sends a message and waits for the answer, for ever if need be.
+    pub(super) fn publish(
+        &self,
+        message: Message,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send + 'static {
+        let (channel, exchange) = (self.channel.clone(), self.exchange.clone());
+        async move {
+            let options = BasicPublishOptions {
+                mandatory: true,
+                ..BasicPublishOptions::default()
+            };
+            let key = ShortString::from(message.routing_key.as_str());
+            let body = message.body.as_slice();
+            let sent = channel.basic_publish(exchange, key, options, body, properties(&message));
+            match sent.await?.await? {
+                Confirmation::Ack(returned) => Ok(Answer::Confirmed {
+                    returned: returned.map(id_of),
+                }),
+                Confirmation::Nack(returned) => Ok(Answer::Refused {
+                    returned: returned.map(id_of),
+                }),
+                Confirmation::NotRequested => Err(Fault::passing("the channel gives no confirms")),
+            }
+        }
+    }
+
+    /// Waits for what the broker says by itself.
+    pub(super) async fn notice(&mut self) -> Notice {
+        loop {
+            match self.events.next().await {
+                Some(Event::ConnectionBlocked(why)) => return Notice::Blocked(why),
+                Some(Event::ConnectionUnblocked) => return Notice::Unblocked,
+                // The end of a channel: who publishes on it is told, and the one that may not declare is given up.
+                Some(Event::Error(error)) if error.is_amqp_soft_error() => {}
+                Some(Event::Error(error)) => return Notice::Gone(error.into()),
+                Some(_) => {}
+                None => return Notice::Gone(Fault::passing("the connection ended")),
+            }
+        }
+    }
+}
+
+/// Declares the exchange, which fails where one of that name is another. Who may not declare, may use what is there.
+async fn declare(wire: &Wire, exchange: &ShortString) -> lapin::Result<Channel> {
+    let channel = wire.connection.create_channel().await?;
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let declare = |channel: Channel, options| async move {
+        let name = exchange.clone();
+        let kind = ExchangeKind::Topic;
+        let declared = channel.exchange_declare(name, kind, options, FieldTable::default());
+        declared.await.map(|()| channel)
+    };
+    match declare(channel, options).await {
+        Err(error) if is_forbidden(&error) => {
+            let channel = wire.connection.create_channel().await?;
+            let passive = ExchangeDeclareOptions {
+                passive: true,
+                ..options
+            };
+            declare(channel, passive).await
+        }
+        declared => declared,
+    }
+}
+
+fn is_forbidden(error: &lapin::Error) -> bool {
+    let forbidden = AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
+    matches!(error.kind(), ErrorKind::ProtocolError(said) if *said.kind() == forbidden)
+}
+
+fn properties(message: &Message) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    headers.insert("instanceId".into(), text(&message.instance));
+    headers.insert("phase".into(), text(&message.phase));
+    let version = i64::try_from(message.version).unwrap_or(i64::MAX);
+    headers.insert("version".into(), AMQPValue::LongLongInt(version));
+    if message.is_reduced {
+        headers.insert("reduced".into(), AMQPValue::Boolean(true));
+    }
+    BasicProperties::default()
+        .with_message_id(message.id.as_str().into())
+        .with_content_type("application/json".into())
+        .with_type("wsman.WorkspaceStatus".into())
+        .with_app_id("wsman".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_headers(headers)
+}
+
+fn id_of(returned: BasicReturnMessage) -> String {
+    let id = returned.delivery.properties.message_id().as_ref();
+    id.map(ToString::to_string).unwrap_or_default()
+}

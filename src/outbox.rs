@@ -1,0 +1,265 @@
+//! What the message bus has not confirmed yet: one lane per workspace, merged while it waits. Plain data and functions.
+//!
+//! A lane has at most one message under way, so a workspace's messages stay in order; lanes are independent of each
+//! other. What waits is replaced by what is newer, except a STOPPED, which is followed by another pod's updates, and
+//! except what was sent without an answer: it may be stored already and may still surface, so it is sent again, under
+//! the same id, before anything newer.
+
+pub mod message;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::index::Update;
+
+/// Workspaces that ended and whose STOPPED waits for the bus; of more than these the oldest are dropped and counted.
+/// While their pods are held they cannot be lost: this is for a bus that is away for longer.
+const ENDED: usize = 16_384;
+/// First and longest pause after the bus refused a message.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Updates that the bus must still take.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    lanes: HashMap<Arc<str>, Lane>,
+    /// Lanes that have something to send, each once.
+    ready: VecDeque<Arc<str>>,
+    /// Lanes that the bus refused, by when they may try again.
+    paused: BTreeSet<(Instant, Arc<str>)>,
+    /// STOPPEDs that are not stored yet, oldest first: their numbers and lanes.
+    ends: BTreeMap<u64, Arc<str>>,
+    numbers: u64,
+    waiting: usize,
+    under_way: usize,
+    dropped: u64,
+}
+
+/// One workspace.
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: VecDeque<Item>,
+    under_way: Option<Item>,
+    /// The newest update that was put in: what is not newer is a repeat.
+    newest: Option<Arc<Update>>,
+    refusals: u32,
+    is_listed: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Item {
+    update: Arc<Update>,
+    /// Number of a STOPPED.
+    end: Option<u64>,
+    /// It was sent before and not answered.
+    again: bool,
+}
+
+/// A message to send now.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The lane: what [`Outbox::confirm`] and [`Outbox::refuse`] want to know.
+    pub lane: Arc<str>,
+    /// What to send.
+    pub update: Arc<Update>,
+    /// It was sent before and not answered.
+    pub again: bool,
+}
+
+impl Outbox {
+    /// Puts in an update.
+    pub fn push(&mut self, update: Arc<Update>) {
+        let key: Arc<str> = update.status.id().into();
+        let lane = self.lanes.entry(Arc::clone(&key)).or_default();
+        let is_repeat = lane.newest.as_ref().is_some_and(|newest| {
+            newest.uid == update.uid && newest.status.version() >= update.status.version()
+        });
+        if is_repeat {
+            return;
+        }
+        lane.newest = Some(Arc::clone(&update));
+        let merges = |last: &Item| !last.again && last.update.uid == update.uid;
+        if lane.waiting.back().is_some_and(merges) {
+            lane.waiting.pop_back();
+            self.waiting -= 1;
+        }
+        let end = update.is_last().then_some(self.numbers);
+        if let Some(number) = end {
+            self.numbers += 1;
+            self.ends.insert(number, Arc::clone(&key));
+        }
+        lane.waiting.push_back(Item {
+            update,
+            end,
+            again: false,
+        });
+        self.waiting += 1;
+        self.list(&key);
+        self.shrink();
+    }
+
+    /// Takes the next message to send: it is under way until it is confirmed or refused, or [`Outbox::lose`] says that
+    /// nobody knows.
+    pub fn take(&mut self, now: Instant) -> Option<Outgoing> {
+        while let Some((due, key)) = self.paused.first().filter(|(due, _)| *due <= now).cloned() {
+            self.paused.remove(&(due, Arc::clone(&key)));
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.is_listed = false;
+            }
+            self.list(&key);
+        }
+        loop {
+            let key = self.ready.pop_front()?;
+            let Some(lane) = self.lanes.get_mut(&key) else {
+                continue;
+            };
+            lane.is_listed = false;
+            let Some(item) = lane.waiting.pop_front() else {
+                continue;
+            };
+            lane.under_way = Some(item.clone());
+            let Item { update, again, .. } = item;
+            self.waiting -= 1;
+            self.under_way += 1;
+            return Some(Outgoing {
+                lane: key,
+                update,
+                again,
+            });
+        }
+    }
+
+    /// Takes in that the bus has stored what was under way in a lane, and returns it.
+    pub fn confirm(&mut self, key: &Arc<str>) -> Option<Arc<Update>> {
+        let lane = self.lanes.get_mut(key)?;
+        let Item { update, end, .. } = lane.under_way.take()?;
+        lane.refusals = 0;
+        self.under_way -= 1;
+        if let Some(number) = end {
+            self.ends.remove(&number);
+            if lane.waiting.is_empty() {
+                self.lanes.remove(key);
+            }
+        }
+        self.list(key);
+        Some(update)
+    }
+
+    /// Takes in that the bus refused what was under way in a lane: it tries again after a growing pause.
+    pub fn refuse(&mut self, key: &Arc<str>, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(key) else {
+            return;
+        };
+        let Some(refused) = lane.under_way.take() else {
+            return;
+        };
+        self.under_way -= 1;
+        let pause = PAUSE
+            .0
+            .saturating_mul(1 << lane.refusals.min(10))
+            .min(PAUSE.1);
+        lane.refusals += 1;
+        // Refused for good: unlike an unanswered one it cannot surface later, so something newer may replace it.
+        let mut next = lane.waiting.front().into_iter();
+        if !next.any(|next| next.update.uid == refused.update.uid) {
+            lane.waiting.push_front(Item {
+                again: false,
+                ..refused
+            });
+            self.waiting += 1;
+        }
+        lane.is_listed = true;
+        self.paused.insert((now + pause, Arc::clone(key)));
+    }
+
+    /// Takes in that nobody knows what became of all that is under way: it is sent again, first of all.
+    pub fn lose(&mut self) {
+        for lane in self.lanes.values_mut() {
+            if let Some(lost) = lane.under_way.take() {
+                lane.waiting.push_front(Item {
+                    again: true,
+                    ..lost
+                });
+                self.under_way -= 1;
+                self.waiting += 1;
+            }
+        }
+        // A new connection owes nobody a pause.
+        self.paused.clear();
+        self.ready.clear();
+        for (key, lane) in &mut self.lanes {
+            lane.refusals = 0;
+            lane.is_listed = !lane.waiting.is_empty();
+            match lane.waiting.front() {
+                None => {}
+                Some(item) if item.again => self.ready.push_front(Arc::clone(key)),
+                Some(_) => self.ready.push_back(Arc::clone(key)),
+            }
+        }
+    }
+
+    /// Messages that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Messages that were sent and not answered.
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// Whether the bus has everything.
+    pub fn is_empty(&self) -> bool {
+        self.waiting() == 0 && self.under_way == 0
+    }
+
+    /// When a refused message may try again.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.paused.first().map(|(due, _)| *due)
+    }
+
+    /// STOPPEDs that were given up because too many waited.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Lists a lane that has something to send and nothing under way.
+    fn list(&mut self, key: &Arc<str>) {
+        if let Some(lane) = self.lanes.get_mut(key)
+            && !lane.is_listed
+            && lane.under_way.is_none()
+            && !lane.waiting.is_empty()
+        {
+            lane.is_listed = true;
+            self.ready.push_back(Arc::clone(key));
+        }
+    }
+
+    /// Drops the STOPPED that has waited longest where too many wait.
+    fn shrink(&mut self) {
+        if self.ends.len() <= ENDED {
+            return;
+        }
+        let lanes = &self.lanes;
+        let oldest = self.ends.iter().find_map(|(number, key)| {
+            let mut waiting = lanes.get(key)?.waiting.iter();
+            let place = waiting.position(|item| item.end == Some(*number))?;
+            Some((*number, Arc::clone(key), place))
+        });
+        let Some((number, key, place)) = oldest else {
+            return;
+        };
+        self.ends.remove(&number);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.waiting.remove(place);
+            self.waiting -= 1;
+            self.dropped += 1;
+            if lane.waiting.is_empty() && lane.under_way.is_none() {
+                self.lanes.remove(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
