@@ -7,6 +7,7 @@ use connect::{Connection, Target};
 use super::exit::Failure;
 use super::output::{Format, Output};
 
+mod bus_tail;
 mod cluster;
 pub(crate) mod connect;
 mod control;
@@ -49,6 +50,8 @@ enum Verb {
     Describe(describe::Args),
     /// Prints what there is, then every change.
     Watch(watch::Args),
+    /// Prints what arrives on the message bus, through a queue of its own.
+    BusTail(bus_tail::Args),
     /// Describes what the cluster offers.
     Cluster,
     #[command(flatten)]
@@ -57,14 +60,19 @@ enum Verb {
 
 /// Runs the verb that the arguments name.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let connection = Connection::open(&args.target)?;
     let mut out = Output::stdout(args.output);
+    if let Verb::BusTail(tail) = args.verb {
+        return Box::pin(bus_tail::run(tail, &args.target, &mut out)).await;
+    }
+    let connection = Connection::open(&args.target)?;
     match args.verb {
         Verb::Start(args) => Box::pin(start::run(args, &connection, &mut out)).await,
         Verb::Stop(args) => Box::pin(stop::run(args, &connection, &mut out)).await,
         Verb::List(args) => Box::pin(list::run(args, &connection, &mut out)).await,
         Verb::Describe(args) => Box::pin(describe::run(args, &connection, &mut out)).await,
         Verb::Watch(args) => Box::pin(watch::run(args, &connection, &mut out)).await,
+        // It has no server to connect to: see above.
+        Verb::BusTail(_) => Ok(()),
         Verb::Cluster => Box::pin(cluster::run(&connection, &mut out)).await,
         Verb::Control(verb) => Box::pin(control::run(verb, &connection, &mut out)).await,
     }

@@ -1,0 +1,129 @@
+//! `bus-tail`: prints what arrives on the message bus, as a consumer gets it.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Zoned;
+use serde_json::{Value, json};
+
+use super::connect::Target;
+use super::words;
+use crate::amqp::connect::Fault;
+use crate::amqp::tail::{self, Delivery};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{Output, Piece};
+use crate::config::{Broker, Tls};
+use crate::proto::wsman::WorkspaceStatus;
+
+/// Arguments of `bus-tail`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The broker: amqp://user:password@host:5672/vhost, or amqps://. Others on this machine can read command lines:
+    /// passwords belong into the environment or a file.
+    #[arg(
+        long,
+        env = "WSMAN_AMQP_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    url: Option<String>,
+
+    /// File with the URL; wins over --url.
+    #[arg(long, value_name = "FILE")]
+    url_file: Option<PathBuf>,
+
+    /// The exchange.
+    #[arg(long, value_name = "NAME", default_value = "wsman")]
+    exchange: String,
+
+    /// Which routing keys: `*` is any one word, `#` any number of words.
+    #[arg(
+        short = 'k',
+        long,
+        value_name = "PATTERN",
+        default_value = "*.*.updates"
+    )]
+    routing_key: String,
+
+    /// End after so many messages.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+
+    /// Print owner tokens (JSON and YAML).
+    #[arg(long)]
+    show_token: bool,
+}
+
+/// Prints messages until the broker ends it.
+pub(super) async fn run(args: Args, target: &Target, out: &mut Output) -> Result<(), Failure> {
+    let path = |path: &Option<PathBuf>| path.as_deref().map(text).unwrap_or_default();
+    let broker = match (&args.url_file, args.url) {
+        (Some(file), _) => Broker::UrlFile(text(file)),
+        (None, Some(url)) => Broker::Url(url),
+        (None, None) => {
+            return Err(Failure::usage(
+                "which broker? Give --url, --url-file or WSMAN_AMQP_URL",
+            ));
+        }
+    };
+    let tls = target.ca.is_some() || target.cert.is_some();
+    let tls = tls.then(|| Tls {
+        ca: path(&target.ca),
+        cert: path(&target.cert),
+        key: path(&target.key),
+    });
+    let opened = tail::open(&broker, tls.as_ref(), &args.exchange, &args.routing_key).await;
+    let mut tail = opened.map_err(failure)?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let delivery = tail.next().await.map_err(failure)?;
+        print(delivery, args.show_token, out)?;
+        left -= 1;
+    }
+    Ok(())
+}
+
+fn print(delivery: Delivery, show_token: bool, out: &mut Output) -> Result<(), Failure> {
+    if !out.is_for_people() {
+        return out.record(&record(delivery, show_token));
+    }
+    let status: Option<WorkspaceStatus> = serde_json::from_slice(&delivery.body).ok();
+    let header = |name: &str| delivery.headers.get(name).cloned().unwrap_or_default();
+    let phase = match &status {
+        Some(status) => words::phase_piece(status, 12),
+        None => Piece::from(format!("{:12}", header("phase"))),
+    };
+    let message = status.map(|status| status.message).unwrap_or_default();
+    out.line([
+        Piece::from(Zoned::now().strftime("%H:%M:%S  ").to_string()),
+        Piece::from(format!("{:36}  ", header("instanceId"))),
+        phase,
+        Piece::from(format!("  {:10}  ", format!("v{}", header("version")))),
+        Piece::from(format!("{}  {message}", delivery.routing_key)),
+    ])
+}
+
+fn record(delivery: Delivery, show_token: bool) -> Value {
+    let mut status = serde_json::from_slice(&delivery.body).unwrap_or(Value::Null);
+    let token = status.pointer_mut("/auth/ownerToken");
+    if let Some(token) = token.filter(|_| !show_token) {
+        *token = words::HIDDEN.into();
+    }
+    json!({
+        "routingKey": delivery.routing_key,
+        "messageId": delivery.message_id,
+        "headers": delivery.headers,
+        "status": status,
+    })
+}
+
+fn failure(fault: Fault) -> Failure {
+    let exit = match fault.is_refusal {
+        true => Exit::Failed,
+        false => Exit::Unavailable,
+    };
+    Failure::new(exit, fault.why)
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
