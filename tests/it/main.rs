@@ -12,6 +12,7 @@ mod support;
 mod activity;
 mod again;
 mod bad_input;
+mod bus;
 mod client;
 mod conformance;
 mod control;

@@ -23,15 +23,22 @@ macro_rules! on_both_clusters {
 pub(crate) mod cluster;
 pub(crate) mod envtest;
 pub(crate) mod proxy;
+pub(crate) mod queue;
+pub(crate) mod rabbit;
 pub(crate) mod story;
 pub(crate) mod world;
 
-/// Says that a test cannot run, or fails it where that is not acceptable.
+/// Says that a test cannot run without a real API server, or fails it where that is not acceptable.
 pub(crate) fn skip(test: &str) {
+    skip_without(test, "envtest", "real API server (KUBEBUILDER_ASSETS)");
+}
+
+/// Says that a test cannot run without `what`, or fails it where WSMAN_TEST_REQUIRE names it.
+pub(crate) fn skip_without(test: &str, name: &str, what: &str) {
     let required = std::env::var("WSMAN_TEST_REQUIRE").unwrap_or_default();
     assert!(
-        !required.split(',').any(|name| name.trim() == "envtest"),
-        "{test} needs a real API server (KUBEBUILDER_ASSETS)"
+        !required.split(',').any(|required| required.trim() == name),
+        "{test} needs {what}"
     );
-    eprintln!("skipped {test}: no real API server (KUBEBUILDER_ASSETS)");
+    eprintln!("skipped {test}: no {what}");
 }

@@ -1,0 +1,156 @@
+//! The publisher against a real RabbitMQ. Names begin with the fault they are about (F-Q); the check of the history that
+//! every consumer is promised is [`Queue::check`].
+
+mod broken;
+mod daemon;
+mod refused;
+mod tail;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wsman::amqp::{Publisher, State, Timing};
+use wsman::clock::Clock;
+use wsman::config::{Broker, MessageBus, Tls};
+use wsman::duration::GoDuration;
+use wsman::hub::Hub;
+use wsman::index::{Changes, Index, Update};
+use wsman::lease::Standing;
+use wsman::proto::encoded::Encoded;
+use wsman::proto::wsman::{WorkspaceMetadata, WorkspacePhase, WorkspaceStatus};
+
+use wsman::tenure::Tenure;
+
+use super::support::queue::{Arrived, Queue};
+use super::support::world::{HASTY, PATIENCE};
+
+/// Bounds a wait for a state of the publisher.
+async fn told(
+    state: &mut watch::Receiver<State>,
+    what: &str,
+    wanted: impl FnMut(&State) -> bool,
+) -> State {
+    let waiting = tokio::time::timeout(PATIENCE, state.wait_for(wanted)).await;
+    let reached = waiting.map(|state| state.expect("the publisher lives").clone());
+    reached.unwrap_or_else(|_| panic!("{what}: {:?}", state.borrow()))
+}
+
+fn bus(broker: Broker) -> MessageBus {
+    MessageBus {
+        broker,
+        exchange: "wsman".to_owned(),
+        tls: None,
+        confirm_timeout: GoDuration::from_secs(20),
+        window: 128,
+        stopped_timeout: GoDuration::from_secs(300),
+    }
+}
+
+/// A publisher on a hub that the test feeds.
+struct Rig {
+    hub: Hub,
+    state: watch::Receiver<State>,
+    standing: watch::Sender<Standing>,
+    drain: CancellationToken,
+    publisher: JoinHandle<anyhow::Result<()>>,
+    version: u64,
+}
+
+/// For longer than any test.
+const HOLDS: Standing = Standing::Holds {
+    until: Duration::from_secs(86_400),
+};
+
+impl Rig {
+    fn start(url: &str) -> Self {
+        Self::with(bus(Broker::Url(url.to_owned())), HASTY)
+    }
+
+    fn with(bus: MessageBus, timing: Timing) -> Self {
+        let hub = Hub::new(Index::default());
+        let (publisher, state) = Publisher::new(bus, timing);
+        let (standing, held) = watch::channel(HOLDS);
+        let tenure = Tenure::new(held, Clock::system());
+        let drain = CancellationToken::new();
+        let publisher = tokio::spawn(publisher.run(hub.clone(), tenure, drain.clone()));
+        Self {
+            hub,
+            state,
+            standing,
+            drain,
+            publisher,
+            version: 0,
+        }
+    }
+
+    async fn connected(url: &str) -> Self {
+        let mut rig = Self::start(url);
+        rig.told("connected", |state| state.is_connected).await;
+        rig
+    }
+
+    async fn told(&mut self, what: &str, wanted: impl FnMut(&State) -> bool) -> State {
+        told(&mut self.state, what, wanted).await
+    }
+
+    /// Sends an update of a workspace.
+    fn update(&mut self, id: &str, phase: WorkspacePhase) {
+        self.update_of("jane", id, phase, "");
+    }
+
+    fn update_of(&mut self, owner: &str, id: &str, phase: WorkspacePhase, message: &str) {
+        self.version += 1;
+        let status = WorkspaceStatus {
+            id: id.to_owned(),
+            status_version: self.version,
+            phase: phase.into(),
+            message: message.to_owned(),
+            metadata: Some(WorkspaceMetadata {
+                owner: owner.to_owned(),
+                meta_id: format!("m-{id}"),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let update = Update::new(&format!("uid-{id}"), Encoded::new(status));
+        self.hub.change(|_| Changes {
+            updates: vec![update],
+            ..Changes::default()
+        });
+    }
+
+    /// Updates each of `workspaces` workspaces, `rounds` times, leaving the publisher time to read.
+    async fn flow(&mut self, workspaces: usize, rounds: usize) {
+        for _ in 0..rounds {
+            for n in 0..workspaces {
+                self.update(&format!("w{n}"), WorkspacePhase::Running);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Stops them all.
+    fn end(&mut self, workspaces: usize) {
+        for n in 0..workspaces {
+            self.update(&format!("w{n}"), WorkspacePhase::Stopped);
+        }
+    }
+
+    /// Ends the publisher in good order.
+    async fn drained(self) -> State {
+        self.drain.cancel();
+        self.publisher.await.unwrap().unwrap();
+        self.state.borrow().clone()
+    }
+}
+
+/// Whether every one of `workspaces` workspaces was told to be STOPPED.
+fn all_stopped(workspaces: usize) -> impl Fn(&[Arrived]) -> bool {
+    move |history| {
+        let stopped = history.iter().filter(|m| m.phase == "STOPPED");
+        let ids: std::collections::HashSet<_> = stopped.map(|m| &m.instance).collect();
+        ids.len() == workspaces
+    }
+}

@@ -1,0 +1,203 @@
+//! A consumer of the bus: a durable queue, what arrived in it, and a check of that against what the bus promises.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::StreamExt;
+use lapin::options::*;
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+
+use super::world::PATIENCE;
+
+/// A message as it arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Arrived {
+    pub(crate) id: String,
+    pub(crate) key: String,
+    pub(crate) instance: String,
+    pub(crate) phase: String,
+    pub(crate) version: i64,
+    pub(crate) body: serde_json::Value,
+}
+
+/// A durable queue on an exchange.
+pub(crate) struct Queue {
+    url: String,
+    name: String,
+    /// Everything that was read so far, in order.
+    pub(crate) history: Vec<Arrived>,
+}
+
+/// Opens a channel of its own connection, for as long as the broker takes to answer.
+pub(crate) async fn channel(url: &str) -> (Connection, Channel) {
+    let opening = async {
+        loop {
+            if let Ok(connection) = Connection::connect(url, ConnectionProperties::default()).await
+                && let Ok(channel) = connection.create_channel().await
+            {
+                return (connection, channel);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, opening)
+        .await
+        .expect("the broker answers")
+}
+
+/// Declares the exchange as wsman does.
+pub(crate) async fn declare_exchange(channel: &Channel, kind: ExchangeKind) {
+    let durable = ExchangeDeclareOptions {
+        durable: true,
+        ..Default::default()
+    };
+    let declared = channel.exchange_declare("wsman".into(), kind, durable, FieldTable::default());
+    declared.await.unwrap();
+}
+
+impl Queue {
+    /// Declares a queue, bound by `pattern`.
+    pub(crate) async fn bound(url: &str, name: &str, pattern: &str) -> Self {
+        Self::with(url, name, pattern, FieldTable::default()).await
+    }
+
+    /// Declares a queue with arguments.
+    pub(crate) async fn with(url: &str, name: &str, pattern: &str, arguments: FieldTable) -> Self {
+        let (connection, channel) = channel(url).await;
+        declare_exchange(&channel, ExchangeKind::Topic).await;
+        let durable = QueueDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        channel
+            .queue_declare(name.into(), durable, arguments)
+            .await
+            .unwrap();
+        let queue = Self {
+            url: url.to_owned(),
+            name: name.to_owned(),
+            history: Vec::new(),
+        };
+        queue.bind(&channel, pattern).await;
+        connection.close(200, "".into()).await.unwrap();
+        queue
+    }
+
+    /// Binds it (again).
+    pub(crate) async fn bind(&self, channel: &Channel, pattern: &str) {
+        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+        let binding = channel.queue_bind(
+            self.name.as_str().into(),
+            "wsman".into(),
+            pattern.into(),
+            options,
+            none,
+        );
+        binding.await.unwrap();
+    }
+
+    /// Reads on until the history is as wanted; connects again where the broker went away.
+    pub(crate) async fn until(&mut self, what: &str, is_done: impl Fn(&[Arrived]) -> bool) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !is_done(&self.history) {
+            let reading = tokio::time::timeout_at(deadline, self.read(&is_done)).await;
+            assert!(reading.is_ok(), "{what}: {:#?}", self.told());
+        }
+    }
+
+    async fn read(&mut self, is_done: &impl Fn(&[Arrived]) -> bool) {
+        let (_connection, channel) = channel(&self.url).await;
+        let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = channel
+            .basic_consume(self.name.as_str().into(), "".into(), options, none)
+            .await;
+        let Ok(mut consumer) = consumer else {
+            return;
+        };
+        while let Some(Ok(delivery)) = consumer.next().await {
+            if delivery.ack(BasicAckOptions::default()).await.is_err() {
+                return;
+            }
+            self.history.push(arrived(&delivery));
+            if is_done(&self.history) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until a workspace is in a phase, and returns that message.
+    pub(crate) async fn until_phase(&mut self, instance: &str, phase: &str) -> Arrived {
+        let is_it = |m: &Arrived| m.instance == instance && m.phase == phase;
+        let what = format!("{instance} is {phase} on the bus");
+        self.until(&what, |history| history.iter().any(is_it)).await;
+        self.history.iter().find(|m| is_it(m)).unwrap().clone()
+    }
+
+    /// Takes whatever waits in the queue at this moment.
+    pub(crate) async fn drain(&mut self) {
+        let (connection, channel) = channel(&self.url).await;
+        let options = BasicGetOptions { no_ack: true };
+        while let Some(message) = channel
+            .basic_get(self.name.as_str().into(), options)
+            .await
+            .unwrap()
+        {
+            self.history.push(arrived(&message.delivery));
+        }
+        connection.close(200, "".into()).await.unwrap();
+    }
+
+    /// Checks what every consumer is promised, and returns how many repeats there were.
+    pub(crate) fn check(&self) -> usize {
+        let mut seen = HashSet::new();
+        let mut newest: HashMap<&str, i64> = HashMap::new();
+        let mut repeats = 0;
+        for message in &self.history {
+            if !seen.insert(&message.id) {
+                repeats += 1;
+                continue;
+            }
+            let version = newest.entry(&message.instance).or_insert(-1);
+            assert!(
+                message.version > *version,
+                "older after newer: {message:?} in {:#?}",
+                self.told()
+            );
+            *version = message.version;
+        }
+        repeats
+    }
+
+    fn told(&self) -> Vec<String> {
+        let told = self
+            .history
+            .iter()
+            .map(|m| format!("{} {} {}", m.instance, m.phase, m.id));
+        told.collect()
+    }
+}
+
+fn arrived(delivery: &lapin::message::Delivery) -> Arrived {
+    let properties = &delivery.properties;
+    assert_eq!(*properties.delivery_mode(), Some(2), "persistent");
+    assert_eq!(
+        properties.content_type().as_ref().unwrap().as_str(),
+        "application/json"
+    );
+    let headers = properties.headers().as_ref().unwrap().inner();
+    let text = |key: &str| match &headers[key] {
+        AMQPValue::LongString(text) => text.to_string(),
+        other => panic!("{key} is {other:?}"),
+    };
+    let AMQPValue::LongLongInt(version) = headers["version"] else {
+        panic!("no version in {headers:?}");
+    };
+    Arrived {
+        id: properties.message_id().as_ref().unwrap().to_string(),
+        key: delivery.routing_key.to_string(),
+        instance: text("instanceId"),
+        phase: text("phase"),
+        version,
+        body: serde_json::from_slice(&delivery.data).unwrap(),
+    }
+}
