@@ -8,9 +8,12 @@
     reason = "a benchmark that cannot go on ends"
 )]
 
+mod bus;
 #[path = "../../tests/it/support/envtest.rs"]
 mod envtest;
 mod process;
+#[path = "../../tests/it/support/rabbit.rs"]
+mod rabbit;
 mod reads;
 mod size;
 mod writes;
@@ -37,6 +40,9 @@ async fn main() {
     if wanted("cold-start") {
         size::cold_start().await;
     }
+    if wanted("bus") {
+        bus::confirmed(20_000).await;
+    }
     let Some(cluster) = envtest::real().await else {
         println!("no real API server (KUBEBUILDER_ASSETS): nothing else is measured");
         return;
@@ -56,6 +62,10 @@ async fn main() {
     if wanted("crowd") {
         reads::crowd(cluster, 5000).await;
     }
+}
+
+fn skip_without(part: &str, _: &str, what: &str) {
+    println!("no {what}: {part} is not measured");
 }
 
 /// Runs jobs, `parallel` at a time, and returns how long each took, sorted.
