@@ -34,16 +34,19 @@ pub struct Update {
     pub uid: Arc<str>,
     /// The status, with its version.
     pub status: Encoded,
+    /// The trace that the workspace was started in.
+    pub traceparent: Option<Arc<str>>,
     /// The message that streams send for it, once one did.
     pub message: OnceLock<SubscribeResponse>,
 }
 
 impl Update {
-    /// Returns the update of a pod.
+    /// Returns the update of a pod that was started in no trace.
     pub fn new(uid: &str, status: Encoded) -> Self {
         Self {
             uid: uid.into(),
             status,
+            traceparent: None,
             message: OnceLock::new(),
         }
     }
@@ -133,6 +136,13 @@ impl Tracked {
 
     fn run(&self) -> &str {
         self.facts.lineage.run(&self.pod)
+    }
+
+    fn update(&self, status: Encoded) -> Update {
+        Update {
+            traceparent: self.facts.traceparent.clone(),
+            ..Update::new(self.run(), status)
+        }
     }
 }
 
@@ -391,8 +401,7 @@ impl Index {
         });
         if news {
             tracked.told = Some(tracked.status.clone());
-            let update = Update::new(tracked.run(), tracked.status.clone());
-            changes.updates.push(update);
+            changes.updates.push(tracked.update(tracked.status.clone()));
         }
     }
 
@@ -443,7 +452,7 @@ impl Index {
         let told = tracked.told.as_ref().map_or(0, Encoded::version);
         let version = (version + self.defaults.version_offset).max(told + 1);
         let status = Encoded::new(status::gone(status, Some(version)));
-        changes.updates.push(Update::new(tracked.run(), status));
+        changes.updates.push(tracked.update(status));
     }
 }
 

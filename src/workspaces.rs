@@ -28,6 +28,7 @@ mod sizes;
 pub mod status;
 pub mod stop;
 pub mod template;
+pub mod trace;
 pub mod url;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::Timing;
 use super::connect::{self, Fault, Wire};
 use crate::config::MessageBus;
 use crate::outbox::message::Message;
+use crate::workspaces::trace::TRACEPARENT;
 
 /// AMQP's number for a message that is kept on disk.
 const PERSISTENT: u8 = 2;
@@ -159,6 +160,9 @@ fn properties(message: &Message) -> BasicProperties {
     headers.insert("version".into(), AMQPValue::LongLongInt(version));
     if message.is_reduced {
         headers.insert("reduced".into(), AMQPValue::Boolean(true));
+    }
+    if let Some(parent) = &message.traceparent {
+        headers.insert(TRACEPARENT.into(), text(parent));
     }
     BasicProperties::default()
         .with_message_id(message.id.as_str().into())

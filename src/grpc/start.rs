@@ -24,13 +24,15 @@ impl Workspaces {
     pub(super) async fn start(
         &self,
         request: StartWorkspaceRequest,
+        traceparent: Option<String>,
         due: Instant,
     ) -> Result<StartWorkspaceResponse, Error> {
         let settings = self.settings();
         let manager = &settings.manager;
         let request = request::parse(request, manager)?;
         content::check(&request, manager)?;
-        let plan = plan::plan(&request, manager, &tokens()?)?;
+        let mut plan = plan::plan(&request, manager, &tokens()?)?;
+        plan.trace(traceparent);
         let name = plan.pod.metadata.name.clone().unwrap_or_default();
         let other = self.hub.read(|index| {
             index

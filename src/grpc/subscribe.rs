@@ -2,7 +2,7 @@
 //!
 //! Request metadata: `wsman-snapshot: true` begins with every workspace as it is, `wsman-resume: <token>` goes on where
 //! another stream stopped. The answer's metadata `wsman-began` tells what was begun with (`live`, `snapshot`, `resumed`);
-//! the header of every message has the token to resume after it, and that of the message without a status which ends a
+//! the header of every message has the token to resume after it, and the `traceparent` of the start if there was one; that of the message without a status which ends a
 //! snapshot also `wsman-snapshot: complete`.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +22,7 @@ use crate::hub::{Began, Lagged, Start, Subscription, Told};
 use crate::proto::encoded::SubscribeResponse;
 use crate::tasks::Drain;
 use crate::workspaces::resume::Token;
+use crate::workspaces::trace::TRACEPARENT;
 
 /// Metadata and header key of the token.
 const RESUME: &str = "wsman-resume";
@@ -143,7 +144,10 @@ impl Reader {
         match told {
             Told::Update(update) => {
                 let encode = || {
-                    let header = BTreeMap::from([token(update.status.version())]);
+                    let trace = update.traceparent.as_deref();
+                    let trace = trace.map(|parent| (TRACEPARENT.to_owned(), parent.to_owned()));
+                    let token = token(update.status.version());
+                    let header = [token].into_iter().chain(trace).collect();
                     SubscribeResponse::new(Some(&update.status), &header)
                 };
                 update.message.get_or_init(encode).clone()

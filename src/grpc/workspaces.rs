@@ -35,6 +35,7 @@ use crate::tasks::Drain;
 use crate::workspaces::change::Change;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::maintenance::Switch;
+use crate::workspaces::trace::{self, TRACEPARENT};
 use crate::workspaces::{self, activity, classes, content, stop};
 
 /// Default deadlines; a caller's own may be shorter or longer (reliability 4).
@@ -76,6 +77,9 @@ impl WorkspaceManager for Workspaces {
             .metadata()
             .get("wsman-wait")
             .is_some_and(|value| value == "running");
+        let parent = request.metadata().get(TRACEPARENT);
+        let parent = parent.and_then(|value| trace::parent(value.to_str().ok()?));
+        let parent = parent.map(str::to_owned);
         let (request, due) = self.admit(method::START_WORKSPACE, request, START).await?;
         self.await_listed(due).await?;
         self.refuse_in_maintenance()?;
@@ -88,7 +92,7 @@ impl WorkspaceManager for Workspaces {
             .mutate(
                 "starting the workspace",
                 due,
-                async move { this.start(request, due).await }.instrument(span),
+                async move { this.start(request, parent, due).await }.instrument(span),
             )
             .await?;
         if let Some(updates) = updates {

@@ -1,6 +1,7 @@
 //! An update as a message: routing key, id, headers and body.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
@@ -29,6 +30,8 @@ pub struct Message {
     pub phase: String,
     /// Version of the status.
     pub version: u64,
+    /// The trace that the workspace was started in.
+    pub traceparent: Option<Arc<str>>,
     /// The status in proto3 JSON.
     pub body: Vec<u8>,
     /// The status was too large, or has no JSON form: the body says only whose it is, its phase and its version.
@@ -51,6 +54,7 @@ impl Message {
             id: message_id(update),
             phase: phase.map_or_else(|_| status.phase.to_string(), |p| p.as_str_name().to_owned()),
             version: status.status_version,
+            traceparent: update.traceparent.clone(),
             instance: status.id,
             body,
             is_reduced,

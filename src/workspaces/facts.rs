@@ -1,5 +1,6 @@
 //! The small record that the index keeps beside a status: what `decide` needs of a pod and its node, extracted once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::marks::{CONTAINER, FINALIZER, annotation};
 use super::recreate::{self, Lineage};
 use super::status::{NodeView, Observed};
+use super::trace;
 use crate::duration::GoDuration;
 use crate::objects::{ContainerStatus, Node, Pod, Taint};
 
@@ -43,6 +45,8 @@ pub enum Disposal {
 pub struct Facts {
     /// `gitpod/servicePrefix`: names the workspace's Services.
     pub service_prefix: String,
+    /// The trace it was started in, if the caller told.
+    pub traceparent: Option<Arc<str>>,
     /// Version of the pod.
     pub version: u64,
     /// How the pod came to be made again, and by what it is replaced.
@@ -140,6 +144,9 @@ pub fn of(observed: &Observed<'_>) -> Facts {
         NodeView::Gone | NodeView::Unknown => None,
     };
     Facts {
+        traceparent: mark(annotation::TRACEPARENT)
+            .and_then(trace::parent)
+            .map(Arc::from),
         service_prefix: mark(annotation::SERVICE_PREFIX)
             .unwrap_or_default()
             .to_owned(),

@@ -141,6 +141,8 @@ pub mod annotation {
     /// RFC 3339: since when the workspace is STOPPED, although the pod is held until the message bus has confirmed so.
     /// Written once by `decide`, only with a message bus.
     pub const STOPPED: &str = "wsman.dev/stopped";
+    /// The trace that the workspace was started in ([`crate::workspaces::trace`]).
+    pub const TRACEPARENT: &str = "wsman.dev/traceparent";
     /// Exposed port to its Service port, on Services.
     pub const INGRESS_PORTS: &str = "gitpod/ingressPorts";
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::env::{self, Source};
+use super::marks::annotation;
 use super::request::StartRequest;
 use super::url::{self, Values};
 use super::{claim, marks, names, pod, secret, services, sizes, template};
@@ -41,6 +42,15 @@ pub struct Plan {
     pub owner_token: String,
     /// Fingerprint of the request; the value of `wsman.dev/spec-sha256`.
     pub fingerprint: String,
+}
+
+impl Plan {
+    /// Notes the trace that the start belongs to. It is not part of the request: a repeated start is in another.
+    pub fn trace(&mut self, parent: Option<String>) {
+        let annotations = &mut self.pod.metadata.annotations;
+        let mark = parent.map(|parent| (annotation::TRACEPARENT.to_owned(), parent));
+        annotations.get_or_insert_default().extend(mark);
+    }
 }
 
 /// Number of random bytes that are enough for a token, but for odds of less than one in 10^9.

@@ -32,3 +32,4 @@ mod stops;
 mod tidy;
 mod timeouts;
 mod tls;
+mod trace;

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::*;
 use crate::support::cluster::Cluster;
 use crate::support::rabbit;
-use crate::support::world::World;
+use crate::support::world::{World, request};
 
 on_both_clusters! {
     a_life_is_told_on_the_bus
@@ -43,10 +43,15 @@ async fn a_life_is_told_on_the_bus(cluster: &Cluster) {
     std::fs::write(&file, &url).unwrap();
     let world = start(cluster, &file).await;
     let mut updates = world.subscribe().await;
-    world.start_workspace("one").await;
+    let mut traced = tonic::Request::new(request("one"));
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let metadata = traced.metadata_mut();
+    metadata.insert("traceparent", parent.parse().unwrap());
+    world.client.clone().start_workspace(traced).await.unwrap();
     let running = updates.until("one", WorkspacePhase::Running).await;
     let told = queue.until_phase("one", "RUNNING").await;
     assert_eq!(told.key, "jane.m-one.updates");
+    assert_eq!(told.traceparent.as_deref(), Some(parent));
     let same: WorkspaceStatus = serde_json::from_value(told.body).unwrap();
     assert_eq!(same, running, "the bus and the stream say the same");
     world.stop_workspace("one").await;

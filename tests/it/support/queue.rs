@@ -17,6 +17,7 @@ pub(crate) struct Arrived {
     pub(crate) instance: String,
     pub(crate) phase: String,
     pub(crate) version: i64,
+    pub(crate) traceparent: Option<String>,
     pub(crate) body: serde_json::Value,
 }
 
@@ -197,6 +198,9 @@ fn arrived(delivery: &lapin::message::Delivery) -> Arrived {
         key: delivery.routing_key.to_string(),
         instance: text("instanceId"),
         phase: text("phase"),
+        traceparent: headers
+            .contains_key("traceparent")
+            .then(|| text("traceparent")),
         version,
         body: serde_json::from_slice(&delivery.data).unwrap(),
     }
