@@ -1,12 +1,15 @@
-//! Probes over HTTP: `/livez` while the process turns, `/readyz` while it may be sent callers.
+//! Probes over HTTP: `/livez` while the process turns, `/readyz` while it may be sent callers, and `/messagebus`: how the
+//! publisher is doing, on which neither depends.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::amqp;
 
 /// Serves the probes for ever.
 ///
@@ -15,12 +18,18 @@ use tokio_util::sync::CancellationToken;
 pub async fn serve(
     listener: TcpListener,
     synced: watch::Receiver<bool>,
+    bus: Option<watch::Receiver<amqp::State>>,
     draining: CancellationToken,
 ) -> anyhow::Result<()> {
+    let bus = async move || match &bus {
+        Some(state) => Ok(Json(state.borrow().clone())),
+        None => Err((StatusCode::NOT_FOUND, "no messagebus is configured")),
+    };
     let routes = Router::new()
         .route("/livez", get(async || "ok"))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
+        .route("/messagebus", get(bus))
         .with_state((synced, draining));
     Ok(axum::serve(listener, routes).await?)
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,8 @@ use link::{Happening, Link};
 use session::Answer;
 
 /// How the publisher is doing. Counts are since the process started.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct State {
     /// This replica publishes.
     pub is_publisher: bool,
@@ -63,6 +65,13 @@ pub struct State {
     pub faults: u64,
     /// Pods that were let go before the broker had confirmed their STOPPED.
     pub unannounced: u64,
+}
+
+impl State {
+    /// Whether what this replica has to publish is taken.
+    pub fn is_well(&self) -> bool {
+        !self.is_publisher || (self.is_connected && self.blocked.is_none())
+    }
 }
 
 /// How patient the publisher is.
@@ -108,9 +117,14 @@ impl Publisher {
         (Self { bus, timing, state }, told)
     }
 
+    /// Returns how it is doing; that ends when the publisher does.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
     /// Returns what ends when the publisher does.
     pub fn ended(&self) -> impl Future<Output = ()> + use<> {
-        let mut told = self.state.subscribe();
+        let mut told = self.state();
         async move { while told.changed().await.is_ok() {} }
     }
 

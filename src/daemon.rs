@@ -150,15 +150,17 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             keeper.tenure(),
         ),
     );
+    let bus_state = bus.as_ref().map(Publisher::state);
     let flushed = bus.as_ref().map(Publisher::ended);
     if let Some(bus) = bus {
         let publishing = bus.run(hub.clone(), keeper.tenure(), flush.clone());
         tasks.spawn("message bus", publishing);
     }
-    let (health, keep_health) = grpc::health(hub.synced(), stop.clone()).await;
+    let (health, keep_health) = grpc::health(hub.synced(), bus_state.clone(), stop.clone()).await;
     tasks.spawn("health", keep_health);
     if let Some(probes) = probes {
-        tasks.spawn("probes", admin::serve(probes, hub.synced(), stop.clone()));
+        let probes = admin::serve(probes, hub.synced(), bus_state, stop.clone());
+        tasks.spawn("probes", probes);
     }
     let service = Workspaces {
         hub: hub.clone(),

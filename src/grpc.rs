@@ -22,6 +22,7 @@ use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower::util::option_layer;
 
+use crate::amqp;
 use crate::http::{self, HttpLayer};
 use crate::proto;
 use crate::proto::served::spec_provider_server::SpecProviderServer;
@@ -86,9 +87,14 @@ pub struct HealthServer(
     tonic_health::pb::health_server::HealthServer<tonic_health::server::HealthService>,
 );
 
-/// Returns the health service and the task that keeps it true: SERVING while the index is current and nothing drains.
+/// Name under which the health service tells of the message bus.
+const MESSAGE_BUS: &str = "messagebus";
+
+/// Returns the health service and the task that keeps it true: SERVING while the index is current and nothing drains;
+/// and of a message bus, while it takes what this replica publishes.
 pub async fn health(
     mut synced: watch::Receiver<bool>,
+    mut bus: Option<watch::Receiver<amqp::State>>,
     draining: CancellationToken,
 ) -> (HealthServer, impl Future<Output = anyhow::Result<()>>) {
     let reporter = HealthReporter::new();
@@ -102,16 +108,18 @@ pub async fn health(
     let keep = async move {
         loop {
             let ready = *synced.borrow_and_update() && !draining.is_cancelled();
-            let status = if ready {
-                ServingStatus::Serving
-            } else {
-                ServingStatus::NotServing
-            };
+            let status = serving(ready);
             for name in names() {
                 reporter.set_service_status(name, status).await;
             }
+            let well = bus.as_ref().map(|state| state.borrow().is_well());
+            if let Some(well) = well {
+                let status = serving(well);
+                reporter.set_service_status(MESSAGE_BUS, status).await;
+            }
             tokio::select! {
                 changed = synced.changed() => changed?,
+                () = turns(&mut bus, well) => {}
                 () = draining.cancelled(), if !draining.is_cancelled() => {}
             }
         }
@@ -120,4 +128,22 @@ pub async fn health(
         HealthServer(tonic_health::pb::health_server::HealthServer::new(service)),
         keep,
     )
+}
+
+fn serving(well: bool) -> ServingStatus {
+    match well {
+        true => ServingStatus::Serving,
+        false => ServingStatus::NotServing,
+    }
+}
+
+/// Waits until the message bus is well that was not, or the other way round; for ever if there is none any more.
+async fn turns(bus: &mut Option<watch::Receiver<amqp::State>>, was_well: Option<bool>) {
+    if let Some(state) = bus {
+        let turned = state.wait_for(|state| Some(state.is_well()) != was_well);
+        if turned.await.is_ok() {
+            return;
+        }
+    }
+    std::future::pending().await
 }

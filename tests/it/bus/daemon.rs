@@ -1,6 +1,7 @@
 //! The whole daemon with a message bus: what survives its death, and what a broker may not disturb.
 
 use k8s_openapi::api::core::v1::Pod;
+use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::*;
 use crate::support::cluster::Cluster;
@@ -51,6 +52,7 @@ async fn a_life_is_told_on_the_bus(cluster: &Cluster) {
     let running = updates.until("one", WorkspacePhase::Running).await;
     let told = queue.until_phase("one", "RUNNING").await;
     assert_eq!(told.key, "jane.m-one.updates");
+    assert_eq!(world.health("messagebus").await, ServingStatus::Serving);
     assert_eq!(told.traceparent.as_deref(), Some(parent));
     let same: WorkspaceStatus = serde_json::from_value(told.body).unwrap();
     assert_eq!(same, running, "the bus and the stream say the same");
@@ -112,6 +114,13 @@ async fn a_bus_that_never_comes_holds_no_pod_for_longer_than_it_may(cluster: &Cl
     updates.until("held", WorkspacePhase::Running).await;
     world.stop_workspace("held").await;
     updates.until("held", WorkspacePhase::Stopped).await;
+    // It shows, and the daemon is well all the same.
+    assert_eq!(world.health("messagebus").await, ServingStatus::NotServing);
+    assert_eq!(world.health("").await, ServingStatus::Serving);
+    assert!(world.probe("/readyz").await.ends_with("ok"));
+    let answer = world.probe("/messagebus").await;
+    assert!(answer.contains(r#""isConnected":false"#), "{answer}");
+    assert!(answer.contains("127.0.0.1:1"), "{answer}");
     world.clock.advance(Duration::from_secs(299));
     let pods = cluster.api::<Pod>().await;
     assert!(pods.get_opt("ws-held").await.unwrap().is_some());

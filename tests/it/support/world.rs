@@ -6,11 +6,15 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
 use wsman::config::{self, Settings};
@@ -38,6 +42,7 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) client: WorkspaceManagerClient<Channel>,
     pub(crate) addr: std::net::SocketAddr,
+    probes_addr: std::net::SocketAddr,
     /// What it calls itself.
     pub(crate) identity: String,
     settings: watch::Sender<Arc<Settings>>,
@@ -99,6 +104,8 @@ impl World {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
+        let probes = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let probes_addr = probes.local_addr().unwrap();
         let stop = CancellationToken::new();
         static STARTS: AtomicU64 = AtomicU64::new(0);
         let identity = format!("world-{}", STARTS.fetch_add(1, Ordering::Relaxed));
@@ -114,7 +121,7 @@ impl World {
             listener,
             bus,
             tls,
-            probes: None,
+            probes: Some(probes),
             clock: clock.clone(),
             patience: Patience::LOCAL,
         };
@@ -126,6 +133,7 @@ impl World {
             clock,
             client: WorkspaceManagerClient::new(lazy),
             addr,
+            probes_addr,
             identity,
             settings: sender,
             standing,
@@ -141,6 +149,25 @@ impl World {
             .connect()
             .await
             .unwrap()
+    }
+
+    /// Returns the answer of a path of the probes' port.
+    pub(crate) async fn probe(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.probes_addr).await.unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Returns what the health service says of a service.
+    pub(crate) async fn health(&self, service: &str) -> ServingStatus {
+        let mut health = HealthClient::new(self.channel().await);
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        health.check(request).await.unwrap().into_inner().status()
     }
 
     /// Ends the daemon at once, wherever it is.
@@ -271,8 +298,8 @@ static DEAD: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
 /// Waits until the health service says SERVING.
 async fn healthy(channel: Channel) {
-    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
-    let request = tonic_health::pb::HealthCheckRequest {
+    let mut health = HealthClient::new(channel);
+    let request = HealthCheckRequest {
         service: "wsman.WorkspaceManager".to_owned(),
     };
     let mut watch = health.watch(request).await.unwrap().into_inner();
