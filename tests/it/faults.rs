@@ -348,16 +348,13 @@ async fn a_service_that_somebody_removed_is_made_again() {
     world.drain().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_lifetime_costs_five_writes_and_its_dependants_and_none_fails() {
-    let cluster = cluster::embedded().await;
-    let world = World::start(&cluster).await;
-    let faults = cluster.server.as_ref().unwrap().faults();
-    faults.record();
-    let mut updates = world.subscribe().await;
-    world.start_workspace("cheap").await;
+/// Has a workspace started by one daemon and stopped by another, and looks at what that wrote.
+pub(super) async fn a_life_is_cheap(cluster: &Cluster, starts: &World, stops: &World) {
+    cluster.server.as_ref().unwrap().faults().record();
+    let mut updates = stops.subscribe().await;
+    starts.start_workspace("cheap").await;
     updates.until("cheap", WorkspacePhase::Running).await;
-    world.stop_workspace("cheap").await;
+    stops.stop_workspace("cheap").await;
     updates.until("cheap", WorkspacePhase::Stopped).await;
     cluster.gone::<Pod>("ws-cheap").await;
     assert_eq!(
@@ -373,6 +370,15 @@ async fn a_lifetime_costs_five_writes_and_its_dependants_and_none_fails() {
             "PATCH pods/ws-cheap",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_lifetime_costs_five_writes_and_its_dependants_and_none_fails() {
+    let cluster = cluster::embedded().await;
+    let world = World::start(&cluster).await;
+    a_life_is_cheap(&cluster, &world, &world).await;
+    let faults = cluster.server.as_ref().unwrap().faults();
+    let mut updates = world.subscribe().await;
     // A restart writes nothing.
     world.start_workspace("kept").await;
     updates.until("kept", WorkspacePhase::Running).await;

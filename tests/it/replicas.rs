@@ -12,6 +12,7 @@ use wsman::proto::wsman::*;
 use wsman::sim::apiserver::faults::Fault;
 
 use super::activity::{last_activity, learns, mark_active};
+use super::faults::a_life_is_cheap;
 use super::processes::{self, Daemon};
 use super::support::cluster::{self, Cluster};
 use super::support::proxy::Proxy;
@@ -261,26 +262,7 @@ async fn a_new_configuration_decides_at_once(cluster: &Cluster) {
 async fn two_replicas_write_what_one_would() {
     let cluster = cluster::embedded().await;
     let (holder, follower) = pair(&cluster).await;
-    cluster.server.as_ref().unwrap().faults().record();
-    let mut updates = holder.subscribe().await;
-    follower.start_workspace("cheap").await;
-    updates.until("cheap", WorkspacePhase::Running).await;
-    holder.stop_workspace("cheap").await;
-    updates.until("cheap", WorkspacePhase::Stopped).await;
-    cluster.gone::<Pod>("ws-cheap").await;
-    assert_eq!(
-        cluster.writes(),
-        [
-            "POST pods",
-            "POST secrets",
-            "POST services",
-            "POST services",
-            "PATCH pods/ws-cheap",
-            "PATCH pods/ws-cheap",
-            "DELETE pods/ws-cheap",
-            "PATCH pods/ws-cheap",
-        ]
-    );
+    a_life_is_cheap(&cluster, &follower, &holder).await;
     holder.drain().await.unwrap();
     follower.drain().await.unwrap();
 }
