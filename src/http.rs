@@ -1,23 +1,26 @@
 //! The RPCs over plain HTTP, on the port of gRPC: JSON and Connect in, a gRPC call in this process, and its answer back.
 //!
-//! A layer before the gRPC services. What speaks gRPC passes as it is. For each RPC `M` there are `POST /rpc/M` and
-//! `POST /wsman.WorkspaceManager/M`, and GET where `M` only reads; nothing here knows what an RPC does.
+//! A layer before the gRPC services.
+//! What speaks gRPC passes as it is. For each RPC `M` there are `POST /rpc/M` and `POST /wsman.WorkspaceManager/M`, and
+//! GET where `M` only reads; nothing here knows what an RPC does.
 
 pub mod call;
 pub mod errors;
 pub mod frames;
 pub mod json;
 pub mod methods;
+pub mod pass;
 pub mod refusal;
 pub mod request;
 pub mod stream;
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::future::{BoxFuture, Either};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Response, StatusCode, Version,
@@ -86,7 +89,7 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
         .allow_methods([Verb::GET, Verb::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(Any)
-        .max_age(std::time::Duration::from_secs(7200));
+        .max_age(Duration::from_secs(7200));
     Some(layer)
 }
 
@@ -103,41 +106,48 @@ where
         + Clone
         + Send
         + 'static,
-    S::Future: Send,
+    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Response<Body>, Infallible>>>;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if speaks_grpc(&request) {
-            return Either::Left(self.inner.call(request));
-        }
-        let version = request.version();
-        let (inner, methods) = (self.inner.clone(), self.methods.clone());
-        Either::Right(Box::pin(async move {
-            let answer = serve(inner, &methods, request).await;
-            let mut answer = answer.unwrap_or_else(Refusal::response);
-            let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
-            if version < Version::HTTP_2 && unread.contains(&answer.status()) {
-                // The rest of the request is not read, so nothing can follow it.
-                answer
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
+        match pass::kind(&request) {
+            Some(kind) => {
+                let due = pass::due(request.headers());
+                let call = self.inner.call(request).map(|Ok(answer)| answer);
+                pass::answer(kind, due, Ok(call)).map(Ok).boxed()
             }
-            Ok(answer)
-        }))
+            None => {
+                let (inner, methods) = (self.inner.clone(), self.methods.clone());
+                plain(inner, methods, request).map(Ok).boxed()
+            }
+        }
     }
 }
 
-/// gRPC and gRPC-Web say so in the type of their content.
-fn speaks_grpc(request: &Request<Body>) -> bool {
-    let content = request.headers().get(CONTENT_TYPE);
-    content.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+/// Answers what is neither gRPC nor gRPC-Web.
+async fn plain<S>(service: S, methods: Methods, request: Request<Body>) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Error: Into<StdError>,
+{
+    let version = request.version();
+    let answer = pass::caught(serve(service, &methods, request)).await;
+    let mut answer = answer.unwrap_or_else(Refusal::response);
+    let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
+    if version < Version::HTTP_2 && unread.contains(&answer.status()) {
+        // The rest of the request is not read, so nothing can follow it.
+        answer
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 async fn serve<S>(

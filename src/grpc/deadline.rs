@@ -8,6 +8,11 @@ use tonic::metadata::MetadataMap;
 /// What is left for the answer to travel, so that ours comes before the transport cuts the call.
 const MARGIN: Duration = Duration::from_millis(50);
 
+/// By this much the last answer is before the transport's.
+const LAST_MOMENT: Duration = Duration::from_millis(10);
+/// Timers are not finer.
+const TICK: Duration = Duration::from_millis(2);
+
 /// Returns when the caller must have its answer.
 pub fn of(metadata: &MetadataMap, default: Duration) -> Instant {
     let asked = metadata
@@ -16,6 +21,13 @@ pub fn of(metadata: &MetadataMap, default: Duration) -> Instant {
         .and_then(parse);
     let limit = asked.unwrap_or(default);
     Instant::now() + limit.checked_sub(MARGIN).unwrap_or(limit / 2)
+}
+
+/// Returns when to answer at the latest, whatever the call still does: the transport would say CANCELLED. That is at once
+/// if nothing can be done in so short a time.
+pub fn last_moment(limit: Duration) -> Instant {
+    let left = limit.saturating_sub(LAST_MOMENT.min(limit / 2));
+    Instant::now() + if left < TICK { Duration::ZERO } else { left }
 }
 
 /// Reads at most eight digits and a unit (gRPC over HTTP/2, "Timeout").

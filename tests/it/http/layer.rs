@@ -23,6 +23,54 @@ use wsman::proto::wsman::*;
 
 use super::JSON;
 
+/// A service with a mistake in it.
+#[derive(Clone)]
+struct Broken;
+
+impl Service<Request<Body>> for Broken {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = futures::future::BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        Box::pin(async { panic!("planted") })
+    }
+}
+
+/// F-S9
+#[tokio::test]
+async fn fs9_a_panic_is_an_internal_error_of_one_call() {
+    let mut layer = HttpLayer::new().unwrap().layer(Broken);
+    for kind in [
+        "application/json",
+        "application/grpc",
+        "application/grpc-web",
+    ] {
+        for method in ["GetWorkspaces", "Subscribe"] {
+            let request = Request::post(format!("/wsman.WorkspaceManager/{method}"))
+                .header("content-type", kind)
+                .body(Body::new(Full::new(Bytes::from_static(b"{}"))))
+                .unwrap();
+            let answer = layer.call(request).await.unwrap();
+            let (line, code) = match kind {
+                "application/json" => (500, None),
+                _ => (200, Some(HeaderValue::from_static("13"))),
+            };
+            assert_eq!(answer.status(), line, "{kind}");
+            assert_eq!(answer.headers().get("grpc-status"), code.as_ref());
+            let text = format!("{:?} {}", answer.headers().clone(), whole(answer).await);
+            assert!(
+                text.contains("reference") && !text.contains("planted"),
+                "{text}"
+            );
+        }
+    }
+}
+
 /// Remembers the headers that it was sent, and answers with messages that it makes when they are read.
 #[derive(Clone, Default)]
 struct Fake {

@@ -1,0 +1,63 @@
+//! Calls that are gRPC or gRPC-Web already pass as they are; but whatever becomes of them, their callers are told.
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::time::{Instant, timeout_at};
+use tonic::body::Body;
+
+use crate::error::Error;
+use crate::grpc::deadline;
+use crate::grpc::errors;
+
+/// Returns the type of the content if it is that of gRPC or of gRPC-Web.
+pub fn kind(request: &Request<Body>) -> Option<HeaderValue> {
+    let content = request.headers().get(CONTENT_TYPE);
+    let content = content.filter(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    content.cloned()
+}
+
+/// Returns when the caller is to have an answer at the latest, if it says so. The transport begins to count later.
+pub fn due(headers: &HeaderMap) -> Option<Instant> {
+    let limit = deadline::parse(headers.get("grpc-timeout")?.to_str().ok()?)?;
+    Some(deadline::last_moment(limit))
+}
+
+/// Answers a call, or says why there is none: in the caller's time, and whether or not the handler panics.
+pub async fn answer(
+    kind: HeaderValue,
+    due: Option<Instant>,
+    call: Result<impl Future<Output = Response<Body>>, Error>,
+) -> Response<Body> {
+    let answer = async { in_time(due, call?).await };
+    caught(answer).await.unwrap_or_else(|error| {
+        let mut answer = errors::status(error).into_http();
+        answer.headers_mut().insert(CONTENT_TYPE, kind);
+        answer
+    })
+}
+
+/// Makes an error of a panic. What the panic says may be what the caller sent; it is not repeated.
+pub async fn caught<T, E: From<Error>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|_| {
+        let why = "a handler panicked".to_owned();
+        Err(E::from(Error::Internal { why }))
+    })
+}
+
+/// Answers before the transport gives up on the call.
+async fn in_time<T>(due: Option<Instant>, answer: impl Future<Output = T>) -> Result<T, Error> {
+    let Some(due) = due else {
+        return Ok(answer.await);
+    };
+    let answered = match due > Instant::now() {
+        true => timeout_at(due, answer).await.ok(),
+        false => None,
+    };
+    answered.ok_or_else(|| Error::Deadline {
+        doing: "answering".to_owned(),
+    })
+}
