@@ -19,6 +19,7 @@ use crate::cluster::{activity, reconcile, watch as cluster_watch};
 use crate::config::Settings;
 use crate::grpc::control::Turns;
 use crate::grpc::limits::Limits;
+use crate::grpc::load::{self, Gate, Load};
 use crate::grpc::workspaces::Workspaces;
 use crate::grpc::{self, listen};
 use crate::hub::Hub;
@@ -41,6 +42,8 @@ pub struct Parts {
     pub client: Client,
     /// Where callers connect.
     pub listener: TcpListener,
+    /// Told what is in flight.
+    pub load: watch::Sender<Load>,
     /// Who publishes updates on a message bus, if there is one.
     pub bus: Option<Publisher>,
     /// How callers connect, if not in the clear.
@@ -96,6 +99,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         standing,
         client,
         listener,
+        load,
         bus,
         tls,
         probes,
@@ -172,7 +176,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         limits,
         turns: Turns::default(),
     };
-    let connections = listen::accept(listener, tls);
+    let gate = Gate::new(load::CONNECTIONS, load);
+    let connections = listen::accept(listener, tls, gate);
     let serving = closing.clone();
     let mut server = AbortOnDropHandle::new(tokio::spawn(async move {
         let origins = &initial.rpc.allow_origins;

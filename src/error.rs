@@ -61,6 +61,8 @@ pub enum Error {
     /// No capacity: a quota or a limit of ours.
     #[error("{why}")]
     Exhausted {
+        /// A stable word for the limit, such as `RATE`.
+        limit: &'static str,
         /// What ran out.
         why: String,
         /// When to try again, if known.

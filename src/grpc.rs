@@ -6,6 +6,7 @@ pub mod errors;
 mod images;
 pub mod limits;
 pub mod listen;
+pub mod load;
 mod method;
 mod standing;
 pub mod start;
@@ -63,6 +64,7 @@ pub async fn serve(
         .accept_http1(true)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        // More than the limits of a connection, which refuse: what is beyond this one only waits.
         .max_concurrent_streams(10_000)
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)

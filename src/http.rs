@@ -1,6 +1,6 @@
 //! The RPCs over plain HTTP, on the port of gRPC: JSON and Connect in, a gRPC call in this process, and its answer back.
 //!
-//! A layer before the gRPC services.
+//! A layer before the gRPC services, and the one place where the limits of a connection hold for every form of a call.
 //! What speaks gRPC passes as it is. For each RPC `M` there are `POST /rpc/M` and `POST /wsman.WorkspaceManager/M`, and
 //! GET where `M` only reads; nothing here knows what an RPC does.
 
@@ -34,6 +34,7 @@ use tower::{Layer, Service};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::error::Error;
+use crate::grpc::load::Peer;
 use methods::{Method, Methods};
 use refusal::Refusal;
 use request::{Codec, Form, Terms};
@@ -117,28 +118,46 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match pass::kind(&request) {
+        let peer = request.extensions().get::<Peer>();
+        let admitted = peer.map(|peer| peer.admit(request.uri().path()));
+        let (place, admitted) = match admitted.transpose() {
+            Ok(place) => (place, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let answer = match pass::kind(&request) {
             Some(kind) => {
                 let due = pass::due(request.headers());
-                let call = self.inner.call(request).map(|Ok(answer)| answer);
-                pass::answer(kind, due, Ok(call)).map(Ok).boxed()
+                let call = admitted.map(|()| self.inner.call(request).map(|Ok(answer)| answer));
+                pass::answer(kind, due, call).left_future()
             }
             None => {
                 let (inner, methods) = (self.inner.clone(), self.methods.clone());
-                plain(inner, methods, request).map(Ok).boxed()
+                plain(inner, methods, request, admitted).right_future()
             }
-        }
+        };
+        Box::pin(async move {
+            let answer = answer.await;
+            Ok(match place {
+                None => answer,
+                Some(place) => answer.map(|body| place.until_over(body)),
+            })
+        })
     }
 }
 
 /// Answers what is neither gRPC nor gRPC-Web.
-async fn plain<S>(service: S, methods: Methods, request: Request<Body>) -> Response<Body>
+async fn plain<S>(
+    service: S,
+    methods: Methods,
+    request: Request<Body>,
+    admitted: Result<(), Error>,
+) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Error: Into<StdError>,
 {
     let version = request.version();
-    let answer = pass::caught(serve(service, &methods, request)).await;
+    let answer = pass::caught(serve(service, &methods, request, admitted)).await;
     let mut answer = answer.unwrap_or_else(Refusal::response);
     let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
     if version < Version::HTTP_2 && unread.contains(&answer.status()) {
@@ -154,6 +173,7 @@ async fn serve<S>(
     service: S,
     methods: &Methods,
     request: Request<Body>,
+    admitted: Result<(), Error>,
 ) -> Result<Response<Body>, Refusal>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
@@ -164,9 +184,10 @@ where
         .find(path)
         .ok_or_else(|| Refusal::Unknown(path.to_owned()))?;
     let form = request::form(&method, &request)?;
-    let served = match form {
-        Form::Unary(codec) => return unary(service, &method, codec, request).await,
-        _ => streaming(service, &method, form, request).await,
+    let served = match (admitted, form) {
+        (Err(error), _) => Err(Refusal::from(error)),
+        (Ok(()), Form::Unary(codec)) => unary(service, &method, codec, request).await,
+        (Ok(()), _) => streaming(service, &method, form, request).await,
     };
     match (served, form) {
         // The answer to a Connect stream is a stream, whatever happened.

@@ -95,6 +95,7 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
         standing: watch::Sender::default(),
         client,
         listener,
+        load: watch::Sender::default(),
         bus,
         tls,
         probes,

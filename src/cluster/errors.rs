@@ -90,6 +90,7 @@ fn of_status(status: &Status, doing: &str) -> Error {
             violations: violations(status),
         },
         403 if said.contains("exceeded quota") => Error::Exhausted {
+            limit: "QUOTA",
             why,
             retry_after: None,
         },

@@ -31,7 +31,15 @@ pub fn status(failure: Error) -> Status {
         Error::Precondition { state, .. } => {
             metadata.insert("state".to_owned(), state.to_owned());
         }
-        Error::Exhausted { retry_after, .. } | Error::Unavailable { retry_after, .. } => {
+        Error::Exhausted {
+            limit, retry_after, ..
+        } => {
+            metadata.insert("limit".to_owned(), limit.to_owned());
+            if retry_after.is_some() {
+                details.set_retry_info(retry_after);
+            }
+        }
+        Error::Unavailable { retry_after, .. } => {
             if retry_after.is_some() {
                 details.set_retry_info(retry_after);
             }

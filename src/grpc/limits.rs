@@ -121,6 +121,7 @@ impl Limit {
         };
         while let Err(wait) = self.take(key) {
             let refused = Error::Exhausted {
+                limit: "RATE",
                 why: "too many requests".to_owned(),
                 retry_after: Some(wait),
             };

@@ -1,7 +1,6 @@
 //! Accepts connections, with or without TLS, and survives everything that a connection or the accept call can do.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,8 +21,10 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 use tracing::{debug, warn};
+
+use super::load::{Gate, Peer, Place};
 
 /// A client that has not finished its handshake by then is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -44,11 +45,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Connections(mpsc::Receiver<io::Result<Connection>>);
 
-/// Starts to accept on a bound listener.
-pub fn accept(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) -> Connections {
+/// Starts to accept on a bound listener whatever passes the gate.
+pub fn accept(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    gate: Gate,
+) -> Connections {
     let (ready, connections) = mpsc::channel(64);
     tokio::spawn(async move {
         let acceptor = tls.map(TlsAcceptor::from);
+        let mut full = false;
         // Ends when the server, and with it the receiver, is gone.
         while !ready.is_closed() {
             let accepted = tokio::select! {
@@ -60,41 +66,57 @@ pub fn accept(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) -> 
                     warn!(%error, "cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
-                Ok((stream, peer)) => welcome(stream, peer, acceptor.clone(), ready.clone()),
+                Ok((stream, addr)) => match gate.enter() {
+                    Some(place) => {
+                        full = false;
+                        let peer = gate.peer();
+                        let welcome = welcome(stream, acceptor.clone(), place, peer);
+                        let ready = ready.clone();
+                        // No connection waits for another's handshake.
+                        tokio::spawn(async move {
+                            match welcome.await {
+                                Ok(connection) => drop(ready.send(Ok(connection)).await),
+                                Err(error) => debug!(%addr, %error, "not a connection"),
+                            }
+                        });
+                    }
+                    // Said once, however many come.
+                    None if full => {}
+                    None => {
+                        full = true;
+                        warn!("too many connections: closing each new one");
+                    }
+                },
             }
         }
     });
     Connections(connections)
 }
 
-/// Hands a connection over, after its handshake where there is one. No connection waits for another's.
-fn welcome(
+/// Makes a connection ready, after its handshake where there is one.
+async fn welcome(
     stream: TcpStream,
-    peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
-    ready: mpsc::Sender<io::Result<Connection>>,
-) {
-    tokio::spawn(async move {
-        if let Err(error) = tune(&stream) {
-            debug!(%peer, %error, "connection was gone at once");
-            return;
+    place: Place,
+    peer: Peer,
+) -> io::Result<Connection> {
+    tune(&stream)?;
+    let transport = match acceptor {
+        None => Transport::Plain(stream),
+        Some(acceptor) => {
+            let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
+            Transport::Tls(Box::new(handshake.await??))
         }
-        let transport = match acceptor {
-            None => Transport::Plain(stream),
-            Some(acceptor) => {
-                match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => Transport::Tls(Box::new(stream)),
-                    Ok(Err(error)) => return debug!(%peer, %error, "TLS handshake failed"),
-                    Err(_) => return debug!(%peer, "TLS handshake took too long"),
-                }
-            }
-        };
-        let opening = Some(Opening {
+    };
+    Ok(Connection {
+        transport,
+        opening: Some(Opening {
             read: 0,
             over: Box::pin(tokio::time::sleep(OPENING)),
-        });
-        let _ = ready.send(Ok(Connection { transport, opening })).await;
-    });
+        }),
+        peer,
+        _place: place,
+    })
 }
 
 /// Sends without delay, and finds out about peers that are gone: HTTP/1.1 has no ping.
@@ -164,6 +186,8 @@ pub struct Connection {
     transport: Transport,
     /// Until it is known what the client speaks: whoever finds that out has no timer of its own.
     opening: Option<Opening>,
+    peer: Peer,
+    _place: Place,
 }
 
 #[derive(Debug)]
@@ -181,13 +205,10 @@ enum Transport {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        match &self.transport {
-            Transport::Plain(stream) => stream.connect_info(),
-            Transport::Tls(stream) => stream.get_ref().0.connect_info(),
-        }
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
 }
 

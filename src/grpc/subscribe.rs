@@ -111,6 +111,7 @@ impl Reader {
         }
         if self.taken.elapsed() > STALLED {
             return Some(Err(self.end(Error::Exhausted {
+                limit: "UNREAD",
                 why: format!("nothing was read for {STALLED:?}: subscribe again"),
                 retry_after: None,
             })));

@@ -75,6 +75,7 @@ impl Refusal {
                 "must allow application/x-ndjson or text/event-stream",
             )),
             Self::TooLarge => Error::Exhausted {
+                limit: "REQUEST_SIZE",
                 why: format!("a request may have at most {} bytes", grpc::REQUEST_LIMIT),
                 retry_after: None,
             },

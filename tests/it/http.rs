@@ -21,15 +21,15 @@ mod raw;
 mod streams;
 mod verbs;
 
-const JSON: (&str, &str) = ("content-type", "application/json");
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 const PROTO: (&str, &str) = ("content-type", "application/proto");
 
 /// What came back, whole.
 #[derive(Debug)]
-struct Answer {
-    line: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) line: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
@@ -40,7 +40,7 @@ impl Answer {
 
     /// The code, the reason and the first field of an error.
     #[track_caller]
-    fn error(&self) -> (String, String, String) {
+    pub(crate) fn error(&self) -> (String, String, String) {
         let error = self.json();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let detail = |kind: &str| {
@@ -61,7 +61,7 @@ impl Answer {
 
 /// A client of one version of HTTP.
 #[derive(Clone)]
-struct Web {
+pub(crate) struct Web {
     client: Client<HttpConnector, Full<Bytes>>,
     addr: SocketAddr,
 }
@@ -72,14 +72,14 @@ impl Web {
         Self { client, addr }
     }
 
-    fn http2(addr: SocketAddr) -> Self {
+    pub(crate) fn http2(addr: SocketAddr) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         let client = builder.http2_only(true).build_http();
         Self { client, addr }
     }
 
     /// Sends a request and returns as soon as the answer begins.
-    async fn begin(
+    pub(crate) async fn begin(
         &self,
         method: Method,
         path: &str,
@@ -117,11 +117,16 @@ impl Web {
         }
     }
 
-    async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         self.send(Method::POST, path, headers, body).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], "").await
     }
 }

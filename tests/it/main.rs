@@ -29,6 +29,7 @@ mod replicas;
 mod restarts;
 mod scenarios;
 mod stops;
+mod streams;
 mod tidy;
 mod timeouts;
 mod tls;

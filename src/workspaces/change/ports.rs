@@ -89,6 +89,7 @@ impl PortChange {
             }
             (true, None) if ports.len() >= services::MAX_PORTS => {
                 return Err(Error::Exhausted {
+                    limit: "PORTS",
                     why: format!(
                         "the workspace exposes {} ports already; at most {} are possible",
                         ports.len(),
@@ -131,6 +132,7 @@ fn encode(ports: &[PortSpec]) -> Result<String, Error> {
         return Ok(text);
     }
     Err(Error::Exhausted {
+        limit: "PORTS",
         why: format!(
             "{} exposed ports take {} bytes of annotation, more than {}",
             ports.len(),

@@ -1,11 +1,14 @@
-//! HTTP/1.1 byte by byte: pipelines, chunks, lengths that lie, and those who never finish a sentence.
+//! F-S12, HTTP/1.1 byte by byte: pipelines, chunks, lengths that lie, and those who never finish a sentence.
 
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use wsman::grpc::listen;
+use wsman::grpc::load::Gate;
 
+use crate::streams::while_time_leaps;
 use crate::support::cluster;
 use crate::support::world::{PATIENCE, World};
 
@@ -184,7 +187,7 @@ async fn a_request_that_breaks_off_does_nothing() {
 async fn who_never_begins_is_shown_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let mut connections = listen::accept(listener, None);
+    let mut connections = listen::accept(listener, None, Gate::new(9, watch::Sender::default()));
     for said in [&b""[..], b"PRI * HTT", b"GET / HT"] {
         let mut client = TcpStream::connect(addr).await.unwrap();
         client.write_all(said).await.unwrap();
@@ -209,7 +212,7 @@ async fn who_never_begins_is_shown_out() {
 async fn who_has_said_enough_may_be_silent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let mut connections = listen::accept(listener, None);
+    let mut connections = listen::accept(listener, None, Gate::new(9, watch::Sender::default()));
     let mut client = TcpStream::connect(addr).await.unwrap();
     client
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -247,24 +250,8 @@ async fn who_never_ends_a_head_is_shown_out() {
             }
         }
     };
-    // Time leaps until the end comes; each leap is longer than what a client gets.
-    let leaps = async {
-        loop {
-            tokio::time::pause();
-            tokio::time::advance(Duration::from_secs(31)).await;
-            tokio::time::resume();
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let began = std::time::Instant::now();
-    tokio::select! {
-        () = ended => {}
-        () = leaps => {}
-    }
-    assert!(
-        began.elapsed() < Duration::from_secs(25),
-        "by the leaps, not by the clock"
-    );
+    // Each leap is longer than what a client gets.
+    while_time_leaps(Duration::from_secs(31), ended).await;
     assert!(String::from_utf8_lossy(&told).starts_with("HTTP/1.1 200"));
     world.kill().await;
 }

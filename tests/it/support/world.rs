@@ -19,6 +19,7 @@ use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
 use wsman::config::{self, Settings};
 use wsman::daemon::{self, Parts, Patience};
+use wsman::grpc::load::Load;
 use wsman::lease::{self, Standing};
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
@@ -47,6 +48,7 @@ pub(crate) struct World {
     pub(crate) identity: String,
     settings: watch::Sender<Arc<Settings>>,
     standing: watch::Receiver<Standing>,
+    load: watch::Receiver<Load>,
     /// What the publisher tells of itself, where there is a message bus.
     pub(crate) bus: Option<watch::Receiver<State>>,
     stop: CancellationToken,
@@ -113,12 +115,14 @@ impl World {
         let (bus, told) = bus.map(|bus| Publisher::new(bus, HASTY)).unzip();
         let (sender, settings) = watch::channel(Arc::new(settings));
         let (teller, standing) = watch::channel(Standing::default());
+        let (meter, load) = watch::channel(Load::default());
         let parts = Parts {
             settings,
             identity: identity.clone(),
             standing: teller,
             client,
             listener,
+            load: meter,
             bus,
             tls,
             probes: Some(probes),
@@ -137,6 +141,7 @@ impl World {
             identity,
             settings: sender,
             standing,
+            load,
             bus: told,
             stop,
             daemon,
@@ -206,6 +211,16 @@ impl World {
     pub(crate) async fn holds(&self) {
         let holds = |standing: &Standing| standing.holds(self.clock.elapsed());
         self.standing_of(holds).await;
+    }
+
+    /// Waits until what is in flight is so, and returns it.
+    pub(crate) async fn load_of(&self, mut wanted: impl FnMut(&Load) -> bool) -> Load {
+        let mut load = self.load.clone();
+        let reached = tokio::time::timeout(PATIENCE, load.wait_for(&mut wanted)).await;
+        let Ok(reached) = reached else {
+            panic!("in flight is {:?}", *self.load.borrow())
+        };
+        *reached.unwrap()
     }
 
     /// Whether it holds the Lease.
