@@ -20,7 +20,7 @@ use crate::action::Checkpoint;
 use crate::index::{Changes, Index};
 use crate::objects::ConfigMap;
 use crate::workspaces::activity::journal::Journal;
-pub use subscription::{Began, Lagged, Start, Subscription, Told};
+pub use subscription::{Began, Lagged, News, Start, Subscription, Told};
 use topics::Topics;
 
 /// Shared by everything that writes to or reads from the index.
@@ -200,6 +200,11 @@ impl Hub {
     /// Returns how many those are.
     pub fn unannounced(&self) -> u64 {
         self.0.unannounced.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many subscriptions there are.
+    pub fn readers(&self) -> usize {
+        self.lock().topics.readers()
     }
 
     /// Says that the first complete list of everything is in, or that it has become too old to serve.

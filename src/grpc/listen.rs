@@ -38,6 +38,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// A peer that confirms nothing of what was sent this long is gone, or stuck, and holds what was meant for it.
 #[cfg(target_os = "linux")]
 const UNCONFIRMED: Duration = Duration::from_secs(30);
+/// A peer that lets nothing be written this long is closed, wherever the system does not do so earlier.
+const UNWRITTEN: Duration = Duration::from_secs(60);
 /// Pause after a failed accept: descriptors may be free again then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -114,6 +116,7 @@ async fn welcome(
             read: 0,
             over: Box::pin(tokio::time::sleep(OPENING)),
         }),
+        stuck: None,
         peer,
         _place: place,
     })
@@ -186,6 +189,8 @@ pub struct Connection {
     transport: Transport,
     /// Until it is known what the client speaks: whoever finds that out has no timer of its own.
     opening: Option<Opening>,
+    /// While nothing can be written: when to give up.
+    stuck: Option<Pin<Box<Sleep>>>,
     peer: Peer,
     _place: Place,
 }
@@ -209,6 +214,27 @@ impl Connected for Connection {
 
     fn connect_info(&self) -> Peer {
         self.peer.clone()
+    }
+}
+
+impl Connection {
+    /// Passes on how writing went, and gives up where it did not go at all for too long.
+    fn wrote<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        wrote: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.stuck = None;
+            return wrote;
+        }
+        let stuck = self
+            .stuck
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(UNWRITTEN)));
+        match stuck.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -239,15 +265,21 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().transport).poll_write(context, bytes)
+        let this = self.get_mut();
+        let wrote = Pin::new(&mut this.transport).poll_write(context, bytes);
+        this.wrote(context, wrote)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.transport).poll_flush(context);
+        this.wrote(context, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_shutdown(context)
+        let this = self.get_mut();
+        let shut = Pin::new(&mut this.transport).poll_shutdown(context);
+        this.wrote(context, shut)
     }
 }
 

@@ -4,21 +4,26 @@
 //! another stream stopped. The answer's metadata `wsman-began` tells what was begun with (`live`, `snapshot`, `resumed`);
 //! the header of every message has the token to resume after it, and the `traceparent` of the start if there was one; that of the message without a status which ends a
 //! snapshot also `wsman-snapshot: complete`.
+//!
+//! A reader that takes nothing for a minute is given up: what waits for it is dropped at once, and it is told so behind
+//! what the transport holds already, whenever it reads on.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::unfold;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tracing::debug;
 
 use super::errors;
 use crate::error::{Error, FieldViolation};
-use crate::hub::{Began, Lagged, Start, Subscription, Told};
+use crate::hub::{Began, Lagged, News, Start, Subscription, Told};
 use crate::proto::encoded::SubscribeResponse;
 use crate::tasks::Drain;
 use crate::workspaces::resume::Token;
@@ -33,6 +38,8 @@ pub const BEGAN: &str = "wsman-began";
 
 /// A reader that takes nothing for this long is told to begin again (F-S1).
 const STALLED: Duration = Duration::from_secs(60);
+/// How often one is looked at meanwhile.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What Subscribe answers with.
 pub type Updates = Pin<Box<dyn Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
@@ -78,63 +85,140 @@ pub fn word(began: Began) -> &'static str {
 
 /// Returns the stream of a subscription. A dropped stream costs nothing: the cursor goes with it.
 pub fn stream(subscription: Subscription, epoch: u64, drain: Drain) -> Updates {
-    let over = Box::pin(async move { drain.stream_over().await });
+    let news = subscription.news();
     let reader = Reader {
         subscription,
         epoch,
-        over,
         read: VecDeque::new(),
-        taken: Instant::now(),
+        asked: 0,
+    };
+    let reader = Shared(Arc::new(Mutex::new(Some(reader))));
+    let watch = watch(Arc::downgrade(&reader.0));
+    let followed = Followed {
+        // Whoever has no room for a message does not ask for one, and cannot notice how long that lasts.
+        _watchdog: AbortOnDropHandle::new(tokio::spawn(watch)),
+        reader,
+        news,
+        over: Box::pin(async move { drain.stream_over().await }),
         ended: false,
     };
-    Box::pin(unfold(reader, |mut reader| async {
-        let item = reader.next().await?;
-        reader.taken = Instant::now();
-        Some((item, reader))
+    Box::pin(unfold(followed, |mut followed| async {
+        let item = followed.next().await?;
+        Some((item, followed))
     }))
+}
+
+/// A subscription as its stream has it.
+struct Followed {
+    reader: Shared,
+    news: News,
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ended: bool,
+    _watchdog: AbortOnDropHandle<()>,
+}
+
+impl Followed {
+    async fn next(&mut self) -> Option<Result<SubscribeResponse, Status>> {
+        if self.ended {
+            return None;
+        }
+        // First, so that a flood of updates cannot keep a server from ending.
+        while futures::poll!(&mut self.over).is_pending() {
+            let cursor = match self.reader.with(|reader| reader.as_mut().map(Reader::next)) {
+                Some(Ok(Next::Message(message))) => return Some(Ok(message)),
+                Some(Ok(Next::NothingAfter(cursor))) => cursor,
+                Some(Err(Lagged)) => {
+                    let why = "updates were lost to this subscriber: list again, then subscribe";
+                    return self.end(Error::Unavailable {
+                        why: why.to_owned(),
+                        retry_after: None,
+                    });
+                }
+                None => {
+                    return self.end(Error::Exhausted {
+                        limit: "UNREAD",
+                        why: format!(
+                            "nothing was read for {STALLED:?}: resync by subscribing again"
+                        ),
+                        retry_after: None,
+                    });
+                }
+            };
+            tokio::select! {
+                () = &mut self.over => return None,
+                () = self.news.after(cursor) => {}
+            }
+        }
+        None
+    }
+
+    fn end(&mut self, why: Error) -> Option<Result<SubscribeResponse, Status>> {
+        debug!(%why, "ending a subscription");
+        self.ended = true;
+        Some(Err(errors::status(why)))
+    }
+}
+
+/// The reader of a stream; none once it was given up.
+struct Shared(Arc<Mutex<Option<Reader>>>);
+
+impl Shared {
+    fn with<T>(&self, act: impl FnOnce(&mut Option<Reader>) -> T) -> T {
+        // A reader that panics leaves nothing half done that another would see.
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Gives a reader up when it asks for nothing for too long although there is something for it. It looks by the clock
+/// alone: updates wake their readers and nobody else.
+async fn watch(reader: Weak<Mutex<Option<Reader>>>) {
+    let (mut before, mut stuck) = (0, None);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(reader) = reader.upgrade() else {
+            return;
+        };
+        Shared(reader).with(|slot| {
+            let Some(reader) = slot else { return };
+            let since = stuck.filter(|_| reader.asked == before);
+            stuck = reader
+                .is_behind()
+                .then(|| since.unwrap_or_else(Instant::now));
+            before = reader.asked;
+            slot.take_if(|_| stuck.is_some_and(|since| since.elapsed() >= STALLED));
+        });
+    }
 }
 
 struct Reader {
     subscription: Subscription,
     epoch: u64,
-    over: Pin<Box<dyn Future<Output = ()> + Send>>,
     read: VecDeque<Told>,
-    /// When the last message was taken. The next is asked for as soon as there is room for it.
-    taken: Instant,
-    ended: bool,
+    /// How often it was asked for a message.
+    asked: u64,
+}
+
+enum Next {
+    Message(SubscribeResponse),
+    NothingAfter(u64),
 }
 
 impl Reader {
-    async fn next(&mut self) -> Option<Result<SubscribeResponse, Status>> {
-        if self.ended {
-            return None;
-        }
-        if self.taken.elapsed() > STALLED {
-            return Some(Err(self.end(Error::Exhausted {
-                limit: "UNREAD",
-                why: format!("nothing was read for {STALLED:?}: subscribe again"),
-                retry_after: None,
-            })));
-        }
-        while self.read.is_empty() {
-            let next = tokio::select! {
-                biased;
-                // First, so that a flood of updates cannot keep a server from ending.
-                () = &mut self.over => return None,
-                next = self.subscription.next() => next,
-            };
-            match next {
-                Ok(told) => self.read.extend(told),
-                Err(Lagged) => {
-                    return Some(Err(self.end(Error::Unavailable {
-                        why: "updates were lost to this subscriber: list again, then subscribe"
-                            .to_owned(),
-                        retry_after: None,
-                    })));
-                }
+    fn next(&mut self) -> Result<Next, Lagged> {
+        self.asked += 1;
+        loop {
+            if let Some(told) = self.read.pop_front() {
+                return Ok(Next::Message(self.message(&told)));
+            }
+            self.read.extend(self.subscription.ready()?);
+            if self.read.is_empty() {
+                return Ok(Next::NothingAfter(self.subscription.cursor()));
             }
         }
-        self.read.pop_front().map(|told| Ok(self.message(&told)))
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.read.is_empty() || !self.subscription.is_done()
     }
 
     fn message(&self, told: &Told) -> SubscribeResponse {
@@ -159,10 +243,72 @@ impl Reader {
             }
         }
     }
+}
 
-    fn end(&mut self, why: Error) -> Status {
-        debug!(%why, "ending a subscription");
-        self.ended = true;
-        errors::status(why)
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::hub::Hub;
+    use crate::index::{Changes, Index, Update};
+    use crate::proto::encoded::Encoded;
+    use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
+    use crate::workspaces::filter::Filter;
+
+    fn subscribe(hub: &Hub) -> Updates {
+        let subscription = hub.subscribe(Filter::default(), Start::Now);
+        stream(subscription, 0, Drain::new(Duration::ZERO))
+    }
+
+    fn tell(hub: &Hub, version: u64) {
+        let status = WorkspaceStatus {
+            id: "a".to_owned(),
+            status_version: version,
+            phase: WorkspacePhase::Running.into(),
+            ..Default::default()
+        };
+        hub.change(|_| Changes {
+            updates: vec![Update::new("a", Encoded::new(status))],
+            ..Changes::default()
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fs1_who_takes_nothing_for_a_minute_is_given_up_and_told_so() {
+        let hub = Hub::new(Index::default());
+        let mut updates = subscribe(&hub);
+        tell(&hub, 1);
+        tell(&hub, 2);
+        updates.next().await.unwrap().unwrap();
+        tokio::time::sleep(STALLED - Duration::from_millis(10)).await;
+        assert_eq!(hub.readers(), 1);
+        updates.next().await.unwrap().unwrap();
+        // The minute begins again with each message that is taken.
+        tokio::time::sleep(STALLED - Duration::from_millis(10)).await;
+        assert_eq!(hub.readers(), 1);
+        tell(&hub, 3);
+        tokio::time::sleep(STALLED - Duration::from_millis(10)).await;
+        assert_eq!(hub.readers(), 1);
+        tokio::time::sleep(LOOK).await;
+        assert_eq!(hub.readers(), 0, "nothing is kept for it");
+        let told = updates.next().await.unwrap().unwrap_err();
+        assert_eq!(told.code(), tonic::Code::ResourceExhausted);
+        assert!(told.message().contains("resync"), "{told}");
+        assert!(updates.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_news_may_wait_for_ever() {
+        let hub = Hub::new(Index::default());
+        let mut updates = subscribe(&hub);
+        for version in 1..4 {
+            let day = Duration::from_secs(86_400);
+            assert!(tokio::time::timeout(day, updates.next()).await.is_err());
+            tell(&hub, version);
+            updates.next().await.unwrap().unwrap();
+        }
+        drop(updates);
+        assert_eq!(hub.readers(), 0);
     }
 }

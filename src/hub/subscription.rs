@@ -49,6 +49,10 @@ pub enum Told {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lagged;
 
+/// Tells of what comes, beside a subscription.
+#[derive(Debug)]
+pub struct News(watch::Receiver<u64>);
+
 /// A cursor into the log of everything, or of the owner or the meta id that the filter names.
 #[derive(Debug)]
 pub struct Subscription {
@@ -105,7 +109,7 @@ impl Subscription {
     /// [`Lagged`] when a STOPPED was dropped that this subscriber had not read; it must list again.
     pub async fn next(&mut self) -> Result<Vec<Told>, Lagged> {
         loop {
-            let told = self.poll()?;
+            let told = self.ready()?;
             if !told.is_empty() {
                 return Ok(told);
             }
@@ -114,7 +118,26 @@ impl Subscription {
         }
     }
 
-    fn poll(&mut self) -> Result<Vec<Told>, Lagged> {
+    /// Returns how far this has read.
+    pub fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// Returns what tells of the next that may match.
+    pub fn news(&self) -> News {
+        News(self.head.clone())
+    }
+
+    /// Whether nothing is known to be ahead. What is ahead may turn out not to match.
+    pub fn is_done(&self) -> bool {
+        self.first.is_empty() && *self.head.borrow() <= self.cursor
+    }
+
+    /// Returns what matches and is there now, in order; nothing once all was read, or if it only did not match.
+    ///
+    /// # Errors
+    /// As for [`Subscription::next`].
+    pub fn ready(&mut self) -> Result<Vec<Told>, Lagged> {
         if !self.first.is_empty() {
             let count = self.first.len().min(BATCH);
             return Ok(self.first.drain(..count).collect());
@@ -132,6 +155,13 @@ impl Subscription {
             }
         }
         Ok(told)
+    }
+}
+
+impl News {
+    /// Waits for something after what a cursor has read. Returns also when the subscription is gone.
+    pub async fn after(&mut self, cursor: u64) {
+        let _ = self.0.wait_for(|head| *head > cursor).await;
     }
 }
 

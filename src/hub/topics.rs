@@ -138,6 +138,12 @@ impl Topics {
         }
     }
 
+    /// How many readers there are.
+    pub(super) fn readers(&self) -> usize {
+        let keyed = self.keyed.values().map(|topic| topic.readers);
+        self.all.readers + keyed.sum::<usize>()
+    }
+
     /// Returns what a reader reads.
     pub(super) fn log(&self, key: Option<&Key>) -> &Log {
         key.and_then(|key| self.keyed.get(key))

@@ -18,6 +18,7 @@ mod clients;
 mod input;
 mod layer;
 mod raw;
+mod stalled;
 mod streams;
 mod verbs;
 

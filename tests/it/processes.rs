@@ -16,7 +16,7 @@ use super::support::world::{PATIENCE, request};
 /// A `wsman run` beside a cluster.
 pub(crate) struct Daemon {
     child: Child,
-    addr: String,
+    pub(crate) addr: String,
     stdout: BufReader<std::process::ChildStdout>,
     _folder: tempfile::TempDir,
 }
@@ -92,6 +92,19 @@ impl Daemon {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// How many bytes of it are in memory.
+    pub(crate) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let words = line.unwrap().split_whitespace();
+        words
+            .take(1)
+            .map(|kib| kib.parse::<u64>().unwrap())
+            .sum::<u64>()
+            << 10
     }
 
     async fn ended(&mut self) -> ExitStatus {

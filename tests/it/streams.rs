@@ -2,6 +2,7 @@
 //! matrix that they prove: `fs1` is F-S1. Rows on HTTP alone are in `http`.
 
 mod limits;
+mod stuck;
 
 use std::time::Duration;
 

@@ -213,6 +213,12 @@ impl World {
         self.standing_of(holds).await;
     }
 
+    /// Waits for as long as it takes until so many streams are open.
+    pub(crate) async fn streams(&self, count: usize) {
+        let mut load = self.load.clone();
+        load.wait_for(|load| load.streams == count).await.unwrap();
+    }
+
     /// Waits until what is in flight is so, and returns it.
     pub(crate) async fn load_of(&self, mut wanted: impl FnMut(&Load) -> bool) -> Load {
         let mut load = self.load.clone();
