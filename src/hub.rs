@@ -207,6 +207,12 @@ impl Hub {
         self.lock().topics.readers()
     }
 
+    /// Waits until it is known what happened up to a status version.
+    pub async fn reached(&self, version: u64) {
+        let mut head = self.lock().topics.head();
+        while self.lock().topics.version() < version && head.changed().await.is_ok() {}
+    }
+
     /// Says that the first complete list of everything is in, or that it has become too old to serve.
     pub fn set_synced(&self, synced: bool) {
         self.0

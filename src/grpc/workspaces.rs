@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, info_span};
@@ -41,6 +41,8 @@ use crate::workspaces::{self, activity, classes, content, stop};
 /// Default deadlines; a caller's own may be shorter or longer (reliability 4).
 pub(super) const UNARY: Duration = Duration::from_secs(30);
 const START: Duration = Duration::from_secs(60);
+/// How far one replica may be behind another before a stream that comes over begins anew.
+const BEHIND: Duration = Duration::from_secs(1);
 /// A mutation that runs into the deadline gets to say what it met.
 const LAST_WORD: Duration = Duration::from_millis(20);
 
@@ -179,6 +181,10 @@ impl WorkspaceManager for Workspaces {
         self.listed()?;
         let epoch = self.settings().manager.status_version_offset;
         let start = subscribe::start(request.metadata(), epoch).map_err(errors::status)?;
+        if let Start::Resume(version) = start {
+            // The other replica may have been a moment ahead; what it told is told here, too.
+            let _ = timeout(BEHIND, self.hub.reached(version)).await;
+        }
         let filter = Filter::new(request.into_inner().must_match);
         let subscription = self.hub.subscribe(filter, start);
         let began = MetadataValue::from_static(subscribe::word(subscription.began()));

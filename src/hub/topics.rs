@@ -57,6 +57,11 @@ impl Topics {
         self.version
     }
 
+    /// What is told of each update.
+    pub(super) fn head(&self) -> watch::Receiver<u64> {
+        self.all.head.subscribe()
+    }
+
     /// Appends updates, in the order of their versions, and wakes whom they concern.
     pub(super) fn append(&mut self, updates: Vec<Update>) {
         let mut position = self.all.log.head();

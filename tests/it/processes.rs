@@ -78,7 +78,7 @@ impl Daemon {
         WorkspaceManagerClient::new(channel)
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -107,7 +107,7 @@ impl Daemon {
             << 10
     }
 
-    async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -2,6 +2,8 @@
 //! matrix that they prove: `fs1` is F-S1. Rows on HTTP alone are in `http`.
 
 mod limits;
+mod record;
+mod resume;
 mod stuck;
 
 use std::time::Duration;

@@ -10,11 +10,10 @@ use tonic::transport::Endpoint;
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 
+use super::record::Client;
 use crate::processes::Daemon;
 use crate::support::cluster;
 use crate::support::world::{PATIENCE, request};
-
-type Client = WorkspaceManagerClient<tonic::transport::Channel>;
 
 /// More than a log keeps unmerged.
 const UPDATES: usize = 1200;
