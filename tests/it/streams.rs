@@ -1,10 +1,14 @@
 //! Streams under load and under faults, and what callers may ask for at a time. Tests are named by the rows of the fault
 //! matrix that they prove: `fs1` is F-S1. Rows on HTTP alone are in `http`.
 
+mod deadlines;
+mod drain;
+mod floods;
 mod limits;
 mod record;
 mod resume;
 mod stuck;
+mod vanish;
 
 use std::time::Duration;
 

@@ -31,7 +31,7 @@ async fn only_clients_that_trust_the_certificate_get_in() {
         let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
         let tls = listen::tls(ca.as_deref(), &certificate, &key).unwrap();
         let world = World::start_secure(&cluster, tls).await;
-        // Somebody who never says hello holds up nobody.
+        // Somebody who never says hello holds up nobody (F-S10).
         let mut mute = TcpStream::connect(world.addr).await.unwrap();
         let connect = |ca: &str| {
             let tls = ClientTlsConfig::new()

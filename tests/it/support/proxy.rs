@@ -10,10 +10,19 @@ use wsman::cluster::connect::{Source, connect};
 
 use super::cluster::Cluster;
 
+/// What a proxy does with what comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Open,
+    /// Connections stay, and nothing comes through, as when the other machine lost its power.
+    Silent,
+    Cut,
+}
+
 /// A way to a server that tests can take away.
 pub(crate) struct Link {
     addr: String,
-    open: watch::Sender<bool>,
+    way: watch::Sender<Way>,
     connections: TaskTracker,
 }
 
@@ -22,13 +31,13 @@ impl Link {
     pub(crate) async fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
-        let open = watch::Sender::new(true);
+        let way = watch::Sender::new(Way::Open);
         let connections = TaskTracker::new();
-        let forward = forward(listener, server, open.subscribe(), connections.clone());
+        let forward = forward(listener, server, way.subscribe(), connections.clone());
         tokio::spawn(forward);
         Self {
             addr,
-            open,
+            way,
             connections,
         }
     }
@@ -40,15 +49,20 @@ impl Link {
 
     /// Cuts all connections and every new one; returns when nothing comes through any more.
     pub(crate) async fn cut(&self) {
-        self.open.send_replace(false);
+        self.way.send_replace(Way::Cut);
         self.connections.close();
         self.connections.wait().await;
         self.connections.reopen();
     }
 
+    /// Passes nothing on any more, and tells neither side.
+    pub(crate) fn silence(&self) {
+        self.way.send_replace(Way::Silent);
+    }
+
     /// Lets connections through again.
     pub(crate) async fn mend(&self) {
-        self.open.send_replace(true);
+        self.way.send_replace(Way::Open);
     }
 }
 
@@ -104,13 +118,13 @@ impl Proxy {
 async fn forward(
     listener: TcpListener,
     server: String,
-    open: watch::Receiver<bool>,
+    way: watch::Receiver<Way>,
     connections: TaskTracker,
 ) {
     while let Ok((mut near, _)) = listener.accept().await {
-        let (server, mut open) = (server.clone(), open.clone());
+        let (server, mut way) = (server.clone(), way.clone());
         connections.spawn(async move {
-            if !*open.borrow() {
+            if *way.borrow() != Way::Open {
                 return;
             }
             let Ok(mut far) = TcpStream::connect(&server).await else {
@@ -118,7 +132,10 @@ async fn forward(
             };
             tokio::select! {
                 _ = copy_bidirectional(&mut near, &mut far) => {}
-                _ = open.wait_for(|open| !open) => {}
+                _ = way.wait_for(|way| *way != Way::Open) => {}
+            }
+            if *way.borrow() == Way::Silent {
+                let _ = way.wait_for(|way| *way != Way::Silent).await;
             }
         });
     }
