@@ -4,12 +4,13 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
 use anyhow::Context as _;
+use bytes::{Buf, BytesMut};
 use futures::Stream;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
@@ -40,6 +41,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const UNCONFIRMED: Duration = Duration::from_secs(30);
 /// A peer that lets nothing be written this long is closed, wherever the system does not do so earlier.
 const UNWRITTEN: Duration = Duration::from_secs(60);
+/// Bytes that a connection gathers before it sends them unasked.
+const UNSENT: usize = 64 << 10;
 /// Pause after a failed accept: descriptors may be free again then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -116,6 +119,8 @@ async fn welcome(
             read: 0,
             over: Box::pin(tokio::time::sleep(OPENING)),
         }),
+        unsent: BytesMut::new(),
+        gathered: false,
         stuck: None,
         peer,
         _place: place,
@@ -189,6 +194,10 @@ pub struct Connection {
     transport: Transport,
     /// Until it is known what the client speaks: whoever finds that out has no timer of its own.
     opening: Option<Opening>,
+    /// Written, and not flushed.
+    unsent: BytesMut,
+    /// The tasks that were ready have had their turn since the last flush.
+    gathered: bool,
     /// While nothing can be written: when to give up.
     stuck: Option<Pin<Box<Sleep>>>,
     peer: Peer,
@@ -218,15 +227,31 @@ impl Connected for Connection {
 }
 
 impl Connection {
-    /// Passes on how writing went, and gives up where it did not go at all for too long.
-    fn wrote<T>(
+    /// Sends what is unsent, and gives up where that did not go on at all for too long.
+    fn send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            let wrote = Pin::new(&mut self.transport).poll_write(context, &self.unsent);
+            match self.went(context, wrote) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => self.unsent.advance(count),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        // Most connections are idle most of the time.
+        self.unsent = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Passes on how a step went.
+    fn went<T>(
         &mut self,
         context: &mut Context<'_>,
-        wrote: Poll<io::Result<T>>,
+        step: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if wrote.is_ready() {
+        if step.is_ready() {
             self.stuck = None;
-            return wrote;
+            return step;
         }
         let stuck = self
             .stuck
@@ -266,20 +291,32 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let wrote = Pin::new(&mut this.transport).poll_write(context, bytes);
-        this.wrote(context, wrote)
+        if this.unsent.len() >= UNSENT {
+            ready!(this.send(context))?;
+        }
+        this.unsent.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
+    /// Lets the tasks that are ready run first: an update wakes all streams of a connection, and what they send is then one
+    /// packet instead of one each.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.unsent.is_empty() && !std::mem::replace(&mut this.gathered, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(this.send(context))?;
+        this.gathered = false;
         let flushed = Pin::new(&mut this.transport).poll_flush(context);
-        this.wrote(context, flushed)
+        this.went(context, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.send(context))?;
         let shut = Pin::new(&mut this.transport).poll_shutdown(context);
-        this.wrote(context, shut)
+        this.went(context, shut)
     }
 }
 
