@@ -11,15 +11,19 @@
 mod bus;
 #[path = "../../tests/it/support/envtest.rs"]
 mod envtest;
+mod events;
+mod fanout;
 mod process;
 #[path = "../../tests/it/support/rabbit.rs"]
 mod rabbit;
 mod reads;
 mod size;
+mod streams;
 mod writes;
 
 use std::time::{Duration, Instant};
 
+use events::ApiServer;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tonic::transport::Channel;
@@ -42,6 +46,18 @@ async fn main() {
     }
     if wanted("bus") {
         bus::confirmed(20_000).await;
+    }
+    if wanted("fanout-one") {
+        fanout::one_event(&ApiServer::start().await).await;
+    }
+    if wanted("fanout-lag") {
+        fanout::lag(&ApiServer::start().await).await;
+    }
+    if wanted("fanout-flood") {
+        fanout::flood(&ApiServer::embedded().await).await;
+    }
+    if wanted("fanout-stalled") {
+        fanout::stalled(&ApiServer::start().await).await;
     }
     let Some(cluster) = envtest::real().await else {
         println!("no real API server (KUBEBUILDER_ASSETS): nothing else is measured");

@@ -107,6 +107,10 @@ impl Daemon {
         }
     }
 
+    pub(crate) fn addr(&self) -> &str {
+        &self.addr
+    }
+
     pub(crate) async fn channel(&self) -> Channel {
         let channel = Channel::from_shared(format!("http://{}", self.addr)).unwrap();
         channel.connect().await.unwrap()
@@ -114,6 +118,15 @@ impl Daemon {
 
     pub(crate) async fn client(&self) -> Client {
         Client::new(self.channel().await)
+    }
+
+    /// Its time on the processors, to a hundredth of a second.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name of the process may hold anything but ends with the last parenthesis.
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+        let ticks = fields.skip(11).take(2).map(|n| n.parse::<u64>().unwrap());
+        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
     /// Megabytes.
