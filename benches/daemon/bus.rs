@@ -10,7 +10,7 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wsman::amqp::{Publisher, Timing};
+use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
 use wsman::config::{Broker, MessageBus};
 use wsman::duration::GoDuration;
@@ -27,80 +27,131 @@ use super::{figure, rabbit};
 
 const WINDOW: u32 = 128;
 
+/// A publisher of a hub, a broker, and a queue that takes everything.
+struct Rig {
+    hub: Hub,
+    state: watch::Receiver<State>,
+    channel: Channel,
+    _connection: Connection,
+    _standing: watch::Sender<Standing>,
+}
+
+impl Rig {
+    /// `None` where there is no RabbitMQ.
+    async fn new(vhost: &str) -> Option<Self> {
+        let node = rabbit::shared("bus").await?;
+        let url = node.vhost(vhost, "bench").await;
+        let connection = Connection::connect(&url, ConnectionProperties::default());
+        let connection = connection.await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .unwrap();
+        let bus = MessageBus {
+            broker: Broker::Url(url),
+            exchange: "wsman".to_owned(),
+            tls: None,
+            confirm_timeout: GoDuration::from_secs(30),
+            window: WINDOW,
+            stopped_timeout: GoDuration::from_secs(300),
+        };
+        let hub = Hub::new(Index::default());
+        let (publisher, mut state) = Publisher::new(bus, Timing::default());
+        let (sender, standing) = watch::channel(Standing::Holds {
+            until: Duration::from_secs(86_400),
+        });
+        let tenure = Tenure::new(standing, Clock::system());
+        tokio::spawn(publisher.run(hub.clone(), tenure, CancellationToken::new()));
+        state.wait_for(|state| state.is_connected).await.unwrap();
+        let none = FieldTable::default();
+        let durable = QueueDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        channel
+            .queue_declare("all".into(), durable, none.clone())
+            .await
+            .unwrap();
+        let options = QueueBindOptions::default();
+        let all = channel.queue_bind("all".into(), "wsman".into(), "#".into(), options, none);
+        all.await.unwrap();
+        Some(Self {
+            hub,
+            state,
+            channel,
+            _connection: connection,
+            _standing: sender,
+        })
+    }
+
+    fn tell(&self, updates: Vec<Update>) {
+        self.hub.change(|_| Changes {
+            updates,
+            ..Changes::default()
+        });
+    }
+}
+
 /// Updates of `count` workspaces, published and confirmed, in turns.
 pub(crate) async fn confirmed(count: usize) {
-    let Some(node) = rabbit::shared("bus").await else {
+    let Some(mut rig) = Rig::new("flood").await else {
         return;
     };
-    let url = node.vhost("bench", "bench").await;
-    let connection = Connection::connect(&url, ConnectionProperties::default());
-    let connection = connection.await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    channel
-        .confirm_select(ConfirmSelectOptions::default())
-        .await
-        .unwrap();
-    let bus = MessageBus {
-        broker: Broker::Url(url),
-        exchange: "wsman".to_owned(),
-        tls: None,
-        confirm_timeout: GoDuration::from_secs(30),
-        window: WINDOW,
-        stopped_timeout: GoDuration::from_secs(300),
-    };
-    let hub = Hub::new(Index::default());
-    let (publisher, mut state) = Publisher::new(bus, Timing::default());
-    let (_standing, standing) = watch::channel(Standing::Holds {
-        until: Duration::from_secs(86_400),
-    });
-    let tenure = Tenure::new(standing, Clock::system());
-    tokio::spawn(publisher.run(hub.clone(), tenure, CancellationToken::new()));
-    state.wait_for(|state| state.is_connected).await.unwrap();
-    let none = FieldTable::default();
-    let durable = QueueDeclareOptions {
-        durable: true,
-        ..Default::default()
-    };
-    channel
-        .queue_declare("all".into(), durable, none.clone())
-        .await
-        .unwrap();
-    let all = channel.queue_bind(
-        "all".into(),
-        "wsman".into(),
-        "#".into(),
-        QueueBindOptions::default(),
-        none,
-    );
-    all.await.unwrap();
-
     let (mut ours, mut floor) = (Duration::ZERO, Duration::ZERO);
     let size = Message::new(&update(0, 1)).body.len();
     for round in 1..=3 {
         let updates: Vec<_> = (0..count).map(|n| update(n, round)).collect();
         let messages: Vec<_> = updates.iter().map(Message::new).collect();
-        let goal = state.borrow().confirmed + count as u64;
+        let goal = rig.state.borrow().confirmed + count as u64;
         let begun = Instant::now();
         for chunk in updates.chunks(64) {
-            let updates = chunk.to_vec();
-            hub.change(|_| Changes {
-                updates,
-                ..Changes::default()
-            });
+            rig.tell(chunk.to_vec());
             tokio::task::yield_now().await;
         }
-        state
-            .wait_for(|state| state.confirmed >= goal)
-            .await
-            .unwrap();
+        let all = rig.state.wait_for(|state| state.confirmed >= goal);
+        drop(all.await.unwrap());
         ours += begun.elapsed();
-        purge(&channel).await;
-        floor += bare(&channel, messages).await;
-        purge(&channel).await;
+        purge(&rig.channel).await;
+        floor += bare(&rig.channel, messages).await;
+        purge(&rig.channel).await;
     }
     let rate = |time: Duration| format!("{:.0}/s", (3 * count) as f64 / time.as_secs_f64());
     let name = format!("confirmed messages of {size} B, window {WINDOW} (floor: bare lapin)");
     figure(&name, &rate(ours), &rate(floor));
+}
+
+/// 2,000 updates a second of 500 workspaces for a minute: how many of them waited at most, and how many were merged.
+pub(crate) async fn steady() {
+    const RATE: u64 = 2000;
+    const TIME: Duration = Duration::from_secs(60);
+    const WORKSPACES: u64 = 500;
+    const EVERY: Duration = Duration::from_millis(10);
+    let Some(rig) = Rig::new("steady").await else {
+        return;
+    };
+    let each = RATE * EVERY.as_millis() as u64 / 1000;
+    let mut ticks = tokio::time::interval(EVERY);
+    let (begun, mut told, mut most) = (Instant::now(), 0, 0);
+    while begun.elapsed() < TIME {
+        ticks.tick().await;
+        let next = told..told + each;
+        let updates = next.map(|n| update((n % WORKSPACES) as usize, 1 + n));
+        rig.tell(updates.collect());
+        told += each;
+        let state = rig.state.borrow();
+        most = most.max(state.waiting + state.unconfirmed);
+    }
+    // What was told last is taken in by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut state = rig.state.clone();
+    let empty = state.wait_for(|state| state.waiting + state.unconfirmed == 0);
+    let confirmed = empty.await.unwrap().confirmed;
+    let stored = u64::from(purge(&rig.channel).await);
+    assert_eq!(stored, confirmed, "in the queue is what was confirmed");
+    let name = format!("{RATE} updates/s for {TIME:?}: confirmed (floor: told)");
+    figure(&name, &confirmed.to_string(), &told.to_string());
+    figure("  most that waited at a time", &most.to_string(), "-");
 }
 
 fn update(n: usize, version: u64) -> Update {
@@ -159,9 +210,10 @@ async fn bare(channel: &Channel, messages: Vec<Message>) -> Duration {
     begun.elapsed()
 }
 
-async fn purge(channel: &Channel) {
+/// Returns how many messages were in the queue.
+async fn purge(channel: &Channel) -> u32 {
     channel
         .queue_purge("all".into(), QueuePurgeOptions::default())
         .await
-        .unwrap();
+        .unwrap()
 }

@@ -44,8 +44,11 @@ async fn main() {
     if wanted("cold-start") {
         size::cold_start().await;
     }
-    if wanted("bus") {
+    if wanted("bus-flood") {
         bus::confirmed(20_000).await;
+    }
+    if wanted("bus-steady") {
+        bus::steady().await;
     }
     if wanted("fanout-one") {
         fanout::one_event(&ApiServer::start().await).await;
