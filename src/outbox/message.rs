@@ -22,7 +22,7 @@ const LONGEST_WORD: usize = 110;
 pub struct Message {
     /// `<owner>.<metaId>.updates`, with escapes.
     pub routing_key: String,
-    /// `<pod uid>@<version>`: the same update always has the same.
+    /// `<pod uid>@<version>`, or `<pod uid>@STOPPED`: the same update always has the same.
     pub id: String,
     /// Instance id.
     pub instance: String,
@@ -62,9 +62,14 @@ impl Message {
     }
 }
 
-/// Returns the id of an update's message: the same for the same state of the same pod, whoever sends it.
+/// Returns the id of an update's message: the same for the same state of the same pod, whoever sends it. A start ends
+/// once, but not every replica learns of it in the same version: a held pod may change, and of one that is gone a list
+/// tells only by when.
 pub fn message_id(update: &Update) -> String {
-    format!("{}@{}", update.uid, update.status.version())
+    match update.is_last() {
+        true => format!("{}@STOPPED", update.uid),
+        false => format!("{}@{}", update.uid, update.status.version()),
+    }
 }
 
 /// Returns `<owner>.<metaId>.updates`. A word keeps its printable ASCII characters but `.`, `*`, `#` and `%`; every other
@@ -168,6 +173,18 @@ mod tests {
         let read: WorkspaceStatus = serde_json::from_slice(&message.body).unwrap();
         assert_eq!(read, status());
         assert!(!message.is_reduced);
+    }
+
+    #[test]
+    fn the_end_has_one_id_whoever_learns_of_it_when() {
+        let stopped = |version| WorkspaceStatus {
+            phase: WorkspacePhase::Stopped.into(),
+            status_version: version,
+            ..status()
+        };
+        let (one, other) = (message(stopped(8)), message(stopped(9)));
+        assert_eq!((one.id.as_str(), &other.id), ("uid-1@STOPPED", &one.id));
+        assert_eq!((one.version, other.version), (8, 9));
     }
 
     #[test]
