@@ -7,7 +7,11 @@
 //! Per workspace, on every stream: versions grow, nothing is repeated, nothing follows STOPPED but a new start, STOPPED
 //! comes once, and only what the filter matches is told. A list, and whatever a new stream tells, is not older than what
 //! the same server told before it was asked for. Once things have settled, every open stream knows what the others were
-//! told and what the lists say. On the message bus a message may come again, under the same id, once per reconnect.
+//! told and what the lists say.
+//!
+//! On the message bus a message may come again under its id, once per reconnect: of the consumer, and of a publisher,
+//! which shows in the session that messages name. STOPPED has one id, though another publisher may tell it in another
+//! version; under a second id it would be told twice.
 
 mod bus;
 mod checker;

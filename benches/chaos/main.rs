@@ -204,7 +204,13 @@ async fn settle(sides: &[Side], recorder: &Recorder) {
         };
         lister.list().await.unwrap();
     }
-    recorder.record("chaos", Saw::Settled { until: None });
+    recorder.record(
+        "chaos",
+        Saw::Settled {
+            until: None,
+            channel: None,
+        },
+    );
 }
 
 fn drain(violations: &mut mpsc::UnboundedReceiver<Violation>) -> Vec<String> {

@@ -50,6 +50,8 @@ pub(super) struct Session {
     channel: Channel,
     exchange: ShortString,
     events: BoxStream<'static, Event>,
+    /// Its name in the messages.
+    id: String,
 }
 
 impl Session {
@@ -75,6 +77,7 @@ impl Session {
             channel,
             exchange,
             events,
+            id: format!("{:016x}", getrandom::u64().unwrap_or_default()),
         })
     }
 
@@ -84,6 +87,7 @@ impl Session {
         message: Message,
     ) -> impl Future<Output = Result<Answer, Fault>> + Send + 'static {
         let (channel, exchange) = (self.channel.clone(), self.exchange.clone());
+        let properties = properties(&message, &self.id);
         async move {
             let options = BasicPublishOptions {
                 mandatory: true,
@@ -91,7 +95,7 @@ impl Session {
             };
             let key = ShortString::from(message.routing_key.as_str());
             let body = message.body.as_slice();
-            let sent = channel.basic_publish(exchange, key, options, body, properties(&message));
+            let sent = channel.basic_publish(exchange, key, options, body, properties);
             match sent.await?.await? {
                 Confirmation::Ack(returned) => Ok(Answer::Confirmed {
                     returned: returned.map(id_of),
@@ -151,13 +155,15 @@ fn is_forbidden(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(said) if *said.kind() == forbidden)
 }
 
-fn properties(message: &Message) -> BasicProperties {
+/// Repeats are told from faults by the session: within one no message comes twice.
+fn properties(message: &Message, session: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     let text = |text: &str| AMQPValue::LongString(text.into());
     headers.insert("instanceId".into(), text(&message.instance));
     headers.insert("phase".into(), text(&message.phase));
     let version = i64::try_from(message.version).unwrap_or(i64::MAX);
     headers.insert("version".into(), AMQPValue::LongLongInt(version));
+    headers.insert("session".into(), text(session));
     if message.is_reduced {
         headers.insert("reduced".into(), AMQPValue::Boolean(true));
     }

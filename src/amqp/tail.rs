@@ -1,13 +1,14 @@
-//! Reads an exchange as a consumer does: an own queue, bound by a pattern, that goes with its connection.
+//! Reads the bus as a consumer does: from a queue of its own that goes with its connection, or from one that is there.
 
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
-use lapin::Consumer;
+
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Acker, Channel, Consumer};
 
 use super::Timing;
 use super::connect::{self, Fault, Wire};
@@ -15,6 +16,20 @@ use crate::config::{Broker, Tls};
 
 /// Messages that may be on their way to a slow reader.
 const AHEAD: u16 = 256;
+
+/// Where messages are read.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A queue of its own.
+    Exchange {
+        /// What it is bound to; must be there.
+        name: String,
+        /// Which routing keys.
+        pattern: String,
+    },
+    /// A queue that is there: it keeps what comes while nobody reads it.
+    Queue(String),
+}
 
 /// A queue that is read.
 #[derive(Debug)]
@@ -34,20 +49,43 @@ pub struct Delivery {
     pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: Vec<u8>,
+    acker: Acker,
 }
 
-/// Binds a queue of its own to `exchange`, which must be there, by a pattern of routing keys.
+/// Connects under a name that the broker shows, and begins to read.
 ///
 /// # Errors
 /// [`Fault`] where the broker cannot be reached or says no.
 pub async fn open(
     broker: &Broker,
     tls: Option<&Tls>,
-    exchange: &str,
-    pattern: &str,
+    name: &str,
+    source: &Source,
 ) -> Result<Tail, Fault> {
-    let wire = connect::connect(broker, tls, "wsman client bus-tail", Timing::default()).await?;
-    let channel = wire.connection.create_channel().await?;
+    let timing = Timing::default();
+    let wire = connect::connect(broker, tls, name, timing).await?;
+    let reading = async {
+        let channel = wire.connection.create_channel().await?;
+        let queue = match source {
+            Source::Exchange { name, pattern } => bind(&channel, name, pattern).await?,
+            Source::Queue(name) => name.as_str().into(),
+        };
+        channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
+        let (options, table) = (BasicConsumeOptions::default(), FieldTable::default());
+        channel
+            .basic_consume(queue, "".into(), options, table)
+            .await
+    };
+    let begun = tokio::time::timeout(timing.connect, reading).await;
+    let consumer = begun.map_err(|_| Fault::passing("the broker does not answer"))??;
+    Ok(Tail {
+        consumer,
+        _wire: wire,
+    })
+}
+
+/// Binds a new queue, which goes with its connection.
+async fn bind(channel: &Channel, exchange: &str, pattern: &str) -> lapin::Result<ShortString> {
     let own = QueueDeclareOptions {
         exclusive: true,
         auto_delete: true,
@@ -56,36 +94,28 @@ pub async fn open(
     let queue = channel
         .queue_declare("".into(), own, FieldTable::default())
         .await?;
-    let (name, table) = (queue.name().clone(), FieldTable::default());
+    let (name, options) = (queue.name().clone(), QueueBindOptions::default());
+    let table = FieldTable::default();
     channel
         .queue_bind(
             name.clone(),
             exchange.into(),
             pattern.into(),
-            QueueBindOptions::default(),
-            table.clone(),
+            options,
+            table,
         )
         .await?;
-    channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
-    let options = BasicConsumeOptions::default();
-    let consumer = channel
-        .basic_consume(name, "".into(), options, table)
-        .await?;
-    Ok(Tail {
-        consumer,
-        _wire: wire,
-    })
+    Ok(name)
 }
 
 impl Tail {
-    /// Waits for the next message.
+    /// Waits for the next message. Until it is acknowledged it comes again on another connection.
     ///
     /// # Errors
     /// [`Fault`] when the connection ends.
     pub async fn next(&mut self) -> Result<Delivery, Fault> {
         let ended = || Fault::passing("the broker ended the subscription");
         let delivery = self.consumer.next().await.ok_or_else(ended)??;
-        delivery.ack(BasicAckOptions::default()).await?;
         let properties = &delivery.properties;
         let headers = properties.headers().iter().flat_map(|table| table.inner());
         Ok(Delivery {
@@ -99,7 +129,19 @@ impl Tail {
                 .filter_map(|(key, value)| Some((key.to_string(), text(value)?)))
                 .collect(),
             body: delivery.data,
+            acker: delivery.acker,
         })
+    }
+}
+
+impl Delivery {
+    /// Takes the message from the queue.
+    ///
+    /// # Errors
+    /// [`Fault`] when the connection has ended.
+    pub async fn ack(&self) -> Result<(), Fault> {
+        self.acker.ack(BasicAckOptions::default()).await?;
+        Ok(())
     }
 }
 

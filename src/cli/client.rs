@@ -7,7 +7,7 @@ use connect::{Connection, Target};
 use super::exit::Failure;
 use super::output::{Format, Output};
 
-mod bus_tail;
+pub(crate) mod bus_tail;
 mod cluster;
 pub(crate) mod connect;
 mod control;

@@ -2,6 +2,7 @@
 //!
 //! It works against any server of the protocol. A record of what was seen can be checked again, by the same rules.
 
+pub mod bus;
 pub mod consume;
 mod filter;
 pub mod record;
@@ -17,11 +18,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
+use super::client::bus_tail;
 use super::client::connect::{Connection, Target, parse_duration};
 use super::client::follow::is_passing;
 use super::exit::{Exit, Failure, note};
 use super::output::{Color, Format, Output, Piece};
-use crate::history::{self, Counts, How, Saw, Violation};
+use crate::amqp::tail::Source;
+use crate::config::Broker;
+use crate::history::{self, Channel, Counts, How, Saw, Violation};
 use consume::Consumer;
 use record::Recorder;
 
@@ -35,6 +39,29 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Args {
     #[command(flatten)]
     target: Target,
+
+    /// Check the message bus as well, on a queue of its own: amqp://user:password@host:5672/vhost, or amqps://. Others on
+    /// this machine can read command lines: passwords belong into the environment or a file.
+    #[arg(
+        long,
+        env = "WSMAN_AMQP_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    amqp: Option<String>,
+
+    /// File with the URL of the message bus; wins over --amqp.
+    #[arg(long, value_name = "FILE")]
+    amqp_file: Option<PathBuf>,
+
+    /// The exchange on the message bus.
+    #[arg(long, value_name = "NAME", default_value = "wsman")]
+    exchange: String,
+
+    /// What streams were told must be on the message bus after this long: a broker may be away for a while, and a daemon
+    /// that died is replaced after 15 seconds.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1m")]
+    bus_within: Duration,
 
     /// End after this long, such as "10m" [default: at Ctrl-C].
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, conflicts_with = "check")]
@@ -115,8 +142,15 @@ async fn follow(args: &Args, out: &mut Output) -> Result<Counts, Failure> {
     let failed = |status: Status| Failure::from_status(&status, &args.target.host);
     // Only what answered once is kept up.
     lister.list().await.map_err(failed)?;
+    let bus = match reader(args, &lister) {
+        Some(reader) => {
+            let tail = reader.open().await.map_err(bus_tail::failure)?;
+            Some(AbortOnDropHandle::new(tokio::spawn(reader.follow(tail))))
+        }
+        None => None,
+    };
     let end = args.duration.map(|duration| Instant::now() + duration);
-    let mut watching = Box::pin(watch(&lister, end));
+    let mut watching = Box::pin(watch(&lister, end, args.bus_within));
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     let outcome = loop {
@@ -126,7 +160,7 @@ async fn follow(args: &Args, out: &mut Output) -> Result<Counts, Failure> {
             _ = &mut interrupted => break None,
         }
     };
-    drop(watching);
+    drop((watching, bus));
     let counts = recorder.finish()?;
     while let Ok(violation) = violations.try_recv() {
         print(&violation, out)?;
@@ -137,8 +171,29 @@ async fn follow(args: &Args, out: &mut Output) -> Result<Counts, Failure> {
     }
 }
 
-/// Keeps two streams and lists now and then, until `end`. Returns what cannot be mended by trying again.
-async fn watch(lister: &Consumer, end: Option<Instant>) -> Option<Status> {
+/// What reads the message bus, if one was named.
+fn reader(args: &Args, lister: &Consumer) -> Option<bus::Reader> {
+    let broker = bus_tail::broker(args.amqp.clone(), args.amqp_file.as_deref())?;
+    // The certificates of the server are no reason to refuse a broker without.
+    let is_plain = matches!(&broker, Broker::Url(url) if url.starts_with("amqp:"));
+    Some(bus::Reader {
+        broker,
+        tls: bus_tail::tls(&args.target).filter(|_| !is_plain),
+        source: Source::Exchange {
+            name: args.exchange.clone(),
+            pattern: "#".to_owned(),
+        },
+        lister: Consumer {
+            who: "bus".to_owned(),
+            ..lister.clone()
+        },
+    })
+}
+
+/// Keeps two streams and lists now and then, until `end` and until the bus has what it owes, for which it has `within`.
+/// Returns what cannot be mended by trying again.
+async fn watch(lister: &Consumer, end: Option<Instant>, within: Duration) -> Option<Status> {
+    let recorder = &lister.recorder;
     let (ended, mut ends) = mpsc::channel(2);
     let start = |consumer: Consumer| {
         let ended = ended.clone();
@@ -169,7 +224,7 @@ async fn watch(lister: &Consumer, end: Option<Instant>) -> Option<Status> {
         };
         match lister.list().await {
             Ok(listed) => {
-                let until = Some(Timestamp::now());
+                let until = Timestamp::now();
                 if filtered.is_none()
                     && let Some(filter) = filter::draw(&listed)
                 {
@@ -185,7 +240,15 @@ async fn watch(lister: &Consumer, end: Option<Instant>) -> Option<Status> {
                     }));
                 }
                 tokio::time::sleep(GRACE).await;
-                lister.recorder.record("verify", Saw::Settled { until });
+                recorder.record("verify", settled(until, Channel::Stream));
+                if last {
+                    let owed = settled(until, Channel::Bus);
+                    recorder.wait_for(&owed, within.saturating_sub(GRACE)).await;
+                    recorder.record("verify", owed);
+                } else {
+                    let due = until.checked_sub(within).unwrap_or(Timestamp::MIN);
+                    recorder.record("verify", settled(due, Channel::Bus));
+                }
             }
             Err(status) if !is_passing(status.code()) => return Some(status),
             // Down is no violation; the streams say so, too.
@@ -194,6 +257,13 @@ async fn watch(lister: &Consumer, end: Option<Instant>) -> Option<Status> {
         if last {
             return None;
         }
+    }
+}
+
+fn settled(until: Timestamp, channel: Channel) -> Saw {
+    Saw::Settled {
+        until: Some(until),
+        channel: Some(channel),
     }
 }
 
@@ -232,12 +302,15 @@ fn summarize(counts: Counts, out: &mut Output) -> Result<(), Failure> {
     }
     let Counts {
         updates,
+        messages,
+        repeats,
         lists,
         workspaces,
         reconnects,
         violations,
     } = counts;
     out.line([Piece::from(format!(
-        "{updates} updates and {lists} lists of {workspaces} workspaces, {reconnects} reconnects: {violations} violations"
+        "{updates} updates, {messages} messages ({repeats} repeated) and {lists} lists of {workspaces} workspaces, \
+         {reconnects} reconnects: {violations} violations"
     ))])
 }

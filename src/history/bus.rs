@@ -1,4 +1,5 @@
-//! The message bus delivers at least once: a message may come again under its id, once per reconnect.
+//! The message bus delivers at least once: a message may come again under its id, once per reconnect of its consumer or
+//! of a publisher.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,10 +7,10 @@ use std::sync::Arc;
 use super::violation::Evidence;
 
 /// The messages about one workspace, by id.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Messages(HashMap<String, Message>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Message {
     first: Arc<Evidence>,
     repeats: u64,
@@ -35,7 +36,7 @@ impl Messages {
             return None;
         };
         message.repeats += 1;
-        let fault = if message.first.state != seen.state {
+        let fault = if !message.first.state.may_share_id(&seen.state) {
             Some("one message id stands for two states")
         } else if message.repeats > reconnects - message.reconnects {
             Some("a message came again more often than there were reconnects")

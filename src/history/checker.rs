@@ -13,7 +13,7 @@ use super::violation::{Evidence, How, Kind, Violation};
 use crate::proto::wsman::MetadataFilter;
 
 /// What was seen so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Checker {
     line: u64,
     consumers: BTreeMap<String, Consumer>,
@@ -28,6 +28,10 @@ pub struct Checker {
 pub struct Counts {
     /// Statuses that streams told.
     pub updates: u64,
+    /// Messages that came over the bus, repeats among them.
+    pub messages: u64,
+    /// Those repeats.
+    pub repeats: u64,
     /// Lists that were answered.
     pub lists: u64,
     /// Workspaces, by id.
@@ -39,7 +43,7 @@ pub struct Counts {
 }
 
 /// A list that was asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Listing {
     server: String,
     filter: Option<MetadataFilter>,
@@ -48,7 +52,7 @@ struct Listing {
     asked: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Server {
     floor: Floor,
     /// Last states of workspaces that a list no longer held.
@@ -107,7 +111,7 @@ impl Checker {
                 self.counts.reconnects += 1;
                 Vec::new()
             }
-            Saw::Settled { until } => self.settle(at, *until),
+            Saw::Settled { until, channel } => self.settle(at, *until, *channel),
         };
         self.counts.violations += violations.len() as u64;
         violations
@@ -127,11 +131,16 @@ impl Checker {
     }
 
     fn told(&mut self, who: &str, at: Timestamp, state: &State) -> Vec<Violation> {
-        self.counts.updates += 1;
         let seen = self.seen(who, at, How::Told, state);
         let consumer = self.consumer(who);
         let begin = consumer.begin.clone();
         let (violation, believed) = consumer.told(&seen);
+        let repeats = std::mem::take(&mut consumer.repeats);
+        match begin.channel {
+            Channel::Stream => self.counts.updates += 1,
+            Channel::Bus => self.counts.messages += 1,
+        }
+        self.counts.repeats += repeats;
         if believed {
             // The bus is no part of the server, which may be behind it.
             if begin.channel == Channel::Stream {
@@ -214,8 +223,19 @@ impl Checker {
         }
     }
 
-    fn settle(&mut self, at: Timestamp, until: Option<Timestamp>) -> Vec<Violation> {
-        let violations = self.due.settle(until, self.consumers.values_mut());
+    fn settle(
+        &mut self,
+        at: Timestamp,
+        until: Option<Timestamp>,
+        channel: Option<Channel>,
+    ) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for of in [Channel::Stream, Channel::Bus] {
+            if channel.is_none_or(|channel| channel == of) {
+                let consumers = self.consumers.values_mut();
+                violations.extend(self.due.settle(of, until, consumers));
+            }
+        }
         for id in self.due.forget(at) {
             for server in self.servers.values_mut() {
                 server.floor.remove(&id);

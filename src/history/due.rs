@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::observation::State;
+use super::observation::{Channel, State};
 use super::stream::Consumer;
 use super::violation::{Evidence, Kind, Violation};
 
@@ -16,13 +16,14 @@ const SLACK: SignedDuration = SignedDuration::from_secs(10);
 const MEMORY: SignedDuration = SignedDuration::from_hours(1);
 
 /// What was seen of all workspaces, and what of it was not checked yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Due {
-    pending: VecDeque<(Timestamp, Item)>,
+    streams: VecDeque<(Timestamp, Item)>,
+    bus: VecDeque<(Timestamp, Item)>,
     latest: HashMap<String, Latest>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Item {
     /// Somebody saw this.
     Present(Arc<Evidence>),
@@ -35,7 +36,7 @@ enum Item {
 }
 
 /// The newest of one workspace, and when its start showed up first.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Latest {
     newest: Arc<Evidence>,
     first: Timestamp,
@@ -46,8 +47,7 @@ impl Due {
     /// Takes in what somebody saw. Returns whether it is the first of its workspace.
     pub(super) fn learn(&mut self, seen: &Arc<Evidence>) -> bool {
         let state = &seen.state;
-        let item = Item::Present(Arc::clone(seen));
-        self.pending.push_back((seen.at, item));
+        self.push(seen.at, Item::Present(Arc::clone(seen)));
         match self.latest.get_mut(&state.id) {
             None => {
                 let latest = Latest {
@@ -78,23 +78,32 @@ impl Due {
             server,
             asked,
         };
-        self.pending.push_back((at, item));
+        self.push(at, item);
     }
 
-    /// Checks what was seen up to a moment, or all of it.
+    fn push(&mut self, at: Timestamp, item: Item) {
+        self.streams.push_back((at, item.clone()));
+        self.bus.push_back((at, item));
+    }
+
+    /// Checks what was seen up to a moment, or all of it, against the consumers of a channel.
     pub(super) fn settle<'a>(
         &mut self,
+        channel: Channel,
         until: Option<Timestamp>,
         consumers: impl Iterator<Item = &'a mut Consumer>,
     ) -> Vec<Violation> {
+        let pending = match channel {
+            Channel::Stream => &mut self.streams,
+            Channel::Bus => &mut self.bus,
+        };
         let mut present: BTreeMap<String, Arc<Evidence>> = BTreeMap::new();
         let mut gone = Vec::new();
-        while self
-            .pending
+        while pending
             .front()
             .is_some_and(|(at, _)| until.is_none_or(|until| *at <= until))
         {
-            match self.pending.pop_front() {
+            match pending.pop_front() {
                 Some((_, Item::Present(seen))) => {
                     let newest = present
                         .entry(seen.state.id.clone())
@@ -115,7 +124,8 @@ impl Due {
             }
         }
         let mut violations = Vec::new();
-        for consumer in consumers.filter(|consumer| consumer.open) {
+        let reads = |consumer: &&mut Consumer| consumer.open && consumer.begin.channel == channel;
+        for consumer in consumers.filter(reads) {
             for seen in present.values() {
                 violations.extend(self.missed(consumer, seen));
             }
@@ -153,7 +163,7 @@ impl Due {
             }
             Some(newest) => {
                 let knows = &newest.state;
-                let same = knows.content == owed.content;
+                let same = knows.tells_as(owed);
                 let over = knows.is_stopped() && !knows.starts_apart(owed);
                 if over && !is_new_start(owed, knows) || same && !knows.starts_apart(owed) {
                     return None;

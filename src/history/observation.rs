@@ -65,6 +65,9 @@ pub enum Saw {
         /// The moment; without one, all that was seen so far.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
+        /// On what; without one, on everything. A bus may be behind for as long as its broker is away.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<Channel>,
     },
 }
 
@@ -111,7 +114,8 @@ pub struct State {
     pub version: u64,
     /// Phase.
     pub phase: WorkspacePhase,
-    /// Digest of everything but the version: equal for statuses that tell the same.
+    /// Digest of everything but the version: equal for statuses that tell the same. Empty for a message that only refers
+    /// to its status.
     pub content: String,
     /// Digest of what differs between two starts under one id; none where a status does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +123,9 @@ pub struct State {
     /// Id of the message, on the bus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
+    /// Which connection of which publisher sent it, on the bus; none where messages do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// Owner.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owner: String,
@@ -155,6 +162,7 @@ impl State {
             content: digest(&unversioned.encode_to_vec()),
             start,
             message_id: None,
+            session: None,
             owner: metadata.owner,
             meta_id: metadata.meta_id,
             annotations: metadata.annotations,
@@ -190,6 +198,22 @@ impl State {
     /// Whether this is from before the other. A version of 0 says nothing.
     pub(super) fn is_older(&self, other: &Self) -> bool {
         self.version != 0 && self.version < other.version
+    }
+
+    /// Whether both tell the same, as far as they tell.
+    pub(super) fn tells_as(&self, other: &Self) -> bool {
+        match self.content.is_empty() || other.content.is_empty() {
+            true => self.is_as_old(other),
+            false => self.content == other.content,
+        }
+    }
+
+    /// Whether one message id may stand for both: they tell the same in the same version, or both the one end of a
+    /// start, which another publisher may have learned of in another version.
+    pub(super) fn may_share_id(&self, other: &Self) -> bool {
+        let ends = self.is_stopped() && other.is_stopped();
+        let same = self.version == other.version && self.tells_as(other);
+        self.id == other.id && (same || ends && !self.starts_apart(other))
     }
 
     /// Whether this was told in the same version as the other.

@@ -13,7 +13,7 @@ use super::violation::{Evidence, Kind, Violation};
 pub(super) type Floor = BTreeMap<String, Arc<Evidence>>;
 
 /// One consumer and what it knows since its stream last began anew.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Consumer {
     pub(super) name: String,
     pub(super) begin: Begin,
@@ -29,10 +29,14 @@ pub(super) struct Consumer {
     /// Last states of starts that another start followed without a STOPPED between them. It may still come, too late.
     unended: Vec<(Arc<Evidence>, Arc<Evidence>)>,
     pub(super) reconnects: u64,
+    /// Messages that came again, and were not counted yet.
+    pub(super) repeats: u64,
+    /// Which session of a publisher the last message named.
+    session: Option<String>,
 }
 
 /// What a consumer knows of one workspace.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     /// The newest that its stream told.
     told: Option<Arc<Evidence>>,
@@ -98,11 +102,18 @@ impl Consumer {
             let why = "the stream's filter does not match it";
             return (Some(self.violation(Kind::WrongFilter, why, [seen])), false);
         }
+        if next.session.is_some() && next.session != self.session {
+            let before = std::mem::replace(&mut self.session, next.session.clone());
+            self.reconnects += u64::from(before.is_some());
+        }
         let known = self.known.entry(next.id.clone()).or_default();
         if self.begin.channel == Channel::Bus {
             match known.messages.arrived(seen, self.reconnects) {
                 None => {}
-                Some(Ok(())) => return (None, false),
+                Some(Ok(())) => {
+                    self.repeats += 1;
+                    return (None, false);
+                }
                 Some(Err((first, why))) => {
                     return (
                         Some(self.violation(Kind::Repeated, why, [&first, seen])),
@@ -194,7 +205,7 @@ pub(super) fn violation<'a>(
 
 /// What is wrong with telling `next` after `prev` on one stream.
 fn compare(prev: &State, next: &State) -> Option<Fault> {
-    let same = prev.content == next.content;
+    let same = prev.tells_as(next);
     if next.is_older(prev) {
         return Some((Kind::Reordered, "an older version came after a newer one"));
     }

@@ -18,6 +18,7 @@ mod print;
 mod server;
 mod start;
 mod verify;
+mod verify_bus;
 mod watch;
 
 /// What a finished process left behind.

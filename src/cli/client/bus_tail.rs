@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::connect::Target;
 use super::words;
 use crate::amqp::connect::Fault;
-use crate::amqp::tail::{self, Delivery};
+use crate::amqp::tail::{self, Delivery, Source};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{Output, Piece};
 use crate::config::{Broker, Tls};
@@ -55,31 +55,43 @@ pub(super) struct Args {
 
 /// Prints messages until the broker ends it.
 pub(super) async fn run(args: Args, target: &Target, out: &mut Output) -> Result<(), Failure> {
-    let path = |path: &Option<PathBuf>| path.as_deref().map(text).unwrap_or_default();
-    let broker = match (&args.url_file, args.url) {
-        (Some(file), _) => Broker::UrlFile(text(file)),
-        (None, Some(url)) => Broker::Url(url),
-        (None, None) => {
-            return Err(Failure::usage(
-                "which broker? Give --url, --url-file or WSMAN_AMQP_URL",
-            ));
-        }
+    let Some(broker) = broker(args.url, args.url_file.as_deref()) else {
+        return Err(Failure::usage(
+            "which broker? Give --url, --url-file or WSMAN_AMQP_URL",
+        ));
     };
-    let tls = target.ca.is_some() || target.cert.is_some();
-    let tls = tls.then(|| Tls {
-        ca: path(&target.ca),
-        cert: path(&target.cert),
-        key: path(&target.key),
-    });
-    let opened = tail::open(&broker, tls.as_ref(), &args.exchange, &args.routing_key).await;
+    let tls = tls(target);
+    let source = Source::Exchange {
+        name: args.exchange,
+        pattern: args.routing_key,
+    };
+    let opened = tail::open(&broker, tls.as_ref(), "wsman client bus-tail", &source).await;
     let mut tail = opened.map_err(failure)?;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
         let delivery = tail.next().await.map_err(failure)?;
+        delivery.ack().await.map_err(failure)?;
         print(delivery, args.show_token, out)?;
         left -= 1;
     }
     Ok(())
+}
+
+/// The broker that was named; a file wins.
+pub(in crate::cli) fn broker(url: Option<String>, file: Option<&Path>) -> Option<Broker> {
+    let file = file.map(|file| Broker::UrlFile(text(file)));
+    file.or_else(|| url.map(Broker::Url))
+}
+
+/// The certificates that were given for the server: they are for its broker, too.
+pub(in crate::cli) fn tls(target: &Target) -> Option<Tls> {
+    let path = |path: &Option<PathBuf>| path.as_deref().map(text).unwrap_or_default();
+    let given = target.ca.is_some() || target.cert.is_some();
+    given.then(|| Tls {
+        ca: path(&target.ca),
+        cert: path(&target.cert),
+        key: path(&target.key),
+    })
 }
 
 fn print(delivery: Delivery, show_token: bool, out: &mut Output) -> Result<(), Failure> {
@@ -116,7 +128,8 @@ fn record(delivery: Delivery, show_token: bool) -> Value {
     })
 }
 
-fn failure(fault: Fault) -> Failure {
+/// Whose problem it is.
+pub(in crate::cli) fn failure(fault: Fault) -> Failure {
     let exit = match fault.is_refusal {
         true => Exit::Failed,
         false => Exit::Unavailable,

@@ -4,11 +4,16 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::history::{Checker, Counts, Observation, Saw, Violation};
+
+/// Between two looks at whether everything has arrived.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The record that all consumers of a run share.
 #[derive(Debug, Clone)]
@@ -54,6 +59,25 @@ impl Recorder {
             // Whoever counts them may be gone at the end.
             let _ = record.violations.send(violation);
         }
+    }
+
+    /// Waits until taking in `settled` would show nothing violated, for at most `limit`.
+    pub async fn wait_for(&self, settled: &Saw, limit: Duration) {
+        let end = Instant::now() + limit;
+        while Instant::now() < end && !self.is_settled(settled) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn is_settled(&self, settled: &Saw) -> bool {
+        // What a settled history shows to be missing is said once, so a copy is asked.
+        let mut checker = self.lock().checker.clone();
+        let observation = Observation {
+            at: Timestamp::now(),
+            who: String::new(),
+            saw: settled.clone(),
+        };
+        checker.observe(&observation).is_empty()
     }
 
     /// How much was seen so far.

@@ -106,6 +106,7 @@ impl Model {
                     content: format!("c{version}"),
                     start: Some(format!("s{version}")),
                     message_id: None,
+                    session: None,
                     owner: if which & 1 == 0 { "jane" } else { "joe" }.to_owned(),
                     meta_id: String::new(),
                     annotations: BTreeMap::new(),
@@ -281,7 +282,11 @@ impl Model {
         for server in 0..2 {
             model.list("list", server, None);
         }
-        model.record("run", Saw::Settled { until: None });
+        let settled = Saw::Settled {
+            until: None,
+            channel: None,
+        };
+        model.record("run", settled);
         model.history
     }
 }

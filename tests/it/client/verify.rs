@@ -6,11 +6,12 @@ use super::*;
 use WorkspacePhase::*;
 
 /// Runs `wsman verify` with further arguments until it ends.
-fn verify(args: &[&str]) -> Done {
+pub(super) fn verify(args: &[&str]) -> Done {
     let output = Command::new(env!("CARGO_BIN_EXE_wsman"))
         .args(["verify", "-o", "json"])
         .args(args)
         .env_remove("WSMAN_HOST")
+        .env_remove("WSMAN_AMQP_URL")
         .output()
         .unwrap();
     Done {
@@ -21,7 +22,7 @@ fn verify(args: &[&str]) -> Done {
 }
 
 /// The kinds of the violations and the summary, from what was printed.
-fn found(done: &Done) -> (Vec<String>, Value) {
+pub(super) fn found(done: &Done) -> (Vec<String>, Value) {
     let mut lines: Vec<Value> = done
         .stdout
         .lines()
