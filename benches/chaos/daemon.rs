@@ -36,8 +36,15 @@ struct Process {
 }
 
 impl Daemon {
-    /// Starts a daemon that reaches the API server through a proxy and writes its log into a folder.
-    pub(crate) fn start(name: &'static str, proxy: &Proxy, namespace: &str, folder: &Path) -> Self {
+    /// Starts a daemon that reaches the API server through a proxy, and a message bus by what a file says, and writes its
+    /// log into a folder.
+    pub(crate) fn start(
+        name: &'static str,
+        proxy: &Proxy,
+        namespace: &str,
+        bus: &Path,
+        folder: &Path,
+    ) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap().to_string();
         drop(listener);
@@ -46,6 +53,7 @@ impl Daemon {
         let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
         config["manager"]["namespace"] = namespace.into();
         config["rpcServer"]["addr"] = addr.clone().into();
+        config["messagebus"] = serde_json::json!({ "urlFile": bus, "confirmTimeout": "3s" });
         for key in ["health", "prometheus"] {
             config.as_object_mut().unwrap().remove(key);
         }
@@ -121,6 +129,11 @@ impl Daemon {
             }
         }
         self.kill();
+    }
+
+    /// What the daemon has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// Whether the process is alive.

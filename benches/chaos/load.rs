@@ -36,6 +36,7 @@ pub(crate) struct Load {
     mode: watch::Sender<Mode>,
     count: usize,
     starts: Arc<AtomicU64>,
+    calls: Arc<AtomicU64>,
     clients: Vec<Client>,
     /// What each is doing.
     doing: Arc<Mutex<Vec<String>>>,
@@ -47,6 +48,7 @@ impl Load {
     pub(crate) fn start(count: usize, clients: Vec<Client>, rng: &mut fastrand::Rng) -> Self {
         let mode = watch::Sender::new(Mode::Fill);
         let starts = Arc::new(AtomicU64::new(0));
+        let calls = Arc::new(AtomicU64::new(0));
         let doing = Arc::new(Mutex::new(vec![String::new(); count]));
         let callers = Arc::new(Semaphore::new(CALLERS));
         let mut slots = JoinSet::new();
@@ -58,6 +60,7 @@ impl Load {
                 rng: rng.fork(),
                 mode: mode.subscribe(),
                 starts: Arc::clone(&starts),
+                calls: Arc::clone(&calls),
                 doing: Arc::clone(&doing),
                 callers: Arc::clone(&callers),
             };
@@ -67,6 +70,7 @@ impl Load {
             mode,
             count,
             starts,
+            calls,
             clients,
             doing,
             _slots: slots,
@@ -80,6 +84,11 @@ impl Load {
     /// How many starts were accepted.
     pub(crate) fn starts(&self) -> u64 {
         self.starts.load(Ordering::Relaxed)
+    }
+
+    /// How many calls were made.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// What those are doing, and how they are listed, that are not as they should be.
@@ -162,6 +171,7 @@ struct Slot {
     rng: fastrand::Rng,
     mode: watch::Receiver<Mode>,
     starts: Arc<AtomicU64>,
+    calls: Arc<AtomicU64>,
     doing: Arc<Mutex<Vec<String>>>,
     callers: Arc<Semaphore>,
 }
@@ -283,6 +293,7 @@ impl Slot {
     }
 
     fn client(&mut self) -> Client {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         self.clients[self.rng.usize(..self.clients.len())].clone()
     }
 }

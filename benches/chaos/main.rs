@@ -1,6 +1,7 @@
-//! A seeded run of mixed faults: two daemons on one real API server, hundreds of workspaces being started and stopped,
-//! subscribers that record what they are told. When the faults have stopped and everything has settled, the record must
-//! violate nothing, and the daemons must have given back their memory.
+//! A seeded run of mixed faults: two daemons on one real API server and one real broker, hundreds of workspaces being
+//! started and stopped, subscribers and a consumer of the message bus that record what they are told. When the faults
+//! have stopped and everything has settled, the record must violate nothing, everything must be off the bus, and the
+//! daemons must have given back their memory.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +10,7 @@
     reason = "a run that cannot go on ends"
 )]
 
+mod broker;
 mod daemon;
 mod faults;
 mod load;
@@ -21,14 +23,16 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use wsman::cli::verify::consume::Consumer;
 use wsman::cli::verify::record::Recorder;
 use wsman::history::{self, Saw, Violation};
 use wsman::proto::wsman::MetadataFilter;
 
+use broker::Broker;
 use daemon::Daemon;
-use faults::Side;
+use faults::{Side, Victims};
 use load::{Load, Mode};
 use support::proxy::{Link, Proxy};
 
@@ -36,6 +40,8 @@ use support::proxy::{Link, Proxy};
 const PATIENCE: Duration = Duration::from_secs(180);
 /// No update for this long: everything has reached everybody.
 const QUIET: Duration = Duration::from_secs(5);
+/// What a daemon logs that did not wait for the bus any longer.
+const UNCONFIRMED: &str = "whose STOPPED the message bus has not confirmed";
 
 #[derive(Parser)]
 struct Args {
@@ -67,10 +73,11 @@ async fn main() -> ExitCode {
     let mut rng = fastrand::Rng::with_seed(seed);
 
     let (server, cluster) = support::cluster::own_real("chaos").await.unwrap();
+    let broker = Broker::start(&folder).await;
     let mut sides = Vec::new();
     for name in ["a", "b"] {
         let proxy = Proxy::before(&cluster).await;
-        let daemon = Daemon::start(name, &proxy, &cluster.namespace, &folder);
+        let daemon = Daemon::start(name, &proxy, &cluster.namespace, &broker.url_file, &folder);
         daemon.ready().await;
         let link = Link::to(daemon.addr.clone()).await;
         sides.push(Side {
@@ -87,6 +94,10 @@ async fn main() -> ExitCode {
         .flat_map(|side| subscribers(side, &recorder))
         .for_each(|consumer| drop(consumers.spawn(consumer.follow())));
 
+    let reader = broker.reader(lister("bus", &sides[0], &recorder));
+    let tail = reader.open().await.unwrap();
+    let _reading = AbortOnDropHandle::new(tokio::spawn(reader.follow(tail)));
+
     let clients = sides.iter().map(|side| side.daemon.client()).collect();
     let load = Load::start(args.workspaces, clients, &mut rng);
     load.reach(Mode::Fill, PATIENCE).await.unwrap();
@@ -96,7 +107,12 @@ async fn main() -> ExitCode {
 
     load.set(Mode::Churn);
     let time = Duration::from_secs(args.seconds);
-    faults::rage(&mut sides, &server, &mut rng, time).await;
+    let victims = Victims {
+        sides: &mut sides,
+        server: &server,
+        broker: &broker,
+    };
+    let happened = victims.rage(&mut rng, time).await;
     println!("the faults are over");
     for side in &sides {
         side.daemon.ready().await;
@@ -114,14 +130,23 @@ async fn main() -> ExitCode {
     faults.extend(load.reach(Mode::Empty, PATIENCE).await.err());
     settle(&sides, &recorder).await;
 
-    for side in &sides {
+    for side in &mut sides {
         if !side.daemon.runs() {
             faults.push(format!("{} ended by itself", side.daemon.name));
+        }
+        side.daemon.terminate().await;
+        let log = side.daemon.log();
+        if log.contains(UNCONFIRMED) {
+            faults.push(format!("{} let a pod go unconfirmed", side.daemon.name));
         }
     }
     while let Some(ended) = consumers.try_join_next() {
         let status: Status = ended.unwrap();
         faults.push(format!("a subscriber was refused: {status}"));
+    }
+    let unread = broker.unread().await;
+    if unread > 0 {
+        faults.push(format!("{unread} messages are left on the bus"));
     }
     let counts = recorder.finish().unwrap();
     faults.extend(drain(&mut violations));
@@ -129,39 +154,42 @@ async fn main() -> ExitCode {
     if offline as u64 != counts.violations {
         faults.push(format!("the record has {offline} violations"));
     }
+    println!("faults: {happened:?}");
     println!(
-        "{} starts, {} updates, {} lists, {} reconnects, {} violations (--seed {seed})",
+        "{} calls, {} starts, {} updates, {} lists, {} reconnects, {} messages ({} repeated), {} violations (--seed {seed})",
+        load.calls(),
         load.starts(),
         counts.updates,
         counts.lists,
         counts.reconnects,
+        counts.messages,
+        counts.repeats,
         counts.violations
     );
     for fault in &faults {
         println!("{fault}");
     }
     match faults.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+        true => {
+            println!("everything held");
+            ExitCode::SUCCESS
+        }
+        false => {
+            println!("{} faults of wsman", faults.len());
+            ExitCode::FAILURE
+        }
     }
 }
 
 /// The subscribers of one daemon: of everything, of a part that begins with a snapshot, and of everything over a
-/// connection that is cut. A queue of the message bus would be one more, with `Channel::Bus`.
+/// connection that is cut.
 fn subscribers(side: &Side, recorder: &Recorder) -> Vec<Consumer> {
     let name = side.daemon.name;
     let blue = MetadataFilter {
         annotations: [("team".to_owned(), "blue".to_owned())].into(),
         ..Default::default()
     };
-    let all = Consumer {
-        who: format!("{name}-all"),
-        server: name.to_owned(),
-        client: side.daemon.client(),
-        filter: None,
-        snapshot: false,
-        recorder: recorder.clone(),
-    };
+    let all = lister(&format!("{name}-all"), side, recorder);
     let part = Consumer {
         who: format!("{name}-blue"),
         filter: Some(blue),
@@ -179,12 +207,13 @@ fn subscribers(side: &Side, recorder: &Recorder) -> Vec<Consumer> {
 /// Waits until nothing is told any more.
 async fn quiet(recorder: &Recorder) {
     let begun = Instant::now();
-    let (mut seen, mut since) = (recorder.counts().updates, Instant::now());
+    let seen = |recorder: &Recorder| recorder.counts().updates + recorder.counts().messages;
+    let (mut before, mut since) = (seen(recorder), Instant::now());
     while since.elapsed() < QUIET {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = recorder.counts().updates;
-        if now != seen {
-            (seen, since) = (now, Instant::now());
+        let now = seen(recorder);
+        if now != before {
+            (before, since) = (now, Instant::now());
         }
         assert!(begun.elapsed() < PATIENCE, "updates do not end");
     }
@@ -194,23 +223,27 @@ async fn quiet(recorder: &Recorder) {
 async fn settle(sides: &[Side], recorder: &Recorder) {
     quiet(recorder).await;
     for side in sides {
-        let lister = Consumer {
-            who: "list".to_owned(),
-            server: side.daemon.name.to_owned(),
-            client: side.daemon.client(),
-            filter: None,
-            snapshot: false,
-            recorder: recorder.clone(),
-        };
-        lister.list().await.unwrap();
+        lister("list", side, recorder).list().await.unwrap();
     }
-    recorder.record(
-        "chaos",
-        Saw::Settled {
-            until: None,
-            channel: None,
-        },
-    );
+    let settled = Saw::Settled {
+        until: None,
+        channel: None,
+    };
+    // The bus may be behind: its publisher comes back after a pause.
+    recorder.wait_for(&settled, PATIENCE).await;
+    recorder.record("chaos", settled);
+}
+
+/// A consumer of everything that one daemon tells.
+fn lister(who: &str, side: &Side, recorder: &Recorder) -> Consumer {
+    Consumer {
+        who: who.to_owned(),
+        server: side.daemon.name.to_owned(),
+        client: side.daemon.client(),
+        filter: None,
+        snapshot: false,
+        recorder: recorder.clone(),
+    }
 }
 
 fn drain(violations: &mut mpsc::UnboundedReceiver<Violation>) -> Vec<String> {

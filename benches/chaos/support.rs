@@ -6,10 +6,19 @@ pub(crate) mod cluster;
 pub(crate) mod envtest;
 #[path = "../../tests/it/support/proxy.rs"]
 pub(crate) mod proxy;
+#[path = "../../tests/it/support/queue.rs"]
+pub(crate) mod queue;
+#[path = "../../tests/it/support/rabbit.rs"]
+pub(crate) mod rabbit;
 #[path = "../../tests/it/support/world.rs"]
 pub(crate) mod world;
 
 /// Says that a run cannot be made.
-pub(crate) fn skip(_: &str) {
-    panic!("no real API server (KUBEBUILDER_ASSETS)");
+pub(crate) fn skip(test: &str) {
+    skip_without(test, "envtest", "real API server (KUBEBUILDER_ASSETS)");
+}
+
+/// Says that a run cannot be made without `what`.
+pub(crate) fn skip_without(_: &str, _: &str, what: &str) {
+    panic!("no {what}");
 }

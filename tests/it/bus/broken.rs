@@ -126,7 +126,7 @@ async fn fq4_blocked_by_an_alarm() {
     rig.told("connected", |state| state.is_connected).await;
     rig.flow(WORKSPACES, 1).await;
     rig.told("in flow", |state| state.confirmed > 0).await;
-    node.ctl(&["set_vm_memory_high_watermark", "0"]).await;
+    node.alarm(true).await;
     rig.flow(WORKSPACES, 1).await;
     let state = rig
         .told("the alarm is noticed", |state| state.blocked.is_some())
@@ -145,8 +145,7 @@ async fn fq4_blocked_by_an_alarm() {
         state.blocked.is_some() && state.connects == connects,
         "{state:?}"
     );
-    node.ctl(&["set_vm_memory_high_watermark", "absolute", "512MB"])
-        .await;
+    node.alarm(false).await;
     queue.until("all ends", all_stopped(WORKSPACES)).await;
     assert_eq!(queue.check(), 0, "nothing was repeated");
     let state = rig.drained().await;

@@ -46,12 +46,12 @@ pub(crate) async fn breakable(test: &str) -> Option<MutexGuard<'static, Node>> {
     if !node.answers() {
         node.start().await;
     }
-    node.ctl(&["set_vm_memory_high_watermark", "absolute", "512MB"])
-        .await;
+    node.alarm(false).await;
     Some(node)
 }
 
-async fn started() -> Option<Node> {
+/// A node of its own, which whoever asks may break.
+pub(crate) async fn started() -> Option<Node> {
     let node = Node::new()?;
     node.start().await;
     Some(node)
@@ -144,6 +144,18 @@ impl Node {
         self.reap();
     }
 
+    /// Stops or lets go on what publishes, as a lack of memory does.
+    pub(crate) async fn alarm(&self, on: bool) {
+        let limit: &[&str] = if on { &["0"] } else { &["absolute", "512MB"] };
+        self.ctl(&[&["set_vm_memory_high_watermark"], limit].concat())
+            .await;
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Asks it to end, and waits.
     pub(crate) fn terminate(&self) {
         self.signal("-TERM");
@@ -202,16 +214,14 @@ impl Node {
              rabbit_auth_backend_internal:set_permissions({user}, {user}, {all}, {all}, {all}, {who})."
         );
         self.ctl(&["eval", &make]).await;
-        format!("amqp://{name}:{password}@127.0.0.1:{}/{name}", self.port)
+        format!("amqp://{name}:{password}@{}/{name}", self.addr())
     }
 
     /// The same place over TLS.
     pub(crate) fn secure(&self, url: &str) -> String {
-        let (plain, tls) = (
-            format!("127.0.0.1:{}", self.port),
-            format!("localhost:{}", self.tls_port),
-        );
-        url.replace("amqp://", "amqps://").replace(&plain, &tls)
+        let tls = format!("localhost:{}", self.tls_port);
+        url.replace("amqp://", "amqps://")
+            .replace(&self.addr(), &tls)
     }
 
     /// The certificate that its TLS port shows.
