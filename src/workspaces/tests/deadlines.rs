@@ -9,6 +9,7 @@ use super::life::{case, marks};
 use super::mutate;
 use crate::action::Action;
 use crate::workspaces::decide::Verdict;
+use crate::workspaces::marks::annotation;
 
 /// What a limit does when it ends.
 const LIMITS: [&str; 2] = ["limit reached", "stopping took too long"];
@@ -21,12 +22,20 @@ const BELOW: [&str; 4] = [
     "content needs nobody",
 ];
 
-/// The actions, but for the texts that say how long something took.
+/// The actions, but for the texts that say when something happened, or how long it took.
 fn actions(verdict: &Verdict) -> Vec<Action> {
-    match LIMITS.contains(&verdict.rule) {
-        true => Vec::new(),
-        false => verdict.actions.clone(),
+    if LIMITS.contains(&verdict.rule) {
+        return Vec::new();
     }
+    let mut actions = verdict.actions.clone();
+    for action in &mut actions {
+        if let Action::Mark(_, mark) = action
+            && let Some(since) = mark.set.get_mut(annotation::STOPPED)
+        {
+            since.clear();
+        }
+    }
+    actions
 }
 
 proptest! {
