@@ -11,7 +11,8 @@
 //!
 //! On the message bus a message may come again under its id, once per reconnect: of the consumer, and of a publisher,
 //! which shows in the session that messages name. STOPPED has one id, though another publisher may tell it in another
-//! version; under a second id it would be told twice.
+//! version; under a second id it would be told twice. A new publisher begins with every workspace as it is: the same state
+//! may come again once more where the pod changed in what no status shows, in the newer version and under its id.
 
 mod bus;
 mod checker;

@@ -216,6 +216,13 @@ impl State {
         self.id == other.id && (same || ends && !self.starts_apart(other))
     }
 
+    /// Whether another session told this, in a later version: a new publisher does not know what the one before told, and
+    /// begins with every workspace as it is.
+    pub(super) fn is_told_anew_after(&self, other: &Self) -> bool {
+        let apart = matches!((&self.session, &other.session), (Some(one), Some(two)) if one != two);
+        apart && self.version > other.version
+    }
+
     /// Whether this was told in the same version as the other.
     pub(super) fn is_as_old(&self, other: &Self) -> bool {
         self.version != 0 && self.version == other.version

@@ -127,7 +127,11 @@ impl Consumer {
             return self.first(seen);
         };
         let prev = &before.state;
-        let fault = compare(prev, next);
+        let mut fault = compare(prev, next);
+        if matches!(fault, Some((Kind::Repeated, _))) && next.is_told_anew_after(prev) {
+            self.repeats += 1;
+            fault = None;
+        }
         // What is old says nothing new, and what comes after the end is not to be believed.
         let believed = !next.is_older(prev)
             && !next.is_as_old(prev)
