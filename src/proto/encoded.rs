@@ -131,17 +131,19 @@ pub struct DescribeWorkspaceResponse {
     pub last_activity: String,
 }
 
-/// `wsman.SubscribeResponse`: encoded once for all who are sent it.
+/// `wsman.SubscribeResponse`: encoded once for all who are sent it. It shares the bytes of its status: thousands of both
+/// are kept together.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct SubscribeResponse(Arc<[u8]>);
+pub struct SubscribeResponse {
+    status: Option<Encoded>,
+    /// As it is sent, with its tag.
+    header: Arc<[u8]>,
+}
 
 impl SubscribeResponse {
     /// Encodes a message: `status` is field 1, `header` field 3.
     pub fn new(status: Option<&Encoded>, header: &BTreeMap<String, String>) -> Self {
         let mut bytes = Vec::new();
-        if let Some(status) = status {
-            status.put(1, &mut bytes);
-        }
         btree_map::encode(
             string::encode,
             string::encoded_len,
@@ -151,7 +153,10 @@ impl SubscribeResponse {
             header,
             &mut bytes,
         );
-        Self(bytes.into())
+        Self {
+            status: status.cloned(),
+            header: bytes.into(),
+        }
     }
 }
 
@@ -211,11 +216,14 @@ impl Message for DescribeWorkspaceResponse {
 
 impl Message for SubscribeResponse {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        buf.put_slice(&self.0);
+        if let Some(status) = &self.status {
+            status.put(1, buf);
+        }
+        buf.put_slice(&self.header);
     }
 
     fn encoded_len(&self) -> usize {
-        self.0.len()
+        self.status.as_ref().map_or(0, |status| status.len(1)) + self.header.len()
     }
 
     only_sent!();
