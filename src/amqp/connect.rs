@@ -18,6 +18,9 @@ use crate::config::{Broker, Tls};
 
 /// AMQP's code for a broker that is being stopped.
 const FORCED: u16 = 320;
+/// Longest frame, in bytes, where the URL names none. lapin has room for 32 frames each way from the start: as the broker
+/// would have it, that is 8 MiB for messages of a kilobyte.
+const FRAME: u32 = 16 << 10;
 
 /// Why there is no connection, or why one ended.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -103,6 +106,7 @@ pub async fn connect(
 ) -> Result<Wire, Fault> {
     let mut uri = parse(&read_url(broker).await?)?;
     uri.query.heartbeat = Some(timing.heartbeat);
+    uri.query.frame_max.get_or_insert(FRAME);
     let address = address(&uri);
     let tls = match (&uri.scheme, tls) {
         (AMQPScheme::AMQP, None) => None,
