@@ -43,7 +43,13 @@ impl History {
 
     /// Says that everybody was told all, and checks that each guarantee was kept.
     pub(crate) fn check(&self) {
-        self.record("test", Saw::Settled { until: None });
+        self.record(
+            "test",
+            Saw::Settled {
+                until: None,
+                channel: None,
+            },
+        );
         let all = self.0.lock().unwrap();
         let violations = history::check(all.iter());
         let lines = all.iter().map(|seen| serde_json::to_string(seen).unwrap());
