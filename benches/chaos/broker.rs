@@ -1,6 +1,7 @@
 //! The message bus of a run: a private RabbitMQ node behind a connection that can be cut, and a durable queue on it.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use wsman::amqp::tail::Source;
 use wsman::cli::verify::bus::Reader;
@@ -50,8 +51,18 @@ impl Broker {
         }
     }
 
-    /// How many messages were not read, or not acknowledged.
-    pub(crate) async fn unread(&self) -> u64 {
+    /// Waits until everything is read and acknowledged, for a time, and returns how much is not.
+    pub(crate) async fn drain(&self, patience: Duration) -> u64 {
+        let begun = Instant::now();
+        loop {
+            match self.unread().await {
+                unread if unread > 0 && begun.elapsed() < patience => {}
+                unread => return unread,
+            }
+        }
+    }
+
+    async fn unread(&self) -> u64 {
         let listed = self.node.ctl(&["list_queues", "-p", NAME, "messages"]);
         let counts = listed.await;
         counts

@@ -141,9 +141,9 @@ impl Daemon {
         self.status("State:").is_some_and(|state| state != "Z")
     }
 
-    /// Megabytes in memory.
+    /// Megabytes of its own in memory: the pages of the program itself are the kernel's to keep or to drop.
     pub(crate) fn resident(&self) -> f64 {
-        let kilobytes = self.status("VmRSS:").unwrap_or_default();
+        let kilobytes = self.status("RssAnon:").unwrap_or_default();
         kilobytes.parse::<f64>().unwrap_or_default() / 1024.0
     }
 

@@ -1,6 +1,7 @@
 //! What is done to the daemons, their API server, their broker and the connections between, one thing every few seconds.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -17,7 +18,7 @@ pub(crate) struct Side {
     pub(crate) link: Link,
 }
 
-/// Something bad.
+/// Something bad for the daemons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     KillDaemon,
@@ -27,6 +28,11 @@ pub(crate) enum Fault {
     LoseHistory,
     KillApiServer,
     CutSubscribers,
+}
+
+/// Something bad for the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum BusFault {
     KillBroker,
     FreezeBroker,
     CloseConnections,
@@ -35,7 +41,7 @@ pub(crate) enum Fault {
 }
 
 /// How often each happens, among all.
-const MIX: [(Fault, usize); 12] = [
+const MIX: [(Fault, usize); 7] = [
     (Fault::KillDaemon, 5),
     (Fault::EndDaemon, 3),
     (Fault::KillBothDaemons, 1),
@@ -43,11 +49,23 @@ const MIX: [(Fault, usize); 12] = [
     (Fault::LoseHistory, 2),
     (Fault::KillApiServer, 1),
     (Fault::CutSubscribers, 3),
-    (Fault::KillBroker, 2),
-    (Fault::FreezeBroker, 2),
-    (Fault::CloseConnections, 2),
-    (Fault::CutFromBroker, 3),
-    (Fault::AlarmBroker, 2),
+];
+
+/// The same for the broker.
+const BUS_MIX: [(BusFault, usize); 5] = [
+    (BusFault::KillBroker, 2),
+    (BusFault::FreezeBroker, 2),
+    (BusFault::CloseConnections, 2),
+    (BusFault::CutFromBroker, 3),
+    (BusFault::AlarmBroker, 2),
+];
+
+/// What a process of ours survives, and needs memory for at its worst.
+const SURVIVED: [Fault; 4] = [
+    Fault::CutFromApiServer,
+    Fault::LoseHistory,
+    Fault::KillApiServer,
+    Fault::CutSubscribers,
 ];
 
 /// Everything that can be harmed.
@@ -58,87 +76,133 @@ pub(crate) struct Victims<'a> {
 }
 
 impl Victims<'_> {
-    /// Does harm until the time is up, mends everything and returns what happened how often.
+    /// Does harm until the time is up, to the daemons and to the broker each in its own rhythm, mends everything and returns
+    /// what happened how often.
     pub(crate) async fn rage(
-        mut self,
+        self,
         rng: &mut fastrand::Rng,
         time: Duration,
-    ) -> BTreeMap<Fault, u32> {
-        let lots: Vec<Fault> = MIX
-            .into_iter()
-            .flat_map(|(fault, lots)| std::iter::repeat_n(fault, lots))
-            .collect();
-        let (begun, mut happened) = (Instant::now(), BTreeMap::new());
-        while begun.elapsed() < time {
-            sleep(Duration::from_millis(rng.u64(1_000..4_000))).await;
-            let side = rng.usize(..self.sides.len());
-            let fault = lots[rng.usize(..lots.len())];
-            let away = Duration::from_millis(rng.u64(0..3_000));
-            let name = self.sides[side].daemon.name;
-            let at = begun.elapsed().as_secs_f64();
-            println!("{at:6.1} s  {fault:?}, side {name}, for {away:?}");
-            *happened.entry(fault).or_default() += 1;
-            self.strike(fault, side, away).await;
-        }
-        happened
-    }
-
-    async fn strike(&mut self, fault: Fault, side: usize, away: Duration) {
+    ) -> BTreeMap<String, u32> {
         let Self {
             sides,
             server,
-            broker: Broker { node, link, .. },
+            broker,
         } = self;
-        let side = &mut sides[side];
-        match fault {
-            Fault::KillDaemon => {
-                side.daemon.kill();
+        let (mut one, mut other) = (rng.fork(), rng.fork());
+        let mut sides_rng = rng.fork();
+        let daemons = storm(&mut one, time, &MIX, async |fault, away| {
+            let side = sides_rng.usize(..sides.len());
+            strike(sides, server, fault, side, away).await;
+        });
+        let bus = storm(&mut other, time, &BUS_MIX, async |fault, away| {
+            strike_bus(broker, fault, away).await;
+        });
+        let (mut happened, more) = tokio::join!(daemons, bus);
+        happened.extend(more);
+        happened
+    }
+
+    /// Does once to each side what a process survives, and to the broker what makes most wait.
+    pub(crate) async fn rehearse(self) {
+        let away = Duration::from_secs(2);
+        for side in 0..self.sides.len() {
+            for fault in SURVIVED {
+                strike(self.sides, self.server, fault, side, away).await;
                 sleep(away).await;
-                side.daemon.spawn();
             }
-            Fault::EndDaemon => {
-                side.daemon.terminate().await;
-                sleep(away).await;
-                side.daemon.spawn();
-            }
-            Fault::KillBothDaemons => {
-                sides.iter_mut().for_each(|side| side.daemon.kill());
-                sleep(away).await;
-                sides.iter_mut().for_each(|side| side.daemon.spawn());
-            }
-            Fault::CutFromApiServer => cut(&side.proxy, away).await,
-            Fault::LoseHistory => {
-                side.proxy.cut().await;
-                sleep(away).await;
-                server.compact_history().await;
-                side.proxy.mend().await;
-            }
-            Fault::KillApiServer => {
-                server.stop_api_server();
-                sleep(away).await;
-                server.start_api_server().await;
-            }
-            Fault::CutSubscribers => cut_link(&side.link, away).await,
-            Fault::KillBroker => {
-                node.kill();
-                sleep(away).await;
-                node.start().await;
-            }
-            Fault::FreezeBroker => {
-                node.signal("-STOP");
-                // Longer than a confirm may take, now and then.
-                sleep(2 * away).await;
-                node.signal("-CONT");
-            }
-            Fault::CloseConnections => {
-                node.ctl(&["close_all_connections", "chaos"]).await;
-            }
-            Fault::CutFromBroker => cut_link(link, away).await,
-            Fault::AlarmBroker => {
-                node.alarm(true).await;
-                sleep(away).await;
-                node.alarm(false).await;
-            }
+        }
+        strike_bus(self.broker, BusFault::KillBroker, away).await;
+    }
+}
+
+/// Strikes every few seconds until the time is up.
+async fn storm<F: Copy + Debug>(
+    rng: &mut fastrand::Rng,
+    time: Duration,
+    mix: &[(F, usize)],
+    mut strike: impl AsyncFnMut(F, Duration),
+) -> BTreeMap<String, u32> {
+    let lots: Vec<F> = mix
+        .iter()
+        .flat_map(|(fault, lots)| std::iter::repeat_n(*fault, *lots))
+        .collect();
+    let (begun, mut happened) = (Instant::now(), BTreeMap::new());
+    while begun.elapsed() < time {
+        sleep(Duration::from_millis(rng.u64(1_000..4_000))).await;
+        let fault = lots[rng.usize(..lots.len())];
+        let away = Duration::from_millis(rng.u64(0..3_000));
+        let at = begun.elapsed().as_secs_f64();
+        println!("{at:6.1} s  {fault:?}, for {away:?}");
+        *happened.entry(format!("{fault:?}")).or_default() += 1;
+        strike(fault, away).await;
+    }
+    happened
+}
+
+async fn strike(
+    sides: &mut [Side],
+    server: &RealCluster,
+    fault: Fault,
+    side: usize,
+    away: Duration,
+) {
+    match fault {
+        Fault::KillDaemon => {
+            let daemon = &mut sides[side].daemon;
+            daemon.kill();
+            sleep(away).await;
+            daemon.spawn();
+        }
+        Fault::EndDaemon => {
+            let daemon = &mut sides[side].daemon;
+            daemon.terminate().await;
+            sleep(away).await;
+            daemon.spawn();
+        }
+        Fault::KillBothDaemons => {
+            sides.iter_mut().for_each(|side| side.daemon.kill());
+            sleep(away).await;
+            sides.iter_mut().for_each(|side| side.daemon.spawn());
+        }
+        Fault::CutFromApiServer => cut(&sides[side].proxy, away).await,
+        Fault::LoseHistory => {
+            let proxy = &sides[side].proxy;
+            proxy.cut().await;
+            sleep(away).await;
+            server.compact_history().await;
+            proxy.mend().await;
+        }
+        Fault::KillApiServer => {
+            server.stop_api_server();
+            sleep(away).await;
+            server.start_api_server().await;
+        }
+        Fault::CutSubscribers => cut_link(&sides[side].link, away).await,
+    }
+}
+
+async fn strike_bus(broker: &Broker, fault: BusFault, away: Duration) {
+    let Broker { node, link, .. } = broker;
+    match fault {
+        BusFault::KillBroker => {
+            node.kill();
+            sleep(away).await;
+            node.start().await;
+        }
+        BusFault::FreezeBroker => {
+            node.signal("-STOP");
+            // Longer than a confirm may take, now and then.
+            sleep(2 * away).await;
+            node.signal("-CONT");
+        }
+        BusFault::CloseConnections => {
+            node.ctl(&["close_all_connections", "chaos"]).await;
+        }
+        BusFault::CutFromBroker => cut_link(link, away).await,
+        BusFault::AlarmBroker => {
+            node.alarm(true).await;
+            sleep(away).await;
+            node.alarm(false).await;
         }
     }
 }

@@ -194,7 +194,7 @@ impl Slot {
                 _ => format!("c{}-{}", self.number, self.generation),
             };
             self.begin(&id).await;
-            let stay = Duration::from_millis(self.rng.u64(2_000..20_000));
+            let stay = Duration::from_millis(self.rng.u64(5_000..45_000));
             // It ends with the time that it was given; where everybody stays, when that is over.
             while *self.mode.borrow_and_update() == Mode::Fill {
                 self.wait(None).await;
