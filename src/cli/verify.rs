@@ -149,6 +149,11 @@ async fn follow(args: &Args, out: &mut Output) -> Result<Counts, Failure> {
         }
         None => None,
     };
+    let bus_too = bus.as_ref().map_or("", |_| " and the message bus");
+    note(&format!(
+        "following {}{bus_too}; Ctrl-C ends it and prints the summary",
+        args.target.host
+    ));
     let end = args.duration.map(|duration| Instant::now() + duration);
     let mut watching = Box::pin(watch(&lister, end, args.bus_within));
     let interrupted = tokio::signal::ctrl_c();
