@@ -19,6 +19,7 @@ fn owned(uid: &str, owner: &str, version: u64, phase: WorkspacePhase) -> Update 
         metadata: Some(WorkspaceMetadata {
             owner: owner.to_owned(),
             meta_id: format!("m-{uid}"),
+            annotations: [("of".to_owned(), owner.to_owned())].into(),
             ..Default::default()
         }),
         ..Default::default()
@@ -131,6 +132,13 @@ async fn a_filter_keeps_its_reader_quiet_and_tells_all_that_matches() {
     let mut also = hub.subscribe(filter("jane", ""), Start::Now);
     let mut one = hub.subscribe(filter("jane", "m-c"), Start::Now);
     let mut other = hub.subscribe(filter("joe", "m-c"), Start::Now);
+    let mut noted = hub.subscribe(
+        Filter::new(Some(MetadataFilter {
+            annotations: [("of".to_owned(), "joe".to_owned())].into(),
+            ..Default::default()
+        })),
+        Start::Now,
+    );
     drop(std::mem::replace(
         &mut also,
         hub.subscribe(Filter::default(), Start::Now),
@@ -147,6 +155,7 @@ async fn a_filter_keeps_its_reader_quiet_and_tells_all_that_matches() {
     assert_eq!(read(&mut janes).await, ["a@1", "c@3"]);
     assert_eq!(read(&mut one).await, ["c@3"]);
     assert!(read(&mut other).await.is_empty());
+    assert_eq!(read(&mut noted).await, ["b@2"]);
     assert_eq!(read(&mut also).await, ["a@1", "b@2", "c@3"]);
 }
 

@@ -1,4 +1,4 @@
-//! Who is told what: one log of everything, and one for each owner and meta id that somebody asked for.
+//! Who is told what: one log of everything, and one for each owner, meta id and annotation that somebody asked for.
 //!
 //! An update enters the logs that it matches and wakes their readers only; a filter costs nothing to those whom it
 //! keeps quiet. Plain data, but for the channels that wake.

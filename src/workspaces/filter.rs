@@ -14,14 +14,20 @@ pub enum Key {
     Owner(String),
     /// Its meta id.
     MetaId(String),
+    /// A word and what the caller noted under it.
+    Annotation(String, String),
 }
 
 impl Key {
     /// Returns the keys of a workspace.
     pub fn of(status: &Encoded) -> Vec<Self> {
-        let metadata = status.metadata().into_iter();
-        metadata
-            .flat_map(|metadata| [Self::Owner(metadata.owner), Self::MetaId(metadata.meta_id)])
+        let Some(metadata) = status.metadata() else {
+            return Vec::new();
+        };
+        let noted = metadata.annotations.into_iter();
+        [Self::Owner(metadata.owner), Self::MetaId(metadata.meta_id)]
+            .into_iter()
+            .chain(noted.map(|(word, value)| Self::Annotation(word, value)))
             .collect()
     }
 }
@@ -46,12 +52,16 @@ impl Filter {
                 .all(|(key, value)| metadata.annotations.get(key) == Some(value))
     }
 
-    /// Returns the narrowest key that everything that matches has.
+    /// Returns a key that everything that matches has: the one that the fewest should have.
     pub fn key(&self) -> Option<Key> {
         let filter = self.0.as_ref()?;
         if !filter.meta_id.is_empty() {
             return Some(Key::MetaId(filter.meta_id.clone()));
         }
-        (!filter.owner.is_empty()).then(|| Key::Owner(filter.owner.clone()))
+        if !filter.owner.is_empty() {
+            return Some(Key::Owner(filter.owner.clone()));
+        }
+        let (word, value) = filter.annotations.iter().next()?;
+        Some(Key::Annotation(word.clone(), value.clone()))
     }
 }
