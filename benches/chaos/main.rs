@@ -37,7 +37,7 @@ use load::{Load, Mode};
 use support::proxy::{Link, Proxy};
 
 /// Longest until all workspaces run, or all are gone.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// No update for this long: everything has reached everybody.
 const QUIET: Duration = Duration::from_secs(5);
 /// Most that a daemon needs for the end of a workspace, which it remembers for whoever resumes a stream, in megabytes.
