@@ -1,5 +1,5 @@
-//! Probes over HTTP: `/livez` while the process turns, `/readyz` while it may be sent callers, and `/messagebus`: how the
-//! publisher is doing, on which neither depends.
+//! Probes over HTTP: `/livez` while the process turns, `/readyz` while it may be sent callers. Neither depends on what else
+//! is told: `/load`, what is in flight, and `/messagebus`, how the publisher is doing.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::amqp;
+use crate::grpc::load::Load;
 
 /// Serves the probes for ever.
 ///
@@ -18,6 +19,7 @@ use crate::amqp;
 pub async fn serve(
     listener: TcpListener,
     synced: watch::Receiver<bool>,
+    load: watch::Receiver<Load>,
     bus: Option<watch::Receiver<amqp::State>>,
     draining: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -29,6 +31,7 @@ pub async fn serve(
         .route("/livez", get(async || "ok"))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
+        .route("/load", get(async move || Json(*load.borrow())))
         .route("/messagebus", get(bus))
         .with_state((synced, draining));
     Ok(axum::serve(listener, routes).await?)

@@ -163,7 +163,13 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let (health, keep_health) = grpc::health(hub.synced(), bus_state.clone(), stop.clone()).await;
     tasks.spawn("health", keep_health);
     if let Some(probes) = probes {
-        let probes = admin::serve(probes, hub.synced(), bus_state, stop.clone());
+        let probes = admin::serve(
+            probes,
+            hub.synced(),
+            load.subscribe(),
+            bus_state,
+            stop.clone(),
+        );
         tasks.spawn("probes", probes);
     }
     let service = Workspaces {

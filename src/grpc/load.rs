@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 use tonic::body::Body;
@@ -24,7 +25,8 @@ pub const CALLS: usize = 200;
 const STREAMING: [&str; 3] = ["Subscribe", "Watch", "ServerReflectionInfo"];
 
 /// How much is in flight.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Load {
     /// Open connections.
     pub connections: usize,
