@@ -55,12 +55,12 @@ impl Rig {
     }
 }
 
-/// One event at a time to 10,000 streams: from the raw watch to the last stream.
-pub(crate) async fn one_event(server: &ApiServer) {
+/// One event at a time to 10,000 streams on so many connections: from the raw watch to the last stream.
+pub(crate) async fn one_event(server: &ApiServer, connections: usize) {
     const STREAMS: usize = 10_000;
     const EVENTS: usize = 60;
     let mut rig = Rig::new(server, 1).await;
-    let streams = rig.streams(STREAMS, CONNECTIONS, Reading::All).await;
+    let streams = rig.streams(STREAMS, connections, Reading::All).await;
     // What is only done once is done.
     rig.changes(10, 3).await;
     streams.received(3 * STREAMS).await;
@@ -83,7 +83,7 @@ pub(crate) async fn one_event(server: &ApiServer) {
         times.sort();
     }
     for (what, share) in [("least", 0), ("median", 50), ("p99", 99)] {
-        let name = format!("one event to {STREAMS} streams, {what} (floor: raw watch)");
+        let name = format!("{STREAMS} streams on {connections}, {what} (floor: raw watch)");
         let [last, floor] = [&lasts, &floors].map(|times| Some(percentile(times, share)));
         row(&name, last, floor);
     }

@@ -51,7 +51,9 @@ async fn main() {
         bus::steady().await;
     }
     if wanted("fanout-one") {
-        fanout::one_event(&ApiServer::start().await).await;
+        for connections in [100, 10] {
+            fanout::one_event(&ApiServer::start().await, connections).await;
+        }
     }
     if wanted("fanout-lag") {
         fanout::lag(&ApiServer::start().await).await;
