@@ -42,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const QUIET: Duration = Duration::from_secs(5);
 /// Most that a daemon needs for the end of a workspace, which it remembers for whoever resumes a stream, in megabytes.
 const REMEMBERED: f64 = 0.0015;
+/// What glibc may keep of a peak, in megabytes: `malloc_stats` of a daemon whose memory had grown by 5 MB said that less of it
+/// was in use than before.
+const KEPT: f64 = 5.0;
 /// How many ends it remembers.
 const ENDS: u64 = 4096;
 /// Longest until memory is given back: connections that nobody uses are closed after a minute and a half.
@@ -208,13 +211,13 @@ fn resident(sides: &[Side]) -> Vec<f64> {
     sides.iter().map(|side| side.daemon.resident()).collect()
 }
 
-/// Waits until no daemon needs a tenth more memory than one did before, but for what it has to remember of workspaces that
-/// ended since. Either of them may be the one that holds the Lease and needs more.
+/// Waits until no daemon needs a tenth more memory than one did before, but for what the allocator keeps and what has to be
+/// remembered of workspaces that ended since. Either of them may be the one that holds the Lease and needs more.
 async fn given_back(sides: &[Side], before: &[f64], ended: u64) -> Result<(), String> {
     let remembered = ended as f64 * REMEMBERED;
-    let most = before.iter().fold(0.0, |a: f64, b| a.max(*b)) * 1.1 + remembered;
+    let most = before.iter().fold(0.0, |a: f64, b| a.max(*b)) * 1.1 + KEPT + remembered;
     println!(
-        "memory after the faults: {:.1?} MB; {most:.1} MB are allowed, {remembered:.1} of them for {ended} ends",
+        "memory after the faults: {:.1?} MB; {most:.1} MB are allowed, {KEPT:.0} of them for the allocator, {remembered:.1} for {ended} ends",
         resident(sides)
     );
     let begun = Instant::now();
