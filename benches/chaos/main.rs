@@ -44,7 +44,7 @@ const QUIET: Duration = Duration::from_secs(5);
 const REMEMBERED: f64 = 0.0015;
 /// What glibc may keep of a peak, in megabytes: `malloc_stats` of a daemon whose memory had grown by 5 MB said that less of it
 /// was in use than before.
-const KEPT: f64 = 5.0;
+const KEPT: f64 = 8.0;
 /// How many ends it remembers.
 const ENDS: u64 = 4096;
 /// Longest until memory is given back: connections that nobody uses are closed after a minute and a half.
