@@ -24,6 +24,7 @@ mod changes;
 mod embedded;
 mod entries;
 mod normalize;
+mod rights;
 
 use crate::support::{envtest, skip};
 use std::fmt::Write as _;

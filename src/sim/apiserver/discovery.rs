@@ -3,17 +3,8 @@
 use serde_json::{Value, json};
 
 use super::resources::{PODS, RESOURCES, Resource};
-
-const VERBS: &[&str] = &[
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
+use super::reviews::REVIEWS;
+use super::rights::VERBS;
 
 /// The document at `path`, if it is one of discovery.
 pub(crate) fn document(path: &str) -> Option<Value> {
@@ -56,16 +47,16 @@ fn version() -> Value {
 }
 
 fn groups() -> impl Iterator<Item = &'static str> {
-    let named = RESOURCES
-        .iter()
-        .enumerate()
-        .filter(|(_, resource)| !resource.group.is_empty());
-    let first = named.filter(|(at, one)| {
-        !RESOURCES[..*at]
-            .iter()
-            .any(|other| other.group == one.group)
-    });
-    first.map(|(_, resource)| resource.group)
+    let objects = RESOURCES.iter().map(|resource| resource.group);
+    let reviews = REVIEWS.iter().map(|review| review.group);
+    let mut seen = vec![""];
+    objects.chain(reviews).filter(move |group| {
+        let new = !seen.contains(group);
+        if new {
+            seen.push(group);
+        }
+        new
+    })
 }
 
 fn group(name: &str) -> Value {
@@ -104,6 +95,12 @@ fn kinds(group: &str) -> Value {
             eviction["version"] = Resource::VERSION.into();
             kinds.push(eviction);
         }
+    }
+    for review in REVIEWS.iter().filter(|review| review.group == group) {
+        kinds.push(json!({
+            "name": review.plural, "singularName": review.singular, "namespaced": false, "kind": review.kind,
+            "verbs": ["create"],
+        }));
     }
     let version = if group.is_empty() {
         Resource::VERSION.into()
