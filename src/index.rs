@@ -4,6 +4,7 @@
 //! workspace versions strictly grow, equal statuses are not repeated, and STOPPED comes once and last (design 3).
 
 mod around;
+mod decision;
 mod records;
 mod services;
 mod tombstones;

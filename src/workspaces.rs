@@ -12,6 +12,7 @@ pub mod filter;
 pub mod id;
 pub mod image;
 pub mod initializer;
+pub mod lifecycle;
 pub mod maintenance;
 pub mod marks;
 pub mod names;

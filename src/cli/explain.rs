@@ -15,8 +15,9 @@ use self::input::Case;
 use super::exit::{Exit, Failure};
 use crate::action::PodRef;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
-use crate::workspaces::decide::{self, Entry, Verdict};
+use crate::workspaces::decide::Entry;
 use crate::workspaces::facts;
+use crate::workspaces::lifecycle::{self, Decision, LifecycleInput};
 use crate::workspaces::marks::FINALIZER;
 use crate::workspaces::status::{self, NodeView, NotWorkspace, Observed, Why};
 
@@ -46,7 +47,7 @@ enum Output {
 struct Explanation<'a> {
     case: &'a Case,
     told: Result<(WorkspaceStatus, Why), NotWorkspace>,
-    verdict: Verdict,
+    decision: Decision,
 }
 
 impl Explanation<'_> {
@@ -80,7 +81,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let meta = &case.pod.metadata;
     let created = meta.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
     let now = args.now.unwrap_or(created);
-    let verdict = match &told {
+    let decision = match &told {
         Ok((status, _)) => {
             let pod = PodRef {
                 name: meta.name.clone(),
@@ -89,14 +90,20 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
             let status = status.clone();
             let facts = facts::of(&observed);
             let entry = Entry { pod, status, facts };
-            decide::decide(&entry, case.activity, &config.rules, now)
+            let input = LifecycleInput {
+                pod: Some(&entry),
+                record: None,
+                activity: case.activity,
+                services: None,
+            };
+            lifecycle::step(input, &config.rules, now).unwrap_or_default()
         }
-        Err(_) => Verdict::default(),
+        Err(_) => Decision::default(),
     };
     let explanation = Explanation {
         case: &case,
         told,
-        verdict,
+        decision,
     };
     let text = match args.output {
         Some(Output::Json) => json::render(&explanation),

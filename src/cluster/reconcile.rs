@@ -15,14 +15,12 @@ use tracing::{debug, info, warn};
 
 use super::act::Actor;
 use super::activity;
-use crate::action::Action;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::tenure::Tenure;
-use crate::workspaces::decide::{self, Rules};
+use crate::workspaces::decide::Rules;
+use crate::workspaces::lifecycle::Decision;
 use crate::workspaces::maintenance::Switch;
-use crate::workspaces::recreate;
-use crate::workspaces::repair::{self, Repair};
 
 /// Bound on the actions of one decision.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -116,7 +114,7 @@ async fn work(
                 continue;
             };
             match decision.wake_at {
-                Some(moment) => queue.set(&name, moment),
+                Some(wake) => queue.set(&name, wake.at),
                 None => queue.clear(&name),
             }
             if !decision.actions.is_empty() {
@@ -134,43 +132,8 @@ async fn work(
     }
 }
 
-/// What to do with a pod, and when to look again.
-#[derive(Debug, Default)]
-struct Decision {
-    actions: Vec<Action>,
-    wake_at: Option<Timestamp>,
-    /// The message bus has not confirmed its STOPPED, and the pod waits no longer.
-    unannounced: bool,
-}
-
 fn decide_on(hub: &Hub, name: &str, rules: &Rules, now: Timestamp) -> Option<Decision> {
-    hub.read_with_activity(|index, journal| {
-        let pod = index.pod(name);
-        let replacing = recreate::next(pod.as_ref(), index.record(name), rules, now);
-        if let Some(actions) = replacing {
-            return Some(Decision {
-                actions,
-                ..Decision::default()
-            });
-        }
-        let entry = pod?;
-        let activity = journal.last(&entry.status.id, entry.facts.created);
-        let mut verdict = decide::decide(&entry, activity, rules, now);
-        let repair = match index.has_services() {
-            true => repair::services(&entry, rules, now, |name| index.service(name, &entry.pod)),
-            false => Repair::default(),
-        };
-        verdict.actions.extend(repair.action);
-        let wake_at = [verdict.wake_at.map(|(at, _)| at), repair.wake_at]
-            .into_iter()
-            .flatten()
-            .min();
-        Some(Decision {
-            unannounced: verdict.rule == decide::BUS_IS_SILENT,
-            actions: verdict.actions,
-            wake_at,
-        })
-    })
+    hub.read_with_activity(|index, journal| index.decide(name, journal, rules, now))
 }
 
 /// Carries out actions in order; the first that fails ends it. Returns whether all went well.

@@ -84,8 +84,19 @@ pub struct Verdict {
     pub rule: &'static str,
     /// Writes, in this order; a failed one ends the sequence.
     pub actions: Vec<Action>,
-    /// The earliest moment at which the answer changes without any event, and what happens then.
-    pub wake_at: Option<(Timestamp, &'static str)>,
+    /// The earliest moment at which the answer changes without any event.
+    pub wake_at: Option<Wake>,
+}
+
+/// A moment at which a workspace is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wake {
+    /// When.
+    pub at: Timestamp,
+    /// What happens then.
+    pub reason: &'static str,
+    /// The configuration key or annotation that says when; empty where it is fixed.
+    pub source: &'static str,
 }
 
 /// Decides what a workspace needs (spec 5.2 to 5.8).
@@ -407,29 +418,41 @@ impl Case<'_> {
     }
 
     /// The earliest of all moments at which a predicate turns true by itself.
-    fn wake_at(&self) -> Option<(Timestamp, &'static str)> {
+    fn wake_at(&self) -> Option<Wake> {
         let node = self.facts.node_lost_at;
         let eviction = self.facts.evicted_at.filter(|_| self.is_deleting());
         let mut moments = vec![
-            (self.stuck_at(), "report stuck stopping"),
-            (node, "node lost"),
-            (eviction, "node drives the pod away"),
-            (self.half_deleted_at(), "half deleted"),
-            (self.secret_due(), "secret missing"),
-            (self.silent_at(), BUS_IS_SILENT),
+            (self.stuck_at(), "report stuck stopping", ""),
+            (node, "node lost", ""),
+            (eviction, "node drives the pod away", ""),
+            (self.half_deleted_at(), "half deleted", ""),
+            (self.secret_due(), "secret missing", ""),
+            (self.silent_at(), BUS_IS_SILENT, "messagebus.stoppedTimeout"),
         ];
         if self.in_maintenance() {
             let end = self.rules.maintenance.filter(|end| *end < FOR_EVER);
-            moments.push((end, "maintenance ends"));
+            moments.push((
+                end,
+                "maintenance ends",
+                "ConfigMap ws-manager-mk2-maintenance-mode",
+            ));
         } else {
-            moments.push((self.remade_at(), "rejected pod made again"));
+            moments.push((
+                self.remade_at(),
+                "rejected pod made again",
+                "manager.podRecreationBackoff",
+            ));
             let running = self.limits().into_iter();
-            moments.extend(running.map(|limit| (limit.ends_at(), limit.reason)));
+            moments.extend(running.map(|limit| (limit.ends_at(), limit.reason, limit.source)));
         }
-        let future = moments
-            .into_iter()
-            .filter_map(|(at, reason)| Some((at?, reason)));
-        future.filter(|(at, _)| *at > self.now).min()
+        let future = moments.into_iter().filter_map(|(at, reason, source)| {
+            Some(Wake {
+                at: at?,
+                reason,
+                source,
+            })
+        });
+        future.filter(|wake| wake.at > self.now).min()
     }
 
     fn mark(&self, marks: Vec<(&str, String)>) -> Action {

@@ -21,16 +21,16 @@ pub(super) fn render(explanation: &Explanation<'_>) -> String {
             object.insert("error".to_owned(), json!(error.to_string()))
         }
     };
-    let verdict = &explanation.verdict;
-    let mut actions: Vec<Value> = verdict.actions.iter().map(action).collect();
+    let decision = &explanation.decision;
+    let mut actions: Vec<Value> = decision.actions.iter().map(action).collect();
     if explanation.is_let_go() {
         // Part of the contract: STOPPED lists the removal even where it is already done (and the daemon writes nothing).
         actions.push(json!({"finalizer": {"remove": FINALIZER}}));
     }
     object.insert("actions".to_owned(), json!(actions));
-    let deadline = verdict
+    let deadline = decision
         .wake_at
-        .map(|(at, reason)| json!({"at": at.to_string(), "reason": reason}));
+        .map(|wake| json!({"at": wake.at.to_string(), "reason": wake.reason}));
     object.insert("deadline".to_owned(), json!(deadline));
     format!("{:#}\n", Value::Object(object))
 }

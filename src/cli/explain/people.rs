@@ -34,15 +34,15 @@ fn workspace(lines: &mut Lines, explanation: &Explanation<'_>, status: &Workspac
         };
         lines.add(name, &format!("{text}{rule}"));
     }
-    let verdict = &explanation.verdict;
-    if verdict.actions.is_empty() {
-        lines.add("now", verdict.rule);
+    let decision = &explanation.decision;
+    if decision.actions.is_empty() {
+        lines.add("now", decision.rule);
     }
-    for action in &verdict.actions {
-        lines.add("now", &format!("{} ({})", sentence(action), verdict.rule));
+    for action in &decision.actions {
+        lines.add("now", &format!("{} ({})", sentence(action), decision.rule));
     }
-    if let Some((at, reason)) = verdict.wake_at {
-        lines.add("next", &format!("{at}: {reason}"));
+    if let Some(wake) = decision.wake_at {
+        lines.add("next", &format!("{}: {}", wake.at, wake.reason));
     }
 }
 

@@ -6,16 +6,25 @@ use super::{Case, Content};
 use crate::config::Timeouts;
 use crate::duration::GoDuration;
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspacePhase};
+use crate::workspaces::marks::annotation;
 
 /// One limit that is running.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limit {
     /// What it is called for `wake_at`.
     pub(super) reason: &'static str,
+    /// The configuration key or annotation that sets it.
+    pub(super) source: &'static str,
     activity: &'static str,
     limit: GoDuration,
     since: Timestamp,
 }
+
+/// How long something may take, and which configuration key or annotation says so.
+type Sourced = (GoDuration, &'static str);
+
+const INITIALIZATION: &str = "manager.timeouts.initialization";
+const STARTUP: &str = "manager.timeouts.startup";
 
 impl Limit {
     /// When it expires; none beyond the end of time.
@@ -60,12 +69,12 @@ impl Case<'_> {
         if ends || self.facts.deleting.is_some() {
             return Vec::new();
         }
-        let startup = configured(timeouts.startup);
+        let startup = configured(timeouts.startup, STARTUP);
         let rows = match self.phase() {
             WorkspacePhase::Pending => vec![self.since_creation(
                 "initialization timeout",
                 "initialization",
-                configured(timeouts.initialization),
+                configured(timeouts.initialization, INITIALIZATION),
             )],
             WorkspacePhase::Creating => {
                 vec![self.since_creation("startup timeout", self.creating(), startup)]
@@ -78,7 +87,7 @@ impl Case<'_> {
                 "interruption timeout",
                 "workspace interruption",
                 // Zero is a limit here: an interrupted workspace ends at once.
-                Some(timeouts.interrupted),
+                Some((timeouts.interrupted, "manager.timeouts.interrupted")),
                 self.activity.or(self.facts.created),
             )],
             WorkspacePhase::Stopping | WorkspacePhase::Stopped | WorkspacePhase::Unknown => {
@@ -90,11 +99,20 @@ impl Case<'_> {
 
     fn running(&self, timeouts: &Timeouts) -> Vec<Option<Limit>> {
         let facts = self.facts;
-        let lifetime = facts.maximum_lifetime.or(configured(timeouts.max_lifetime));
+        let marked = facts.maximum_lifetime;
+        let lifetime = marked.map(|limit| (limit, annotation::MAXIMUM_LIFETIME));
+        let lifetime = lifetime.or(configured(
+            timeouts.max_lifetime,
+            "manager.timeouts.maxLifetime",
+        ));
         let lifetime = self.since_creation("maximum lifetime", "maximum lifetime", lifetime);
         let custom = facts.custom_timeout;
+        let custom = custom.map(|limit| (limit, annotation::CUSTOM_TIMEOUT));
         if self.is_headless() {
-            let limit = custom.or(configured(timeouts.headless_workspace));
+            let limit = custom.or(configured(
+                timeouts.headless_workspace,
+                "manager.timeouts.headlessWorkspace",
+            ));
             let activity = "running the headless workspace";
             return vec![
                 lifetime,
@@ -103,7 +121,7 @@ impl Case<'_> {
         }
         let inactivity = "period of inactivity";
         if self.activity.is_none() {
-            let startup = configured(timeouts.startup);
+            let startup = configured(timeouts.startup, STARTUP);
             return vec![
                 lifetime,
                 self.since_creation("inactivity timeout", inactivity, startup),
@@ -112,10 +130,13 @@ impl Case<'_> {
         let closed = match facts.custom_closed_timeout {
             _ if !facts.closed => None,
             Some(custom) if custom.as_nanos() == 0 => None,
-            Some(custom) => Some(custom),
-            None => configured(timeouts.after_close),
+            Some(custom) => Some((custom, annotation::CUSTOM_CLOSED_TIMEOUT)),
+            None => configured(timeouts.after_close, "manager.timeouts.afterClose"),
         };
-        let regular = custom.or(configured(timeouts.regular_workspace));
+        let regular = custom.or(configured(
+            timeouts.regular_workspace,
+            "manager.timeouts.regularWorkspace",
+        ));
         vec![
             lifetime,
             self.row(
@@ -136,11 +157,14 @@ impl Case<'_> {
         let since = self.facts.deleting;
         match self.rules.content {
             Content::WsDaemon if !backed_up => {
-                let limit = configured(timeouts.content_finalization);
+                let limit = configured(
+                    timeouts.content_finalization,
+                    "manager.timeouts.contentFinalization",
+                );
                 self.row("backup timeout", "backup", limit, since)
             }
             Content::WsDaemon | Content::None => {
-                let limit = configured(timeouts.stopping);
+                let limit = configured(timeouts.stopping, "manager.timeouts.stopping");
                 self.row("stopping timeout", "stopping", limit, since)
             }
         }
@@ -160,7 +184,7 @@ impl Case<'_> {
         &self,
         reason: &'static str,
         activity: &'static str,
-        limit: Option<GoDuration>,
+        limit: Option<Sourced>,
     ) -> Option<Limit> {
         self.row(reason, activity, limit, self.facts.created)
     }
@@ -169,21 +193,23 @@ impl Case<'_> {
         &self,
         reason: &'static str,
         activity: &'static str,
-        limit: Option<GoDuration>,
+        limit: Option<Sourced>,
         since: Option<Timestamp>,
     ) -> Option<Limit> {
+        let (limit, source) = limit?;
         Some(Limit {
             reason,
+            source,
             activity,
-            limit: limit?,
+            limit,
             since: since?,
         })
     }
 }
 
 /// A limit that is not configured is no limit: an absent key must not end every workspace at once.
-fn configured(limit: GoDuration) -> Option<GoDuration> {
-    (limit.as_nanos() > 0).then_some(limit)
+fn configured(limit: GoDuration, key: &'static str) -> Option<Sourced> {
+    (limit.as_nanos() > 0).then_some((limit, key))
 }
 
 /// Hours and minutes, rounded to the nearest minute: "01h40m".

@@ -1,14 +1,14 @@
 //! The moment at which a decision says to look again: before it nothing changes, not even a nanosecond before; and a limit
 //! counts from the nanosecond at which it ends.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::life::{case, marks};
 use super::mutate;
 use crate::action::Action;
-use crate::workspaces::decide::Verdict;
+use crate::workspaces::decide::{Verdict, Wake};
 use crate::workspaces::marks::annotation;
 
 /// What a limit does when it ends.
@@ -56,7 +56,7 @@ proptest! {
         case.now = begun + SignedDuration::from_secs(passed);
         case.activity = active.map(|at| begun + SignedDuration::from_secs(at.min(passed)));
         let (_, first) = case.pass().expect("a workspace");
-        let Some((wakes, reason)) = first.wake_at else { return Ok(()) };
+        let Some(Wake { at: wakes, reason, .. }) = first.wake_at else { return Ok(()) };
         prop_assert!(wakes > case.now);
         let wait = wakes.duration_since(case.now);
         let nanosecond = SignedDuration::from_nanos(1);
@@ -69,7 +69,7 @@ proptest! {
         }
         case.now = wakes;
         let (_, then) = case.pass().expect("a workspace");
-        prop_assert!(then.wake_at.is_none_or(|(at, _): (Timestamp, _)| at > wakes));
+        prop_assert!(then.wake_at.is_none_or(|wake| wake.at > wakes));
         let limit = reason.ends_with("timeout") || reason == "maximum lifetime";
         if limit && BELOW.contains(&first.rule) {
             prop_assert!(LIMITS.contains(&then.rule), "{reason} ends in {:?}", then.rule);

@@ -11,9 +11,9 @@ use crate::workspaces::decide::Verdict;
 fn verdicts_are_as_recorded() {
     golden::check_whole("decide", |input| {
         let (status, verdict) = Case::read(input).pass().expect("a workspace");
-        let wake = verdict
-            .wake_at
-            .map(|(at, why)| json!({"at": at.to_string(), "reason": why}));
+        let wake = verdict.wake_at.map(
+            |wake| json!({"at": wake.at.to_string(), "reason": wake.reason, "source": wake.source}),
+        );
         let answer = json!({
             "phase": status.phase().as_str_name(),
             "rule": verdict.rule,

@@ -44,7 +44,7 @@ impl Cluster {
             };
             self.see(status.phase());
             if verdict.actions.is_empty() {
-                let wake = verdict.wake_at.map(|(at, _)| at);
+                let wake = verdict.wake_at.map(|wake| wake.at);
                 assert!(
                     wake.is_none_or(|at| at > self.case.now),
                     "wakes in the past"
