@@ -26,6 +26,7 @@ pub mod resume;
 pub mod secret;
 pub mod services;
 mod sizes;
+pub mod ssh_key;
 pub mod status;
 pub mod stop;
 pub mod template;

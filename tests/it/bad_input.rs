@@ -366,11 +366,22 @@ async fn a_change_that_makes_no_sense_is_refused_before_anything_is_read() {
         id: id(),
         keys: keys.iter().map(|key| (*key).to_owned()).collect(),
     };
-    for key in ["", " ", "a\nb", "a\rb", "a\u{7}"] {
-        let fields = refused_fields!(world, update_ssh_key, keys(&["ssh-rsa A", key]));
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMkhwSFl5uHX+RKdMvZwICCuQYdOLDd3T87WZ0zuLI1w";
+    for key in [
+        "",
+        " ",
+        "a\nb",
+        "a\rb",
+        "a\u{7}",
+        "not a key",
+        "ssh-rsa A",
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+    ] {
+        let fields = refused_fields!(world, update_ssh_key, keys(&[KEY, key]));
         assert_eq!(fields, ["keys[1]"], "{key:?}");
     }
-    let absurd = "k".repeat(700 << 10);
+    let absurd = format!("{KEY} {}", "k".repeat(700 << 10));
     let fields = refused_fields!(world, update_ssh_key, keys(&[&absurd]));
     assert_eq!(fields, ["keys"]);
     for name in ["", "A", "a b", "../x", "a,b=c"] {

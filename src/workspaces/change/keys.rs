@@ -10,7 +10,7 @@ use crate::action::{Action, Mark, SecretChange};
 use crate::error::FieldViolation;
 use crate::proto::wsman::SshPublicKeys;
 use crate::workspaces::marks::{annotation, secret_key};
-use crate::workspaces::{request, sizes};
+use crate::workspaces::{request, sizes, ssh_key};
 
 /// How many faulty keys are told: an answer has to fit into the trailers of a call.
 const MAX_TOLD: usize = 32;
@@ -25,13 +25,7 @@ pub(super) fn parse(keys: Vec<String>) -> Result<Keys, Vec<FieldViolation>> {
         .iter()
         .enumerate()
         .filter_map(|(i, key)| {
-            let why = if key.trim().is_empty() {
-                "cannot be blank"
-            } else if key.chars().any(char::is_control) {
-                "must be one line without control characters"
-            } else {
-                return None;
-            };
+            let why = ssh_key::fault(key)?;
             Some(FieldViolation::new(format!("keys[{i}]"), why))
         })
         .take(MAX_TOLD)

@@ -9,6 +9,13 @@ use crate::proto::wsman::{PortSpec, SshPublicKeys};
 use crate::workspaces::marks::annotation;
 use crate::workspaces::services;
 
+/// A key whose comment makes it so many bytes longer.
+fn key(size: usize) -> String {
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMkhwSFl5uHX+RKdMvZwICCuQYdOLDd3T87WZ0zuLI1w";
+    format!("{KEY} {}", "k".repeat(size))
+}
+
 /// A case holds a call and its request, numbers of enums that proto3 JSON would refuse, and sizes of keys; and of the
 /// workspace its marks, its ports or how many it has, and its phase.
 fn answer(mut case: Case) -> (String, Value) {
@@ -39,7 +46,7 @@ fn answer(mut case: Case) -> (String, Value) {
             let mut request: UpdateSshKeyRequest = serde_json::from_value(request).unwrap();
             let sizes = key_sizes.as_array().into_iter().flatten();
             let sizes = sizes.map(|size| usize::try_from(size.as_u64().unwrap()).unwrap());
-            request.keys.extend(sizes.map(|size| "k".repeat(size)));
+            request.keys.extend(sizes.map(key));
             Change::ssh_keys(request)
         }
         other => panic!("{other} changes nothing"),
@@ -166,7 +173,7 @@ fn value(key: &str, text: &str) -> Value {
                 count => json!(format!("{count} ports")),
             }
         }
-        _ if text.len() > 200 => json!(format!("{} bytes", text.len())),
+        _ if text.len() > 400 => json!(format!("{} bytes", text.len())),
         annotation::SSH_PUBLIC_KEYS => {
             json!(SshPublicKeys::decode(bytes().as_slice()).unwrap().keys)
         }
@@ -196,7 +203,7 @@ fn a_change_that_was_made_is_not_made_again() {
     let keys = |size: usize| {
         Change::ssh_keys(UpdateSshKeyRequest {
             id: "foobar".to_owned(),
-            keys: vec!["k".repeat(size)],
+            keys: vec![key(size)],
         })
     };
     let timeout = SetTimeoutRequest {

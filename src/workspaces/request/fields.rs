@@ -8,7 +8,7 @@ use crate::proto::wsman::{
     AdmissionLevel, EnvironmentVariable, PortProtocol, PortSpec, PortVisibility,
     StartWorkspaceSpec, WorkspaceMetadata,
 };
-use crate::workspaces::{initializer, names, services};
+use crate::workspaces::{initializer, names, services, ssh_key};
 
 /// Bytes of `name=value` that Linux passes to a program (MAX_ARG_STRLEN, with the NUL).
 const MAX_VARIABLE: usize = 128 << 10;
@@ -104,10 +104,8 @@ pub(super) fn spec(spec: &StartWorkspaceSpec, faults: &mut Faults) {
         faults.add("spec.admission", why);
     }
     for (i, key) in spec.ssh_public_keys.iter().enumerate() {
-        // A line break would make two keys of one.
-        if key.chars().any(char::is_control) {
-            let field = format!("spec.ssh_public_keys[{i}]");
-            faults.add(field, "must be one line without control characters");
+        if let Some(why) = ssh_key::fault(key) {
+            faults.add(format!("spec.ssh_public_keys[{i}]"), why);
         }
     }
 }
