@@ -300,6 +300,18 @@ pub struct Claim {
     pub snapshot_class: String,
 }
 
+/// What TLS asks of those who call (`rpcServer.tls.clientAuth`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// No certificate: there is no authority to check one with.
+    #[default]
+    None,
+    /// A certificate may be left out; one that is shown is checked.
+    Request,
+    /// A certificate of the authority.
+    Require,
+}
+
 /// The `rpcServer` block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rpc {
@@ -307,6 +319,8 @@ pub struct Rpc {
     pub addr: String,
     /// Certificates; absent means plain text.
     pub tls: Option<Tls>,
+    /// Whether callers show certificates.
+    pub client_auth: ClientAuth,
     /// Origins of the web pages that may call (CORS): none, some, or `*` for all.
     pub allow_origins: Vec<String>,
     /// Rate limits by full method, such as `/wsman.WorkspaceManager/StartWorkspace` (spec 2.16).

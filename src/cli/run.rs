@@ -1,6 +1,6 @@
 //! `wsman run`: reads the configuration, connects, binds, says where, and runs the daemon until a signal.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::simulate::Embedded;
 use crate::amqp::{Publisher, Timing};
 use crate::clock::Clock;
 use crate::cluster::connect::{AGENT, Source, connect};
-use crate::config::{Kubernetes, Settings};
+use crate::config::{ClientAuth, Kubernetes, Settings};
 use crate::daemon::{self, Parts, Patience};
 use crate::grpc::listen;
 use crate::telemetry;
@@ -63,16 +63,19 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
         None => None,
     };
     let tls = match &settings.rpc.tls {
-        Some(files) => Some(listen::tls(
-            Some(Path::new(&files.ca)).filter(|ca| !ca.as_os_str().is_empty()),
-            Path::new(&files.cert),
-            Path::new(&files.key),
-        )?),
+        Some(files) => Some(listen::tls(files, settings.rpc.client_auth)?),
         None => {
             info!("rpcServer.tls is not set: callers connect in the clear");
             None
         }
     };
+    if is_exposed(listener.local_addr()?.ip(), settings.rpc.client_auth) {
+        warn!(
+            addr = %listener.local_addr()?,
+            "owner tokens are served beyond loopback to callers without identity: \
+             set rpcServer.tls.ca, so that they need a client certificate"
+        );
+    }
     let (client, embedded) = cluster(args, &settings).await?;
     let patience = if embedded.is_some() {
         Patience::LOCAL
@@ -110,6 +113,11 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
         embedded.stop().await;
     }
     ended
+}
+
+/// Whether callers beyond this host can have owner tokens without showing who they are.
+fn is_exposed(listens: IpAddr, clients: ClientAuth) -> bool {
+    !listens.to_canonical().is_loopback() && clients != ClientAuth::Require
 }
 
 /// A name for people, which a pod has from its host name, and something that no other start has.
@@ -197,4 +205,28 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
         }
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_or_required_certificates_keep_owner_tokens() {
+        use ClientAuth::{None, Request, Require};
+        for (addr, clients, exposed) in [
+            ("127.0.0.1", None, false),
+            ("127.9.9.9", None, false),
+            ("::1", None, false),
+            ("::ffff:127.0.0.1", None, false),
+            ("0.0.0.0", None, true),
+            ("::", Request, true),
+            ("::", Require, false),
+            ("10.0.0.1", None, true),
+            ("10.0.0.1", Require, false),
+        ] {
+            let listens = addr.parse().unwrap();
+            assert_eq!(is_exposed(listens, clients), exposed, "{addr} {clients:?}");
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub(super) fn settings(
         manager: manager(file.manager, files, &mut faults),
         rpc: rpc(
             &file.rpc_addr,
-            file.rpc_tls,
+            (file.rpc_tls, &file.client_auth),
             file.allow_origins,
             file.rate_limits,
             &mut faults,

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::check::{Faults, duration_wanted};
-use super::{Broker, Kubernetes, MessageBus, RateLimit, Rpc, Tls, file, limits};
+use super::{Broker, ClientAuth, Kubernetes, MessageBus, RateLimit, Rpc, Tls, file, limits};
 use crate::duration::GoDuration;
 
 pub(super) fn rpc(
     addr: &str,
-    certificates: Tls,
+    (certificates, clients): (Tls, &str),
     allow_origins: Vec<String>,
     rate_limits: BTreeMap<String, RateLimit>,
     faults: &mut Faults,
@@ -38,8 +38,33 @@ pub(super) fn rpc(
     Rpc {
         allow_origins,
         addr: optional_addr("rpcServer.addr", addr, faults).unwrap_or_default(),
+        client_auth: client_auth(&certificates, clients, faults),
         tls: tls("rpcServer.tls", "crt", certificates, faults),
         rate_limits,
+    }
+}
+
+/// An authority protects: callers need a certificate of it unless the file says otherwise.
+fn client_auth(certificates: &Tls, text: &str, faults: &mut Faults) -> ClientAuth {
+    let path = "rpcServer.tls.clientAuth";
+    let has_authority = !certificates.ca.is_empty();
+    match text {
+        "" if has_authority => ClientAuth::Require,
+        "" => ClientAuth::None,
+        "require" | "request" if !has_authority => {
+            faults.add(
+                path,
+                "is given without rpcServer.tls.ca; give the authority that signs the certificates of clients",
+            );
+            ClientAuth::None
+        }
+        "require" => ClientAuth::Require,
+        "request" => ClientAuth::Request,
+        other => {
+            let why = format!("is {other:?}; must be \"require\" or \"request\"");
+            faults.add(path, why);
+            ClientAuth::Require
+        }
     }
 }
 

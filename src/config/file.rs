@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) manager: Manager,
     pub(super) rpc_addr: String,
     pub(super) rpc_tls: Tls,
+    pub(super) client_auth: String,
     pub(super) allow_origins: Vec<String>,
     pub(super) rate_limits: BTreeMap<String, RateLimit>,
     pub(super) kubernetes: Option<Kubernetes>,
@@ -129,18 +130,18 @@ pub(super) fn read(text: &str) -> Result<File, Vec<Problem>> {
 fn file(fields: &mut Fields) -> File {
     fields.ignore("content");
     fields.ignore("imageBuilderProxy");
-    let (rpc_addr, rpc_tls, allow_origins, rate_limits) = fields.object("rpcServer", |rpc| {
-        let addr = rpc.text("addr");
-        let tls = rpc.object("tls", |f| tls(f, "crt"));
-        let origins = rpc.object("cors", |f| f.texts("allowOrigins"));
-        (addr, tls, origins, rpc.named("ratelimits", rate_limit))
+    let mut file = File::default();
+    fields.object("rpcServer", |rpc| {
+        file.rpc_addr = rpc.text("addr");
+        rpc.object("tls", |f| {
+            file.rpc_tls = tls(f, "crt");
+            file.client_auth = f.text("clientAuth");
+        });
+        file.allow_origins = rpc.object("cors", |f| f.texts("allowOrigins"));
+        file.rate_limits = rpc.named("ratelimits", rate_limit);
     });
     File {
         manager: fields.object("manager", manager),
-        rpc_addr,
-        rpc_tls,
-        allow_origins,
-        rate_limits,
         kubernetes: fields.optional("kubernetes", |f| Kubernetes {
             mode: f.text("mode"),
             kubeconfig: f.text("kubeconfig"),
@@ -150,6 +151,7 @@ fn file(fields: &mut Fields) -> File {
         health_addr: fields.object("health", |f| f.text("addr")),
         prometheus_addr: fields.object("prometheus", |f| f.text("addr")),
         pprof_addr: fields.object("pprof", |f| f.text("addr")),
+        ..file
     }
 }
 

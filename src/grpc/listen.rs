@@ -26,6 +26,7 @@ use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::load::{Gate, Peer, Place};
+use crate::config::{ClientAuth, Tls};
 
 /// A client that has not finished its handshake by then is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -141,16 +142,17 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads certificates and returns how to serve TLS: 1.2 and 1.3; with an authority, a client certificate is checked
-/// where one is shown (spec 1.8).
+/// Reads certificates and returns how to serve TLS: 1.2 and 1.3; with an authority, certificates of clients are required
+/// or, where only requested, checked when shown.
 ///
 /// # Errors
 /// If a file cannot be read or used.
-pub fn tls(
-    ca: Option<&Path>,
-    certificate: &Path,
-    key: &Path,
-) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+pub fn tls(files: &Tls, clients: ClientAuth) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    let (ca, certificate, key) = (
+        Path::new(&files.ca),
+        Path::new(&files.cert),
+        Path::new(&files.key),
+    );
     let read = |path: &Path| -> anyhow::Result<Vec<CertificateDer<'static>>> {
         CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect)
@@ -159,16 +161,20 @@ pub fn tls(
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13])?;
-    let builder = match ca {
-        None => builder.with_no_client_auth(),
-        Some(ca) => {
+    let builder = match clients {
+        ClientAuth::None => builder.with_no_client_auth(),
+        ClientAuth::Request | ClientAuth::Require => {
             let mut roots = RootCertStore::empty();
             for authority in read(ca)? {
                 let unusable = || format!("cannot use the authority in {}", ca.display());
                 roots.add(authority).with_context(unusable)?;
             }
-            let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(clients.allow_unauthenticated().build()?)
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = match clients {
+                ClientAuth::Require => verifier,
+                _ => verifier.allow_unauthenticated(),
+            };
+            builder.with_client_cert_verifier(verifier.build()?)
         }
     };
     let unreadable = || format!("cannot read a private key from {}", key.display());

@@ -20,7 +20,7 @@ mod layer;
 mod raw;
 mod stalled;
 mod streams;
-mod verbs;
+pub(crate) mod verbs;
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 const PROTO: (&str, &str) = ("content-type", "application/proto");

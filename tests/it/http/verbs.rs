@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use wsman::config::{ClientAuth, Tls};
 use wsman::grpc::listen;
 use wsman::proto::wsman::WorkspacePhase;
 
@@ -17,7 +18,7 @@ fn command(address: &str, args: &[&str]) -> Command {
     command
 }
 
-async fn run(address: &str, args: &[&str]) -> Output {
+pub(crate) async fn run(address: &str, args: &[&str]) -> Output {
     let mut command = command(address, args);
     tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
@@ -163,7 +164,12 @@ async fn tls_protects_json_too() {
         write("tls.key", signing_key.serialize_pem()),
     );
     let other = write("other.crt", make().cert.pem());
-    let tls = listen::tls(None, certificate.as_ref(), key.as_ref()).unwrap();
+    let files = Tls {
+        ca: String::new(),
+        cert: certificate.clone(),
+        key,
+    };
+    let tls = listen::tls(&files, ClientAuth::None).unwrap();
     let world = World::start_secure(&cluster, tls).await;
     let address = format!("https://{}/rpc", world.addr);
     for (args, code) in [
