@@ -6,6 +6,8 @@ pub mod connect;
 pub mod errors;
 pub mod informer;
 pub mod lease;
+pub mod reachability;
 pub mod reconcile;
 mod request;
+mod transport;
 pub mod watch;

@@ -74,7 +74,21 @@ pub enum Error {
         /// What was attempted.
         why: String,
     },
-    /// The API server cannot be reached or asks for patience; the one error to retry blindly.
+    /// Others write at the same time what the API server has to write for this, such as a ResourceQuota.
+    #[error("{why}")]
+    Contended {
+        /// What was attempted and what came back.
+        why: String,
+    },
+    /// No answer from the API server. Whoever sends the requests logs when this begins and ends.
+    #[error("{why}")]
+    Unreachable {
+        /// What was attempted, which server and why there is no answer.
+        why: String,
+        /// When to try again, if known.
+        retry_after: Option<Duration>,
+    },
+    /// The API server fails or asks for a pause, or we are not ready; the one error to retry blindly.
     #[error("{why}")]
     Unavailable {
         /// What was attempted and what came back.
@@ -101,7 +115,21 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable { .. } | Self::Deadline { .. } | Self::Aborted { .. }
+            Self::Unavailable { .. }
+                | Self::Unreachable { .. }
+                | Self::Deadline { .. }
+                | Self::Aborted { .. }
+                | Self::Contended { .. }
         )
+    }
+
+    /// When to try again, where the API server or a limit says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Exhausted { retry_after, .. }
+            | Self::Unreachable { retry_after, .. }
+            | Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 }

@@ -21,7 +21,6 @@ use tokio::time::Instant;
 use tracing::info;
 use url::form_urlencoded;
 
-use super::errors;
 use super::request::{self, Failure, Request};
 use crate::action::Action;
 use crate::error::Error;
@@ -156,7 +155,7 @@ impl Actor {
             Ok(text) => serde_json::from_str(&text)
                 .map(Some)
                 .map_err(|error| unreadable(&error)),
-            Err(Failure::Server(error)) if errors::is_not_found(&error) => Ok(None),
+            Err(failure) if failure.is_gone() => Ok(None),
             Err(failure) => Err(failure.into_error(doing)),
         }
     }
@@ -193,11 +192,7 @@ impl Actor {
         };
         match request::send(&self.client, &request, at).await {
             Ok(_) => Ok(()),
-            Err(Failure::Server(error))
-                if errors::is_not_found(&error) || errors::is_conflict(&error) =>
-            {
-                Ok(())
-            }
+            Err(failure) if failure.is_outdated() => Ok(()),
             Err(failure) => Err(failure.into_error(doing)),
         }
     }
@@ -212,11 +207,7 @@ impl Actor {
     ) -> Result<Option<String>, Error> {
         match request::send(&self.client, request, deadline).await {
             Ok(text) => Ok(Some(text)),
-            Err(Failure::Server(error))
-                if errors::is_not_found(&error) || errors::is_other_uid(&error) =>
-            {
-                Ok(None)
-            }
+            Err(failure) if failure.is_outdated() => Ok(None),
             Err(failure) => Err(failure.into_error(doing)),
         }
     }

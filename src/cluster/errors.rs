@@ -1,42 +1,126 @@
-//! What the API server says, as the core's `Error`. The only place that knows its codes and reasons.
+//! The table of what the API server's answers mean: one code has several meanings, each with its own repeats and its
+//! own error. The only place that knows the server's codes, reasons and texts.
 
-use std::error::Error as _;
 use std::time::Duration;
 
+use http::HeaderMap;
+use jiff::Timestamp;
 use kube::core::Status;
+use kube::core::response::StatusDetails;
 
+use super::transport;
 use crate::error::{Error, FieldViolation};
+
+/// What an answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// There was no answer: dial, TLS, reset, timeout, a cut body, a proxy without the server behind it.
+    NoAnswer,
+    /// The request can never work.
+    Invalid,
+    /// The object of that name has another uid than the one that was meant.
+    OtherUid,
+    /// The object is not in the version that was meant.
+    Changed,
+    /// The object does not exist.
+    Gone,
+    /// An object of that name exists.
+    Exists,
+    /// Our credentials are not accepted.
+    Credentials,
+    /// RBAC, Pod Security or another built-in policy forbids it.
+    Forbidden,
+    /// An admission webhook or policy denies it.
+    Denied,
+    /// A ResourceQuota is used up.
+    QuotaExceeded,
+    /// No cluster IP is left.
+    NoAddressLeft,
+    /// The namespace is being deleted.
+    NamespaceTerminating,
+    /// The namespace does not exist.
+    NamespaceMissing,
+    /// Something else that the object needs does not exist, such as its service account.
+    Needed,
+    /// No API server, or one that does not know this kind of object.
+    NotServed,
+    /// Others write at the same time what the server has to write for this, such as a ResourceQuota; or a webhook says
+    /// that the moment is wrong.
+    Contended,
+    /// Too many requests.
+    Busy,
+    /// The server, a webhook or its etcd fails or is slow.
+    Failing,
+    /// Anything else.
+    Odd,
+}
+
+/// Whether and for how long the same request is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It would end the same way.
+    Never,
+    /// For a few seconds: who answers so may never change its mind.
+    Briefly,
+    /// Until the deadline.
+    UntilDeadline,
+}
+
+impl Cause {
+    /// Whether and for how long the same request is sent again.
+    pub fn repeat(self) -> Repeat {
+        match self {
+            Self::NoAnswer | Self::Busy | Self::Failing => Repeat::UntilDeadline,
+            Self::Contended | Self::NoAddressLeft => Repeat::Briefly,
+            _ => Repeat::Never,
+        }
+    }
+}
 
 /// Returns the core's error for a failed request; `doing` says what was attempted.
 pub fn of(error: &kube::Error, doing: &str) -> Error {
     match error {
         kube::Error::Api(status) => of_status(status, doing),
-        // Everything else is the way to the server: dial, TLS, reset, timeout, a cut body.
-        other => Error::Unavailable {
+        other => Error::Unreachable {
             why: format!("{doing}: {}", chain(other)),
             retry_after: None,
         },
     }
 }
 
-/// Whether the same request may do better a moment later.
-pub fn is_passing(error: &kube::Error) -> bool {
+/// Returns the error that a refusal on the wire becomes.
+pub fn answer(code: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> kube::Error {
+    kube::Error::Api(Box::new(transport::status(code, headers, body, now)))
+}
+
+/// Returns what the answer is about.
+pub fn cause(error: &kube::Error) -> Cause {
     match error {
-        kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
-        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,
-        _ => false,
+        kube::Error::Api(status) => cause_of(status),
+        _ => Cause::NoAnswer,
+    }
+}
+
+/// Whether the same request may do better a moment later, and for how long to try.
+pub fn repeat(error: &kube::Error) -> Repeat {
+    match error {
+        kube::Error::Api(status) => cause_of(status).repeat(),
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
+            Repeat::UntilDeadline
+        }
+        _ => Repeat::Never,
     }
 }
 
 /// How long the server asked to be left alone.
 pub fn retry_after(error: &kube::Error) -> Option<Duration> {
     match error {
-        kube::Error::Api(status) => patience(status),
+        kube::Error::Api(status) => asked_pause(status),
         _ => None,
     }
 }
 
-fn patience(status: &Status) -> Option<Duration> {
+fn asked_pause(status: &Status) -> Option<Duration> {
     let seconds = status.details.as_ref()?.retry_after_seconds;
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
@@ -46,87 +130,138 @@ pub fn is_expired(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 410 || matches!(status.reason.as_str(), "Expired" | "Gone"))
 }
 
-/// Whether the object does not exist.
-pub fn is_not_found(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404)
+/// Whether an object that was to be changed or deleted is gone or is not the one that was meant.
+pub fn is_outdated(error: &kube::Error) -> bool {
+    matches!(cause(error), Cause::Gone | Cause::Changed | Cause::OtherUid)
 }
 
-/// Whether an object of that name exists already.
-pub fn is_already_exists(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
+/// The text of an error, with its causes and without the names that the client library gives them.
+pub fn text(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => chain(other),
+    }
 }
 
-/// Whether the object is not the one, or not in the version, that was meant.
-pub fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason != "AlreadyExists")
+fn cause_of(status: &Status) -> Cause {
+    let said = status.message.as_str();
+    let denied = is_denied_by_admission(said);
+    let about = |kind: &str| details(status).is_some_and(|details| details.kind == kind);
+    match status.code {
+        500 if said.contains("range is full") => Cause::NoAddressLeft,
+        500..=504 if denied => Cause::Failing,
+        code if is_no_answer(code, &status.reason) => Cause::NoAnswer,
+        408 | 500 | 504 => Cause::Failing,
+        429 => Cause::Busy,
+        409 if denied || about("resourcequotas") => Cause::Contended,
+        409 if status.reason == "AlreadyExists" => Cause::Exists,
+        409 if said.contains("UID in precondition") => Cause::OtherUid,
+        409 if status.reason == "Conflict" => Cause::Changed,
+        409 => Cause::Contended,
+        _ if denied => Cause::Denied,
+        400 | 413 => Cause::Invalid,
+        422 if has_cause(status, |cause| cause.field == "metadata.uid") => Cause::OtherUid,
+        422 => Cause::Invalid,
+        401 => Cause::Credentials,
+        403 if said.contains("exceeded quota") => Cause::QuotaExceeded,
+        // The quota was made a moment ago and is not counted yet.
+        403 if said.contains("status unknown for quota") => Cause::Contended,
+        403 if has_cause(status, |cause| cause.reason == "NamespaceTerminating") => {
+            Cause::NamespaceTerminating
+        }
+        403 if said.contains("error looking up service account") => Cause::Needed,
+        403 => Cause::Forbidden,
+        404 if about("namespaces") => Cause::NamespaceMissing,
+        404 if is_about_an_object(status) => Cause::Gone,
+        404 => Cause::NotServed,
+        _ => Cause::Odd,
+    }
 }
 
-/// Whether a patch that carried a uid met another object of the same name.
-pub fn is_other_uid(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else {
-        return false;
-    };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    is_conflict(error)
-        || (status.code == 422
-            && causes
-                .into_iter()
-                .any(|cause| cause.field == "metadata.uid"))
+/// Whether somebody before the API server, or a server that does not serve, answered in its place.
+pub(super) fn is_no_answer(code: u16, reason: &str) -> bool {
+    code == 503 || (matches!(code, 502 | 504) && reason.is_empty())
+}
+
+/// The API server begins the texts of webhooks and policies with these words, whatever code they answer with.
+fn is_denied_by_admission(said: &str) -> bool {
+    (said.starts_with("admission webhook ") && said.contains(" denied the request"))
+        || (said.contains("ValidatingAdmissionPolicy ") && said.contains(" denied request"))
+}
+
+/// Only the API server names the object that it did not find; a proxy, or a server without that kind, does not.
+fn is_about_an_object(status: &Status) -> bool {
+    status.reason == "NotFound" && details(status).is_some_and(|details| !details.name.is_empty())
+}
+
+fn details(status: &Status) -> Option<&StatusDetails> {
+    status.details.as_ref()
+}
+
+fn has_cause(status: &Status, is: impl Fn(&kube::core::response::StatusCause) -> bool) -> bool {
+    details(status).is_some_and(|details| details.causes.iter().any(is))
 }
 
 fn of_status(status: &Status, doing: &str) -> Error {
-    let said = &status.message;
-    let why = format!("{doing}: {said}");
-    let terminating = || {
-        status.details.as_ref().is_some_and(|d| {
-            d.causes
-                .iter()
-                .any(|cause| cause.reason == "NamespaceTerminating")
-        })
+    let why = format!("{doing}: {}", status.message);
+    let retry_after = asked_pause(status);
+    let state = |state| Error::Precondition {
+        state,
+        why: why.clone(),
     };
-    match status.code {
-        400 | 413 | 422 => Error::Invalid {
+    let exhausted = |limit| Error::Exhausted {
+        limit,
+        why: why.clone(),
+        retry_after,
+    };
+    match cause_of(status) {
+        Cause::Invalid => Error::Invalid {
             message: why,
             violations: violations(status),
         },
-        403 if said.contains("exceeded quota") => Error::Exhausted {
-            limit: "QUOTA",
-            why,
-            retry_after: None,
-        },
-        403 if terminating() => Error::Precondition {
-            state: "NAMESPACE_TERMINATING",
-            why,
-        },
-        403 => Error::Denied { why },
-        404 => Error::Precondition {
-            state: "MISSING_OBJECT",
-            why,
-        },
-        409 => Error::Aborted { why },
-        _ => Error::Unavailable {
-            why,
-            retry_after: patience(status),
-        },
+        Cause::OtherUid | Cause::Changed | Cause::Exists => Error::Aborted { why },
+        Cause::Contended => Error::Contended { why },
+        Cause::Forbidden | Cause::Denied => Error::Denied { why },
+        Cause::QuotaExceeded => exhausted("QUOTA"),
+        Cause::NoAddressLeft => exhausted("CLUSTER_IPS"),
+        Cause::NamespaceTerminating => state("NAMESPACE_TERMINATING"),
+        Cause::NamespaceMissing => state("NAMESPACE_MISSING"),
+        Cause::Gone | Cause::Needed => state("MISSING_OBJECT"),
+        Cause::NoAnswer => Error::Unreachable { why, retry_after },
+        Cause::Credentials | Cause::NotServed | Cause::Busy | Cause::Failing | Cause::Odd => {
+            Error::Unavailable { why, retry_after }
+        }
     }
 }
 
 fn violations(status: &Status) -> Vec<FieldViolation> {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let causes = details(status)
+        .into_iter()
+        .flat_map(|details| &details.causes);
     causes
         .map(|cause| FieldViolation::new(&cause.field, &cause.message))
         .collect()
 }
 
-/// The error and its causes in one line; kube repeats causes in its own texts, so each is told once.
+/// The error and its causes in one line; libraries repeat causes in their own texts, so each is said once.
 fn chain(error: &kube::Error) -> String {
+    match error {
+        // The name of the layer that failed says nothing to anybody.
+        kube::Error::Service(inner) => chain_of(inner.as_ref()),
+        kube::Error::HyperError(inner) => chain_of(inner),
+        other => chain_of(other),
+    }
+}
+
+/// The error and its causes in one line, each once.
+pub(super) fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
+        let said = cause.to_string();
+        if !text.contains(&said) {
             text.push_str(": ");
-            text.push_str(&cause_text);
+            text.push_str(&said);
         }
         source = cause.source();
     }

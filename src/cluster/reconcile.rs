@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::act::Actor;
 use super::activity;
 use crate::clock::Clock;
+use crate::error::Error;
 use crate::hub::Hub;
 use crate::tenure::Tenure;
 use crate::workspaces::decide::Rules;
@@ -75,7 +76,7 @@ async fn work(
     tenure: &Tenure,
 ) -> anyhow::Result<()> {
     let mut queue = Queue::default();
-    let mut working: JoinSet<(Arc<str>, bool)> = JoinSet::new();
+    let mut working: JoinSet<(Arc<str>, Ended)> = JoinSet::new();
     let mut busy: HashSet<Arc<str>> = HashSet::new();
     let mut again: HashSet<Arc<str>> = HashSet::new();
     let mut failures: HashMap<Arc<str>, u32> = HashMap::new();
@@ -85,14 +86,18 @@ async fn work(
             names = hub.dirty() => names,
             () = clock.sleep_until(queue.next()) => queue.take(clock.now()),
             Some(done) = working.join_next() => {
-                let (name, well) = done?;
+                let (name, ended) = done?;
                 busy.remove(&name);
-                if well {
-                    failures.remove(&name);
-                } else {
-                    let count = failures.entry(Arc::clone(&name)).or_default();
-                    queue.set(&name, clock.now() + pause(*count));
-                    *count += 1;
+                match ended {
+                    Ended::Well => {
+                        failures.remove(&name);
+                    }
+                    Ended::Failed { retry_after } => {
+                        let count = failures.entry(Arc::clone(&name)).or_default();
+                        let pause = pause(*count).max(retry_after.unwrap_or_default());
+                        queue.set(&name, clock.now() + pause);
+                        *count += 1;
+                    }
                 }
                 if again.remove(&name) { vec![name] } else { continue }
             }
@@ -136,7 +141,14 @@ fn decide_on(hub: &Hub, name: &str, rules: &Rules, now: Timestamp) -> Option<Dec
     hub.read_with_activity(|index, journal| index.decide(name, journal, rules, now))
 }
 
-/// Carries out actions in order; the first that fails ends it. Returns whether all went well.
+/// How the actions of a decision went.
+#[derive(Debug)]
+enum Ended {
+    Well,
+    Failed { retry_after: Option<Duration> },
+}
+
+/// Carries out actions in order; the first that fails ends it.
 async fn carry_out(
     actor: Actor,
     hub: Hub,
@@ -144,18 +156,24 @@ async fn carry_out(
     decision: Decision,
     parallel: Arc<Semaphore>,
     tenure: Tenure,
-) -> (Arc<str>, bool) {
+) -> (Arc<str>, Ended) {
+    let failed = Ended::Failed { retry_after: None };
     let Ok(_permit) = parallel.acquire().await else {
-        return (name, false);
+        return (name, failed);
     };
     for action in &decision.actions {
         // A process that was stopped for a while finds here that its time is over, before it does anything (F-W14).
         if !tenure.holds() {
-            return (name, false);
+            return (name, failed);
         }
         if let Err(error) = actor.act(action, Instant::now() + LIMIT).await {
-            warn!(pod = %name, %error, "cannot act, will decide again");
-            return (name, false);
+            match error {
+                // Logged once for all, by whoever sends the requests.
+                Error::Unreachable { .. } => debug!(pod = %name, %error, "cannot act"),
+                _ => warn!(pod = %name, %error, "cannot act, will decide again"),
+            }
+            let retry_after = error.retry_after();
+            return (name, Ended::Failed { retry_after });
         }
     }
     debug!(pod = %name, actions = decision.actions.len(), "acted");
@@ -166,7 +184,7 @@ async fn carry_out(
         );
         hub.let_go_unannounced();
     }
-    (name, true)
+    (name, Ended::Well)
 }
 
 fn pause(failures: u32) -> Duration {

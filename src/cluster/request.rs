@@ -1,4 +1,4 @@
-//! Sends one request to the API server with deadlines and retries of our own (F-W1, F-W5).
+//! Sends one request to the API server with deadlines and retries of our own.
 
 use std::time::Duration;
 
@@ -8,11 +8,13 @@ use kube::Client;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::errors;
+use super::errors::{self, Cause, Repeat};
 use crate::error::Error;
 
 /// Bound on one attempt; a deadline that is nearer wins.
 const ATTEMPT: Duration = Duration::from_secs(10);
+/// For how long a request is repeated whose answer may never change.
+const BRIEFLY: Duration = Duration::from_secs(5);
 
 /// One request; its body may hold secrets and is never shown.
 pub(super) struct Request<'a> {
@@ -29,6 +31,7 @@ impl std::fmt::Debug for Request<'_> {
 }
 
 /// Sends a request, again and again until `deadline` while the server is busy or away, and returns the body of the answer.
+/// A pause that the server asks for is kept; one that would end after the deadline ends the attempts at once.
 pub(super) async fn send(
     client: &Client,
     request: &Request<'_>,
@@ -53,17 +56,22 @@ pub(super) async fn send(
         .with_jitter()
         .without_max_times();
     let last = std::sync::Mutex::new(None);
+    let begun = Instant::now();
     let tries = attempt
         .retry(schedule)
-        .when(Failure::is_passing)
+        .when(|failure| failure.repeat() != Repeat::Never)
         .adjust(|failure, delay| {
-            failure
-                .retry_after()
-                .or(delay)
-                .filter(|d| Instant::now() + *d < deadline)
+            let until = match failure.repeat() {
+                Repeat::Briefly => deadline.min(begun + BRIEFLY),
+                _ => deadline,
+            };
+            // Some jitter on top of what everybody is asked for, so that not all come back at once.
+            let asked = failure.retry_after();
+            let pause = asked.map(|asked| asked + delay.unwrap_or_default().min(asked / 10));
+            pause.or(delay).filter(|d| Instant::now() + *d < until)
         })
-        .notify(|failure, _| {
-            debug!(?request, why = failure.text(), "trying again");
+        .notify(|failure, pause| {
+            debug!(?request, why = failure.text(), ?pause, "trying again");
             if let Ok(mut last) = last.lock() {
                 *last = Some(failure.text());
             }
@@ -85,11 +93,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    fn is_passing(&self) -> bool {
+    fn repeat(&self) -> Repeat {
         match self {
-            Self::Server(error) => errors::is_passing(error),
-            Self::Silent => true,
-            Self::Late(_) => false,
+            Self::Server(error) => errors::repeat(error),
+            Self::Silent => Repeat::UntilDeadline,
+            Self::Late(_) => Repeat::Never,
         }
     }
 
@@ -102,21 +110,43 @@ impl Failure {
 
     fn text(&self) -> String {
         match self {
-            Self::Server(error) => error.to_string(),
-            Self::Silent => format!("no answer within {ATTEMPT:?}"),
+            Self::Server(error) => errors::text(error),
+            Self::Silent => format!("no answer from the API server within {ATTEMPT:?}"),
             Self::Late(Some(last)) => last.clone(),
-            Self::Late(None) => "no answer in time".to_owned(),
+            Self::Late(None) => "no answer from the API server in time".to_owned(),
         }
+    }
+
+    /// Whether the object does not exist.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is(Cause::Gone)
+    }
+
+    /// Whether an object of that name exists already.
+    pub(super) fn is_exists(&self) -> bool {
+        self.is(Cause::Exists)
+    }
+
+    /// Whether the object is gone or is not, or not as, it was meant.
+    pub(super) fn is_outdated(&self) -> bool {
+        matches!(self, Self::Server(error) if errors::is_outdated(error))
+    }
+
+    fn is(&self, cause: Cause) -> bool {
+        matches!(self, Self::Server(error) if errors::cause(error) == cause)
     }
 
     /// Returns the core's error; `doing` says what was attempted.
     pub(super) fn into_error(self, doing: &str) -> Error {
         match self {
             Self::Server(error) => errors::of(&error, doing),
-            late => Error::Unavailable {
+            late => Error::Unreachable {
                 why: format!("{doing}: {}", late.text()),
                 retry_after: None,
             },
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ pub const DOMAIN: &str = "wsman.dev";
 pub fn status(failure: Error) -> Status {
     let (code, reason) = code(&failure);
     let mut text = failure.to_string();
+    // That the API server does not answer is logged when it begins, not with every call.
+    let unreachable = matches!(failure, Error::Unreachable { .. });
     let mut details = ErrorDetails::new();
     let mut metadata = HashMap::new();
     match failure {
@@ -39,7 +41,7 @@ pub fn status(failure: Error) -> Status {
                 details.set_retry_info(retry_after);
             }
         }
-        Error::Unavailable { retry_after, .. } => {
+        Error::Unavailable { retry_after, .. } | Error::Unreachable { retry_after, .. } => {
             if retry_after.is_some() {
                 details.set_retry_info(retry_after);
             }
@@ -50,9 +52,12 @@ pub fn status(failure: Error) -> Status {
             text = format!("internal error, reference {reference}");
             metadata.insert("reference".to_owned(), reference);
         }
-        Error::Denied { .. } | Error::Aborted { .. } | Error::Deadline { .. } => {}
+        Error::Denied { .. }
+        | Error::Aborted { .. }
+        | Error::Contended { .. }
+        | Error::Deadline { .. } => {}
     }
-    if code == Code::Unavailable {
+    if code == Code::Unavailable && !unreachable {
         warn!(text, "answering UNAVAILABLE");
     }
     details.set_error_info(reason, DOMAIN, metadata);
@@ -68,9 +73,12 @@ fn code(error: &Error) -> (Code, &'static str) {
         Error::Precondition { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
         Error::Denied { .. } => (Code::PermissionDenied, "CLUSTER_REFUSED"),
         Error::Exhausted { .. } => (Code::ResourceExhausted, "EXHAUSTED"),
-        Error::Aborted { .. } => (Code::Aborted, "CONFLICT"),
-        Error::Unavailable { .. } => (Code::Unavailable, "UNAVAILABLE"),
+        Error::Aborted { .. } | Error::Contended { .. } => (Code::Aborted, "CONFLICT"),
+        Error::Unavailable { .. } | Error::Unreachable { .. } => (Code::Unavailable, "UNAVAILABLE"),
         Error::Deadline { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
         Error::Internal { .. } => (Code::Internal, "INTERNAL"),
     }
 }
+
+#[cfg(test)]
+mod tests;

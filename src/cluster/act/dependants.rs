@@ -7,8 +7,7 @@ use tokio::time::Instant;
 
 use super::{Actor, JSON, Outcome, encode};
 use crate::action::{Dependant, PodRef};
-use crate::cluster::errors;
-use crate::cluster::request::{self, Failure, Request};
+use crate::cluster::request::{self, Request};
 use crate::error::Error;
 use crate::objects::Service;
 
@@ -79,7 +78,7 @@ impl Actor {
         };
         match request::send(&self.client, &request, deadline).await {
             Ok(_) => Ok(Creation::Created),
-            Err(Failure::Server(error)) if errors::is_already_exists(&error) => {
+            Err(failure) if failure.is_exists() => {
                 match self.is_owned(plural, &name, owner, deadline).await? {
                     true => Ok(Creation::Exists),
                     false => Ok(Creation::Cleared),

@@ -8,8 +8,7 @@ use tracing::{debug, info};
 
 use super::{Actor, JSON, MERGE, Outcome, STRATEGIC, encode, merge};
 use crate::action::{Mark, PodRef};
-use crate::cluster::errors;
-use crate::cluster::request::{self, Failure, Request};
+use crate::cluster::request::{self, Request};
 use crate::error::Error;
 
 impl Actor {
@@ -33,7 +32,7 @@ impl Actor {
                 Ok(Outcome::Created(Box::new(pod)))
             }
             // Possibly by an attempt of ours whose answer was lost (F-W1).
-            Err(Failure::Server(error)) if errors::is_already_exists(&error) => {
+            Err(failure) if failure.is_exists() => {
                 let pod = self.read_pod(name, deadline).await?;
                 pod.map(|pod| Outcome::Exists(Box::new(pod)))
                     .ok_or_else(|| Error::Aborted {

@@ -7,8 +7,7 @@ use tracing::info;
 
 use super::{Actor, JSON, Outcome, STRATEGIC, encode, unreadable};
 use crate::action::{Mark, PodRef, RecordRef, Recreate};
-use crate::cluster::errors;
-use crate::cluster::request::{self, Failure, Request};
+use crate::cluster::request::{self, Request};
 use crate::error::Error;
 use crate::objects::{ConfigMap, Meta, Pod, Service};
 use crate::workspaces::marks::{FINALIZER, RECREATE, annotation, label};
@@ -110,12 +109,10 @@ impl Actor {
         match request::send(&self.client, &request, at).await {
             Ok(text) => self.saw_record(&text).map(|_| Outcome::Done),
             // By another replica, or by an attempt of ours whose answer was lost.
-            Err(Failure::Server(error)) if errors::is_already_exists(&error) => {
-                match self.read_record(&pod.name, at).await? {
-                    Some(_) => Ok(Outcome::Done),
-                    None => Err(changed(&doing)),
-                }
-            }
+            Err(failure) if failure.is_exists() => match self.read_record(&pod.name, at).await? {
+                Some(_) => Ok(Outcome::Done),
+                None => Err(changed(&doing)),
+            },
             Err(failure) => Err(failure.into_error(&doing)),
         }
     }
@@ -164,9 +161,7 @@ impl Actor {
         let left: Pod = match request::send(&self.client, &request, at).await {
             Ok(text) => serde_json::from_str(&text).map_err(|e| unreadable(&e))?,
             // Marked or gone since: the watch tells which.
-            Err(Failure::Server(error))
-                if errors::is_not_found(&error) || errors::is_conflict(&error) =>
-            {
+            Err(failure) if failure.is_outdated() => {
                 return Ok(Outcome::Gone);
             }
             Err(failure) => {
@@ -203,7 +198,7 @@ impl Actor {
                 info!(pod = record.name, "made again");
                 self.saw(&text).map(|_| Outcome::Done)
             }
-            Err(Failure::Server(error)) if errors::is_already_exists(&error) => {
+            Err(failure) if failure.is_exists() => {
                 self.read_pod(&record.name, at).await.map(|_| Outcome::Done)
             }
             Err(failure) => Err(failure.into_error(&format!("making pod {} again", record.name))),

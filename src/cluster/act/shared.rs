@@ -9,8 +9,7 @@ use tokio::time::Instant;
 
 use super::{Actor, JSON, MERGE, Outcome, encode, merge, unreadable};
 use crate::action::{Checkpoint, Claim};
-use crate::cluster::errors;
-use crate::cluster::request::{self, Failure, Request};
+use crate::cluster::request::{self, Request};
 use crate::error::Error;
 use crate::lease;
 use crate::objects::{ConfigMap, Lease};
@@ -69,7 +68,7 @@ impl Actor {
                 .map(|lease| Outcome::Claimed(Box::new(lease)))
                 .map_err(|error| unreadable(&error)),
             // Removed since it was seen.
-            Err(Failure::Server(error)) if errors::is_not_found(&error) => Err(Error::Aborted {
+            Err(failure) if failure.is_gone() => Err(Error::Aborted {
                 why: "the lease is gone".to_owned(),
             }),
             Err(failure) => Err(failure.into_error("writing the lease")),
@@ -120,10 +119,10 @@ impl Actor {
                     self.hub.record_activity(&record);
                     return Ok(Outcome::Done);
                 }
-                Err(Failure::Server(error)) if creates && errors::is_already_exists(&error) => {
+                Err(failure) if creates && failure.is_exists() => {
                     creates = false;
                 }
-                Err(Failure::Server(error)) if !creates && errors::is_not_found(&error) => {
+                Err(failure) if !creates && failure.is_gone() => {
                     creates = true;
                 }
                 Err(failure) => {

@@ -86,6 +86,11 @@ impl Api {
                     ..status
                 }));
             }
+            Some(Fault::Text {
+                code,
+                headers,
+                body,
+            }) => return Ok(text(*code, headers, body)),
             Some(Fault::Gone) => return Ok(error(&Status::expired("too old resource version"))),
             Some(Fault::CutBefore) => return Err(Cut),
             Some(Fault::Hang) => std::future::pending().await,
@@ -95,14 +100,7 @@ impl Api {
         let halfway = matches!(fault, Some(Fault::CutHalfway));
         let response = match self.answer(request, &path, known, halfway).await {
             Ok(Answer::Json(code, body)) => respond(code, JSON, Full::new(body).boxed_unsync()),
-            Ok(Answer::Text(code, text)) => {
-                let body = Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync();
-                respond(
-                    code,
-                    HeaderValue::from_static("text/plain; charset=utf-8"),
-                    body,
-                )
-            }
+            Ok(Answer::Text(code, said)) => text(code, &[], said),
             Ok(Answer::Lines(body)) => respond(200, JSON, body),
             Err(status) => error(&status),
         };
@@ -301,6 +299,18 @@ fn error(status: &Status) -> Response<Body> {
     let mut response = respond(status.code, JSON, body);
     if let Some(seconds) = status.retry_after {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn text(code: u16, headers: &[(&'static str, String)], text: &'static str) -> Response<Body> {
+    let body = Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync();
+    let media = HeaderValue::from_static("text/plain; charset=utf-8");
+    let mut response = respond(code, media, body);
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(*name, value);
+        }
     }
     response
 }

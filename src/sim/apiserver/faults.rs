@@ -41,6 +41,15 @@ pub enum Fault {
         /// Seconds for `Retry-After`.
         retry_after: Option<u32>,
     },
+    /// Answered with a text and headers instead of a `Status`, as flow control and proxies do.
+    Text {
+        /// The HTTP code.
+        code: u16,
+        /// Names and values.
+        headers: Vec<(&'static str, String)>,
+        /// The body.
+        body: &'static str,
+    },
     /// Served, but only after this time.
     Delay(Duration),
     /// The connection is cut and nothing is done.

@@ -1,0 +1,269 @@
+//! What stands between the client library and the wire: it names the server where there is no answer, logs when an outage
+//! begins and ends, and makes a `Status` of every refusal, with the pause that a header asks for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt, Full};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use kube::client::{Body, ClientBuilder, DynBody};
+use kube::core::Status;
+use kube::core::response::StatusDetails;
+use kube::{Client, Config};
+use tokio::time::Instant;
+use tower::util::BoxService;
+use tower::{BoxError, Service, layer};
+use tracing::{info, warn};
+
+use super::errors;
+use super::reachability::{Change, Reachability};
+
+/// A request that was given up after this long without an answer counts as one that got none.
+const SILENCE: Duration = Duration::from_secs(3);
+/// What is read of a refusal.
+const REFUSAL: usize = 256 << 10;
+/// What is kept of a refusal that is not the API server's own, such as a page of a proxy.
+const TEXT: usize = 200;
+
+/// Returns a client of one server; nothing is sent yet.
+///
+/// # Errors
+/// If the credentials are of no use.
+pub(super) fn client(config: Config) -> kube::Result<Client> {
+    let link = Link(Arc::new(Shared {
+        server: server(&config),
+        made: Instant::now(),
+        state: Mutex::default(),
+    }));
+    let watched = layer::layer_fn(move |inner| Watched {
+        inner,
+        link: link.clone(),
+    });
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(&watched)
+        .build())
+}
+
+/// The address for people, without anything that a URL can carry beside it.
+fn server(config: &Config) -> String {
+    let url = &config.cluster_url;
+    let host = url.host().unwrap_or_default();
+    let scheme = url.scheme_str().unwrap_or("https");
+    match url.port_u16() {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    }
+}
+
+/// The API server did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer from the API server {server}")]
+struct NoAnswer {
+    server: String,
+    source: BoxError,
+}
+
+/// The way to one server.
+#[derive(Clone)]
+struct Link(Arc<Shared>);
+
+struct Shared {
+    server: String,
+    made: Instant,
+    state: Mutex<Reachability>,
+}
+
+impl Link {
+    fn answered(&self, sent: Instant) {
+        let made = self.0.made;
+        let change = self.state(|state, now| state.answered(sent.duration_since(made), now));
+        if let Some(Change::Up(after)) = change {
+            let server = &self.0.server;
+            info!(server, ?after, "the API server answers again");
+        }
+    }
+
+    fn failed(&self, cause: &str) {
+        if self.state(Reachability::failed).is_some() {
+            let server = &self.0.server;
+            warn!(server, cause, "the API server does not answer");
+        }
+    }
+
+    fn state(
+        &self,
+        change: impl FnOnce(&mut Reachability, Duration) -> Option<Change>,
+    ) -> Option<Change> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state, self.0.made.elapsed())
+    }
+}
+
+/// The client's service, whose answers pass through here.
+struct Watched {
+    inner: Inner,
+    link: Link,
+}
+
+type Inner = BoxService<http::Request<Body>, Answer, BoxError>;
+type Answer = Response<Box<DynBody>>;
+
+impl Service<http::Request<Body>> for Watched {
+    type Response = Answer;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Answer, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let pending = Pending::new(self.link.clone());
+        Box::pin(pending.answer(self.inner.call(request)))
+    }
+}
+
+/// A request that is not answered yet.
+struct Pending {
+    link: Link,
+    sent: Instant,
+    ended: bool,
+}
+
+impl Pending {
+    fn new(link: Link) -> Self {
+        Self {
+            link,
+            sent: Instant::now(),
+            ended: false,
+        }
+    }
+
+    async fn answer(
+        mut self,
+        answer: <Inner as Service<http::Request<Body>>>::Future,
+    ) -> Result<Answer, BoxError> {
+        let answer = answer.await;
+        self.ended = true;
+        match answer {
+            Ok(answer)
+                if answer.status().is_client_error() || answer.status().is_server_error() =>
+            {
+                let (answer, status) = refusal(answer).await?;
+                if errors::is_no_answer(status.code, &status.reason) {
+                    self.link.failed(&status.message);
+                } else {
+                    self.link.answered(self.sent);
+                }
+                Ok(answer)
+            }
+            Ok(answer) => {
+                self.link.answered(self.sent);
+                Ok(answer)
+            }
+            Err(source) => {
+                self.link.failed(&errors::chain_of(source.as_ref()));
+                Err(Box::new(NoAnswer {
+                    server: self.link.0.server.clone(),
+                    source,
+                }))
+            }
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let waited = self.sent.elapsed();
+        if !self.ended && waited >= SILENCE {
+            self.link.failed(&format!("nothing came for {waited:.1?}"));
+        }
+    }
+}
+
+/// Reads a refusal and writes it again as a `Status` that says all that the answer said.
+async fn refusal(answer: Answer) -> Result<(Answer, Status), BoxError> {
+    let (mut parts, mut rest) = answer.into_parts();
+    let mut body = Vec::new();
+    while body.len() < REFUSAL
+        && let Some(frame) = rest.frame().await
+    {
+        if let Ok(data) = frame?.into_data() {
+            body.extend_from_slice(&data);
+        }
+    }
+    let status = status(
+        parts.status.as_u16(),
+        &parts.headers,
+        &body,
+        Timestamp::now(),
+    );
+    parts.headers.remove(http::header::CONTENT_LENGTH);
+    let body = Full::new(Bytes::from(serde_json::to_vec(&status)?));
+    let body: Box<DynBody> = Box::new(body.map_err(BoxError::from));
+    Ok((Response::from_parts(parts, body), status))
+}
+
+/// Returns the `Status` of a refusal. One of the API server's own keeps all it says; of anything else the first line is
+/// kept. A pause that a header asks for counts where the body asks for none.
+pub(super) fn status(code: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Status {
+    let read = serde_json::from_slice::<Status>(body).ok();
+    let mut status = read.filter(|status| status.code != 0 || !status.message.is_empty());
+    let mut status = status.take().unwrap_or_else(|| Status {
+        message: text(code, body),
+        ..Status::default()
+    });
+    status.code = code;
+    if status.message.is_empty() {
+        status.message = text(code, b"");
+    }
+    if let Some(pause) = retry_after(headers, now) {
+        let details = status.details.get_or_insert_with(|| StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: 0,
+        });
+        details.retry_after_seconds = details.retry_after_seconds.max(pause);
+    }
+    status
+}
+
+/// `Retry-After` in whole seconds, whether it is a number or a date. A date counts from the date of the answer, so that
+/// clocks that differ do no harm.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<u32> {
+    let date = |value: &str| rfc2822::parse(value).ok().map(|date| date.timestamp());
+    let header = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let asked = header(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse::<u32>() {
+        return Some(seconds);
+    }
+    let from = header(DATE).and_then(date).unwrap_or(now);
+    let pause = date(asked)?.duration_since(from);
+    u32::try_from((pause.as_millis().max(0) + 999) / 1000).ok()
+}
+
+/// A refusal without a `Status`, for people: the code and the first line.
+fn text(code: u16, body: &[u8]) -> String {
+    let name = http::StatusCode::from_u16(code).ok();
+    let name = name.and_then(|code| code.canonical_reason()).unwrap_or("");
+    let body = String::from_utf8_lossy(body);
+    let line = body.lines().map(str::trim).find(|line| !line.is_empty());
+    let line: String = line.unwrap_or_default().chars().take(TEXT).collect();
+    let answered = format!("the answer is {code} {name}");
+    match line.is_empty() {
+        true => answered.trim_end().to_owned(),
+        false => format!("{}: {line}", answered.trim_end()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
