@@ -8,12 +8,13 @@ mod decision;
 mod records;
 mod services;
 mod tombstones;
+mod warnings;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use crate::action::PodRef;
-use crate::objects::{Event, Meta, Pod};
+use crate::objects::{Meta, Pod};
 use crate::proto::encoded::{Encoded, SubscribeResponse};
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::decide::Entry;
@@ -26,6 +27,7 @@ use crate::workspaces::status::{self, Defaults, Observed};
 use around::Nodes;
 use services::Services;
 use tombstones::Tombstones;
+use warnings::Warnings;
 
 /// A status that subscribers get to see.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +90,7 @@ pub struct Index {
     workspaces: HashMap<Arc<str>, Tracked>,
     by_id: HashMap<String, Arc<str>>,
     nodes: Nodes,
-    events: HashMap<Arc<str>, VecDeque<Event>>,
+    warnings: Warnings,
     services: Services,
     /// Workspaces whose pod is being made again, by the pod's name.
     records: HashMap<Arc<str>, Record>,
@@ -247,8 +249,6 @@ impl Index {
         changes.floor = Some(version + self.defaults.version_offset);
         self.held
             .retain(|name, (held, _)| held.facts.version > version || present.contains(&**name));
-        self.events
-            .retain(|pod, _| self.workspaces.contains_key(pod));
         self.listed = Some(version);
         changes
     }
@@ -298,14 +298,9 @@ impl Index {
     }
 
     fn fold(&self, pod: &Pod) -> Entry {
-        let events: Vec<Event> = self
-            .events
-            .get(pod.metadata.name.as_str())
-            .map(|e| e.iter().cloned().collect())
-            .unwrap_or_default();
         let observed = Observed {
             pod,
-            events: &events,
+            events: self.warnings.of(&pod.metadata.name),
             node: self.node(pod),
         };
         let status = status::of(&observed, &self.defaults)
@@ -346,7 +341,6 @@ impl Index {
                 // Its deletion was before this.
                 self.conclude(name, None, version - 1, changes);
             }
-            self.events.remove(name);
         }
         let image = image::recorded(&pod.metadata, &entry.status);
         self.store(entry, image, version, changes);
@@ -434,7 +428,7 @@ impl Index {
         let Some((name, tracked)) = self.workspaces.remove_entry(name) else {
             return;
         };
-        self.events.remove(&*name);
+        self.estrange(&name);
         self.over.insert(tracked.run());
         if let Some(mut record) = self.records.remove(&*name) {
             record.over |= record.run == tracked.run();

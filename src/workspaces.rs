@@ -4,6 +4,7 @@ pub mod activity;
 pub mod change;
 mod claim;
 pub mod classes;
+pub mod container;
 pub mod content;
 pub mod decide;
 mod env;

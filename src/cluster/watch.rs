@@ -225,10 +225,15 @@ async fn warnings(feed: Feed) {
     informer::follow(
         feed.client.clone(),
         selection,
-        |event: Event<objects::Event>| {
-            if let Event::Item(event) | Event::Apply(event) = event {
-                feed.change(|index| index.apply_event(event));
+        |event: Event<objects::Event>| match event {
+            Event::Item(event) | Event::Apply(event) => {
+                feed.change(|index| index.apply_event(event))
             }
+            Event::Delete(event) => feed.change(|index| index.delete_event(&event)),
+            Event::Listed { names, version } => {
+                feed.change(|index| index.retain_events(&names, version))
+            }
+            Event::Alive => {}
         },
     )
     .await;

@@ -1,14 +1,11 @@
-//! What is around the pods: the nodes that they are on, and the warnings about them.
+//! The nodes that the pods are on.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Changes, Index};
-use crate::objects::{Event, Node, Pod};
-use crate::workspaces::status::{self, NodeView};
-
-/// Warning events kept per pod.
-const EVENTS: usize = 8;
+use crate::objects::{Node, Pod};
+use crate::workspaces::status::NodeView;
 
 /// The nodes as far as they were seen.
 #[derive(Debug, Default)]
@@ -64,32 +61,6 @@ impl Index {
             reread: reread.map(|(name, _)| Arc::clone(name)).collect(),
             ..Changes::default()
         }
-    }
-
-    /// Takes in a warning about a pod.
-    pub fn apply_event(&mut self, event: Event) -> Changes {
-        let mut changes = Changes::default();
-        let Some((name, _)) = self
-            .workspaces
-            .get_key_value(event.involved_object.name.as_str())
-        else {
-            return changes;
-        };
-        let known = self.events.entry(Arc::clone(name)).or_default();
-        if known
-            .iter()
-            .any(|e| e.reason == event.reason && e.message == event.message)
-        {
-            return changes;
-        }
-        if known.len() == EVENTS {
-            known.pop_front();
-        }
-        if status::depends_on(&event) {
-            changes.reread.push(Arc::clone(name));
-        }
-        known.push_back(event);
-        changes
     }
 
     pub(super) fn node(&self, pod: &Pod) -> NodeView<'_> {

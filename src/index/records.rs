@@ -191,7 +191,6 @@ impl Index {
             return;
         };
         let name = Arc::clone(name);
-        self.events.remove(&*name);
         if let Some(tracked) = self.workspaces.get_mut(&name)
             && !tracked.gone
         {

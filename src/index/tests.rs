@@ -1,6 +1,7 @@
 //! Whatever order, repetition and loss the watch suffers, what subscribers are told keeps its promises (design 3).
 
 mod records;
+mod warnings;
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::objects::Node;
 use crate::objects::Service;
+use crate::objects::{Event, Node};
 
 /// A workspace pod: its state is a number that moves its status.
 fn pod(name: &str, uid: u64, version: u64, state: u8) -> Pod {
@@ -207,7 +208,7 @@ fn what_changes_without_its_pod_is_told_with_the_pods_next_version() {
     let mut index = Index::default();
     index.apply_pod(&pod("ws-a", 1, 5, 0));
     let event = json!({
-        "involvedObject": { "kind": "Pod", "name": "ws-a" }, "reason": "FailedMount", "message": "no such volume",
+        "involvedObject": { "kind": "Pod", "name": "ws-a" }, "reason": "FailedMount", "message": "no such volume", "count": 3,
     });
     let event: Event = serde_json::from_value(event).unwrap();
     assert_eq!(index.apply_event(event.clone()).reread, [Arc::from("ws-a")]);

@@ -25,9 +25,43 @@ pub struct Event {
     /// Normal or Warning.
     #[serde(rename = "type", deserialize_with = "lenient::any")]
     pub kind: String,
+    /// How often it was seen.
+    #[serde(deserialize_with = "lenient::any")]
+    pub count: i64,
+    /// How often it was seen, as newer reporters count.
+    #[serde(deserialize_with = "lenient::any")]
+    pub series: Series,
     /// When it was last seen.
     #[serde(deserialize_with = "lenient::any")]
     pub last_timestamp: Option<Timestamp>,
+    /// When it was first seen, as newer reporters say.
+    #[serde(deserialize_with = "lenient::any")]
+    pub event_time: Option<Timestamp>,
+}
+
+/// Repetitions of an event.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Series {
+    /// How often it was seen.
+    #[serde(deserialize_with = "lenient::any")]
+    pub count: i64,
+    /// When it was last seen.
+    #[serde(deserialize_with = "lenient::any")]
+    pub last_observed_time: Option<Timestamp>,
+}
+
+impl Event {
+    /// Returns how often it was seen, at least once.
+    pub fn occurrences(&self) -> i64 {
+        self.count.max(self.series.count).max(1)
+    }
+
+    /// Returns when it was last seen.
+    pub fn last_seen(&self) -> Option<Timestamp> {
+        let last = self.last_timestamp.max(self.series.last_observed_time);
+        last.max(self.event_time)
+    }
 }
 
 /// What an event is about.
@@ -47,3 +81,4 @@ pub struct InvolvedObject {
 
 impl Object for Event {}
 impl Object for InvolvedObject {}
+impl Object for Series {}

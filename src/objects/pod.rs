@@ -30,9 +30,15 @@ pub struct PodSpec {
     /// Node the pod is bound to; empty before.
     #[serde(deserialize_with = "lenient::any")]
     pub node_name: String,
+    /// When containers are started again: Always, OnFailure or Never.
+    #[serde(deserialize_with = "lenient::any")]
+    pub restart_policy: String,
     /// Containers without init containers.
     #[serde(deserialize_with = "lenient::any")]
     pub containers: Vec<Container>,
+    /// Init containers, among them native sidecars.
+    #[serde(deserialize_with = "lenient::any")]
+    pub init_containers: Vec<Container>,
     /// Taints that the pod bears.
     #[serde(deserialize_with = "lenient::any")]
     pub tolerations: Vec<Toleration>,
@@ -48,6 +54,9 @@ pub struct Container {
     /// Image reference.
     #[serde(deserialize_with = "lenient::any")]
     pub image: String,
+    /// Of an init container: Always makes it a native sidecar.
+    #[serde(deserialize_with = "lenient::any")]
+    pub restart_policy: String,
 }
 
 /// A taint that a pod bears, for ever or for a time.
@@ -93,6 +102,9 @@ pub struct PodStatus {
     /// One for each init container.
     #[serde(deserialize_with = "lenient::any")]
     pub init_container_statuses: Vec<ContainerStatus>,
+    /// One for each container that somebody added for debugging.
+    #[serde(deserialize_with = "lenient::any")]
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 /// A condition of a pod or a node.
@@ -111,6 +123,9 @@ pub struct Condition {
     /// Text for people.
     #[serde(deserialize_with = "lenient::any")]
     pub message: String,
+    /// Since when the status is that.
+    #[serde(deserialize_with = "lenient::any")]
+    pub last_transition_time: Option<Timestamp>,
 }
 
 /// A container as the node sees it.
@@ -120,6 +135,9 @@ pub struct ContainerStatus {
     /// Name within the pod.
     #[serde(deserialize_with = "lenient::any")]
     pub name: String,
+    /// Image that it was to run.
+    #[serde(deserialize_with = "lenient::any")]
+    pub image: String,
     /// Passed its readiness probe, or has none.
     #[serde(deserialize_with = "lenient::any")]
     pub ready: bool,

@@ -181,7 +181,7 @@ pub const BUS_IS_SILENT: &str = "stopped, but the message bus is silent";
 /// Grace of every stop that nobody asked for (spec 5.2).
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
-/// A Secret is created right after its pod; one that is missing for this long will not come.
+/// A Secret is created right after its pod; one that its node has not found for this long will not come.
 const SECRET_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Spec 4.6, "node vanished".
@@ -412,9 +412,9 @@ impl Case<'_> {
 
     /// When a missing Secret counts as lost.
     fn secret_due(&self) -> Option<Timestamp> {
-        let waits = self.facts.missing_secret && !self.facts.explicit_fail;
-        let created = self.facts.created.filter(|_| waits)?;
-        created.checked_add(SECRET_PATIENCE).ok()
+        let since = self.facts.secret_missing_since?;
+        let open = !self.facts.explicit_fail;
+        since.checked_add(SECRET_PATIENCE).ok().filter(|_| open)
     }
 
     /// The earliest of all moments at which a predicate turns true by itself.

@@ -5,28 +5,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::marks::{CONTAINER, FINALIZER, annotation};
+use super::container;
+pub use super::container::PodPhase;
+use super::marks::{FINALIZER, annotation};
 use super::recreate::{self, Lineage};
 use super::status::{NodeView, Observed};
 use super::trace;
 use crate::duration::GoDuration;
 use crate::objects::{ContainerStatus, Node, Pod, Taint};
-
-/// Phase of the pod itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PodPhase {
-    /// Not all containers were started.
-    Pending,
-    /// Started.
-    Running,
-    /// All containers ended well.
-    Succeeded,
-    /// All containers ended, one of them badly.
-    Failed,
-    /// The node does not report, or the phase is none of Kubernetes'.
-    #[default]
-    Unknown,
-}
 
 /// How far the node component is with disposing of the content (`gitpod.io/disposalStatus`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -93,13 +79,13 @@ pub struct Facts {
     pub initialized: bool,
     /// Never was ready so far.
     pub never_ready: bool,
-    /// The kubelet's Ready condition.
+    /// The kubelet says that the workspace is ready.
     pub kubelet_ready: bool,
     /// Container `workspace` has a status and does not run (spec 5.3; waiting counts).
     pub container_ended: bool,
-    /// A container waits for a Secret that is not there.
-    pub missing_secret: bool,
-    /// The kubelet refused the pod before it ever was ready; another node might take it (spec 5.7).
+    /// Since when the pod could start, if it were not for its Secret, which the kubelet does not find.
+    pub secret_missing_since: Option<Timestamp>,
+    /// The pod was refused: it failed before anything of it started. Another node might take it.
     pub rejected: bool,
     /// When the kubelet first reported the pod: of a rejected one, when it was rejected.
     pub reported: Option<Timestamp>,
@@ -137,7 +123,6 @@ pub fn of(observed: &Observed<'_>) -> Facts {
     let mark = |key| meta.annotation(key);
     let has = |key| meta.annotations.contains_key(key);
     let duration = |key| mark(key).and_then(|text| GoDuration::parse(text).ok());
-    let statuses = &pod.status.container_statuses;
     let bound = !pod.spec.node_name.is_empty();
     let node = match observed.node {
         NodeView::Present(node) => Some(node),
@@ -167,13 +152,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
             NodeView::Gone => None,
         },
         evicted_at: node.and_then(|node| earliest(node, pod, evicted_at)),
-        pod_phase: match pod.status.phase.as_str() {
-            "Pending" => PodPhase::Pending,
-            "Running" => PodPhase::Running,
-            "Succeeded" => PodPhase::Succeeded,
-            "Failed" => PodPhase::Failed,
-            _ => PodPhase::Unknown,
-        },
+        pod_phase: container::phase(pod),
         disposal: disposal(mark(annotation::DISPOSAL_STATUS)),
         node_gone: bound && matches!(observed.node, NodeView::Gone),
         bound,
@@ -182,13 +161,10 @@ pub fn of(observed: &Observed<'_>) -> Facts {
         ours: has(annotation::SPEC_SHA256),
         attempting: has(annotation::ATTEMPTING_TO_CREATE),
         initialized: mark(annotation::ALREADY_INITIALIZING) == Some("true"),
-        never_ready: has(annotation::NEVER_READY),
-        kubelet_ready: pod.condition("Ready").is_some_and(|c| c.status == "True"),
-        container_ended: statuses
-            .iter()
-            .find(|c| c.name == CONTAINER)
-            .is_some_and(|c| c.state.running.is_none()),
-        missing_secret: statuses.iter().any(misses_secret),
+        never_ready: !container::was_ready(pod),
+        kubelet_ready: container::is_ready(pod),
+        container_ended: container::status(pod).is_some_and(|c| c.state.running.is_none()),
+        secret_missing_since: secret_missing_since(pod),
         rejected: recreate::is_rejected(pod),
         reported: pod.status.start_time,
         failed_before_stopping: mark(annotation::FAILED_BEFORE_STOPPING) == Some("true"),
@@ -219,12 +195,34 @@ fn disposal(mark: Option<&str>) -> Disposal {
     }
 }
 
-/// A Secret named in the environment that does not exist keeps the container from being configured.
-fn misses_secret(container: &ContainerStatus) -> bool {
-    let waiting = container.state.waiting.as_ref();
-    waiting.is_some_and(|w| {
-        w.reason == "CreateContainerConfigError" && w.message.to_lowercase().contains("secret")
-    })
+/// Since when the pod is on a node that does not find its Secret, or a key of it. It has the pod's name; the Secrets of
+/// others are their business, and caches that are behind pass by themselves.
+fn secret_missing_since(pod: &Pod) -> Option<Timestamp> {
+    let (name, namespace) = (&pod.metadata.name, &pod.metadata.namespace);
+    let missing = [
+        format!("secret \"{name}\" not found"),
+        format!("secrets \"{name}\" not found"),
+    ];
+    let lacks = |message: &str| {
+        let key = message.strip_prefix("couldn't find key ");
+        let secret = key.and_then(|text| text.split_once(" in Secret "));
+        missing.iter().any(|text| message.contains(text))
+            || secret.is_some_and(|(_, at)| at == format!("{namespace}/{name}"))
+    };
+    let status = &pod.status;
+    let inits = status.init_container_statuses.iter();
+    let waits = |c: &ContainerStatus| {
+        let waiting = c.state.waiting.as_ref();
+        waiting.is_some_and(|w| w.reason == "CreateContainerConfigError" && lacks(&w.message))
+    };
+    let missing = status.container_statuses.iter().chain(inits).any(waits);
+    let scheduled = pod.condition("PodScheduled");
+    let scheduled = scheduled.filter(|c| c.status == "True");
+    let since = scheduled.and_then(|c| c.last_transition_time);
+    let since = since.or(status.start_time);
+    since
+        .or(pod.metadata.creation_timestamp)
+        .filter(|_| missing)
 }
 
 fn earliest(

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::container;
 use super::decide::{Entry, Rules};
 use super::marks::annotation;
 use super::names;
@@ -39,16 +40,10 @@ const ENDS: [&str; 3] = [
     annotation::TIMED_OUT,
 ];
 
-/// Spec 4.6, "pod rejected by kubelet".
+/// Whether a pod was rejected: it failed, and nothing of it ever started. The reasons and texts of kubelets, controllers
+/// and releases differ; this they have in common.
 pub fn is_rejected(pod: &Pod) -> bool {
-    let status = &pod.status;
-    status.phase == "Failed"
-        && matches!(
-            status.reason.as_str(),
-            "NodeAffinity" | "OutOfcpu" | "OutOfmemory"
-        )
-        && status.message.starts_with("Pod was rejected")
-        && pod.annotations().contains_key(annotation::NEVER_READY)
+    pod.status.phase == "Failed" && !container::any_started(pod) && !container::was_ready(pod)
 }
 
 /// How often the pod was made again; what cannot be read counts as too often.

@@ -1,9 +1,11 @@
 //! The status fold: what the cluster knows of a workspace in, the `WorkspaceStatus` that clients see out (spec 4).
 
+mod events;
 mod failure;
 mod phase;
 mod spec;
 mod termination;
+mod waiting;
 
 use jiff::Timestamp;
 
@@ -13,6 +15,7 @@ use crate::proto::wsman::{
     VolumeSnapshotInfo, WorkspaceConditionBool, WorkspaceConditions, WorkspacePhase,
     WorkspaceRuntimeInfo, WorkspaceSpec, WorkspaceStatus,
 };
+pub use events::{depends_on, is_kept, rank};
 
 /// What is known of the node that a pod is bound to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -220,9 +223,4 @@ pub fn unreadable(pod: &Pod, why: &NotWorkspace, defaults: &Defaults) -> Workspa
     };
     status.set_phase(WorkspacePhase::Unknown);
     status
-}
-
-/// Whether the status of a pod may change with an event about it (spec 4.2 F10 to F12, 4.4 P6).
-pub fn depends_on(event: &Event) -> bool {
-    matches!(event.reason.as_str(), "FailedMount" | "NetworkNotReady")
 }

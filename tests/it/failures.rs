@@ -16,7 +16,7 @@ on_both_clusters! {
     a_volume_that_cannot_be_mounted_fails_the_start
     a_mount_that_will_be_tried_again_is_no_failure
     an_evicted_pod_fails_its_workspace
-    a_refused_pod_fails_its_workspace
+    a_pod_that_is_refused_every_time_fails_its_workspace
     a_failure_set_by_hand_fails_the_workspace
     the_first_failure_stays
     a_failure_while_stopping_is_none
@@ -120,7 +120,11 @@ async fn a_container_that_ends_badly_fails_its_workspace(cluster: &Cluster) {
             "container workspace ran with an error: exit code 255",
         ),
         // F7: killed, and nobody says by whom.
-        row("f7", json!({ "exit-code": "137" }), nameless),
+        row(
+            "f7",
+            json!({ "exit-code": "137" }),
+            "container workspace was killed: exit code 137",
+        ),
         // F4: the kubelet of a healthy node lost track of the container.
         row(
             "f4",
@@ -225,10 +229,18 @@ async fn an_image_that_cannot_be_pulled_fails_the_start(cluster: &Cluster) {
 
 async fn a_volume_that_cannot_be_mounted_fails_the_start(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
-    // F12: only an event tells it.
+    // F12: only events tell it. The first attempt may fail for reasons that pass.
     let why = "MountVolume.SetUp failed for volume \"tools\" : configmap \"tools\" not found";
     let script = json!({ "failed-mount": why });
     story.start_as(request("f12"), script).await;
+    story.until("f12", WorkspacePhase::Creating).await;
+    event(cluster, "ws-f12", "FailedMount").await;
+    story.quiet("f12").await;
+    let waiting = story.world.describe("f12").await.unwrap();
+    assert_eq!(waiting.conditions.unwrap().failed, "");
+    let says_why = format!("containers are being created: FailedMount: {why}");
+    assert_eq!(waiting.message, says_why);
+    warn(cluster, "ws-f12", "FailedMount", why, 3).await;
     assert_eq!(story.ends("f12").await.failed, why);
     assert!(!story.updates.phases("f12").contains(&"RUNNING"));
     stays_failed(&story);
@@ -273,14 +285,15 @@ async fn an_evicted_pod_fails_its_workspace(cluster: &Cluster) {
     story.end().await;
 }
 
-async fn a_refused_pod_fails_its_workspace(cluster: &Cluster) {
+async fn a_pod_that_is_refused_every_time_fails_its_workspace(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
-    // F2 with a reason for which no other node would be better.
+    // Whatever reason the kubelet gives: another node may think better of it.
     let script = json!({ "reject": "UnexpectedAdmissionError" });
     story.start_as(request("f2"), script).await;
     assert_eq!(
         story.ends("f2").await.failed,
-        "UnexpectedAdmissionError: Pod was rejected: the simulation was asked to refuse it"
+        "Pod reached maximum recreations 3, failing; \
+         UnexpectedAdmissionError: Pod was rejected: the simulation was asked to refuse it"
     );
     stays_failed(&story);
     story.end().await;
@@ -373,7 +386,7 @@ async fn a_failed_mount_before_the_start_does_not_end_what_runs(cluster: &Cluste
     story.start(request).await;
     story.until("mounted", WorkspacePhase::Running).await;
     let why = "MountVolume.SetUp failed for volume \"tools\" : not found";
-    warn(cluster, &pod, "FailedMount", why).await;
+    warn(cluster, &pod, "FailedMount", why, 3).await;
     story
         .annotate(&pod, json!({ "gitpod.io/annotation.touched": "yes" }))
         .await;
@@ -397,12 +410,12 @@ async fn event(cluster: &Cluster, pod: &str, reason: &str) {
 }
 
 /// Writes a warning about a pod, as a kubelet does.
-async fn warn(cluster: &Cluster, pod: &str, reason: &str, message: &str) {
+async fn warn(cluster: &Cluster, pod: &str, reason: &str, message: &str, count: i32) {
     let events = cluster.api::<k8s_openapi::api::core::v1::Event>().await;
     let event = json!({
         "metadata": { "name": format!("{pod}.by-hand") },
         "involvedObject": { "kind": "Pod", "name": pod, "namespace": cluster.namespace },
-        "type": "Warning", "reason": reason, "message": message,
+        "type": "Warning", "reason": reason, "message": message, "count": count,
         "source": { "component": "kubelet" },
     });
     let event = serde_json::from_value(event).unwrap();

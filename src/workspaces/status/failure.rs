@@ -1,10 +1,17 @@
 //! The failure table of spec 4.2: why a workspace failed, and the phase that some failures force.
 
-use super::{Defaults, NodeView, Observed, termination};
+use super::{Defaults, NodeView, Observed, events, termination};
 use crate::objects::{ContainerStatus, Pod, Terminated};
 use crate::proto::wsman::WorkspacePhase;
+use crate::workspaces::container::{self, PodPhase};
 use crate::workspaces::marks::{annotation, label};
 use crate::workspaces::recreate;
+
+/// Exit code of what was killed.
+const KILLED: i64 = 137;
+
+/// How a headless workspace says that its task failed, which is not a failure of the workspace.
+pub(super) const TASK_FAILED: &str = "headless task failed: ";
 
 /// What the table found.
 #[derive(Debug, Default)]
@@ -30,9 +37,10 @@ pub(super) fn extract(observed: &Observed<'_>, defaults: &Defaults) -> Failure {
 fn search(observed: &Observed<'_>, max: u32) -> Failure {
     let pod = observed.pod;
     explicit(pod)
+        .or_else(|| stopped_by_request(pod))
         .or_else(|| rejected(pod, max))
         .or_else(|| pod_failed(pod))
-        .or_else(|| containers(observed))
+        .or_else(|| container(observed))
         .or_else(|| init_containers(pod))
         .or_else(|| failed_mount(observed))
         .unwrap_or_default()
@@ -41,6 +49,13 @@ fn search(observed: &Observed<'_>, max: u32) -> Failure {
 fn explicit(pod: &Pod) -> Option<Failure> {
     let text = pod.metadata.annotation(annotation::EXPLICIT_FAIL)?;
     Some(failed("F1", text.to_owned()))
+}
+
+/// A stop by request is not also a failure, unless the failure came first.
+fn stopped_by_request(pod: &Pod) -> Option<Failure> {
+    let has = |key| pod.annotations().contains_key(key);
+    let asked = has(annotation::STOPPED_BY_REQUEST) && !has(annotation::FAILED_BEFORE_STOPPING);
+    asked.then(Failure::default)
 }
 
 /// Spec 5.7: a pod that its node rejected is made again, up to a limit.
@@ -54,21 +69,21 @@ fn rejected(pod: &Pod, max: u32) -> Option<Failure> {
     Some(failed("rejected", format!("{text}; {}", why.message)))
 }
 
+/// F2. Not where the workspace is done although its pod failed, as with its node's shutdown.
 fn pod_failed(pod: &Pod) -> Option<Failure> {
     let status = &pod.status;
+    if container::phase(pod) == PodPhase::Succeeded {
+        return None;
+    }
     let explained = !status.reason.is_empty() || !status.message.is_empty();
     (status.phase == "Failed" && explained)
         .then(|| failed("F2", format!("{}: {}", status.reason, status.message)))
 }
 
-fn containers(observed: &Observed<'_>) -> Option<Failure> {
-    let statuses = &observed.pod.status.container_statuses;
-    statuses.iter().find_map(|c| container(c, observed))
-}
-
-/// F3 to F9 for one container; `None` goes on with the next.
-fn container(container: &ContainerStatus, observed: &Observed<'_>) -> Option<Failure> {
-    let deleting = observed.pod.metadata.deletion_timestamp.is_some();
+/// F3 to F9, for the workspace container.
+fn container(observed: &Observed<'_>) -> Option<Failure> {
+    let pod = observed.pod;
+    let deleting = pod.metadata.deletion_timestamp.is_some();
     let forcing = |row, phase, text| {
         let forced = (!deleting).then_some((phase, row));
         Some(Failure {
@@ -76,31 +91,39 @@ fn container(container: &ContainerStatus, observed: &Observed<'_>) -> Option<Fai
             ..failed(row, text)
         })
     };
-    if let Some(failure) = image_pull(container, observed.pod) {
+    let status = container::status(pod)?;
+    if let Some(failure) = image_pull(status, pod) {
         return Some(failure);
     }
-    let ended = termination(container)?;
-    let name = &container.name;
+    let ended = container::termination(pod)?;
+    let name = &status.name;
     let code = ended.exit_code;
     match ended.reason.as_str() {
-        _ if code != 0 && !ended.message.is_empty() => {
+        // Exit code 0 is the end of a workspace that is done, even if one of its processes was killed.
+        _ if code == 0 => Some(nothing("F8")),
+        _ if is_headless(pod) && ended.message.starts_with(TASK_FAILED) => Some(nothing("S4")),
+        _ if !ended.message.is_empty() => {
             let lost = lost_track(ended);
             if lost && untainted(observed.node) {
                 return Some(nothing("F4"));
             }
             let text = termination::message(&ended.message);
-            if lost && is_headless(observed.pod) {
+            if lost && is_headless(pod) {
                 // A headless pod that failed is STOPPING by F4: a taint that comes later must not turn it back.
                 return Some(failed("F5", text));
             }
             forcing("F5", WorkspacePhase::Running, text)
         }
-        "Error" if !deleting && code != 137 => forcing(
+        "Error" if !deleting && code != KILLED => forcing(
             "F6",
             WorkspacePhase::Running,
             format!("container {name} ran with an error: exit code {code}"),
         ),
-        "Error" => None, // F7
+        "Error" if !deleting && container::phase(pod) == PodPhase::Failed => Some(failed(
+            "F7",
+            format!("container {name} was killed: exit code {code}"),
+        )),
+        "Error" => None, // F7: it starts again
         "Completed" => Some(nothing("F8")),
         reason if !deleting && code != 255 => forcing(
             "F9",
@@ -115,25 +138,54 @@ fn container(container: &ContainerStatus, observed: &Observed<'_>) -> Option<Fai
 }
 
 /// F3. It shows as CREATING, except where that would be a step back: while deleting, and once the workspace was ready
-/// (spec 4.6).
-fn image_pull(container: &ContainerStatus, pod: &Pod) -> Option<Failure> {
-    let waiting = container.state.waiting.as_ref()?;
-    if !matches!(waiting.reason.as_str(), "ImagePullBackOff" | "ErrImagePull") {
-        return None;
-    }
-    let was_ready =
-        pod.status.phase == "Running" && pod.metadata.annotation(annotation::NEVER_READY).is_none();
+/// (spec 4.6). An image name that is no name, and an image that must not be pulled, never pass either.
+fn image_pull(status: &ContainerStatus, pod: &Pod) -> Option<Failure> {
+    let waiting = status.state.waiting.as_ref()?;
+    let why = match waiting.reason.as_str() {
+        "ImagePullBackOff" | "ErrImagePull" if !waiting.message.is_empty() => {
+            waiting.message.clone()
+        }
+        "InvalidImageName" | "ErrImageNeverPull" | "ImagePullBackOff" | "ErrImagePull" => {
+            let image = match status.image.as_str() {
+                "" => asked_image(pod, &status.name),
+                image => image,
+            };
+            match (waiting.message.contains(image), waiting.message.as_str()) {
+                (_, "") => format!("{} ({image})", waiting.reason),
+                (true, message) => message.to_owned(),
+                (false, message) => format!("{message} ({image})"),
+            }
+        }
+        _ => return None,
+    };
+    let was_ready = container::phase(pod) == PodPhase::Running && container::was_ready(pod);
     let forces = pod.metadata.deletion_timestamp.is_none() && !was_ready;
     Some(Failure {
         forced: forces.then_some((WorkspacePhase::Creating, "F3")),
-        ..failed("F3", format!("cannot pull image: {}", waiting.message))
+        ..failed("F3", format!("cannot pull image: {why}"))
     })
 }
 
-/// Init containers are ours (the original had none): a failed one explains a failed pod.
+fn asked_image<'a>(pod: &'a Pod, container: &str) -> &'a str {
+    let spec = &pod.spec;
+    let mut all = spec.containers.iter().chain(&spec.init_containers);
+    all.find(|c| c.name == container)
+        .map_or("", |c| c.image.as_str())
+}
+
+/// Init containers are ours (the original had none): one that keeps the workspace container from starting explains why
+/// the start failed. Native sidecars explain nothing.
 fn init_containers(pod: &Pod) -> Option<Failure> {
+    if container::status(pod).is_some_and(|c| c.state.waiting.is_none()) {
+        return None;
+    }
+    let is_sidecar = |name: &str| {
+        let mut asked = pod.spec.init_containers.iter();
+        asked.any(|c| c.name == name && c.restart_policy == "Always")
+    };
     let pod_failed = pod.status.phase == "Failed";
-    pod.status.init_container_statuses.iter().find_map(|c| {
+    let inits = pod.status.init_container_statuses.iter();
+    inits.filter(|c| !is_sidecar(&c.name)).find_map(|c| {
         if let Some(failure) = image_pull(c, pod) {
             return Some(failure);
         }
@@ -151,34 +203,23 @@ fn init_containers(pod: &Pod) -> Option<Failure> {
     })
 }
 
-/// F10 to F12. A pod that runs has its volumes: the event of an attempt that failed before must not end it.
+/// F10 to F12. A warning is no verdict: the kubelet tries again. A pod that has started has its volumes.
 fn failed_mount(observed: &Observed<'_>) -> Option<Failure> {
-    if matches!(observed.pod.status.phase.as_str(), "Running" | "Succeeded") {
+    let pod = observed.pod;
+    let started = matches!(
+        container::phase(pod),
+        PodPhase::Running | PodPhase::Succeeded
+    );
+    if started || container::any_started(pod) {
         return None;
     }
-    let event = observed.events.iter().find(|e| e.reason == "FailedMount")?;
-    Some(
-        if event
-            .message
-            .contains("MountVolume.MountDevice failed for volume")
-        {
-            nothing("F10")
-        } else if event.message.contains("vol-this-workspace") {
-            nothing("F11")
-        } else {
-            failed("F12", event.message.clone())
-        },
-    )
-}
-
-fn termination(container: &ContainerStatus) -> Option<&Terminated> {
-    let now = container.state.terminated.as_ref();
-    now.or(container.last_state.terminated.as_ref())
+    let event = events::lasting_mount(observed)?;
+    Some(failed("F12", event.message.clone()))
 }
 
 /// The kubelet restarted and knows only that the container is no more.
 fn lost_track(ended: &Terminated) -> bool {
-    ended.exit_code == 137 && ended.reason == "ContainerStatusUnknown"
+    ended.exit_code == KILLED && ended.reason == "ContainerStatusUnknown"
 }
 
 fn is_headless(pod: &Pod) -> bool {

@@ -4,10 +4,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::{BY_FORCE, Defaults, Observed, conditions, timestamp};
+use super::failure::TASK_FAILED;
+use super::{BY_FORCE, Defaults, Observed, conditions, events, timestamp, waiting};
 use crate::objects::{ContainerStatus, Pod};
 use crate::proto::contentservice::GitStatus;
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspacePhase, WorkspaceStatus};
+use crate::workspaces::container::{self, PodPhase};
 use crate::workspaces::marks::{FINALIZER, annotation};
 use crate::workspaces::recreate;
 
@@ -27,7 +29,7 @@ pub(super) fn settle(
     let (row, phase, message) = starting(pod)
         .or_else(|| rejected(pod, defaults.max_recreations))
         .or_else(|| ending(status, pod))
-        .or_else(|| pending(status, pod))
+        .or_else(|| pending(status, observed))
         .or_else(|| running(status, observed))
         .unwrap_or_else(|| done(status, pod));
     status.set_phase(phase);
@@ -49,12 +51,19 @@ fn requests(status: &mut WorkspaceStatus, pod: &Pod) {
     conditions.set_stopped_by_request(has(annotation::STOPPED_BY_REQUEST));
     conditions.set_aborted(has(annotation::ABORT_REQUEST));
     if headless {
-        let mut logs = pod.status.container_statuses.iter().filter_map(|c| {
-            let log = &c.state.terminated.as_ref()?.message;
-            (!log.is_empty()).then(|| log.clone())
-        });
-        conditions.headless_task_failed = logs.next().unwrap_or_default();
+        let ended = container::status(pod).and_then(|c| c.state.terminated.as_ref());
+        let task = ended.map(|ended| ended.message.clone());
+        let asked = conditions.stopped_by_request() == WorkspaceConditionBool::True;
+        let task = task.filter(|text| !(asked && is_cut_off(text)));
+        conditions.headless_task_failed = task.unwrap_or_default();
     }
+}
+
+/// Whether a task says that it ended because it was stopped.
+fn is_cut_off(task: &str) -> bool {
+    let why = task.strip_prefix(TASK_FAILED).unwrap_or(task).trim_end();
+    let signals = ["signal: terminated", "signal: killed", "signal: interrupt"];
+    why.contains("context canceled") || signals.iter().any(|signal| why.ends_with(signal))
 }
 
 /// P1: a classic manager has not finished the start.
@@ -69,7 +78,10 @@ fn rejected(pod: &Pod, max: u32) -> Option<Row> {
         return None;
     }
     let attempt = recreate::recreations(pod) + 1;
-    let mut message = format!("pod was rejected by its node ({})", pod.status.reason);
+    let mut message = match pod.status.reason.as_str() {
+        "" => "pod was rejected by its node".to_owned(),
+        reason => format!("pod was rejected by its node ({reason})"),
+    };
     if !recreate::is_asked_to_end(pod) {
         message.push_str(&format!(" and is made again, attempt {attempt} of {max}"));
     }
@@ -108,27 +120,34 @@ fn ending(status: &mut WorkspaceStatus, pod: &Pod) -> Option<Row> {
     Some(("P2", phase, message))
 }
 
-/// P3 and P4: not started.
-fn pending(status: &mut WorkspaceStatus, pod: &Pod) -> Option<Row> {
-    if pod.status.phase != "Pending" {
+/// P3 and P4: not started; and what the cluster says why.
+fn pending(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row> {
+    let pod = observed.pod;
+    if container::phase(pod) != PodPhase::Pending {
         return None;
     }
-    let creating = pod.status.container_statuses.iter().any(|c| {
-        let waiting = c.state.waiting.as_ref().map(|w| w.reason.as_str());
-        matches!(waiting, Some("ContainerCreating" | "PodInitializing"))
-    });
-    if !creating || !is_never_ready(pod) {
-        return Some(("P4", WorkspacePhase::Pending, "pod is pending".to_owned()));
+    let waiting = container::status(pod).and_then(|c| c.state.waiting.as_ref());
+    let waiting = waiting.map(|w| w.reason.as_str());
+    let creating = matches!(waiting, Some("ContainerCreating" | "PodInitializing"));
+    let mut row = match creating && !container::was_ready(pod) {
+        true => {
+            conditions(status).set_pulling_images(WorkspaceConditionBool::True);
+            let message = "containers are being created".to_owned();
+            ("P3", WorkspacePhase::Creating, message)
+        }
+        false => ("P4", WorkspacePhase::Pending, "pod is pending".to_owned()),
+    };
+    if let Some(why) = waiting::reason(observed) {
+        row.2.push_str(": ");
+        row.2.push_str(&why);
     }
-    conditions(status).set_pulling_images(WorkspaceConditionBool::True);
-    let message = "containers are being created".to_owned();
-    Some(("P3", WorkspacePhase::Creating, message))
+    Some(row)
 }
 
 /// P5 to P12: the pod runs.
 fn running(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row> {
     let pod = observed.pod;
-    if pod.status.phase != "Running" {
+    if container::phase(pod) != PodPhase::Running {
         return None;
     }
     let first_activity = pod.metadata.annotation(annotation::FIRST_USER_ACTIVITY);
@@ -143,7 +162,7 @@ fn running(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row>
     let prebuild = status.spec.as_ref().is_some_and(is_prebuild);
     if is_headless(status) && !prebuild {
         row("P9", WorkspacePhase::Running, "")
-    } else if !is_never_ready(pod) {
+    } else if container::was_ready(pod) {
         // Before P10, so that a workspace that was ready never falls back to CREATING (spec 4.6).
         row("P11", WorkspacePhase::Running, "")
     } else if !initialized {
@@ -158,17 +177,12 @@ fn running(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row>
     }
 }
 
-/// P6 to P8: a container of a running pod ended or starts again.
+/// P6 to P8: the workspace container of a running pod ended or starts again.
 fn interrupted(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row> {
     let row = |name, message| Some((name, WorkspacePhase::Interrupted, message));
-    let containers = &observed.pod.status.container_statuses;
-    let (name, container) = containers
-        .iter()
-        .find_map(|c| Some((interruption(c)?, c)))?;
-    let network = observed
-        .events
-        .iter()
-        .any(|e| e.reason == "NetworkNotReady");
+    let container = container::status(observed.pod)?;
+    let name = interruption(container)?;
+    let network = events::of(observed).any(events::is_network);
     if name == "P6" && network {
         conditions(status).set_network_not_ready(WorkspaceConditionBool::True);
         let message = "container network not ready - workspace should recover shortly";
@@ -195,21 +209,22 @@ fn interruption(container: &ContainerStatus) -> Option<&'static str> {
     }
 }
 
-/// P13 to P17: the pod ended, or nobody knows.
+/// P13 to P17: the workspace ended, or nobody knows.
 fn done(status: &WorkspaceStatus, pod: &Pod) -> Row {
-    let phase = pod.status.phase.as_str();
-    let failed = status
-        .conditions
-        .as_ref()
-        .is_some_and(|c| !c.failed.is_empty());
-    let (row, phase, message) = match phase {
-        "Succeeded" | "Failed" if is_headless(status) => (
+    let conditions = status.conditions.as_ref();
+    let failed = conditions.is_some_and(|c| !c.failed.is_empty());
+    let asked = conditions.is_some_and(|c| c.stopped_by_request() == WorkspaceConditionBool::True);
+    let (row, phase, message) = match container::phase(pod) {
+        PodPhase::Succeeded | PodPhase::Failed if is_headless(status) => (
             "P13",
             WorkspacePhase::Stopping,
             "headless workspace is stopping",
         ),
-        "Succeeded" => ("P14", WorkspacePhase::Stopping, "workspace is stopping"),
-        "Unknown" => (
+        PodPhase::Succeeded => ("P14", WorkspacePhase::Stopping, "workspace is stopping"),
+        PodPhase::Failed if asked && !failed => {
+            ("P14", WorkspacePhase::Stopping, "workspace is stopping")
+        }
+        _ if pod.status.phase == "Unknown" => (
             "P15",
             WorkspacePhase::Unknown,
             "Kubernetes reports workspace phase as unknown",
@@ -279,10 +294,6 @@ fn is_headless(status: &WorkspaceStatus) -> bool {
 
 fn is_prebuild(spec: &crate::proto::wsman::WorkspaceSpec) -> bool {
     spec.r#type() == crate::proto::wsman::WorkspaceType::Prebuild
-}
-
-fn is_never_ready(pod: &Pod) -> bool {
-    pod.metadata.annotation(annotation::NEVER_READY).is_some()
 }
 
 fn flag(set: bool) -> WorkspaceConditionBool {

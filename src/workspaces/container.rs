@@ -1,0 +1,103 @@
+//! The container `workspace` and what it says of its pod. It alone decides about failure and phase: what becomes of any
+//! other container (sidecars, native sidecars, injected and ephemeral ones) is not the workspace's end.
+
+use super::marks::{CONTAINER, annotation};
+use crate::objects::{ContainerState, ContainerStatus, Pod, Terminated};
+
+/// Phase of a pod, as its workspace container has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PodPhase {
+    /// Not started.
+    Pending,
+    /// Started.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+    /// The node does not report, or the phase is none of Kubernetes'.
+    #[default]
+    Unknown,
+}
+
+/// Returns the status of the workspace container.
+pub fn status(pod: &Pod) -> Option<&ContainerStatus> {
+    let mut statuses = pod.status.container_statuses.iter();
+    statuses.find(|c| c.name == CONTAINER)
+}
+
+/// Returns how the workspace container ended, now or before its last restart.
+pub fn termination(pod: &Pod) -> Option<&Terminated> {
+    let status = status(pod)?;
+    let now = status.state.terminated.as_ref();
+    now.or(status.last_state.terminated.as_ref())
+}
+
+/// Returns the phase of a pod. Kubernetes calls a pod Running while any container runs, Pending while any cannot start,
+/// and Failed if any failed; here the workspace container's state comes first where it is final.
+pub fn phase(pod: &Pod) -> PodPhase {
+    let of_pod = match pod.status.phase.as_str() {
+        "Pending" => PodPhase::Pending,
+        "Running" => PodPhase::Running,
+        "Succeeded" => PodPhase::Succeeded,
+        "Failed" => PodPhase::Failed,
+        _ => PodPhase::Unknown,
+    };
+    let Some(workspace) = status(pod) else {
+        return of_pod;
+    };
+    let lives = matches!(of_pod, PodPhase::Pending | PodPhase::Running);
+    let stays = pod.spec.restart_policy == "Never" || !lives;
+    match &workspace.state {
+        ContainerState {
+            terminated: Some(ended),
+            ..
+        } if stays && of_pod != PodPhase::Unknown => match ended.exit_code {
+            0 => PodPhase::Succeeded,
+            // A pod of one container takes its phase from it sooner or later.
+            _ if lives && !others_live(pod) => of_pod,
+            _ => PodPhase::Failed,
+        },
+        ContainerState {
+            running: Some(_), ..
+        } if of_pod == PodPhase::Pending => PodPhase::Running,
+        _ => of_pod,
+    }
+}
+
+/// Whether a container beside the workspace runs, or may still start.
+fn others_live(pod: &Pod) -> bool {
+    let status = &pod.status;
+    let inits = status.init_container_statuses.iter();
+    let mut others = status.container_statuses.iter().chain(inits);
+    others.any(|c| c.name != CONTAINER && c.state.terminated.is_none())
+}
+
+/// Whether any container of the pod ever started.
+pub fn any_started(pod: &Pod) -> bool {
+    let status = &pod.status;
+    let started = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
+    let all = [
+        &status.container_statuses,
+        &status.init_container_statuses,
+        &status.ephemeral_container_statuses,
+    ];
+    let mut all = all.into_iter().flatten();
+    all.any(|c| started(&c.state) || started(&c.last_state) || c.restart_count > 0)
+}
+
+/// Whether the workspace was ready once.
+pub fn was_ready(pod: &Pod) -> bool {
+    pod.metadata.annotation(annotation::NEVER_READY).is_none()
+}
+
+/// Whether the workspace is ready: by the pod's condition, or by its container where only others keep the pod from it.
+pub fn is_ready(pod: &Pod) -> bool {
+    let others_wait = pod
+        .status
+        .container_statuses
+        .iter()
+        .any(|c| c.name != CONTAINER && !c.ready);
+    let itself = status(pod).is_some_and(|c| c.ready && c.state.running.is_some());
+    pod.condition("Ready").is_some_and(|c| c.status == "True") || (itself && others_wait)
+}
