@@ -1,13 +1,13 @@
 //! The configuration: text in, values or all of its problems out. It never opens a file.
 //!
-//! The file is the classic manager's (spec 7.1) with a few blocks of our own. Reading goes in two steps: [`parse`] takes
-//! the text apart and reports unknown keys and wrong types, [`Config::resolve`] takes the contents of the pod templates
-//! that the file names and checks every rule. Each step reports everything that is wrong, not only the first fault.
+//! The file is the classic manager's with a few blocks of our own; docs/configuration.md lists the keys. Reading goes in
+//! two steps: [`parse`] takes the text apart, [`Config::check`] takes the contents of the files that it names and reports
+//! everything that is wrong at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::duration::GoDuration;
 use crate::quantity::Quantity;
@@ -19,65 +19,124 @@ mod endpoints;
 mod fields;
 mod file;
 mod json;
+mod key;
+mod keys;
 mod limits;
+mod reference;
 mod renew;
 
-/// Something that keeps a configuration from being used.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub use reference::reference;
+
+/// Something that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// Where it is: `manager.timeouts.startup`; empty for the file as a whole.
     pub path: String,
+    /// The file that the key names, where the problem is in there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// What is wrong, with the value, and what to do.
     pub message: String,
+    /// Whether the configuration can be used all the same.
+    pub severity: Severity,
+}
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// The configuration is used; something in it has no effect, or hardly the one that was meant.
+    Warning,
+}
+
+impl Problem {
+    /// Returns a problem for which a configuration is refused.
+    pub fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            file: None,
+            message: message.into(),
+            severity: Severity::Error,
+        }
+    }
+
+    /// Returns a problem with which a configuration is used.
+    pub fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(path, message)
+        }
+    }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.path, self.message)
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
         }
+        if let Some(file) = &self.file {
+            write!(f, "{file}: ")?;
+        }
+        f.write_str(&self.message)
     }
 }
 
-/// A configuration file as written: every key is known and every value has the right type.
+/// A file that a configuration names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The key that names it.
+    pub key: String,
+    /// Its path, as written.
+    pub path: String,
+    /// What it is.
+    pub role: Role,
+}
+
+/// What a named file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A pod template.
+    Template,
+    /// Certificates of authorities.
+    Authority,
+    /// A certificate and its chain.
+    Certificate,
+    /// The private key of a certificate.
+    PrivateKey,
+    /// A kubeconfig.
+    Kubeconfig,
+    /// The URL of a broker.
+    BrokerUrl,
+}
+
+/// What named files contain, by path as written, or why they cannot be read. One that is absent is not checked.
+pub type Contents = BTreeMap<String, Result<String, String>>;
+
+/// A configuration file that was taken apart.
 #[derive(Debug, Clone, Default)]
-pub struct Config(file::File);
+pub struct Config(file::Parsed);
 
 /// Reads the text of a configuration file (JSON).
 ///
 /// # Errors
-/// Every unknown key and every value of a wrong type; a fault of syntax with its line and column.
-pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+/// A fault of syntax with its line and column; everything else is for [`Config::check`] to say.
+pub fn parse(text: &str) -> Result<Config, Problem> {
     file::read(text).map(Config)
 }
 
 impl Config {
-    /// Returns the paths of the pod templates that [`Config::resolve`] needs, as written.
-    pub fn files(&self) -> Vec<String> {
-        classes::files(&self.0)
+    /// Returns the files that it names.
+    pub fn files(&self) -> &[NamedFile] {
+        &self.0.files
     }
 
-    /// Checks every rule of spec 7.1 and turns texts into values. `files` holds what each of [`Config::files`] contains,
-    /// or why it could not be read.
-    ///
-    /// # Errors
-    /// Every rule that is broken.
-    pub fn resolve(
-        self,
-        files: &BTreeMap<String, Result<String, String>>,
-    ) -> Result<Settings, Vec<Problem>> {
-        match check::settings(self.0, files) {
-            (settings, problems) if problems.is_empty() => Ok(settings),
-            (_, problems) => Err(problems),
-        }
-    }
-
-    /// Does the same without insisting: what is wrong is left out, and says so when a pod is built from it. For looking
-    /// at what a doubtful configuration would do (`render --lenient`).
-    pub fn resolve_lenient(self, files: &BTreeMap<String, Result<String, String>>) -> Settings {
-        check::settings(self.0, files).0
+    /// Turns texts into values and says everything that is wrong: types, unknown keys, rules, and what the named files
+    /// contain. The settings are fit for use unless a problem is an error; what is wrong is left out of them, and says
+    /// so when a pod is built from it.
+    pub fn check(self, contents: &Contents) -> (Settings, Vec<Problem>) {
+        check::settings(self.0, contents)
     }
 }
 
@@ -143,7 +202,7 @@ pub struct Manager {
 
 impl Manager {
     /// Returns the class a request for `id` gets and the id of that class: unknown ones fall back to `default`
-    /// (spec 2.2 step 5). `None` only for settings that were resolved leniently.
+    /// (spec 2.2 step 5). `None` only for settings with errors.
     pub fn class(&self, id: &str) -> Option<(&str, &Class)> {
         self.classes
             .get_key_value(id)
@@ -246,7 +305,7 @@ pub struct Class {
     pub cpu_min_limit: Option<Quantity>,
     /// Pod template of each type, merged from the class's files.
     pub templates: Templates,
-    /// Why no pod can be built; only ever set in settings that were resolved leniently.
+    /// Why no pod can be built; only ever set in settings with errors.
     pub broken: Option<String>,
     /// Volume claim of regular workspaces with PERSISTENT_VOLUME_CLAIM.
     pub pvc: Claim,
@@ -267,7 +326,7 @@ pub struct Resources {
     pub storage: Option<Quantity>,
 }
 
-/// A pod template per type; JSON null where there is none, the error where it cannot be used (lenient settings only).
+/// A pod template per type; JSON null where there is none, the error where it cannot be used.
 #[derive(Debug, Clone)]
 pub struct Templates {
     /// For REGULAR.
@@ -340,6 +399,15 @@ pub struct RateLimit {
     pub key: String,
     /// Buckets to remember.
     pub key_cache_size: u32,
+}
+
+/// `kubernetes.mode`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Embedded,
+    Kubeconfig,
+    #[default]
+    InCluster,
 }
 
 /// The `kubernetes` block: which cluster is used.

@@ -112,6 +112,62 @@ fn term(text: &str) -> Option<(i128, &str)> {
     Some((nanos, rest))
 }
 
+/// Words that people write for units, in seconds.
+const WORDS: [(&str, i128); 10] = [
+    ("sec", 1),
+    ("second", 1),
+    ("min", 60),
+    ("minute", 60),
+    ("hour", 3_600),
+    ("hr", 3_600),
+    ("d", 86_400),
+    ("day", 86_400),
+    ("w", 604_800),
+    ("week", 604_800),
+];
+
+impl InvalidDuration {
+    /// Says what is wrong with the text, without repeating it, and what to write.
+    pub fn advice(&self) -> String {
+        let text = self.0.trim_start_matches(['-', '+']);
+        let tight: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        if tight != text && GoDuration::parse(&tight).is_ok() {
+            return format!("write it without spaces: {tight:?}");
+        }
+        let number_len = tight
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(tight.len());
+        let (number, unit) = tight.split_at(number_len);
+        let is_number = number.parse::<f64>().is_ok();
+        if unit.is_empty() && is_number {
+            return format!("it has no unit; write \"{number}s\" for seconds");
+        }
+        let word = unit.to_lowercase();
+        let singular = word.strip_suffix('s').filter(|w| !w.is_empty());
+        let known = WORDS
+            .iter()
+            .find(|(known, _)| word == *known || singular == Some(known));
+        if let (Some((_, scale)), Ok(count)) = (known, number.parse::<u32>()) {
+            let seconds = i128::from(count) * scale;
+            let whole = [("h", 3_600), ("m", 60), ("s", 1)];
+            let fits = whole.iter().find(|(_, size)| seconds % size == 0);
+            let (unit_, size) = fits.unwrap_or(&("s", 1));
+            return format!("{unit:?} is no unit; write \"{}{unit_}\"", seconds / size);
+        }
+        // With a single digit for each number it fits, unless something else is wrong.
+        let mut small = String::new();
+        for c in text.chars() {
+            if !(c.is_ascii_digit() && small.ends_with('1')) {
+                small.push(if c.is_ascii_digit() { '1' } else { c });
+            }
+        }
+        if GoDuration::parse(&small).is_ok() {
+            return "it is too long; the longest is \"2562047h\", 292 years".to_owned();
+        }
+        "a duration is numbers with units (h, m, s, ms, us, ns), such as \"1h30m\"".to_owned()
+    }
+}
+
 /// Go's form: "1h30m0s", "1.5s", "250ms", "0s".
 impl fmt::Display for GoDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,6 +278,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn says_what_to_write_instead() {
+        for (text, advice) in [
+            ("30", "it has no unit; write \"30s\" for seconds"),
+            ("1.5", "it has no unit; write \"1.5s\" for seconds"),
+            ("2d", "\"d\" is no unit; write \"48h\""),
+            ("1 week", "\"week\" is no unit; write \"168h\""),
+            ("5min", "\"min\" is no unit; write \"5m\""),
+            ("90 Seconds", "\"Seconds\" is no unit; write \"90s\""),
+            ("1h 30m", "write it without spaces: \"1h30m\""),
+            (
+                "9000000h",
+                "it is too long; the longest is \"2562047h\", 292 years",
+            ),
+            (
+                "-99999999h5m",
+                "it is too long; the longest is \"2562047h\", 292 years",
+            ),
+            (
+                "soon",
+                "a duration is numbers with units (h, m, s, ms, us, ns), such as \"1h30m\"",
+            ),
+            (
+                "1y",
+                "a duration is numbers with units (h, m, s, ms, us, ns), such as \"1h30m\"",
+            ),
+        ] {
+            let invalid = GoDuration::parse(text).unwrap_err();
+            assert_eq!(invalid.advice(), advice, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn printed_durations_read_back(nanos in any::<i64>()) {
@@ -233,7 +321,9 @@ mod tests {
 
         #[test]
         fn reading_never_panics(text in ".{0,40}") {
-            let _ = GoDuration::parse(&text);
+            if let Err(invalid) = GoDuration::parse(&text) {
+                let _ = invalid.advice();
+            }
         }
 
         #[test]

@@ -1,12 +1,12 @@
 //! Compares what a pure function says with the files under testdata/; `UPDATE=1` rewrites them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::config::{self, Problem, Settings};
+use crate::config::{self, Contents, Problem, Settings, Severity};
 
 /// Runs all cases of a seam, each of whose members must be taken. `answer` gives the outcome, which the file's name must
 /// end in, and what the golden holds.
@@ -64,18 +64,34 @@ impl Drop for Case {
 
 /// Returns example-config.json with `patch` merged into it (RFC 7396), its templates taken from `files`.
 pub(crate) fn settings(patch: &Value, files: &Value) -> Result<Settings, Vec<Problem>> {
+    resolve(&example(patch).to_string(), files).map(|(settings, _)| settings)
+}
+
+/// Returns example-config.json with `patch` merged into it (RFC 7396).
+pub(crate) fn example(patch: &Value) -> Value {
     let mut config = read(&root().join("example-config.json")).expect("the example is JSON");
     if !patch.is_null() {
         json_patch::merge(&mut config, patch);
     }
-    config::parse(&config.to_string())?.resolve(&contents(files))
+    config
+}
+
+/// Reads and checks a configuration; returns its settings and warnings, or everything that is wrong with it.
+pub(crate) fn resolve(text: &str, files: &Value) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
+    let config = config::parse(text).map_err(|problem| vec![problem])?;
+    let (settings, problems) = config.check(&contents(files));
+    if problems.iter().any(|p| p.severity == Severity::Error) {
+        Err(problems)
+    } else {
+        Ok((settings, problems))
+    }
 }
 
 /// Returns files given as texts or, for convenience, as JSON; null stands for one that cannot be read.
-pub(crate) fn contents(files: &Value) -> BTreeMap<String, Result<String, String>> {
+pub(crate) fn contents(files: &Value) -> Contents {
     let text = |value: &Value| match value {
         Value::String(text) => Ok(text.clone()),
-        Value::Null => Err("No such file or directory (os error 2)".to_owned()),
+        Value::Null => Err("cannot be read: there is no such file".to_owned()),
         other => Ok(other.to_string()),
     };
     let files = files.as_object().into_iter().flatten();

@@ -38,7 +38,7 @@ pub(super) async fn watch(
         let path = path.clone();
         // A mounted volume may be slow.
         let content = tokio::task::spawn_blocking(move || Content::read(&path)).await?;
-        if content != known {
+        if !content.is_same(&known) {
             renew(&content, &settings);
             known = content;
         } else if asked {

@@ -1,25 +1,66 @@
-//! `wsman validate-config`: tells everything that is wrong with a configuration.
+//! `wsman validate-config`: says everything that is wrong with a configuration.
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::config;
-use super::exit::Failure;
+use super::config::{self, Content};
+use super::exit::{self, Failure};
+use crate::config::{Severity, reference};
 
 /// Options of `wsman validate-config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// The configuration file; "-" for stdin.
+    #[arg(long, value_name = "FILE", required_unless_present = "keys")]
+    config: Option<PathBuf>,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+    /// Print what every key means, as Markdown, and check nothing.
+    #[arg(long, conflicts_with_all = ["config", "output"])]
+    keys: bool,
 }
 
-/// Says that a configuration is valid.
+/// Forms of output.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Output {
+    /// A line for each problem on stderr.
+    Text,
+    /// A JSON list of {path, file?, message, severity} on stdout.
+    Json,
+}
+
+/// Says whether a configuration is valid.
 ///
 /// # Errors
-/// Every problem with its path; exit code 2.
+/// Every problem with its path; exit code 2. Warnings are no failure.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    config::load(&args.config)?;
-    writeln!(std::io::stdout(), "{} is valid", args.config.display())?;
+    let mut out = std::io::stdout().lock();
+    let Some(path) = &args.config else {
+        return Ok(out.write_all(reference().as_bytes())?);
+    };
+    let content = Content::read(path);
+    let (_, problems) = content.check();
+    let invalid = problems.iter().any(|p| p.severity == Severity::Error);
+    match args.output {
+        Output::Json => {
+            let text = serde_json::to_string_pretty(&problems).map_err(anyhow::Error::from)?;
+            writeln!(out, "{text}")?;
+            if invalid {
+                return Err(Failure::usage(format!(
+                    "{} is not valid",
+                    config::name(path)
+                )));
+            }
+        }
+        Output::Text => {
+            let warnings = problems.iter().filter(|p| p.severity == Severity::Warning);
+            warnings.for_each(|warning| exit::note(&format!("warning: {warning}")));
+            if invalid {
+                return Err(content.refuse(&problems));
+            }
+            writeln!(out, "{} is valid", config::name(path))?;
+        }
+    }
     Ok(())
 }

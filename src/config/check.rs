@@ -1,31 +1,38 @@
-//! The rules of a configuration (spec 7.1), all of them at once.
+//! The rules of a configuration, all of them at once.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::classes::classes;
-use super::endpoints::{kubernetes, message_bus, optional_addr, rpc, tls};
-use super::file::{self, File};
+use super::endpoints::{self, kubernetes, message_bus, optional_addr, rpc, tls};
+use super::file::{self, Parsed};
 use super::{
-    DEFAULT_CLASS, Daemon, GitpodNodes, Manager, Nodes, Problem, Recreation, Settings, Timeouts,
+    Contents, DEFAULT_CLASS, Daemon, GitpodNodes, Manager, Nodes, Problem, Recreation, Settings,
+    Severity, Timeouts,
 };
 use crate::duration::GoDuration;
 use crate::workspaces::names;
 use crate::workspaces::url::{self, Purpose, UrlTemplate, Values};
 
 /// Collects problems.
-#[derive(Default)]
-pub(super) struct Faults(Vec<Problem>);
+pub(super) struct Faults {
+    problems: Vec<Problem>,
+    /// Keys whose value could not be read: no rule is applied to what stands in for it.
+    unread: BTreeSet<String>,
+}
 
 impl Faults {
+    fn new(problems: Vec<Problem>) -> Self {
+        let errors = problems.iter().filter(|p| p.severity == Severity::Error);
+        let unread = errors.map(|problem| problem.path.clone()).collect();
+        Self { problems, unread }
+    }
+
     pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        let problem = Problem {
-            path: path.into(),
-            message: message.into(),
-        };
-        // A default template serves several types.
-        if !self.0.contains(&problem) {
-            self.0.push(problem);
-        }
+        self.push(Problem::error(path, message));
+    }
+
+    pub(super) fn warn(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.push(Problem::warning(path, message));
     }
 
     /// Reports `message` at `path` unless `holds`.
@@ -34,19 +41,34 @@ impl Faults {
             self.add(path, message);
         }
     }
+
+    /// Adds a problem, except where the key, or one around it, could not be read.
+    pub(super) fn push(&mut self, problem: Problem) {
+        // A default template serves several types.
+        if !self.is_unread(&problem.path) && !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Whether the value of a key could not be read.
+    pub(super) fn is_unread(&self, path: &str) -> bool {
+        let ends = path.char_indices().filter(|(_, c)| matches!(c, '.' | '['));
+        let mut around = ends.map(|(end, _)| &path[..end]);
+        self.unread.contains("")
+            || self.unread.contains(path)
+            || around.any(|path| self.unread.contains(path))
+    }
 }
 
-/// Returns the settings and what is wrong with them; only without problems are they fit for use.
-pub(super) fn settings(
-    file: File,
-    files: &BTreeMap<String, Result<String, String>>,
-) -> (Settings, Vec<Problem>) {
-    let mut faults = Faults::default();
+/// Returns the settings and what is wrong with them.
+pub(super) fn settings(parsed: Parsed, contents: &Contents) -> (Settings, Vec<Problem>) {
+    let file = parsed.file;
+    let mut faults = Faults::new(parsed.problems);
     let settings = Settings {
-        manager: manager(file.manager, files, &mut faults),
+        manager: manager(file.manager, contents, &mut faults),
         rpc: rpc(
             &file.rpc_addr,
-            (file.rpc_tls, &file.client_auth),
+            (file.rpc_tls, file.client_auth),
             file.allow_origins,
             file.rate_limits,
             &mut faults,
@@ -57,26 +79,27 @@ pub(super) fn settings(
         prometheus_addr: optional_addr("prometheus.addr", &file.prometheus_addr, &mut faults),
         pprof_addr: optional_addr("pprof.addr", &file.pprof_addr, &mut faults),
     };
-    (settings, faults.0)
+    endpoints::addresses_differ(&settings, &mut faults);
+    let mut problems = faults.problems;
+    problems.sort();
+    (settings, problems)
 }
 
-fn manager(
-    m: file::Manager,
-    files: &BTreeMap<String, Result<String, String>>,
-    faults: &mut Faults,
-) -> Manager {
+fn manager(m: file::Manager, contents: &Contents, faults: &mut Faults) -> Manager {
     faults.unless(
         names::is_dns_label(&m.namespace),
         "manager.namespace",
-        blank_or(&m.namespace, "no name of a namespace", "\"default\""),
+        format!(
+            "is {:?}; a namespace has at most 63 lower-case letters, digits and '-', such as \"default\"",
+            m.namespace
+        ),
     );
     faults.unless(
         m.scheduler_name.is_empty() || names::is_dns_subdomain(&m.scheduler_name),
         "manager.schedulerName",
-        blank_or(
-            &m.scheduler_name,
-            "no name of a scheduler",
-            "\"\" for the default one",
+        format!(
+            "is {:?}; the name of a scheduler has lower-case letters, digits, '-' and '.'; \"\" is the default one",
+            m.scheduler_name
         ),
     );
     faults.unless(
@@ -87,20 +110,7 @@ fn manager(
             m.seccomp_profile
         ),
     );
-    faults.unless(
-        m.heartbeat_interval.as_nanos() > 0,
-        "manager.heartbeatInterval",
-        duration_wanted(m.heartbeat_interval, "30s"),
-    );
-    timeouts(&m.timeouts, faults);
-    let backoff = m
-        .pod_recreation_backoff
-        .unwrap_or(GoDuration::from_secs(15));
-    faults.unless(
-        backoff.as_nanos() >= 0,
-        "manager.podRecreationBackoff",
-        duration_wanted(backoff, "15s"),
-    );
+    timeouts(&m.timeouts, m.heartbeat_interval, faults);
     host_url(&m.host_url, faults);
     let url_template = template(
         "manager.urlTemplate",
@@ -116,19 +126,17 @@ fn manager(
         &m.host_url,
         faults,
     );
-    faults.unless(
-        !m.url_template.is_empty(),
-        "manager.urlTemplate",
-        "cannot be blank; give a template such as \"https://{{ .Prefix }}.ws.example.com\"",
-    );
     let nodes = nodes(&m, faults);
-    let classes = classes(m.classes, files, faults);
+    let classes = classes(m.classes, contents, faults);
     faults.unless(
-        m.preferred_class.is_empty() || classes.contains_key(&m.preferred_class),
+        m.preferred_class.is_empty()
+            || classes.contains_key(&m.preferred_class)
+            || faults.is_unread("manager.workspaceClass"),
         "manager.preferredWorkspaceClass",
         format!(
-            "is {:?}, which is no key of manager.workspaceClass",
-            m.preferred_class
+            "is {:?}; there is no such class; there are {}",
+            m.preferred_class,
+            classes.keys().cloned().collect::<Vec<_>>().join(", ")
         ),
     );
     Manager {
@@ -148,73 +156,75 @@ fn manager(
         } else {
             m.preferred_class
         },
-        services: m.services.unwrap_or(true),
+        services: m.services,
         status_version_offset: m.status_version_offset,
         event_trace_log: m.event_trace_log,
         maintenance_mode: m.maintenance_mode,
         debug_workspace_pod: m.debug_workspace_pod,
         recreation: Recreation {
-            max_retries: m.pod_recreation_max_retries.unwrap_or(3),
-            backoff,
+            max_retries: m.pod_recreation_max_retries,
+            backoff: m.pod_recreation_backoff,
         },
     }
 }
 
-fn timeouts(t: &Timeouts, faults: &mut Faults) {
-    let required = [
-        ("afterClose", t.after_close, "2m"),
-        ("contentFinalization", t.content_finalization, "60m"),
-        ("headlessWorkspace", t.headless_workspace, "60m"),
-        ("initialization", t.initialization, "30m"),
-        ("maxLifetime", t.max_lifetime, "36h"),
-        ("regularWorkspace", t.regular_workspace, "30m"),
-        ("startup", t.startup, "60m"),
-        ("stopping", t.stopping, "60m"),
-    ];
-    for (key, value, example) in required {
-        faults.unless(
-            value.as_nanos() > 0,
-            &format!("manager.timeouts.{key}"),
-            duration_wanted(value, example),
-        );
+/// Less is not what anybody means by a timeout of a phase.
+const SHORTEST: GoDuration = GoDuration::from_secs(1);
+
+fn timeouts(t: &Timeouts, heartbeat: GoDuration, faults: &mut Faults) {
+    let zero = GoDuration::default();
+    for (key, value) in [
+        ("heartbeatInterval", heartbeat),
+        ("timeouts.afterClose", t.after_close),
+        ("timeouts.contentFinalization", t.content_finalization),
+        ("timeouts.headlessWorkspace", t.headless_workspace),
+        ("timeouts.initialization", t.initialization),
+        ("timeouts.maxLifetime", t.max_lifetime),
+        ("timeouts.regularWorkspace", t.regular_workspace),
+        ("timeouts.startup", t.startup),
+        ("timeouts.stopping", t.stopping),
+    ] {
+        if value > zero && value < SHORTEST {
+            let why = format!("is {value}, less than a second: is that meant?");
+            faults.warn(format!("manager.{key}"), why);
+        }
     }
-    faults.unless(
-        t.interrupted.as_nanos() >= 0,
-        "manager.timeouts.interrupted",
-        duration_wanted(t.interrupted, "5m"),
-    );
     faults.unless(
         t.stopping >= t.content_finalization,
         "manager.timeouts.stopping",
         format!(
-            "stopping timeout must be greater than content finalization timeout: {} is less than {}",
+            "is {}; must not be less than contentFinalization, which is {}",
             t.stopping, t.content_finalization
         ),
     );
+    if heartbeat >= t.regular_workspace && t.regular_workspace > zero {
+        faults.warn(
+            "manager.heartbeatInterval",
+            format!(
+                "is {heartbeat}, not less than timeouts.regularWorkspace, which is {}: workspaces in use would be stopped between two signs of life",
+                t.regular_workspace
+            ),
+        );
+    }
 }
 
 /// `hostURL` is a URL, or a host without its scheme.
 fn host_url(text: &str, faults: &mut Faults) {
     let path = "manager.hostURL";
-    if text.is_empty() {
-        faults.add(
-            path,
-            "cannot be blank; give a URL such as \"https://example.com\"",
-        );
-    } else if let Err(why) = url::check(text) {
-        faults.add(
-            path,
-            format!("{why}; give a URL such as \"https://example.com\""),
-        );
+    let example = "must be a URL such as \"https://example.com\", or a host";
+    if text.contains('@') {
+        faults.add(path, format!("holds a user or a password; {example}"));
+    } else if url::check(text).is_err() || (text.contains("://") && web_url(text).is_err()) {
+        faults.add(path, format!("is {text:?}; {example}"));
     }
 }
 
-/// Compiles a URL template and tries it as the classic manager does (foo, bar, gitpod.io), and with the real host.
+/// Compiles a URL template and tries it.
 fn template(
     path: &str,
     text: &str,
     purpose: Purpose,
-    host_url: &str,
+    host: &str,
     faults: &mut Faults,
 ) -> UrlTemplate {
     let template = match UrlTemplate::compile(text, purpose) {
@@ -224,37 +234,69 @@ fn template(
             return UrlTemplate::default();
         }
     };
-    if template.is_empty() {
+    if template.is_empty() || faults.is_unread("manager.hostURL") {
         return template;
     }
-    let render = |host| {
-        template.render(&Values {
-            id: "foo",
-            prefix: "bar",
+    let render = |id, prefix, port| {
+        let values = Values {
+            id,
+            prefix,
             host,
-            port: 8080,
-        })
+            port,
+        };
+        template.render(&values)
     };
-    if let Err(why) = url::check(&render("gitpod.io")) {
-        faults.add(path, why);
-    } else if render(host_url).matches("://").count() > 1 {
+    let tried = render("foo", "bar", 8080);
+    if tried.matches("://").count() > 1 {
         faults.add(
             path,
             "gives a URL with two schemes: .Host is manager.hostURL with its scheme; write the host out instead",
+        );
+    } else if let Err(why) = web_url(&tried) {
+        faults.add(path, why);
+    } else if tried == render("other", "another", 8080) {
+        faults.warn(
+            path,
+            "gives every workspace the same URL; put {{ .Prefix }} or {{ .ID }} into it",
+        );
+    } else if purpose == Purpose::Port && tried == render("foo", "bar", 9090) {
+        faults.warn(
+            path,
+            "gives every port the same URL; put {{ .WorkspacePort }} into it",
         );
     }
     template
 }
 
+/// Checks that a text is an http or https URL with a host.
+fn web_url(text: &str) -> Result<(), String> {
+    if text.contains('@') {
+        return Err("gives a URL with a user or a password; remove it".to_owned());
+    }
+    if !text.contains("://") {
+        return Err(format!(
+            "gives {text:?}, which has no scheme; begin it with \"https://\""
+        ));
+    }
+    let what = format!("gives {text:?}, which is no URL");
+    url::check(text).map_err(|why| format!("gives {why}"))?;
+    let url = ::url::Url::parse(text).map_err(|e| format!("{what}: {e}"))?;
+    if url
+        .host_str()
+        .is_none_or(|host| host.starts_with('.') || host.contains(".."))
+    {
+        return Err(format!("{what}: a part of its host is empty"));
+    }
+    Ok(())
+}
+
 fn nodes(m: &file::Manager, faults: &mut Faults) -> Nodes {
-    let daemon_port = u16::try_from(m.daemon_port).ok();
-    faults.unless(
-        daemon_port.is_some(),
-        "manager.wsdaemon.port",
-        format!("is {}; must be a port, or 0 for none", m.daemon_port),
-    );
     let daemon_tls = tls("manager.wsdaemon.tls", "crt", m.daemon_tls.clone(), faults);
+    let path = "manager.workspaceHostPath";
     if m.registry_facade_host.is_empty() {
+        if !m.workspace_host_path.is_empty() {
+            faults.warn(path, "has no effect without registryFacadeHost");
+        }
         return Nodes::Plain;
     }
     let host = &m.registry_facade_host;
@@ -264,40 +306,32 @@ fn nodes(m: &file::Manager, faults: &mut Faults) -> Nodes {
         "manager.registryFacadeHost",
         format!("is {host:?}; must be host or host:port, without a scheme"),
     );
-    faults.unless(
-        m.workspace_host_path.starts_with('/')
-            && !m.workspace_host_path.split('/').any(|s| s == ".."),
-        "manager.workspaceHostPath",
-        blank_or(
-            &m.workspace_host_path,
-            "no absolute path without \"..\"",
-            "the directory on the nodes that holds workspaces, such as \"/var/gitpod/workspaces\"",
-        ),
-    );
+    let example =
+        "the directory on the nodes that holds workspaces, such as \"/var/gitpod/workspaces\"";
+    if m.workspace_host_path.is_empty() {
+        faults.add(
+            path,
+            format!("is missing, but needed with registryFacadeHost; give {example}"),
+        );
+    } else {
+        faults.unless(
+            m.workspace_host_path.starts_with('/')
+                && !m.workspace_host_path.split('/').any(|s| s == ".."),
+            path,
+            format!(
+                "is {:?}; must be an absolute path without \"..\": {example}",
+                m.workspace_host_path
+            ),
+        );
+    }
     Nodes::Gitpod(GitpodNodes {
         registry_facade_host: host.clone(),
         workspace_host_path: m.workspace_host_path.clone(),
-        daemon: daemon_port.filter(|port| *port != 0).map(|port| Daemon {
-            port,
-            tls: daemon_tls,
-        }),
+        daemon: Some(m.daemon_port)
+            .filter(|port| *port != 0)
+            .map(|port| Daemon {
+                port,
+                tls: daemon_tls,
+            }),
     })
-}
-
-/// Says that a value is missing, or what is wrong with it.
-fn blank_or(value: &str, what: &str, example: &str) -> String {
-    if value.is_empty() {
-        format!("cannot be blank; give {example}")
-    } else {
-        format!("is {value:?}, {what}; give {example}")
-    }
-}
-
-/// Says that a duration is missing, or that it must be positive.
-pub(super) fn duration_wanted(value: GoDuration, example: &str) -> String {
-    if value.as_nanos() == 0 {
-        format!("cannot be blank; give a duration such as {example:?}")
-    } else {
-        format!("is {value}; must be positive, such as {example:?}")
-    }
 }

@@ -1,45 +1,26 @@
 //! `manager.workspaceClass`: quantities are parsed, templates read and merged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::check::Faults;
 use super::fields::join;
-use super::file::{self, File};
-use super::{Claim, Class, DEFAULT_CLASS, Resources, Templates};
+use super::file;
+use super::{Claim, Class, Contents, DEFAULT_CLASS, Problem, Resources, Templates};
 use crate::quantity::Quantity;
 use crate::workspaces::{names, template};
 
-/// Returns the paths of all templates, each once.
-pub(super) fn files(file: &File) -> Vec<String> {
-    let paths: BTreeSet<&String> = file
-        .manager
-        .classes
-        .values()
-        .flat_map(|class| {
-            [
-                &class.default_path,
-                &class.regular_path,
-                &class.prebuild_path,
-                &class.imagebuild_path,
-            ]
-        })
-        .filter(|path| !path.is_empty())
-        .collect();
-    paths.into_iter().cloned().collect()
-}
-
-/// Checks the classes. A fault leaves a class `broken`, which matters to lenient settings only.
+/// Checks the classes. A fault leaves a class `broken`, which says so when a pod is built.
 pub(super) fn classes(
     given: BTreeMap<String, file::Class>,
-    files: &BTreeMap<String, Result<String, String>>,
+    files: &Contents,
     faults: &mut Faults,
 ) -> BTreeMap<String, Class> {
     if !given.contains_key(DEFAULT_CLASS) {
         faults.add(
             "manager.workspaceClass",
-            "missing \"default\" workspace class; add it: it serves every request without a class of its own",
+            "has no class \"default\"; add it: requests without a class get it",
         );
     }
     given
@@ -49,7 +30,7 @@ pub(super) fn classes(
             if id.is_empty() || !names::is_label_value(&id) {
                 faults.add(
                     &path,
-                    "the id of a class must be a label value: at most 63 letters, digits, '-', '_' and '.'",
+                    "the id of a class must be a label value: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends",
                 );
             }
             let class = Reader {
@@ -71,11 +52,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn class(
-        mut self,
-        class: file::Class,
-        files: &BTreeMap<String, Result<String, String>>,
-    ) -> Class {
+    fn class(mut self, class: file::Class, files: &Contents) -> Class {
         let requests = self.resources("requests", &class.requests);
         let limits = self.resources("limits", &class.limits);
         let path = format!("{}.container.limits.cpu.min", self.path);
@@ -170,11 +147,7 @@ impl Reader<'_> {
         }
     }
 
-    fn templates(
-        &mut self,
-        class: &file::Class,
-        files: &BTreeMap<String, Result<String, String>>,
-    ) -> Templates {
+    fn templates(&mut self, class: &file::Class, files: &Contents) -> Templates {
         let default = self.template("defaultPath", &class.default_path, files);
         let mut merged = |key: &str, path: &str| {
             let own = self.template(key, path, files);
@@ -217,23 +190,23 @@ impl Reader<'_> {
         &mut self,
         key: &str,
         path: &str,
-        files: &BTreeMap<String, Result<String, String>>,
+        files: &Contents,
     ) -> Result<Option<Value>, String> {
         if path.is_empty() {
             return Ok(None);
         }
         let text = match files.get(path) {
-            Some(Ok(text)) => Ok(text),
-            Some(Err(why)) => Err(format!("cannot read {path}: {why}")),
-            None => Err(format!("cannot read {path}: it was not looked for")),
+            Some(text) => text.clone(),
+            None => Err("was not looked for".to_owned()),
         };
-        let template =
-            text.and_then(|text| template::read(text).map_err(|why| format!("{path}: {why}")));
+        let template = text.and_then(|text| template::read(&text));
         if let Err(why) = &template {
-            self.faults
-                .add(format!("{}.templates.{key}", self.path), why.clone());
+            self.faults.push(Problem {
+                file: Some(path.to_owned()),
+                ..Problem::error(format!("{}.templates.{key}", self.path), why)
+            });
         }
-        template.map(Some)
+        template.map(Some).map_err(|why| format!("{path}: {why}"))
     }
 
     fn claim(&mut self, key: &str, claim: file::Claim) -> Claim {

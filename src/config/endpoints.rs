@@ -1,24 +1,21 @@
 //! The rules for everything that is connected to or listened on: clients, cluster, broker, certificates, addresses.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::check::{Faults, duration_wanted};
-use super::{Broker, ClientAuth, Kubernetes, MessageBus, RateLimit, Rpc, Tls, file, limits};
-use crate::duration::GoDuration;
+use super::check::Faults;
+use super::{
+    Broker, ClientAuth, Kubernetes, MessageBus, Mode, RateLimit, Rpc, Settings, Tls, file, limits,
+};
+use crate::workspaces::names;
 
 pub(super) fn rpc(
     addr: &str,
-    (certificates, clients): (Tls, &str),
+    (certificates, clients): (Tls, Option<ClientAuth>),
     allow_origins: Vec<String>,
     rate_limits: BTreeMap<String, RateLimit>,
     faults: &mut Faults,
 ) -> Rpc {
-    faults.unless(
-        !addr.is_empty(),
-        "rpcServer.addr",
-        "cannot be blank; give an address such as \"127.0.0.1:8080\"",
-    );
     limits::check(&rate_limits, faults);
     for (at, origin) in allow_origins.iter().enumerate() {
         let path = format!("rpcServer.cors.allowOrigins[{at}]");
@@ -45,27 +42,17 @@ pub(super) fn rpc(
 }
 
 /// An authority protects: callers need a certificate of it unless the file says otherwise.
-fn client_auth(certificates: &Tls, text: &str, faults: &mut Faults) -> ClientAuth {
-    let path = "rpcServer.tls.clientAuth";
-    let has_authority = !certificates.ca.is_empty();
-    match text {
-        "" if has_authority => ClientAuth::Require,
-        "" => ClientAuth::None,
-        "require" | "request" if !has_authority => {
-            faults.add(
-                path,
-                "is given without rpcServer.tls.ca; give the authority that signs the certificates of clients",
-            );
-            ClientAuth::None
-        }
-        "require" => ClientAuth::Require,
-        "request" => ClientAuth::Request,
-        other => {
-            let why = format!("is {other:?}; must be \"require\" or \"request\"");
-            faults.add(path, why);
-            ClientAuth::Require
-        }
+fn client_auth(certificates: &Tls, given: Option<ClientAuth>, faults: &mut Faults) -> ClientAuth {
+    if !certificates.ca.is_empty() {
+        return given.unwrap_or(ClientAuth::Require);
     }
+    if given.is_some() && !faults.is_unread("rpcServer.tls.ca") {
+        faults.add(
+            "rpcServer.tls.clientAuth",
+            "is given without rpcServer.tls.ca; give the authority that signs the certificates of clients",
+        );
+    }
+    ClientAuth::None
 }
 
 /// Whether a browser could send this as `Origin`: a scheme, a host, a port where it is not the usual one, no more.
@@ -80,41 +67,39 @@ pub(super) fn kubernetes(block: Option<file::Kubernetes>, faults: &mut Faults) -
     let Some(k) = block else {
         return Kubernetes::InCluster;
     };
-    faults.unless(
-        k.listen.is_empty() || k.mode == "embedded",
-        "kubernetes.listen",
-        "is only used with \"mode\": \"embedded\"; remove it",
-    );
-    faults.unless(
-        k.kubeconfig.is_empty() || k.mode == "kubeconfig",
-        "kubernetes.kubeconfig",
-        "is only used with \"mode\": \"kubeconfig\"; remove it or change the mode",
-    );
-    match k.mode.as_str() {
-        "embedded" => {
-            let listen = optional_addr("kubernetes.listen", &k.listen, faults)
-                .unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    if !faults.is_unread("kubernetes.mode") {
+        faults.unless(
+            k.listen.is_empty() || k.mode == Mode::Embedded,
+            "kubernetes.listen",
+            "is only used with mode \"embedded\"; remove it or change the mode",
+        );
+        faults.unless(
+            k.kubeconfig.is_empty() || k.mode == Mode::Kubeconfig,
+            "kubernetes.kubeconfig",
+            "is only used with mode \"kubeconfig\"; remove it or change the mode",
+        );
+    }
+    let listen = optional_addr("kubernetes.listen", &k.listen, faults);
+    match k.mode {
+        Mode::Embedded => {
+            let listen = listen.unwrap_or_else(|| "127.0.0.1:0".to_owned());
             let host = listen.rsplit_once(':').map_or("", |(host, _)| host);
             faults.unless(
                 host == "localhost"
                     || host == "[::1]"
                     || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()),
                 "kubernetes.listen",
-                format!("is {listen:?}; the embedded cluster is served on loopback only"),
+                format!(
+                    "is {:?}; the embedded cluster is served on loopback only, such as \"127.0.0.1:6443\"",
+                    k.listen
+                ),
             );
             Kubernetes::Embedded { listen }
         }
-        "kubeconfig" => Kubernetes::Kubeconfig {
+        Mode::Kubeconfig => Kubernetes::Kubeconfig {
             path: Some(k.kubeconfig).filter(|path| !path.is_empty()),
         },
-        "in-cluster" => Kubernetes::InCluster,
-        other => {
-            faults.add(
-                "kubernetes.mode",
-                format!("is {other:?}; must be \"embedded\", \"kubeconfig\" or \"in-cluster\""),
-            );
-            Kubernetes::InCluster
-        }
+        Mode::InCluster => Kubernetes::InCluster,
     }
 }
 
@@ -128,7 +113,7 @@ pub(super) fn message_bus(bus: file::MessageBus, faults: &mut Faults) -> Message
         (true, true) => {
             faults.add(
                 "messagebus.url",
-                "cannot be blank; give url or urlFile, or remove messagebus",
+                "is missing; give url or urlFile, or remove messagebus",
             );
             Broker::Url(String::new())
         }
@@ -140,30 +125,12 @@ pub(super) fn message_bus(bus: file::MessageBus, faults: &mut Faults) -> Message
             Broker::UrlFile(bus.url_file)
         }
     };
-    let window = bus.window.unwrap_or(128);
+    let exchange = bus.exchange;
     faults.unless(
-        (1..=65_535).contains(&window),
-        "messagebus.window",
-        format!("is {window}; must be 1 to 65535"),
-    );
-    let exchange = if bus.exchange.is_empty() {
-        "wsman".to_owned()
-    } else {
-        bus.exchange
-    };
-    faults.unless(
-        exchange.len() <= 255 && !exchange.starts_with("amq."),
+        !exchange.is_empty() && exchange.len() <= 255 && !exchange.starts_with("amq."),
         "messagebus.exchange",
-        "must be at most 255 bytes and not begin with \"amq.\", which brokers reserve",
+        "must have 1 to 255 bytes and not begin with \"amq.\", which brokers reserve",
     );
-    let mut positive = |key: &str, given: Option<GoDuration>, default: i64| {
-        let value = given.unwrap_or(GoDuration::from_secs(default));
-        let path = format!("messagebus.{key}");
-        faults.unless(value.as_nanos() > 0, &path, duration_wanted(value, "30s"));
-        value
-    };
-    let confirm_timeout = positive("confirmTimeout", bus.confirm_timeout, 30);
-    let stopped_timeout = positive("stoppedTimeout", bus.stopped_timeout, 300);
     let tls = tls("messagebus.tls", "cert", bus.tls, faults);
     let in_the_clear = matches!(&broker, Broker::Url(url) if url.starts_with("amqp:"));
     faults.unless(
@@ -175,9 +142,9 @@ pub(super) fn message_bus(bus: file::MessageBus, faults: &mut Faults) -> Message
         broker,
         exchange,
         tls,
-        confirm_timeout,
-        window,
-        stopped_timeout,
+        confirm_timeout: bus.confirm_timeout,
+        window: bus.window,
+        stopped_timeout: bus.stopped_timeout,
     }
 }
 
@@ -207,9 +174,7 @@ pub(super) fn tls(path: &str, cert: &str, tls: Tls, faults: &mut Faults) -> Opti
         faults.unless(
             !value.is_empty() || (other.is_empty() && cert == "cert"),
             &format!("{path}.{key}"),
-            format!(
-                "cannot be blank while others of {path} are given; give it, or none for plain text"
-            ),
+            format!("is missing beside the others of {path}; give it, or none of them"),
         );
     }
     Some(tls)
@@ -220,17 +185,73 @@ pub(super) fn optional_addr(path: &str, text: &str, faults: &mut Faults) -> Opti
     if text.is_empty() {
         return None;
     }
-    let parts = text
-        .rsplit_once(':')
-        .filter(|(host, _)| !host.contains(':') || (host.starts_with('[') && host.ends_with(']')))
-        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
-    let Some((host, port)) = parts else {
-        faults.add(
-            path,
-            format!("is {text:?}; must be host:port, such as \"127.0.0.1:8080\""),
-        );
-        return None;
+    let why = match text.rsplit_once(':') {
+        _ if text.contains("://") => "without a scheme",
+        None => "with a port",
+        Some((host, port)) => match (is_host(host), port.parse::<u16>()) {
+            (true, Ok(port)) => {
+                let host = if host.is_empty() { "0.0.0.0" } else { host };
+                return Some(format!("{host}:{port}"));
+            }
+            (true, Err(_)) => "with a port from 0 to 65535",
+            (false, _) if host.parse::<Ipv6Addr>().is_ok() => {
+                "with brackets around an IPv6 address"
+            }
+            (false, _) => "with a host name or an IP address",
+        },
     };
-    let host = if host.is_empty() { "0.0.0.0" } else { host };
-    Some(format!("{host}:{port}"))
+    faults.add(
+        path,
+        format!("is {text:?}; must be host:port, {why}, such as \"127.0.0.1:8080\""),
+    );
+    None
+}
+
+/// Whether it may stand before the port of an address to listen on.
+fn is_host(text: &str) -> bool {
+    let bracketed = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    if let Some(address) = bracketed {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let is_name = names::is_dns_subdomain(&text.to_ascii_lowercase());
+    let is_numeric = text.split('.').all(|part| part.parse::<u64>().is_ok());
+    text.is_empty() || text.parse::<Ipv4Addr>().is_ok() || (is_name && !is_numeric)
+}
+
+/// Two servers cannot listen on one address.
+pub(super) fn addresses_differ(settings: &Settings, faults: &mut Faults) {
+    let listen = match &settings.kubernetes {
+        Kubernetes::Embedded { listen } => Some(listen),
+        _ => None,
+    };
+    let servers = [
+        ("rpcServer.addr", Some(&settings.rpc.addr)),
+        ("health.addr", settings.health_addr.as_ref()),
+        ("prometheus.addr", settings.prometheus_addr.as_ref()),
+        ("pprof.addr", settings.pprof_addr.as_ref()),
+        ("kubernetes.listen", listen),
+    ];
+    let bound = servers.map(|(key, addr)| Some((key, addr?.rsplit_once(':')?)));
+    let bound: Vec<_> = bound.into_iter().flatten().collect();
+    for (at, (key, (host, port))) in bound.iter().enumerate() {
+        let taken = bound[..at]
+            .iter()
+            .find(|(_, (other, same))| same == port && *port != "0" && overlap(host, other));
+        if let Some((other, _)) = taken {
+            faults.add(
+                *key,
+                format!("is \"{host}:{port}\", which {other} takes already; give another port"),
+            );
+        }
+    }
+}
+
+/// Whether two hosts share an address. A name may stand for any of its machine's; `[::]` takes IPv4, too.
+fn overlap(a: &str, b: &str) -> bool {
+    let either = |host: &str| a == host || b == host;
+    let loopback = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+    a == b
+        || either("[::]")
+        || (either("0.0.0.0") && !(a.starts_with('[') || b.starts_with('[')))
+        || (either("localhost") && loopback(a) && loopback(b))
 }

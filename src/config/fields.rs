@@ -1,153 +1,292 @@
-//! Reads a JSON object key by key and collects everything that is wrong with it, with paths.
+//! Reads a JSON object key by key, collects everything that is wrong with it, and can list the keys it knows.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::Problem;
+use super::key::{Entry, Key, Need, OBJECT, key};
+use super::{NamedFile, Problem, Role};
 use crate::duration::GoDuration;
 
-/// Where problems are collected while a file is read.
-pub(super) type Problems = Rc<RefCell<Vec<Problem>>>;
+/// What is collected while a file is read.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) problems: Vec<Problem>,
+    pub(super) unknown: Vec<Unknown>,
+    pub(super) files: Vec<NamedFile>,
+    /// The keys, while they are listed.
+    pub(super) outline: Option<Vec<Entry>>,
+}
+
+/// A member of an object that nobody reads.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    pub(super) path: String,
+    pub(super) name: String,
+    pub(super) known: Vec<&'static str>,
+}
 
 /// An object of the file. A null member counts as absent, as in Go.
 pub(super) struct Fields {
     path: String,
     members: Map<String, Value>,
     known: Vec<&'static str>,
-    problems: Problems,
+    /// Whether this is an object at all; otherwise nothing is missing in it.
+    is_object: bool,
+    findings: Rc<RefCell<Findings>>,
 }
 
 impl Fields {
     /// Returns the members of `value`, which is reported unless it is an object.
-    pub(super) fn new(path: &str, value: Value, problems: &Problems) -> Self {
+    pub(super) fn new(path: &str, value: Value, findings: &Rc<RefCell<Findings>>) -> Self {
         let mut fields = Self {
             path: path.to_owned(),
             members: Map::new(),
             known: Vec::new(),
-            problems: Rc::clone(problems),
+            is_object: value.is_object(),
+            findings: Rc::clone(findings),
         };
         match value {
             Value::Object(members) => fields.members = members,
-            other => fields.wrong(path.to_owned(), &other, "an object"),
+            other => fields.wrong(path.to_owned(), &other, "an object, written as { ... }"),
         }
         fields
     }
 
     /// Takes a string; an absent one is empty.
-    pub(super) fn text(&mut self, key: &'static str) -> String {
-        match self.take(key) {
+    pub(super) fn text(&mut self, key: Key) -> String {
+        let kind = key.kind.unwrap_or("string");
+        match self.take(&key, kind) {
             None => String::new(),
+            Some(Value::String(text)) if text.is_empty() && matches!(key.need, Need::Required) => {
+                self.report(self.at(key.name), format!("is empty; {}", proposal(&key)));
+                text
+            }
             Some(Value::String(text)) => text,
             Some(other) => {
-                self.wrong(self.at(key), &other, "a string");
+                let want = match &other {
+                    Value::Number(_) | Value::Bool(_) => {
+                        format!("a string, written as \"{other}\"")
+                    }
+                    _ => "a string".to_owned(),
+                };
+                self.wrong(self.at(key.name), &other, &want);
                 String::new()
             }
         }
     }
 
+    /// Takes the path of a file that has the given role; an absent one is empty.
+    pub(super) fn file(&mut self, key: Key, role: Role) -> String {
+        let at = self.at(key.name);
+        let path = self.text(key.kind("path of a file"));
+        if !path.is_empty() {
+            self.findings.borrow_mut().files.push(NamedFile {
+                key: at,
+                path: path.clone(),
+                role,
+            });
+        }
+        path
+    }
+
     /// Takes a list of strings; an absent one is empty.
-    pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
-        let items = match self.take(key) {
+    pub(super) fn texts(&mut self, key: Key) -> Vec<String> {
+        let items = match self.take(&key, "list of strings") {
             None => Vec::new(),
             Some(Value::Array(items)) => items,
             Some(other) => {
-                self.wrong(self.at(key), &other, "a list of strings");
+                self.wrong(self.at(key.name), &other, "a list of strings");
                 Vec::new()
             }
         };
-        let texts = items
-            .into_iter()
-            .enumerate()
-            .filter_map(|(at, item)| match item {
-                Value::String(text) => Some(text),
-                other => {
-                    self.wrong(format!("{}[{at}]", self.at(key)), &other, "a string");
-                    None
-                }
-            });
-        texts.collect()
+        let mut texts = Vec::new();
+        for (at, item) in items.into_iter().enumerate() {
+            match item {
+                Value::String(text) => texts.push(text),
+                other => self.wrong(format!("{}[{at}]", self.at(key.name)), &other, "a string"),
+            }
+        }
+        texts
     }
 
-    /// Takes a boolean.
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        match self.take(key)? {
-            Value::Bool(flag) => Some(flag),
-            other => {
-                self.wrong(self.at(key), &other, "true or false");
-                None
+    /// Takes a boolean; an absent one without a default is false.
+    pub(super) fn flag(&mut self, key: Key) -> bool {
+        match self.take(&key, "boolean") {
+            None => false,
+            Some(Value::Bool(flag)) => flag,
+            Some(other) => {
+                let quotes = if other.is_string() {
+                    ", without quotes"
+                } else {
+                    ""
+                };
+                self.wrong(self.at(key.name), &other, &format!("true or false{quotes}"));
+                false
             }
         }
     }
 
-    /// Takes a whole number that fits `T`.
-    pub(super) fn whole<T: TryFrom<u64>>(&mut self, key: &'static str) -> Option<T> {
-        let value = self.take(key)?;
-        let number = value.as_u64().and_then(|n| T::try_from(n).ok());
-        if number.is_none() {
-            self.wrong(
-                self.at(key),
-                &value,
-                "a whole number in range, not negative",
-            );
+    /// Takes one of a few values.
+    pub(super) fn choice<T: Clone>(&mut self, key: Key, options: &[(Value, T)]) -> Option<T> {
+        let mut allowed = String::new();
+        for (at, (value, _)) in options.iter().enumerate() {
+            let separator = match at {
+                0 => "",
+                at if at + 1 == options.len() => " or ",
+                _ => ", ",
+            };
+            let _ = write!(allowed, "{separator}{value}");
         }
-        number
+        let value = self.take(&key, &allowed)?;
+        let chosen = options.iter().find(|(option, _)| *option == value);
+        if chosen.is_none() {
+            let texts = options.iter().filter_map(|(option, _)| option.as_str());
+            let near = value.as_str().and_then(|text| nearest(text, texts));
+            let near = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            self.wrong(self.at(key.name), &value, &format!("{allowed}{near}"));
+        }
+        chosen.map(|(_, meaning)| meaning.clone())
     }
 
-    /// Takes a number.
-    pub(super) fn number(&mut self, key: &'static str) -> Option<f64> {
-        let value = self.take(key)?;
-        let number = value.as_f64();
-        if number.is_none() {
-            self.wrong(self.at(key), &value, "a number");
-        }
-        number
-    }
-
-    /// Takes a duration: a string in Go's grammar, or nanoseconds as a number.
-    pub(super) fn duration(&mut self, key: &'static str) -> Option<GoDuration> {
-        let value = self.take(key)?;
-        let duration = match &value {
-            Value::String(text) => GoDuration::parse(text).ok(),
-            Value::Number(number) => number.as_i64().map(GoDuration::from_nanos),
-            _ => None,
+    /// Takes a whole number within the range; an absent one without a default is the least.
+    pub(super) fn whole<T>(&mut self, key: Key, range: RangeInclusive<T>) -> T
+    where
+        T: Copy + PartialOrd + fmt::Display + TryFrom<u64>,
+    {
+        let (least, most) = (*range.start(), *range.end());
+        let Some(value) = self.take(&key, &format!("whole number, {least} to {most}")) else {
+            return least;
         };
-        if duration.is_none() {
-            let want = "a duration such as \"1h30m\", or nanoseconds as a number";
-            self.wrong(self.at(key), &value, want);
+        let number = value.as_u64().and_then(|number| T::try_from(number).ok());
+        number
+            .filter(|number| range.contains(number))
+            .unwrap_or_else(|| {
+                let quotes = if value.is_string() {
+                    ", without quotes"
+                } else {
+                    ""
+                };
+                let want = format!("a whole number from {least} to {most}{quotes}");
+                self.wrong(self.at(key.name), &value, &want);
+                least
+            })
+    }
+
+    /// Takes a number that is not negative and not above `most`.
+    pub(super) fn number(&mut self, key: Key, most: f64) -> f64 {
+        let kind = format!("number, 0 to {most}");
+        let Some(value) = self.take(&key, &kind) else {
+            return 0.0;
+        };
+        match value
+            .as_f64()
+            .filter(|number| (0.0..=most).contains(number))
+        {
+            Some(number) => number,
+            None => {
+                let want = format!("a number from 0 to {most}");
+                self.wrong(self.at(key.name), &value, &want);
+                0.0
+            }
         }
-        duration
+    }
+
+    /// Takes a duration above zero.
+    pub(super) fn duration(&mut self, key: Key) -> GoDuration {
+        self.span(key, 1, "duration")
+    }
+
+    /// Takes a duration that may be zero.
+    pub(super) fn duration_or_zero(&mut self, key: Key) -> GoDuration {
+        self.span(key, 0, "duration, 0 allowed")
+    }
+
+    fn span(&mut self, key: Key, least: i64, kind: &str) -> GoDuration {
+        let Some(value) = self.take(&key, kind) else {
+            return GoDuration::default();
+        };
+        let at = self.at(key.name);
+        let parsed = match &value {
+            Value::String(text) => GoDuration::parse(text).map_err(|invalid| {
+                let empty = format!("is empty; {}", proposal(&key));
+                if text.is_empty() {
+                    empty
+                } else {
+                    format!("is {}; {}", shown(&value), invalid.advice())
+                }
+            }),
+            // Go reads a number as nanoseconds, which nobody means.
+            Value::Number(number) => Err(format!(
+                "is the number {number}; a duration is a string with a unit: {}",
+                with_unit(number.as_i64().filter(|number| *number >= least), &key)
+            )),
+            _ => {
+                let example = key.proposal().map(Value::to_string).unwrap_or_default();
+                let want = format!("a duration, such as {example}");
+                Err(format!("is {}; must be {want}", shown(&value)))
+            }
+        };
+        match parsed {
+            Ok(span) if span.as_nanos() < least => {
+                let what = if least == 0 {
+                    "not be negative"
+                } else {
+                    "be more than 0"
+                };
+                self.report(at, format!("is {value}; must {what}; {}", proposal(&key)));
+                GoDuration::default()
+            }
+            Ok(span) => span,
+            Err(why) => {
+                self.report(at, why);
+                GoDuration::default()
+            }
+        }
     }
 
     /// Takes an object, absent ones too, and reads it.
-    pub(super) fn object<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {
-        let value = self.take(key).unwrap_or_else(|| Value::Object(Map::new()));
-        self.child(self.at(key), value, read)
+    pub(super) fn object<T>(&mut self, key: Key, read: impl FnOnce(&mut Self) -> T) -> T {
+        let value = self
+            .take(&key, OBJECT)
+            .unwrap_or_else(|| Value::Object(Map::new()));
+        self.child(self.at(key.name), value, read)
     }
 
     /// Takes an object and reads it if it is there.
-    pub(super) fn optional<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&mut Self) -> T,
-    ) -> Option<T> {
-        let value = self.take(key)?;
-        Some(self.child(self.at(key), value, read))
+    pub(super) fn optional<T>(&mut self, key: Key, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let lists = self.findings.borrow().outline.is_some();
+        let listed = lists.then(|| Value::Object(Map::new()));
+        let value = self.take(&key, OBJECT).or(listed)?;
+        Some(self.child(self.at(key.name), value, read))
     }
 
-    /// Takes an object whose keys are names, and reads each of its members as an object.
+    /// Takes an object whose keys are names, such as `id`, and reads each of its members as an object.
     pub(super) fn named<T>(
         &mut self,
-        key: &'static str,
+        key: Key,
+        name: &str,
         read: impl Fn(&mut Self) -> T,
     ) -> BTreeMap<String, T> {
-        let Some(value) = self.take(key) else {
+        let path = self.at(key.name);
+        let value = self.take(&key, OBJECT);
+        if let Some(outline) = &mut self.findings.borrow_mut().outline
+            && let Some(entry) = outline.last_mut()
+        {
+            entry.path = format!("{path}.<{name}>");
+        }
+        if self.findings.borrow().outline.is_some() {
+            self.child(format!("{path}.<{name}>"), Value::Object(Map::new()), read);
+            return BTreeMap::new();
+        }
+        let Some(value) = value else {
             return BTreeMap::new();
         };
-        let entries = Self::new(&self.at(key), value, &self.problems);
-        let path = entries.path.clone();
+        let entries = Self::new(&path, value, &self.findings);
         entries
             .members
             .into_iter()
@@ -158,37 +297,55 @@ impl Fields {
             .collect()
     }
 
-    /// Passes over a key of the classic file that has no meaning here, whatever it holds.
-    pub(super) fn ignore(&mut self, key: &'static str) {
-        let _ = self.take(key);
+    /// Passes over a key of classic files that has no meaning here, whatever it holds.
+    pub(super) fn ignore(&mut self, name: &'static str) {
+        let key = key(name, "Accepted from classic files.").idle("wsman has no use for it");
+        let _ = self.take(&key, "any");
     }
 
-    /// Reports members that nobody took.
+    /// Keeps members that nobody took as unknown.
     pub(super) fn finish(self) {
-        for key in self.members.keys() {
-            let near = self
-                .known
-                .iter()
-                .find(|known| known.eq_ignore_ascii_case(key) || distance(known, key) <= 2);
-            let advice = match near {
-                Some(near) => format!("did you mean {near:?}?"),
-                None if self.known.is_empty() => "remove it".to_owned(),
-                None => format!("remove it; known here: {}", self.known.join(", ")),
-            };
-            self.problems.borrow_mut().push(Problem {
-                path: self.at(key),
-                message: format!("unknown key; {advice}"),
+        let unknown = self.members.into_iter().map(|(name, _)| Unknown {
+            path: self.path.clone(),
+            name,
+            known: self.known.clone(),
+        });
+        self.findings.borrow_mut().unknown.extend(unknown);
+    }
+
+    fn take(&mut self, key: &Key, kind: &str) -> Option<Value> {
+        self.known.push(key.name);
+        let path = self.at(key.name);
+        if let Some(outline) = &mut self.findings.borrow_mut().outline {
+            outline.push(Entry {
+                path,
+                kind: kind.to_owned(),
+                key: key.clone(),
             });
+            return None;
+        }
+        let given = self.members.remove(key.name).filter(|v| !v.is_null());
+        if let (Some(_), Some(why)) = (&given, key.idle) {
+            let warning = Problem::warning(path, format!("has no effect: {why}"));
+            self.findings.borrow_mut().problems.push(warning);
+            return given;
+        }
+        if given.is_some() {
+            return given;
+        }
+        match &key.need {
+            Need::Required if self.is_object => {
+                self.report(path, format!("is missing; {}", proposal(key)));
+                None
+            }
+            Need::Default(value) => Some(value.clone()),
+            Need::Required | Need::Optional(_) => None,
         }
     }
 
-    fn take(&mut self, key: &'static str) -> Option<Value> {
-        self.known.push(key);
-        self.members.remove(key).filter(|value| !value.is_null())
-    }
-
     fn child<T>(&self, path: String, value: Value, read: impl FnOnce(&mut Self) -> T) -> T {
-        let mut child = Self::new(&path, value, &self.problems);
+        let mut child = Self::new(&path, value, &self.findings);
+        child.is_object &= self.is_object;
         let out = read(&mut child);
         child.finish();
         out
@@ -199,16 +356,12 @@ impl Fields {
     }
 
     fn wrong(&self, path: String, value: &Value, want: &str) {
-        let shown = match value {
-            Value::Object(_) => "an object".to_owned(),
-            Value::Array(_) => "a list".to_owned(),
-            other => other.to_string(),
-        };
-        let subject = if path.is_empty() { "the file " } else { "" };
-        self.problems.borrow_mut().push(Problem {
-            path,
-            message: format!("{subject}is {shown}; must be {want}"),
-        });
+        self.report(path, format!("is {}; must be {want}", shown(value)));
+    }
+
+    fn report(&self, path: String, message: String) {
+        let problem = Problem::error(path, message);
+        self.findings.borrow_mut().problems.push(problem);
     }
 }
 
@@ -225,21 +378,55 @@ pub(super) fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// Returns how many letters must be added, removed or changed to make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    if a.len().abs_diff(b.len()) > 2 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+/// Returns the name that was probably meant: the same in other letters, or a few letters away.
+pub(super) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = text.to_lowercase();
+    let letters = lower.chars().count();
+    names
+        .into_iter()
+        .map(|name| {
+            let known = name.to_lowercase();
+            let abbreviates =
+                letters >= 3 && (known.starts_with(&lower) || lower.starts_with(&known));
+            let distance = strsim::osa_distance(&lower, &known);
+            (
+                if abbreviates {
+                    distance.min(1)
+                } else {
+                    distance
+                },
+                name,
+            )
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= (letters / 3).max(1))
+        .map(|(_, name)| name)
+}
+
+/// Shows a value in an error. A long string, or one that may be an address with a password, is not repeated.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "an object".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::String(text) if text.len() > 64 || text.contains(['@', '\n']) => {
+            "a string".to_owned()
         }
+        other => other.to_string(),
     }
-    row[b.len()]
+}
+
+fn proposal(key: &Key) -> String {
+    match key.proposal() {
+        Some(example) => format!("give one such as {example}"),
+        None => "give one".to_owned(),
+    }
+}
+
+/// Guesses what a bare number was meant to be: seconds if it is small, nanoseconds otherwise.
+fn with_unit(number: Option<i64>, key: &Key) -> String {
+    match number {
+        Some(seconds @ 0..1_000_000) => format!("write \"{seconds}s\""),
+        Some(nanos) if nanos > 0 => format!("write \"{}\"", GoDuration::from_nanos(nanos)),
+        _ => proposal(key),
+    }
 }

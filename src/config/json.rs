@@ -1,22 +1,41 @@
-//! Reads JSON as serde_json does, but refuses an object with the same key twice: one of the two would be lost silently.
+//! Reads JSON as serde_json does, and reports an object with the same key twice: one of the two would be lost silently.
 
+use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A JSON value without duplicate keys.
-pub(super) struct Json(pub(super) Value);
+use super::fields::join;
 
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(JsonVisitor).map(Self)
+/// Reads a value; returns it with the paths of the keys that are given more than once.
+pub(super) fn read(text: &str) -> Result<(Value, Vec<String>), serde_json::Error> {
+    let twice = RefCell::default();
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let place = Place {
+        path: String::new(),
+        twice: &twice,
+    };
+    let value = place.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok((value, twice.take()))
+}
+
+/// Where in the file a value is.
+struct Place<'a> {
+    path: String,
+    twice: &'a RefCell<Vec<String>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Place<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct JsonVisitor;
-
-impl<'de> Visitor<'de> for JsonVisitor {
+impl<'de> Visitor<'de> for Place<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,7 +68,10 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Json(value)) = list.next_element()? {
+        while let Some(value) = list.next_element_seed(Place {
+            path: format!("{}[{}]", self.path, values.len()),
+            twice: self.twice,
+        })? {
             values.push(value);
         }
         Ok(values.into())
@@ -57,11 +79,15 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
-        while let Some((key, Json(value))) = object.next_entry::<String, Json>()? {
-            if members.contains_key(&key) {
-                return Err(A::Error::custom(format!("key {key:?} is there twice")));
+        while let Some(key) = object.next_key::<String>()? {
+            let path = join(&self.path, &key);
+            let value = object.next_value_seed(Place {
+                path: path.clone(),
+                twice: self.twice,
+            })?;
+            if members.insert(key, value).is_some() {
+                self.twice.borrow_mut().push(path);
             }
-            members.insert(key, value);
         }
         Ok(members.into())
     }

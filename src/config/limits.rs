@@ -1,9 +1,9 @@
-//! The rules for rate limits: of methods that are there, by fields that their requests have (spec 2.16).
+//! The rules for rate limits: of methods that are there, by fields that their requests have.
 
 use std::collections::BTreeMap;
 
 use super::RateLimit;
-use super::check::{Faults, duration_wanted};
+use super::check::Faults;
 use super::fields::join;
 use crate::proto::method::Unary;
 
@@ -27,17 +27,10 @@ pub(super) fn check(limits: &BTreeMap<String, RateLimit>, faults: &mut Faults) {
             &format!("{path}.keyCacheSize"),
             "must be at least 1 beside a key: it says how many buckets are remembered",
         );
-        faults.unless(
-            limit.bucket_size > 0,
-            &format!("{path}.bucketSize"),
-            "must be at least 1, or nothing ever passes",
-        );
+        if limit.key.is_empty() && limit.key_cache_size > 0 {
+            faults.warn(format!("{path}.keyCacheSize"), "has no effect without key");
+        }
         let refill = limit.refill_interval.as_nanos();
-        faults.unless(
-            refill > 0,
-            &format!("{path}.refillInterval"),
-            duration_wanted(limit.refill_interval, "1s"),
-        );
         faults.unless(
             i128::from(refill) * i128::from(limit.bucket_size) <= LONGEST_FILL,
             &format!("{path}.refillInterval"),

@@ -11,28 +11,32 @@ fn answer(mut case: Case) -> (String, Value) {
     let (text, config, patch) = (case.take("text"), case.take("config"), case.take("patch"));
     let files = case.take("files");
     let resolved = match (text.as_str(), config.is_null()) {
-        (Some(text), _) => parse(text).and_then(|config| config.resolve(&golden::contents(&files))),
-        (None, false) => {
-            parse(&config.to_string()).and_then(|c| c.resolve(&golden::contents(&files)))
-        }
-        (None, true) => golden::settings(&patch, &files),
+        (Some(text), _) => golden::resolve(text, &files),
+        (None, false) => golden::resolve(&config.to_string(), &files),
+        (None, true) => golden::resolve(&golden::example(&patch).to_string(), &files),
     };
     let show = case.take("show");
     match resolved {
-        Ok(settings) => {
+        Ok((settings, warnings)) => {
             let parts = show.as_array().into_iter().flatten();
             let parts = parts.map(|part| part.as_str().expect("a name"));
             let shown = parts.map(|part| (part.to_owned(), shown(&settings, part)));
-            (
-                "VALID".to_owned(),
-                shown.collect::<serde_json::Map<_, _>>().into(),
-            )
+            let mut shown = shown.collect::<serde_json::Map<_, _>>();
+            if !warnings.is_empty() {
+                shown.insert("warnings".to_owned(), lines(&warnings));
+            }
+            ("VALID".to_owned(), shown.into())
         }
-        Err(problems) => {
-            let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
-            ("INVALID".to_owned(), json!(lines))
-        }
+        Err(problems) => ("INVALID".to_owned(), lines(&problems)),
     }
+}
+
+fn lines(problems: &[Problem]) -> Value {
+    let line = |problem: &Problem| match problem.severity {
+        Severity::Error => problem.to_string(),
+        Severity::Warning => format!("warning: {problem}"),
+    };
+    problems.iter().map(line).collect()
 }
 
 /// One part of the settings, in a form that is easy to compare.
@@ -70,11 +74,7 @@ fn the_example_is_valid_and_harmless() {
     assert_eq!(settings.manager.nodes, Nodes::Plain);
     assert_eq!(settings.message_bus, None);
     assert_eq!(settings.manager.classes.len(), 2);
-    for addr in [
-        Some(settings.rpc.addr),
-        settings.health_addr,
-        settings.prometheus_addr,
-    ] {
+    for addr in [Some(settings.rpc.addr), settings.health_addr] {
         let port = addr
             .unwrap()
             .strip_prefix("127.0.0.1:")
@@ -86,10 +86,91 @@ fn the_example_is_valid_and_harmless() {
 }
 
 #[test]
-fn every_file_is_asked_for_once() {
+fn every_named_file_is_listed() {
     let class = json!({"templates": {"defaultPath": "a", "regularPath": "b", "prebuildPath": "a", "imagebuildPath": ""}});
     let config = json!({"manager": {"workspaceClass": {"x": class, "y": class}}});
-    assert_eq!(parse(&config.to_string()).unwrap().files(), ["a", "b"]);
+    let config = parse(&config.to_string()).unwrap();
+    let files = config.files().iter().map(|file| file.path.as_str());
+    assert_eq!(files.collect::<Vec<_>>(), ["a", "b", "a", "a", "b", "a"]);
+}
+
+/// The reference is written by the reader; `UPDATE=1` puts it into the document.
+#[test]
+fn the_document_lists_every_key() {
+    let file = golden::root().join("docs/configuration.md");
+    let text = std::fs::read_to_string(&file).expect("the document can be read");
+    let (before, rest) = text.split_once("<!-- keys -->\n\n").expect("a mark");
+    let (keys, after) = rest.split_once("<!-- end of keys -->").expect("a mark");
+    if std::env::var_os("UPDATE").is_some() {
+        let new = format!(
+            "{before}<!-- keys -->\n\n{}<!-- end of keys -->{after}",
+            reference()
+        );
+        std::fs::write(&file, new).expect("the document can be written");
+    } else {
+        assert_eq!(keys, reference(), "UPDATE=1 cargo test writes it");
+    }
+
+    // Keys that the rest of the document names are there, too.
+    let paths: Vec<String> = file::outline()
+        .into_iter()
+        .map(|entry| entry.path)
+        .collect();
+    let mut named = 0;
+    for word in format!("{before}{after}").split('`').skip(1).step_by(2) {
+        let block = word.split('.').next().unwrap_or_default();
+        if word.contains('.') && paths.iter().any(|path| path == block) {
+            let names = |path: &String| path == word || path.starts_with(&format!("{word}.<"));
+            assert!(paths.iter().any(names), "{word} is no key");
+            named += 1;
+        }
+    }
+    assert!(named > 5, "{named}");
+}
+
+#[test]
+fn every_key_says_what_it_does() {
+    let keys = file::outline();
+    assert!(keys.len() > 90, "{}", keys.len());
+    for entry in keys {
+        let key = &entry.key;
+        assert!(key.doc.ends_with('.'), "{}", entry.path);
+        assert!(!key.doc.contains('|'), "{}: breaks the table", entry.path);
+        let is_value = !matches!(entry.kind.as_str(), key::OBJECT | "any");
+        assert!(
+            !is_value || key.proposal().is_some(),
+            "{}: no example",
+            entry.path
+        );
+    }
+}
+
+/// An example that the document gives is one that the reader takes.
+#[test]
+fn examples_of_keys_are_read() {
+    let patch = |path: &str, value: &Value| {
+        let path = path.replace("<id>", "default");
+        let method = "/wsman.WorkspaceManager/StartWorkspace";
+        let mut patch = value.clone();
+        for part in path.rsplit('.') {
+            let part = part.replace("<method>", method);
+            patch = json!({ part: patch });
+        }
+        patch
+    };
+    for entry in file::outline() {
+        let Some(example) = entry.key.proposal().filter(|_| entry.kind != key::OBJECT) else {
+            continue;
+        };
+        let config = golden::example(&patch(&entry.path, example));
+        let read = parse(&config.to_string()).unwrap();
+        let at = entry.path.replace("<id>", "default");
+        let wrong =
+            read.0.problems.iter().find(|problem| {
+                problem.severity == Severity::Error && problem.path.starts_with(&at)
+            });
+        assert_eq!(wrong, None, "{}", entry.path);
+    }
 }
 
 proptest::proptest! {

@@ -17,7 +17,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
-use wsman::config::{self, Settings};
+use wsman::config::{self, Settings, Severity};
 use wsman::daemon::{self, Parts, Patience};
 use wsman::grpc::load::Load;
 use wsman::lease::{self, Standing};
@@ -434,7 +434,10 @@ pub(crate) fn settings(namespace: &str, change: impl FnOnce(&mut serde_json::Val
     }
     change(&mut value);
     let config = config::parse(&value.to_string()).unwrap();
-    config.resolve(&files).unwrap()
+    let (settings, problems) = config.check(&files);
+    let errors = problems.iter().filter(|p| p.severity == Severity::Error);
+    assert_eq!(errors.collect::<Vec<_>>(), [] as [&config::Problem; 0]);
+    settings
 }
 
 /// A request that is valid everywhere.

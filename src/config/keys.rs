@@ -1,0 +1,262 @@
+//! Every key of the file, declared where it is read: name, type, default, and what it does.
+//!
+//! docs/configuration.md is written from this.
+
+use serde_json::json;
+
+use super::fields::Fields;
+use super::file::{File, Kubernetes, MessageBus};
+use super::key::key;
+use super::{ClientAuth, Mode, RateLimit, Role, Tls};
+
+mod classes;
+mod manager;
+
+pub(super) fn file(fields: &mut Fields) -> File {
+    let manager = fields.object(
+        key("manager", "What workspaces look like and how long they live. Changes take effect while the daemon runs, except `namespace` and `statusVersionOffset`."),
+        manager::manager,
+    );
+    let (rpc_addr, (rpc_tls, client_auth), allow_origins, rate_limits) = fields.object(
+        key("rpcServer", "Where callers are served, over gRPC and HTTP."),
+        |rpc| {
+            let addr = rpc.text(
+                key("addr", "Address to listen on. Without a host, or with `0.0.0.0`, every IPv4 address of the machine. Port 0 takes a free one.")
+                    .kind("host:port")
+                    .required("127.0.0.1:8080"),
+            );
+            let tls = rpc.object(
+                key("tls", "Certificates. Without this block callers connect in plain text."),
+                server_tls,
+            );
+            let origins = rpc.object(
+                key("cors", "Which web pages may call from a browser."),
+                |f| {
+                    f.texts(
+                        key("allowOrigins", "Origins as browsers send them, or `*` alone for all.")
+                            .example(json!(["https://app.example.com"])),
+                    )
+                },
+            );
+            let limits = rpc.named(
+                key("ratelimits", "Rate limits by full method name, for unary methods. Changes take effect while the daemon runs."),
+                "method",
+                rate_limit,
+            );
+            (addr, tls, origins, limits)
+        },
+    );
+    let kubernetes = fields.optional(
+        key("kubernetes", "Which cluster is used. Without this block, as in classic files, the one that wsman runs in. `wsman run --kubeconfig FILE` goes before it."),
+        kubernetes,
+    );
+    let message_bus = fields.optional(
+        key("messagebus", "RabbitMQ broker that updates are published to. Without this block nothing is published."),
+        message_bus,
+    );
+    let addr = |fields: &mut Fields, name, doc, addr_doc, example: &str, idle: bool| {
+        fields.object(key(name, doc), |f| {
+            let addr = key("addr", addr_doc)
+                .kind("host:port")
+                .unset("off")
+                .example(example);
+            f.text(if idle {
+                addr.idle("wsman does not serve this yet")
+            } else {
+                addr
+            })
+        })
+    };
+    let health_addr = addr(
+        fields,
+        "health",
+        "Health endpoints.",
+        "Address of `/livez`, `/readyz` and `/load`, over plain HTTP.",
+        "127.0.0.1:8086",
+        false,
+    );
+    let prometheus_addr = addr(
+        fields,
+        "prometheus",
+        "Metrics.",
+        "Address of the metrics.",
+        "127.0.0.1:9500",
+        true,
+    );
+    let pprof_addr = addr(
+        fields,
+        "pprof",
+        "Profiling.",
+        "Address of the profiler.",
+        "127.0.0.1:6060",
+        true,
+    );
+    fields.ignore("content");
+    fields.ignore("imageBuilderProxy");
+    File {
+        manager,
+        rpc_addr,
+        rpc_tls,
+        client_auth,
+        allow_origins,
+        rate_limits,
+        kubernetes,
+        message_bus,
+        health_addr,
+        prometheus_addr,
+        pprof_addr,
+    }
+}
+
+fn server_tls(f: &mut Fields) -> (Tls, Option<ClientAuth>) {
+    let tls = Tls {
+        ca: f.file(
+            key("ca", "PEM file with the authorities that sign the certificates of callers. With it, callers need one.")
+                .example("/certs/ca.crt"),
+            Role::Authority,
+        ),
+        cert: f.file(
+            key("crt", "PEM file with the certificate that callers see, and its chain. Goes with `key`.")
+                .example("/certs/tls.crt"),
+            Role::Certificate,
+        ),
+        key: f.file(
+            key("key", "PEM file with the private key of `crt`.").example("/certs/tls.key"),
+            Role::PrivateKey,
+        ),
+    };
+    let clients = [
+        (json!("require"), ClientAuth::Require),
+        (json!("request"), ClientAuth::Request),
+    ];
+    let client_auth = f.choice(
+        key("clientAuth", "`require`: callers need a certificate of `ca`. `request`: they may leave it out; one that is shown is checked. Only with `ca`.")
+            .unset("`require` with `ca`")
+            .example("request"),
+        &clients,
+    );
+    (tls, client_auth)
+}
+
+fn client_tls(f: &mut Fields, cert: &'static str) -> Tls {
+    Tls {
+        ca: f.file(
+            key(
+                "ca",
+                "PEM file with the authorities of the other side's certificate.",
+            )
+            .unset("those of the system")
+            .example("/certs/ca.crt"),
+            Role::Authority,
+        ),
+        cert: f.file(
+            key(
+                cert,
+                "PEM file with the certificate that wsman presents. Goes with `key`.",
+            )
+            .example("/certs/tls.crt"),
+            Role::Certificate,
+        ),
+        key: f.file(
+            key("key", "PEM file with its private key.").example("/certs/tls.key"),
+            Role::PrivateKey,
+        ),
+    }
+}
+
+fn rate_limit(f: &mut Fields) -> RateLimit {
+    RateLimit {
+        block: f.flag(
+            key(
+                "block",
+                "Let a call wait for a token, within its deadline, instead of refusing it.",
+            )
+            .default(false),
+        ),
+        bucket_size: f.whole(
+            key(
+                "bucketSize",
+                "Tokens of a full bucket: so many calls may come at once.",
+            )
+            .required(10),
+            1..=u32::MAX,
+        ),
+        refill_interval: f
+            .duration(key("refillInterval", "Time until one token is added.").required("1s")),
+        key: f.text(
+            key(
+                "key",
+                "Request fields, separated by commas, whose values select the bucket.",
+            )
+            .unset("one bucket for all calls")
+            .example("metadata.owner"),
+        ),
+        key_cache_size: f.whole(
+            key("keyCacheSize", "Buckets to remember. Needed with `key`.")
+                .default(0)
+                .example(512),
+            0..=1_000_000,
+        ),
+    }
+}
+
+fn kubernetes(f: &mut Fields) -> Kubernetes {
+    let modes = [
+        ("embedded", Mode::Embedded),
+        ("kubeconfig", Mode::Kubeconfig),
+        ("in-cluster", Mode::InCluster),
+    ];
+    Kubernetes {
+        mode: f.choice(
+            key("mode", "`embedded`: an API server and a simulated kubelet inside the process, for trying wsman out; nothing is real. `kubeconfig`: the cluster of a kubeconfig. `in-cluster`: the cluster that wsman runs in.")
+                .required("in-cluster"),
+            &modes.map(|(text, mode)| (json!(text), mode)),
+        ).unwrap_or_default(),
+        kubeconfig: f.file(
+            key("kubeconfig", "Kubeconfig to use, only with mode `kubeconfig`.")
+                .unset("what `KUBECONFIG` names, or `~/.kube/config`")
+                .example("/etc/wsman/kubeconfig"),
+            Role::Kubeconfig,
+        ),
+        listen: f.text(
+            key("listen", "Loopback address of the API server, only with mode `embedded`.")
+                .kind("host:port")
+                .unset("`127.0.0.1:0`, a free port")
+                .example("127.0.0.1:6443"),
+        ),
+    }
+}
+
+fn message_bus(f: &mut Fields) -> MessageBus {
+    MessageBus {
+        url: f.text(
+            key("url", "`amqp://` or `amqps://` URL of the broker, without a password. Give this or `urlFile`.")
+                .kind("URL")
+                .example("amqp://broker:5672"),
+        ),
+        url_file: f.file(
+            key("urlFile", "File that holds the URL, password included; read again at every connect. Give this or `url`.")
+                .example("/secrets/amqp-url"),
+            Role::BrokerUrl,
+        ),
+        exchange: f.text(
+            key("exchange", "Durable topic exchange to publish to.").default("wsman"),
+        ),
+        tls: f.object(
+            key("tls", "Certificates for an `amqps://` broker."),
+            |f| client_tls(f, "cert"),
+        ),
+        confirm_timeout: f.duration(
+            key("confirmTimeout", "How long the broker may take to confirm a message, before wsman connects anew.")
+                .default("30s"),
+        ),
+        window: f.whole(
+            key("window", "Messages that may be unconfirmed at a time.").default(128),
+            1..=65_535,
+        ),
+        stopped_timeout: f.duration(
+            key("stoppedTimeout", "How long an ended workspace is kept until the broker confirms its STOPPED.")
+                .default("5m"),
+        ),
+    }
+}

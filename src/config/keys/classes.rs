@@ -1,0 +1,101 @@
+//! The keys of a class: resources, pod templates, volumes.
+
+use super::super::Role;
+use super::super::fields::Fields;
+use super::super::file::{Amounts, Claim, Class};
+use super::super::key::key;
+
+pub(super) fn class(f: &mut Fields) -> Class {
+    let mut class = Class {
+        name: f.text(key("name", "Name for people.").example("Standard")),
+        description: f.text(
+            key("description", "Description for people.")
+                .unset("made from the resources")
+                .example("Up to 2 cores, 4 GB RAM"),
+        ),
+        credits_per_minute: f.number(
+            key("creditsPerMinute", "Price, as DescribeCluster reports it.")
+                .default(0)
+                .example(0.25),
+            1e9,
+        ),
+        ..Class::default()
+    };
+    f.object(key("container", "Resources of the workspace container."), |container| {
+        container.object(key("requests", "What a workspace is guaranteed. Not more than the limits."), |f| {
+            class.requests = Amounts {
+                cpu: f.text(amount("cpu", "CPU, in cores.").example("500m")),
+                ..amounts(f, "1Gi")
+            };
+        });
+        container.object(key("limits", "What a workspace may use. What is absent is unlimited."), |f| {
+            f.object(key("cpu", "CPU, in cores."), |f| {
+                class.cpu_min = f.text(
+                    amount("min", "Lower limit, which a node may enforce under load. Not more than `burst`.").example("1"),
+                );
+                class.limits.cpu = f.text(amount("burst", "Limit of the container.").example("2"));
+            });
+            class.limits = Amounts {
+                cpu: std::mem::take(&mut class.limits.cpu),
+                ..amounts(f, "4Gi")
+            };
+        });
+    });
+    f.object(key("templates", "Pod templates: YAML or JSON files with a Pod, merged into the pods of the class. Changes of the files take effect while the daemon runs. The environment variable `TELEPRESENCE_ROOT`, if set, is put before the paths."), |f| {
+        let mut path = |name, doc| {
+            f.file(key(name, doc).example("/templates/default.yaml"), Role::Template)
+        };
+        class.default_path = path("defaultPath", "For every workspace.");
+        class.regular_path = path("regularPath", "Merged on top of `defaultPath` for regular workspaces.");
+        class.prebuild_path = path("prebuildPath", "Merged on top of `defaultPath` for prebuilds.");
+        class.imagebuild_path = path("imagebuildPath", "Merged on top of `defaultPath` for image builds.");
+        f.ignore("probePath");
+    });
+    class.pvc = f.object(
+        key(
+            "pvc",
+            "Volume claim of regular workspaces that ask for PERSISTENT_VOLUME_CLAIM.",
+        ),
+        claim,
+    );
+    class.prebuild_pvc = f.object(
+        key(
+            "prebuildPVC",
+            "Volume claim of prebuilds that ask for PERSISTENT_VOLUME_CLAIM.",
+        ),
+        claim,
+    );
+    class
+}
+
+fn amounts(f: &mut Fields, memory: &str) -> Amounts {
+    Amounts {
+        cpu: String::new(),
+        memory: f.text(amount("memory", "Memory, in bytes.").example(memory)),
+        ephemeral_storage: f
+            .text(amount("ephemeral-storage", "Disk of the node, in bytes.").example("10Gi")),
+        storage: f.text(
+            amount(
+                "storage",
+                "Quota of the workspace's content, in bytes; not part of the pod.",
+            )
+            .example("30Gi"),
+        ),
+    }
+}
+
+fn claim(f: &mut Fields) -> Claim {
+    Claim {
+        size: f.text(amount("size", "Size of the volume, in bytes.").example("30Gi")),
+        storage_class: f.text(
+            key("storageClass", "Storage class.")
+                .unset("the cluster's default")
+                .example("fast"),
+        ),
+        snapshot_class: f.text(key("snapshotClass", "Class of volume snapshots.").example("csi")),
+    }
+}
+
+fn amount(name: &'static str, doc: &'static str) -> super::super::key::Key {
+    key(name, doc).kind("quantity")
+}

@@ -1,0 +1,242 @@
+//! The keys of `manager`.
+
+use super::super::Timeouts;
+use super::super::fields::Fields;
+use super::super::file::Manager;
+use super::super::key::key;
+use super::{classes, client_tls};
+
+/// Keys of the classic manager that only it has a use for.
+const CLASSIC: [&str; 9] = [
+    "secretsNamespace",
+    "initProbe",
+    "reconnectionInterval",
+    "workspaceMaxConcurrentReconciles",
+    "timeoutMaxConcurrentReconciles",
+    "experimentalMode",
+    "enableCustomSSLCertificate",
+    "workspacekitImage",
+    "sshGatewayCAPublicKeyFile",
+];
+
+pub(super) fn manager(f: &mut Fields) -> Manager {
+    let namespace = f.text(
+        key(
+            "namespace",
+            "Namespace of everything that wsman writes. A change takes effect with the next start.",
+        )
+        .required("default"),
+    );
+    let scheduler_name = f.text(
+        key("schedulerName", "Scheduler of the pods.")
+            .unset("the cluster's default")
+            .example("my-scheduler"),
+    );
+    let seccomp_profile = f.text(
+        key(
+            "seccompProfile",
+            "Seccomp profile of the pods: a path below the kubelet's seccomp directory.",
+        )
+        .unset("the container runtime's default")
+        .example("workspace.json"),
+    );
+    let heartbeat_interval = f.duration(
+        key(
+            "heartbeatInterval",
+            "How often a workspace reports activity; it gets this in its environment.",
+        )
+        .required("30s"),
+    );
+    let host_url = f.text(
+        key("hostURL", "URL of the platform, or its host alone. Workspaces get it in their environment; URL templates as `{{ .Host }}`.")
+            .kind("URL")
+            .required("https://example.com"),
+    );
+    let workspace_cluster_host = f.text(
+        key(
+            "workspaceClusterHost",
+            "Host under which workspaces are reached; they get it in their environment.",
+        )
+        .example("ws.example.com"),
+    );
+    let url_template = f.text(
+        key("urlTemplate", "URL of a workspace. May use `{{ .ID }}`, `{{ .Prefix }}` and `{{ .Host }}`. Must give an http or https URL.")
+            .kind("URL template")
+            .required("https://{{ .Prefix }}.ws.example.com"),
+    );
+    let port_url_template = f.text(
+        key("portUrlTemplate", "URL of a port of a workspace. May also use `{{ .WorkspacePort }}` and `{{ .IngressPort }}`.")
+            .kind("URL template")
+            .unset("ports have no URL")
+            .example("https://{{ .WorkspacePort }}-{{ .Prefix }}.ws.example.com"),
+    );
+    let registry_facade_host = f.text(
+        key("registryFacadeHost", "Registry facade, without a scheme. Makes pods for Gitpod's nodes: images come from this host, with their supervisor, host paths and affinities.")
+            .kind("host or host:port")
+            .unset("plain nodes: the image of the request runs as it is")
+            .example("reg.example.com:20000"),
+    );
+    let workspace_host_path = f.text(
+        key("workspaceHostPath", "Directory on the nodes that holds the content of workspaces. Needed with `registryFacadeHost`, without effect otherwise.")
+            .kind("absolute path")
+            .example("/var/gitpod/workspaces"),
+    );
+    let (daemon_port, daemon_tls) = f.object(
+        key("wsdaemon", "The ws-daemon of each node, on Gitpod's nodes.")
+            .idle("wsman does not call the ws-daemon yet"),
+        |f| {
+            let port = f.whole(
+                key("port", "Port on the node; 0 for none.")
+                    .default(0)
+                    .example(8080),
+                0..=u16::MAX,
+            );
+            let tls = f.object(
+                key("tls", "Certificates, if the ws-daemon wants TLS."),
+                |f| client_tls(f, "crt"),
+            );
+            (port, tls)
+        },
+    );
+    let services =
+        f.flag(key("services", "Whether workspaces get Kubernetes Services.").default(true));
+    let status_version_offset = f.whole(
+        key("statusVersionOffset", "Added to the resourceVersion of a pod to make the version of its status; raise it when workspaces move to another cluster. A change takes effect with the next start.")
+            .default(0),
+        0..=1_u64 << 62,
+    );
+    let pod_recreation_max_retries = f.whole(
+        key(
+            "podRecreationMaxRetries",
+            "How often a pod that its node refuses is made again; 0 is never.",
+        )
+        .default(3),
+        0..=1_000,
+    );
+    let pod_recreation_backoff = f.duration_or_zero(
+        key(
+            "podRecreationBackoff",
+            "How long to wait before each of these.",
+        )
+        .default("15s"),
+    );
+    let maintenance_mode = f.flag(
+        key(
+            "maintenanceMode",
+            "Refuse StartWorkspace and TakeSnapshot, and let timeouts wait.",
+        )
+        .default(false),
+    );
+    let debug_workspace_pod = f.flag(
+        key(
+            "debugWorkspacePod",
+            "Hold ended pods by a finalizer until a person takes it off.",
+        )
+        .default(false),
+    );
+    let event_trace_log = f.text(
+        key(
+            "eventTraceLog",
+            "File of the event trace log, `-` for the log.",
+        )
+        .kind("path of a file")
+        .unset("off")
+        .example("/tmp/evts.json")
+        .idle("wsman does not write it yet"),
+    );
+    let preferred_class = f.text(
+        key(
+            "preferredWorkspaceClass",
+            "Class that DescribeCluster recommends.",
+        )
+        .unset("`default`")
+        .example("large"),
+    );
+    let timeouts = f.object(key("timeouts", "How long each phase may last."), timeouts);
+    let classes = f.named(
+        key("workspaceClass", "Classes of workspaces by id. An id is a label value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends. `default` must be there: requests without a class get it."),
+        "id",
+        classes::class,
+    );
+    for key in CLASSIC {
+        f.ignore(key);
+    }
+    Manager {
+        namespace,
+        scheduler_name,
+        seccomp_profile,
+        timeouts,
+        url_template,
+        port_url_template,
+        workspace_host_path,
+        heartbeat_interval,
+        host_url,
+        event_trace_log,
+        maintenance_mode,
+        daemon_port,
+        daemon_tls,
+        registry_facade_host,
+        workspace_cluster_host,
+        classes,
+        preferred_class,
+        debug_workspace_pod,
+        pod_recreation_max_retries,
+        pod_recreation_backoff,
+        services,
+        status_version_offset,
+    }
+}
+
+fn timeouts(f: &mut Fields) -> Timeouts {
+    Timeouts {
+        initialization: f
+            .duration(key("initialization", "PENDING, since creation.").required("30m")),
+        startup: f
+            .duration(key("startup", "CREATING and INITIALIZING, since creation.").required("60m")),
+        regular_workspace: f.duration(
+            key(
+                "regularWorkspace",
+                "RUNNING without activity; a request may say otherwise for its workspace.",
+            )
+            .required("30m"),
+        ),
+        after_close: f.duration(
+            key(
+                "afterClose",
+                "After the user closed it, since the last activity.",
+            )
+            .required("2m"),
+        ),
+        max_lifetime: f
+            .duration(key("maxLifetime", "RUNNING in all, since creation.").required("36h")),
+        headless_workspace: f.duration(
+            key(
+                "headlessWorkspace",
+                "The whole life of a prebuild or an image build.",
+            )
+            .required("60m"),
+        ),
+        interrupted: f.duration_or_zero(
+            key(
+                "interrupted",
+                "INTERRUPTED, since the last activity; `0s` ends it at once.",
+            )
+            .default("0s")
+            .example("5m"),
+        ),
+        content_finalization: f.duration(
+            key(
+                "contentFinalization",
+                "STOPPING while a backup is under way, since the deletion.",
+            )
+            .required("60m"),
+        ),
+        stopping: f.duration(
+            key(
+                "stopping",
+                "STOPPING otherwise, since the deletion. Not less than `contentFinalization`.",
+            )
+            .required("60m"),
+        ),
+    }
+}
