@@ -8,7 +8,10 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let files = protox::compile(["core.proto", "imagespec.proto"], ["proto"])?;
+    let files = protox::compile(
+        ["core.proto", "imagespec.proto", "inspect.proto"],
+        ["proto"],
+    )?;
     let descriptors = files.encode_to_vec();
     std::fs::write(out.join("descriptors.bin"), &descriptors)?;
     tonic_prost_build::configure()

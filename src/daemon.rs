@@ -148,7 +148,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         reconcile::run(
             hub.clone(),
             actor.clone(),
-            rules,
+            rules.clone(),
             maintenance.clone(),
             clock.clone(),
             keeper.tenure(),
@@ -181,6 +181,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         drain: drain.clone(),
         limits,
         turns: Turns::default(),
+        rules,
+        tenure: keeper.tenure(),
     };
     let gate = Gate::new(load::CONNECTIONS, load);
     let connections = listen::accept(listener, tls, gate);

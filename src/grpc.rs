@@ -4,6 +4,7 @@ pub mod control;
 pub mod deadline;
 pub mod errors;
 mod images;
+mod inspect;
 pub mod limits;
 pub mod listen;
 pub mod load;
@@ -26,6 +27,7 @@ use tower::util::option_layer;
 use crate::amqp;
 use crate::http::{self, HttpLayer};
 use crate::proto;
+use crate::proto::served::inspector_server::InspectorServer;
 use crate::proto::served::spec_provider_server::SpecProviderServer;
 use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
 use listen::Connections;
@@ -34,7 +36,11 @@ use workspaces::Workspaces;
 /// Largest request, as callers of the classic manager know it (spec 1.8).
 pub const REQUEST_LIMIT: usize = 16 << 20;
 /// Names of the services in health checks.
-const SERVICES: [&str; 2] = ["wsman.WorkspaceManager", "registryfacade.SpecProvider"];
+const SERVICES: [&str; 3] = [
+    "wsman.WorkspaceManager",
+    "registryfacade.SpecProvider",
+    "wsman.inspect.v1.Inspector",
+];
 
 /// Serves until `closing` is set and every connection ended; whoever is in a hurry drops it.
 ///
@@ -56,6 +62,7 @@ pub async fn serve(
             // Of the services described only these are served.
             .with_service_name(SERVICES[0])
             .with_service_name(SERVICES[1])
+            .with_service_name(SERVICES[2])
             .with_service_name("grpc.health.v1.Health")
     };
     // Limits and their reasons: reliability 4.
@@ -73,6 +80,7 @@ pub async fn serve(
         .layer(HttpLayer::new()?)
         .layer(GrpcWebLayer::new())
         .add_service(SpecProviderServer::new(service.clone()))
+        .add_service(InspectorServer::new(service.clone()))
         .add_service(WorkspaceManagerServer::new(service).max_decoding_message_size(REQUEST_LIMIT))
         .add_service(health.0)
         .add_service(reflection().build_v1()?)

@@ -23,7 +23,7 @@ use crate::workspaces::filter::Filter;
 use crate::workspaces::image;
 use crate::workspaces::marks::{annotation, label};
 use crate::workspaces::recreate::Record;
-use crate::workspaces::status::{self, Defaults, Observed};
+use crate::workspaces::status::{self, Defaults, Observed, Why};
 use around::Nodes;
 use services::Services;
 use tombstones::Tombstones;
@@ -116,6 +116,8 @@ pub struct Tracked {
     pub facts: Facts,
     /// What clients see.
     pub status: Encoded,
+    /// Which rules made it.
+    pub why: Why,
     /// What a registry facade may ask for.
     pub image: image::Recorded,
     /// The node it is on; empty before there is one.
@@ -134,6 +136,7 @@ impl Tracked {
             pod: self.pod.clone(),
             status: self.status.read(),
             facts: self.facts.clone(),
+            why: self.why,
         }
     }
 
@@ -303,13 +306,16 @@ impl Index {
             events: self.warnings.of(&pod.metadata.name),
             node: self.node(pod),
         };
-        let status = status::of(&observed, &self.defaults)
-            .unwrap_or_else(|why| status::unreadable(pod, &why, &self.defaults));
+        let (status, why) = status::explain(&observed, &self.defaults).unwrap_or_else(|why| {
+            let status = status::unreadable(pod, &why, &self.defaults);
+            (status, Why::default())
+        });
         let facts = facts::of(&observed);
         Entry {
             pod: reference(pod),
             status,
             facts,
+            why,
         }
     }
 
@@ -352,6 +358,7 @@ impl Index {
             pod,
             status,
             mut facts,
+            why,
         } = entry;
         let name: Arc<str> = pod.name.as_str().into();
         let known = self.workspaces.get(&name);
@@ -376,6 +383,7 @@ impl Index {
                 pod,
                 facts,
                 status,
+                why,
                 image,
                 node,
                 version,

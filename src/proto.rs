@@ -10,6 +10,15 @@ pub mod method;
 pub mod wsman {
     tonic::include_proto!("wsman");
     include!(concat!(env!("OUT_DIR"), "/wsman.serde.rs"));
+
+    /// Package `wsman.inspect`: what a daemon knows and is about to do.
+    pub mod inspect {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("wsman.inspect.v1");
+            include!(concat!(env!("OUT_DIR"), "/wsman.inspect.v1.serde.rs"));
+        }
+    }
 }
 
 /// Package `contentservice`: what fills a workspace.
@@ -30,6 +39,7 @@ pub mod registryfacade {
 pub mod served {
     include!(concat!(env!("OUT_DIR"), "/served/wsman.rs"));
     include!(concat!(env!("OUT_DIR"), "/served/registryfacade.rs"));
+    include!(concat!(env!("OUT_DIR"), "/served/wsman.inspect.v1.rs"));
 }
 
 /// The encoded `FileDescriptorSet` of everything above.

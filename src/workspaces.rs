@@ -8,6 +8,7 @@ pub mod container;
 pub mod content;
 pub mod decide;
 mod env;
+pub mod explanation;
 pub mod facts;
 pub mod filter;
 pub mod id;

@@ -13,6 +13,7 @@ pub(crate) mod connect;
 mod control;
 mod describe;
 mod encode;
+mod explain;
 pub(crate) mod follow;
 mod http;
 mod list;
@@ -48,6 +49,8 @@ enum Verb {
     List(list::Args),
     /// Describes one workspace.
     Describe(describe::Args),
+    /// Explains one workspace: why it is as it is, and what happens next.
+    Explain(explain::Args),
     /// Prints what there is, then every change.
     Watch(watch::Args),
     /// Prints what arrives on the message bus, through a queue of its own.
@@ -70,6 +73,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Verb::Stop(args) => Box::pin(stop::run(args, &connection, &mut out)).await,
         Verb::List(args) => Box::pin(list::run(args, &connection, &mut out)).await,
         Verb::Describe(args) => Box::pin(describe::run(args, &connection, &mut out)).await,
+        Verb::Explain(args) => Box::pin(explain::run(args, &connection, &mut out)).await,
         Verb::Watch(args) => Box::pin(watch::run(args, &connection, &mut out)).await,
         // It has no server to connect to: see above.
         Verb::BusTail(_) => Ok(()),

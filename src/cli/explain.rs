@@ -2,7 +2,7 @@
 
 mod input;
 mod json;
-mod people;
+pub(in crate::cli) mod people;
 #[cfg(test)]
 mod tests;
 
@@ -16,10 +16,10 @@ use super::exit::{Exit, Failure};
 use crate::action::PodRef;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::decide::Entry;
-use crate::workspaces::facts;
 use crate::workspaces::lifecycle::{self, Decision, LifecycleInput};
 use crate::workspaces::marks::FINALIZER;
 use crate::workspaces::status::{self, NodeView, NotWorkspace, Observed, Why};
+use crate::workspaces::{explanation, facts};
 
 /// What to explain, and how to tell it.
 #[derive(Debug, clap::Args)]
@@ -81,25 +81,33 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let meta = &case.pod.metadata;
     let created = meta.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
     let now = args.now.unwrap_or(created);
-    let decision = match &told {
-        Ok((status, _)) => {
+    let explained = match &told {
+        Ok((status, why)) => {
             let pod = PodRef {
                 name: meta.name.clone(),
                 uid: meta.uid.clone(),
             };
             let status = status.clone();
             let facts = facts::of(&observed);
-            let entry = Entry { pod, status, facts };
+            let entry = Entry {
+                pod,
+                status,
+                facts,
+                why: *why,
+            };
             let input = LifecycleInput {
                 pod: Some(&entry),
                 record: None,
                 activity: case.activity,
                 services: None,
             };
-            lifecycle::step(input, &config.rules, now).unwrap_or_default()
+            let decision = lifecycle::step(input, &config.rules, now).unwrap_or_default();
+            let explained = explanation::explain(&entry, &decision, case.activity, &case.events);
+            (decision, Some(explained))
         }
-        Err(_) => Decision::default(),
+        Err(_) => (Decision::default(), None),
     };
+    let (decision, explained) = explained;
     let explanation = Explanation {
         case: &case,
         told,
@@ -107,7 +115,10 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     };
     let text = match args.output {
         Some(Output::Json) => json::render(&explanation),
-        None => people::render(&explanation),
+        None => match explained {
+            Some(explained) => people::render(&explained, false),
+            None => format!("pod              {}\n", meta.name),
+        },
     };
     out.write_all(text.as_bytes())?;
     out.flush()?;

@@ -14,3 +14,4 @@ pub(super) const DELETE_VOLUME_SNAPSHOT: &str = "/wsman.WorkspaceManager/DeleteV
 pub(super) const UPDATE_SSH_KEY: &str = "/wsman.WorkspaceManager/UpdateSSHKey";
 pub(super) const DESCRIBE_CLUSTER: &str = "/wsman.WorkspaceManager/DescribeCluster";
 pub(super) const GET_IMAGE_SPEC: &str = "/registryfacade.SpecProvider/GetImageSpec";
+pub(super) const EXPLAIN_WORKSPACE: &str = "/wsman.inspect.v1.Inspector/ExplainWorkspace";

@@ -32,7 +32,9 @@ use crate::proto::wsman::{
     TakeSnapshotResponse, UpdateSshKeyRequest, UpdateSshKeyResponse,
 };
 use crate::tasks::Drain;
+use crate::tenure::Tenure;
 use crate::workspaces::change::Change;
+use crate::workspaces::decide::Rules;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::maintenance::Switch;
 use crate::workspaces::trace::{self, TRACEPARENT};
@@ -65,6 +67,10 @@ pub struct Workspaces {
     pub limits: watch::Receiver<Limits>,
     /// Whose turn it is to change a workspace.
     pub turns: Turns,
+    /// What the configuration says about the lifecycle.
+    pub rules: watch::Receiver<Arc<Rules>>,
+    /// Whether this replica leads.
+    pub tenure: Tenure,
 }
 
 #[tonic::async_trait]

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use prost_reflect::prost_types::method_options::IdempotencyLevel;
-use prost_reflect::{DescriptorPool, MessageDescriptor};
+use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 
 use crate::proto::DESCRIPTORS;
 
-/// The service that is served over HTTP.
+/// The service whose methods are served below `/rpc`, too.
 pub const SERVICE: &str = "wsman.WorkspaceManager";
+/// All services that are served over HTTP. No two have methods of the same name.
+const SERVICES: [&str; 2] = [SERVICE, "wsman.inspect.v1.Inspector"];
 
 /// One RPC.
 #[derive(Debug)]
@@ -38,42 +40,48 @@ impl Methods {
     /// If they do not describe the service.
     pub fn load() -> anyhow::Result<Self> {
         let pool = DescriptorPool::decode(DESCRIPTORS)?;
-        let service = pool.get_service_by_name(SERVICE).context(SERVICE)?;
-        let methods = service
-            .methods()
-            .filter(|method| !method.is_client_streaming())
-            .map(|method| {
-                let options = method.method_descriptor_proto().options.as_ref();
-                let level = options.map(|options| options.idempotency_level());
-                let described = Method {
-                    path: format!("/{SERVICE}/{}", method.name()),
-                    input: method.input(),
-                    output: method.output(),
-                    streams: method.is_server_streaming(),
-                    reads: level == Some(IdempotencyLevel::NoSideEffects),
-                };
-                (method.name().to_owned(), Arc::new(described))
-            });
-        Ok(Self(Arc::new(methods.collect())))
+        let mut methods = HashMap::new();
+        for name in SERVICES {
+            let service = pool.get_service_by_name(name).context(name)?;
+            let unary_or_stream = |method: &MethodDescriptor| !method.is_client_streaming();
+            for method in service.methods().filter(unary_or_stream) {
+                let described = Arc::new(describe(name, &method));
+                methods.insert(method.name().to_owned(), described);
+            }
+        }
+        Ok(Self(Arc::new(methods)))
     }
 
-    /// Returns the RPC of a path: `/rpc/<Method>`, `/wsman.WorkspaceManager/<Method>`, or the one below the other,
-    /// which is what Connect clients make of the base URL `http://host/rpc`.
+    /// Returns the RPC of a path: `/rpc/<Method>`, `/<Service>/<Method>`, or the one below the other, which is what
+    /// Connect clients make of the base URL `http://host/rpc`.
     pub fn find(&self, path: &str) -> Option<Arc<Method>> {
         let rest = path.strip_prefix("/rpc").unwrap_or(path);
         let rest = rest.strip_prefix('/')?;
-        let name = match rest.split_once('/') {
-            Some((SERVICE, name)) => name,
-            Some(_) => return None,
+        let (service, name) = match rest.split_once('/') {
+            Some((service, name)) => (Some(service), name),
             None if rest.len() + 1 == path.len() => return None,
-            None => rest,
+            None => (None, rest),
         };
-        self.0.get(name).cloned()
+        let method = self.0.get(name)?;
+        let asked = |service| method.path == format!("/{service}/{name}");
+        service.is_none_or(asked).then(|| Arc::clone(method))
     }
 
     /// Returns every RPC, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Method>> {
         self.0.values()
+    }
+}
+
+fn describe(service: &str, method: &MethodDescriptor) -> Method {
+    let options = method.method_descriptor_proto().options.as_ref();
+    let level = options.map(|options| options.idempotency_level());
+    Method {
+        path: format!("/{service}/{}", method.name()),
+        input: method.input(),
+        output: method.output(),
+        streams: method.is_server_streaming(),
+        reads: level == Some(IdempotencyLevel::NoSideEffects),
     }
 }
 
@@ -104,6 +112,7 @@ mod tests {
             "/rpc/Subscribe/",
             "/rpc//Subscribe",
             "/rpc/other.Service/Subscribe",
+            "/wsman.inspect.v1.Inspector/Subscribe",
             "/grpc.health.v1.Health/Check",
         ] {
             assert!(methods.find(path).is_none(), "{path}");
@@ -125,7 +134,8 @@ mod tests {
                 "DescribeCluster",
                 "DescribeWorkspace",
                 "GetWorkspaces",
-                "Subscribe"
+                "Subscribe",
+                "ExplainWorkspace"
             ]
         );
     }

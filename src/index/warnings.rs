@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::{Changes, Index};
+use crate::action::PodRef;
 use crate::objects::Event;
 use crate::workspaces::status;
 
@@ -80,6 +81,15 @@ impl Warnings {
 }
 
 impl Index {
+    /// Returns the warnings about a pod that are kept.
+    pub fn warnings<'a>(&'a self, pod: &'a PodRef) -> impl Iterator<Item = &'a Event> {
+        let known = self.warnings.of(&pod.name).iter();
+        known.filter(|event| {
+            let about = &event.involved_object.uid;
+            about.is_empty() || *about == pod.uid
+        })
+    }
+
     /// Takes in a warning about a pod.
     pub fn apply_event(&mut self, event: Event) -> Changes {
         let mut changes = Changes::default();

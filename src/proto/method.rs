@@ -166,6 +166,6 @@ mod tests {
                 Err(why) => panic!("{full} {why}"),
             }
         }
-        assert_eq!((unary, streams), (14, 1));
+        assert_eq!((unary, streams), (15, 1));
     }
 }

@@ -11,6 +11,7 @@ use super::facts::{Facts, PodPhase};
 use super::maintenance::{FOR_EVER, Switch};
 use super::marks::annotation;
 use super::recreate;
+use super::status::Why;
 use crate::action::{Action, Mark, PodRef, Recreate};
 use crate::config::Timeouts;
 use crate::proto::wsman::{WorkspaceConditions, WorkspacePhase, WorkspaceStatus};
@@ -24,6 +25,8 @@ pub struct Entry {
     pub status: WorkspaceStatus,
     /// What the lifecycle needs beside it.
     pub facts: Facts,
+    /// Which rules made the status.
+    pub why: Why,
 }
 
 impl Entry {

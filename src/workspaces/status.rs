@@ -188,7 +188,7 @@ fn conditions(status: &mut WorkspaceStatus) -> &mut WorkspaceConditions {
 }
 
 /// The wire form of a time.
-fn timestamp(at: Timestamp) -> pbjson_types::Timestamp {
+pub(super) fn timestamp(at: Timestamp) -> pbjson_types::Timestamp {
     // Both parts are negative before 1970; the wire wants nanoseconds that count up.
     let nanos = at.subsec_nanosecond();
     let borrow = i64::from(nanos < 0);

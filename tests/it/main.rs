@@ -19,6 +19,7 @@ mod control;
 mod failures;
 mod faults;
 mod http;
+mod inspect;
 mod kubelet;
 mod limits;
 mod nodes;

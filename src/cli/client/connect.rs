@@ -9,6 +9,8 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::transport::{self, Transport};
 use crate::cli::exit::Failure;
+use crate::proto::wsman::inspect::v1::inspector_client::InspectorClient;
+use crate::proto::wsman::inspect::v1::{ExplainWorkspaceRequest, ExplainWorkspaceResponse};
 use crate::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use crate::proto::wsman::*;
 
@@ -78,6 +80,7 @@ pub(in crate::cli) struct Target {
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Connection {
     client: WorkspaceManagerClient<Transport>,
+    inspector: InspectorClient<Transport>,
     address: String,
     timeout: Option<Duration>,
 }
@@ -98,12 +101,12 @@ impl From<CallError> for Failure {
 
 /// One method per call that has one answer: its deadline is the user's or, failing that, the default in seconds.
 macro_rules! unary {
-    ($($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty, $seconds:literal;)*) => {
+    ($client:ident: $($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty, $seconds:literal;)*) => {
         impl Connection {
             $($(#[$doc])*
             pub(super) async fn $name(&self, request: $request) -> Result<$response, CallError> {
                 let limit = self.timeout.unwrap_or(Duration::from_secs($seconds));
-                let mut client = self.client.clone();
+                let mut client = self.$client.clone();
                 let mut request = Request::new(request);
                 request.set_timeout(limit);
                 let answer = tokio::time::timeout(limit, client.$name(request)).await;
@@ -114,6 +117,7 @@ macro_rules! unary {
 }
 
 unary! {
+    client:
     /// Lists workspaces.
     get_workspaces(GetWorkspacesRequest) -> GetWorkspacesResponse, 30;
     /// Starts a workspace.
@@ -140,13 +144,21 @@ unary! {
     describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse, 30;
 }
 
+unary! {
+    inspector:
+    /// Explains a workspace.
+    explain_workspace(ExplainWorkspaceRequest) -> ExplainWorkspaceResponse, 30;
+}
+
 impl Connection {
     /// Prepares a connection; nothing is sent yet.
     pub(in crate::cli) fn open(target: &Target) -> Result<Self, Failure> {
-        let client = WorkspaceManagerClient::new(transport::open(target)?)
+        let transport = transport::open(target)?;
+        let client = WorkspaceManagerClient::new(transport.clone())
             .max_decoding_message_size(LARGEST_ANSWER);
         Ok(Self {
             client,
+            inspector: InspectorClient::new(transport),
             address: target.host.clone(),
             timeout: target.timeout,
         })

@@ -34,6 +34,8 @@ pub struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// What the names of methods are put behind.
     base: String,
+    /// The base has no path: methods have their full names, as Connect has them.
+    full_names: bool,
     methods: Methods,
 }
 
@@ -63,14 +65,12 @@ impl Http {
             .build(connector);
         let text = base.to_string();
         let text = text.trim_end_matches('/');
-        let base = match base.path() {
-            "" | "/" => format!("{text}/{}", crate::http::methods::SERVICE),
-            _ => text.to_owned(),
-        };
+        let full_names = matches!(base.path(), "" | "/");
         let methods = Methods::load()?;
         Ok(Self {
             client,
-            base,
+            base: text.to_owned(),
+            full_names,
             methods,
         })
     }
@@ -79,7 +79,10 @@ impl Http {
         let path = request.uri().path();
         let unknown = || Status::internal(format!("{path} is no RPC"));
         let method = self.methods.find(path).ok_or_else(unknown)?;
-        let name = method.path.rsplit('/').next().unwrap_or_default();
+        let name = match self.full_names {
+            true => method.path.trim_start_matches('/'),
+            false => method.path.rsplit('/').next().unwrap_or_default(),
+        };
         let mut sent = Request::post(format!("{}/{name}", self.base))
             .body(Full::default())
             .map_err(|error| Status::internal(error.to_string()))?;

@@ -7,7 +7,7 @@ use crate::action::PodRef;
 use crate::config::Timeouts;
 use crate::duration::GoDuration;
 use crate::workspaces::facts;
-use crate::workspaces::status::{self, Defaults, NodeView, Observed};
+use crate::workspaces::status::{self, Defaults, NodeView, Observed, Why};
 
 fn pod(change: impl FnOnce(&mut Value)) -> Value {
     let mut pod = json!({
@@ -73,6 +73,7 @@ fn steps(pod: Option<Value>, record: Option<Value>, now: &str) -> String {
             },
             status: status::of(&observed, &defaults).unwrap(),
             facts: facts::of(&observed),
+            why: Why::default(),
         }
     });
     let record = record.map(|record| {

@@ -45,6 +45,7 @@ fn entry(exposed: &[u32]) -> Entry {
             created: Some(at(0)),
             ..Default::default()
         },
+        why: Default::default(),
     }
 }
 

@@ -83,6 +83,7 @@ impl Case {
                 announced: self.announced,
                 ..facts::of(&observed)
             },
+            why,
         };
         Ok((entry, why))
     }

@@ -1,0 +1,32 @@
+//! `client explain`: why a workspace is as it is and what happens next, as the daemon that manages it sees it.
+
+use super::connect::Connection;
+use crate::cli::exit::Failure;
+use crate::cli::explain::people;
+use crate::cli::output::Output;
+use crate::proto::wsman::inspect::v1::ExplainWorkspaceRequest;
+
+/// Which workspace.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Instance id.
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+/// Asks for the explanation and prints it.
+pub(super) async fn run(
+    args: Args,
+    connection: &Connection,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let request = ExplainWorkspaceRequest { id: args.id };
+    let explained = connection.explain_workspace(request).await?;
+    if !output.is_for_people() {
+        return output.document(&explained);
+    }
+    for line in people::render(&explained, true).lines() {
+        output.line([line.into()])?;
+    }
+    Ok(())
+}

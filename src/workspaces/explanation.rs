@@ -1,0 +1,128 @@
+//! Why a workspace is as it is and what happens next, as the wire shows it and as `explain` prints it.
+
+use jiff::Timestamp;
+
+use super::decide::Entry;
+use super::lifecycle::Decision;
+use super::status::timestamp;
+use crate::action::{Action, Recreate};
+use crate::duration::GoDuration;
+use crate::objects::Event;
+use crate::proto::wsman::inspect::v1::{Condition, ExplainWorkspaceResponse, Next, Warning};
+use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceStatus};
+
+/// Explains a workspace: what it was folded to, what the lifecycle decided, and the warnings about its
+/// pod. Who leads is left to the caller.
+pub fn explain<'a>(
+    entry: &Entry,
+    decision: &Decision,
+    last_activity: Option<Timestamp>,
+    warnings: impl IntoIterator<Item = &'a Event>,
+) -> ExplainWorkspaceResponse {
+    let status = &entry.status;
+    let runtime = status.runtime.as_ref();
+    let metadata = status.metadata.as_ref();
+    ExplainWorkspaceResponse {
+        id: status.id.clone(),
+        pod: entry.pod.name.clone(),
+        node: runtime.map_or_else(String::new, |runtime| runtime.node_name.clone()),
+        owner: metadata.map_or_else(String::new, |metadata| metadata.owner.clone()),
+        phase: status.phase,
+        status_version: status.status_version,
+        phase_rule: entry.why.phase.to_owned(),
+        message: status.message.clone(),
+        conditions: conditions(status),
+        failure_rule: entry.why.failure.unwrap_or_default().to_owned(),
+        rule: decision.rule.to_owned(),
+        actions: decision.actions.iter().map(sentence).collect(),
+        next: decision.wake_at.map(|wake| Next {
+            at: Some(timestamp(wake.at)),
+            reason: wake.reason.to_owned(),
+            source: wake.source.to_owned(),
+        }),
+        created: entry.facts.created.map(timestamp),
+        last_activity: last_activity.map(timestamp),
+        warnings: warnings.into_iter().map(warning).collect(),
+        leader: false,
+    }
+}
+
+fn warning(event: &Event) -> Warning {
+    Warning {
+        reason: event.reason.clone(),
+        message: event.message.clone(),
+        last_seen: event.last_seen().map(timestamp),
+        count: event.occurrences(),
+    }
+}
+
+/// Conditions that say something, in the order of the proto file.
+fn conditions(status: &WorkspaceStatus) -> Vec<Condition> {
+    let Some(c) = &status.conditions else {
+        return Vec::new();
+    };
+    let flag = |condition| match condition {
+        WorkspaceConditionBool::True => "yes".to_owned(),
+        WorkspaceConditionBool::False | WorkspaceConditionBool::Empty => String::new(),
+    };
+    let all = [
+        ("failed", c.failed.clone()),
+        ("timeout", c.timeout.clone()),
+        ("pulling images", flag(c.pulling_images())),
+        ("snapshot", c.snapshot.clone()),
+        ("backup complete", flag(c.final_backup_complete())),
+        ("network down", flag(c.network_not_ready())),
+        ("task failed", c.headless_task_failed.clone()),
+        ("asked to stop", flag(c.stopped_by_request())),
+        ("aborted", flag(c.aborted())),
+    ];
+    let say = all.into_iter().filter(|(_, text)| !text.is_empty());
+    say.map(|(name, text)| Condition {
+        name: name.to_owned(),
+        text,
+    })
+    .collect()
+}
+
+fn sentence(action: &Action) -> String {
+    match action {
+        Action::Mark(_, mark) | Action::MarkVersion(_, _, mark) => {
+            let set = mark
+                .set
+                .iter()
+                .map(|(key, value)| format!("set {key} to {value:?}"));
+            let remove = mark.remove.iter().map(|key| format!("remove {key}"));
+            set.chain(remove).collect::<Vec<_>>().join(", ")
+        }
+        Action::Stop(_, grace) => {
+            let nanos = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
+            format!(
+                "delete the pod with {} of grace",
+                GoDuration::from_nanos(nanos)
+            )
+        }
+        Action::ForceDelete(_) => "delete the pod without waiting for its node".to_owned(),
+        Action::RemoveFinalizer(_, finalizer) => format!("remove the finalizer {finalizer}"),
+        Action::AlignServices(_) => "bring the Services in line with the pod".to_owned(),
+        Action::ChangeSecret(..) => "change the Secret".to_owned(),
+        Action::CreatePod(_) => "create the pod".to_owned(),
+        Action::CreateDependant(..) => "create what the pod needs beside it".to_owned(),
+        Action::Claim(_) => "write the Lease".to_owned(),
+        Action::Checkpoint(_) => "record activity".to_owned(),
+        Action::Recreate(step) => recreation(step).to_owned(),
+    }
+}
+
+fn recreation(step: &Recreate) -> &'static str {
+    match step {
+        Recreate::Record(..) => "record the pod, to make it again",
+        Recreate::Commit(..) => "mark the pod as replaced",
+        Recreate::Inherit(..) => "hand what belongs to the pod over to its record",
+        Recreate::Vacate(..) => "delete the pod that is replaced",
+        Recreate::Create(..) => "make the pod again",
+        Recreate::Settle(..) => "hand what belonged to the old pod over to the new one",
+        Recreate::Forget(..) => "delete the record of the pod",
+        Recreate::MarkRecord(..) => "mark the record of the pod",
+        Recreate::RemoveOrphan(..) => "delete a new pod that came too late",
+    }
+}
