@@ -24,6 +24,7 @@ mod keys;
 mod limits;
 mod reference;
 mod renew;
+mod syntax;
 
 pub use reference::reference;
 

@@ -26,6 +26,34 @@ pub enum InvalidQuantity {
     Range,
 }
 
+impl InvalidQuantity {
+    /// Says what to write instead of a text that is no quantity.
+    pub fn advice(self, text: &str) -> String {
+        if self == Self::Range {
+            return "it is too large".to_owned();
+        }
+        let body: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        let number_len = body
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(body.len());
+        let (number, unit) = body.split_at(number_len);
+        let unit = unit.to_lowercase();
+        let letters = unit.trim_end_matches("ytes").trim_end_matches("yte");
+        let letters = letters.strip_suffix('b').unwrap_or(letters);
+        let known = [
+            "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "",
+        ];
+        let near = known.iter().find(|known| known.to_lowercase() == letters);
+        let meant = near.map(|unit| format!("{number}{unit}"));
+        match meant.filter(|meant| Quantity::parse(meant).is_ok()) {
+            Some(meant) => format!("did you mean {meant:?}?"),
+            None => "must be a number with a unit of Kubernetes (m, k, M, G, T, Ki, Mi, Gi, Ti) or none, \
+                     such as \"500m\" or \"2Gi\""
+                .to_owned(),
+        }
+    }
+}
+
 const NANOS: i128 = 1_000_000_000;
 
 impl Quantity {
@@ -248,10 +276,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn says_what_to_write_instead() {
+        for (text, advice) in [
+            ("1Gib", "did you mean \"1Gi\"?"),
+            ("1 GB", "did you mean \"1G\"?"),
+            ("10kb", "did you mean \"10k\"?"),
+            ("64 megabytes", "must be a number"),
+            ("2 Gi", "did you mean \"2Gi\"?"),
+            ("5mi", "did you mean \"5Mi\"?"),
+            ("10 bytes", "did you mean \"10\"?"),
+            ("two", "must be a number"),
+            ("1e400", "it is too large"),
+        ] {
+            let invalid = Quantity::parse(text).unwrap_err();
+            assert!(
+                invalid.advice(text).starts_with(advice),
+                "{text}: {}",
+                invalid.advice(text)
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn reading_never_panics(text in ".{0,40}") {
-            let _ = Quantity::parse(&text);
+            if let Err(invalid) = Quantity::parse(&text) {
+                let _ = invalid.advice(&text);
+            }
         }
 
         #[test]

@@ -120,6 +120,19 @@ pub fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
+/// Standard input can be read as one file only.
+///
+/// # Errors
+/// If both are "-".
+pub fn one_stdin(file: &Path, config: &Path) -> Result<(), Failure> {
+    if is_stdin(file) && is_stdin(config) {
+        return Err(Failure::usage(
+            "FILE and --config are both \"-\"; standard input is only one of them",
+        ));
+    }
+    Ok(())
+}
+
 /// Returns what a configuration is called in messages.
 pub fn name(path: &Path) -> String {
     if is_stdin(path) {

@@ -66,6 +66,9 @@ impl Explanation<'_> {
 /// for programs.
 pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let case = input::case(&args.file)?;
+    if let Some(config) = &args.config {
+        super::config::one_stdin(std::path::Path::new(&args.file), config)?;
+    }
     let config = input::config(args.config.as_deref())?;
     let node = match &case.node {
         Some(node) => NodeView::Present(node),

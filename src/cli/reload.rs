@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use super::config::Content;
+use super::config::{Content, is_stdin};
 use crate::config::Settings;
 
 /// From one look at the files to the next.
@@ -28,6 +28,13 @@ pub(super) async fn watch(
     mut known: Content,
     settings: watch::Sender<Arc<Settings>>,
 ) -> anyhow::Result<()> {
+    if is_stdin(&path) {
+        info!("the configuration came from standard input: changes need a restart");
+        while hangup.recv().await.is_some() {
+            info!("SIGHUP: the configuration came from standard input and cannot be read again");
+        }
+        return std::future::pending().await;
+    }
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -49,8 +56,11 @@ pub(super) async fn watch(
 
 /// Swaps the settings as a whole, or leaves them as they are.
 fn renew(content: &Content, settings: &watch::Sender<Arc<Settings>>) {
-    let new = match content.settings() {
-        Ok(new) => new,
+    let new = match content.settings_and_warnings() {
+        Ok((new, warnings)) => {
+            warnings.iter().for_each(|warning| warn!("{warning}"));
+            new
+        }
         Err(failure) => {
             let problems = failure.lines().join("; ");
             error!(

@@ -21,7 +21,7 @@ pub struct Args {
     /// StartWorkspaceRequest as proto3 JSON; "-" for stdin.
     #[arg(default_value = "-", value_name = "FILE")]
     file: PathBuf,
-    /// Configuration file (JSON).
+    /// Configuration file (JSON); "-" for stdin.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Value of GITPOD_CLI_APITOKEN; random unless given.
@@ -52,6 +52,7 @@ enum Output {
 /// # Errors
 /// Exit code 2 with the validation text for a request or a configuration that is not valid.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    config::one_stdin(&args.file, &args.config)?;
     let settings = if args.lenient {
         config::load_lenient(&args.config)
     } else {

@@ -28,7 +28,7 @@ use crate::telemetry;
 /// Options of `wsman run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration file.
+    /// The configuration file; "-" for stdin, which is read once.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Use the cluster of this kubeconfig, whatever the configuration says.
@@ -49,7 +49,10 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<(), Failure> {
     telemetry::init(args.verbose, args.json_log);
     let content = config::Content::read(&args.config);
-    let settings = content.settings()?;
+    let (settings, warnings) = content.settings_and_warnings()?;
+    for warning in warnings {
+        warn!("{}: {warning}", config::name(&args.config));
+    }
     Ok(serve(&args, content, settings).await?)
 }
 

@@ -110,6 +110,15 @@ fn manager(m: file::Manager, contents: &Contents, faults: &mut Faults) -> Manage
             m.seccomp_profile
         ),
     );
+    faults.unless(
+        !m.workspace_cluster_host.contains(['/', '@'])
+            && !m.workspace_cluster_host.contains(char::is_whitespace),
+        "manager.workspaceClusterHost",
+        format!(
+            "is {:?}; must be a host without a scheme, such as \"ws.example.com\"",
+            m.workspace_cluster_host
+        ),
+    );
     timeouts(&m.timeouts, m.heartbeat_interval, faults);
     host_url(&m.host_url, faults);
     let url_template = template(
@@ -279,8 +288,16 @@ fn web_url(text: &str) -> Result<(), String> {
         ));
     }
     let what = format!("gives {text:?}, which is no URL");
-    url::check(text).map_err(|why| format!("gives {why}"))?;
+    let is_odd = |c: &char| c.is_control() || " {}<>\"\\^`|".contains(*c);
+    if let Some(odd) = text.chars().find(is_odd) {
+        return Err(format!("{what}: it contains {odd:?}"));
+    }
     let url = ::url::Url::parse(text).map_err(|e| format!("{what}: {e}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!(
+            "gives {text:?}; begin it with \"https://\" or \"http://\""
+        ));
+    }
     if url
         .host_str()
         .is_none_or(|host| host.starts_with('.') || host.contains(".."))

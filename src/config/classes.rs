@@ -56,8 +56,8 @@ impl Reader<'_> {
         let requests = self.resources("requests", &class.requests);
         let limits = self.resources("limits", &class.limits);
         let path = format!("{}.container.limits.cpu.min", self.path);
-        let cpu_min_limit = self.quantity(&path, &class.cpu_min).unwrap_or_default();
-        self.requests_within(&requests, &limits);
+        let cpu_min_limit = self.cores(&path, &class.cpu_min).unwrap_or_default();
+        self.within(&requests, &limits, cpu_min_limit.as_ref());
         let templates = self.templates(&class, files);
         Class {
             requests,
@@ -82,7 +82,11 @@ impl Reader<'_> {
                 _ => key,
             };
             let path = format!("{}.container.{part}.{key_path}", self.path);
-            self.quantity(&path, text).unwrap_or_else(|why| {
+            let amount = match key {
+                "cpu" => self.cores(&path, text),
+                _ => self.bytes(&path, text),
+            };
+            amount.unwrap_or_else(|why| {
                 self.broken.get_or_insert_with(|| {
                     format!(
                         "cannot create workspace pod: cannot create definite workspace pod: \
@@ -100,6 +104,33 @@ impl Reader<'_> {
         }
     }
 
+    /// Reads an amount of memory or disk: less than a mebibyte is a slip of the unit.
+    fn bytes(&mut self, path: &str, text: &str) -> Result<Option<Quantity>, String> {
+        let amount = self.quantity(path, text)?;
+        let is_small = |amount: &Quantity| !amount.is_zero() && amount.value() < 1 << 20;
+        if amount.as_ref().is_some_and(is_small) {
+            let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+            let unit = if text.ends_with('m') { "Mi" } else { "Gi" };
+            self.faults.add(
+                path,
+                format!("is {text:?}, less than \"1Mi\"; did you mean \"{number}{unit}\"?"),
+            );
+        }
+        Ok(amount)
+    }
+
+    /// Reads an amount of CPU: more than any machine has is a slip of the unit.
+    fn cores(&mut self, path: &str, text: &str) -> Result<Option<Quantity>, String> {
+        let amount = self.quantity(path, text)?;
+        if let Some(cores) = amount.as_ref().map(Quantity::value).filter(|c| *c > 10_000) {
+            self.faults.add(
+                path,
+                format!("is {text:?}, {cores} cores; CPU is in cores, such as \"500m\" or \"2\""),
+            );
+        }
+        Ok(amount)
+    }
+
     /// Reads a quantity; an empty one is absent. A fault is reported, and returned for those who need to know.
     fn quantity(&mut self, path: &str, text: &str) -> Result<Option<Quantity>, String> {
         if text.is_empty() {
@@ -113,35 +144,50 @@ impl Reader<'_> {
             }
             Ok(quantity) => Ok(Some(quantity)),
             Err(why) => {
-                self.faults.add(
-                    path,
-                    format!("is {text:?}; {why}; give a quantity such as \"500m\" or \"2Gi\""),
-                );
+                self.faults
+                    .add(path, format!("is {text:?}; {}", why.advice(text)));
                 Err(why.to_string())
             }
         }
     }
 
     /// Kubernetes refuses a pod that requests more than its limit: every start would fail.
-    fn requests_within(&mut self, requests: &Resources, limits: &Resources) {
-        for (key, request, limit) in [
-            ("cpu", &requests.cpu, &limits.cpu),
-            ("memory", &requests.memory, &limits.memory),
+    fn within(&mut self, requests: &Resources, limits: &Resources, cpu_min: Option<&Quantity>) {
+        let (storage, disk) = (&requests.storage, &requests.ephemeral_storage);
+        for (key, low, high_key, high) in [
             (
-                "ephemeral-storage",
-                &requests.ephemeral_storage,
+                "requests.cpu",
+                requests.cpu.as_ref(),
+                "limits.cpu.burst",
+                &limits.cpu,
+            ),
+            ("limits.cpu.min", cpu_min, "limits.cpu.burst", &limits.cpu),
+            (
+                "requests.memory",
+                requests.memory.as_ref(),
+                "limits.memory",
+                &limits.memory,
+            ),
+            (
+                "requests.ephemeral-storage",
+                disk.as_ref(),
+                "limits.ephemeral-storage",
                 &limits.ephemeral_storage,
             ),
+            (
+                "requests.storage",
+                storage.as_ref(),
+                "limits.storage",
+                &limits.storage,
+            ),
         ] {
-            if let (Some(request), Some(limit)) = (request, limit)
-                && !limit.is_zero()
-                && request > limit
+            if let (Some(low), Some(high)) = (low, high)
+                && !high.is_zero()
+                && low > high
             {
                 self.faults.add(
-                    format!("{}.container.requests.{key}", self.path),
-                    format!(
-                        "is {request}, more than the limit of {limit}; Kubernetes refuses such pods"
-                    ),
+                    format!("{}.container.{key}", self.path),
+                    format!("is {low}; must not be more than {high_key}, which is {high}"),
                 );
             }
         }
@@ -163,7 +209,7 @@ impl Reader<'_> {
                     let why = "cannot apply type-specific pod template: definite pod cannot be nil";
                     self.faults.add(
                         format!("{}.templates.{key}", self.path),
-                        format!("{why}; give templates.defaultPath too"),
+                        "is merged into the template of defaultPath, which is absent; give that, too",
                     );
                     Err(why.to_owned())
                 }
@@ -210,9 +256,25 @@ impl Reader<'_> {
     }
 
     fn claim(&mut self, key: &str, claim: file::Claim) -> Claim {
-        let path = format!("{}.{key}.size", self.path);
+        let path = format!("{}.{key}", self.path);
+        let size_path = format!("{path}.size");
+        let size = self.bytes(&size_path, &claim.size).unwrap_or_default();
+        if size.as_ref().is_some_and(Quantity::is_zero) {
+            let why = "is 0; a volume needs a size, such as \"30Gi\"";
+            self.faults.add(size_path, why);
+        }
+        for (key, name) in [
+            ("storageClass", &claim.storage_class),
+            ("snapshotClass", &claim.snapshot_class),
+        ] {
+            self.faults.unless(
+                name.is_empty() || names::is_dns_subdomain(name),
+                &format!("{path}.{key}"),
+                format!("is {name:?}; a name has lower-case letters, digits, '-' and '.'"),
+            );
+        }
         Claim {
-            size: self.quantity(&path, &claim.size).unwrap_or_default(),
+            size,
             storage_class: claim.storage_class,
             snapshot_class: claim.snapshot_class,
         }

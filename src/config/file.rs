@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::fields::{Fields, Findings, Unknown, join, nearest};
 use super::key::Entry;
-use super::{ClientAuth, Mode, NamedFile, Problem, RateLimit, Timeouts, Tls, json, keys};
+use super::{ClientAuth, Mode, NamedFile, Problem, RateLimit, Timeouts, Tls, json, keys, syntax};
 use crate::duration::GoDuration;
 
 /// The whole file.
@@ -123,12 +123,8 @@ pub(super) struct Parsed {
 /// A fault of syntax.
 pub(super) fn read(text: &str) -> Result<Parsed, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let (value, twice) = json::read(text).map_err(|e| {
-        Problem::error(
-            String::new(),
-            format!("the file cannot be read as JSON: {e}"),
-        )
-    })?;
+    let (value, twice) =
+        json::read(text).map_err(|error| Problem::error("", syntax::explain(text, &error)))?;
     let findings = Rc::new(RefCell::new(Findings::default()));
     let mut fields = Fields::new("", value, &findings);
     let file = keys::file(&mut fields);

@@ -1,13 +1,31 @@
 //! Cases in testdata/config: a text or an object in, settings or problems out.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::*;
 use crate::golden::{self, Case};
 use crate::workspaces::classes::describe_classes;
 
-/// A case holds either `text`, or `config` (the whole file), or `patch` (changes to example-config.json).
+/// A case holds either `text`, or `config` (the whole file), or `patch` (changes to example-config.json), or `each`: a patch
+/// by name, all with the same outcome.
 fn answer(mut case: Case) -> (String, Value) {
+    if let Value::Object(patches) = case.take("each") {
+        let files = case.take("files");
+        let mut outcomes = BTreeSet::new();
+        let lines = patches.into_iter().map(|(name, patch)| {
+            let resolved = golden::resolve(&golden::example(&patch).to_string(), &files);
+            let (outcome, problems) = match resolved {
+                Ok((_, warnings)) => ("VALID", warnings),
+                Err(problems) => ("INVALID", problems),
+            };
+            outcomes.insert(outcome);
+            (name, lines(&problems))
+        });
+        let lines: serde_json::Map<_, _> = lines.collect();
+        return (Vec::from_iter(outcomes).join("+"), lines.into());
+    }
     let (text, config, patch) = (case.take("text"), case.take("config"), case.take("patch"));
     let files = case.take("files");
     let resolved = match (text.as_str(), config.is_null()) {
