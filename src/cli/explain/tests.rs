@@ -169,7 +169,9 @@ now              delete the pod with 30s of grace (failed)
     assert_eq!(out, expected);
     let (_, out) = explain(&pod().to_string(), &config(), "--config CONFIG FILE");
     assert!(
-        out.ends_with("next             2026-03-01T11:00:00Z: inactivity timeout\n"),
+        out.ends_with(
+            "next             2026-03-01T11:00:00Z: inactivity timeout (manager.timeouts.startup)\n"
+        ),
         "{out}"
     );
 }
