@@ -13,12 +13,13 @@ use crate::duration::GoDuration;
 use crate::quantity::Quantity;
 use crate::workspaces::url::UrlTemplate;
 
+pub mod broker;
 mod check;
 mod classes;
 mod endpoints;
 mod fields;
 mod file;
-mod json;
+pub(crate) mod json;
 mod key;
 mod keys;
 mod limits;
@@ -152,6 +153,8 @@ pub struct Settings {
     pub kubernetes: Kubernetes,
     /// Where updates are published, if anywhere.
     pub message_bus: Option<MessageBus>,
+    /// Where calls of `builder.ImageBuilder` are forwarded to, if anywhere.
+    pub image_builder: Option<ImageBuilder>,
     /// `host:port` of the health endpoints, if any.
     pub health_addr: Option<String>,
     /// `host:port` of the metrics endpoint, if any.
@@ -187,6 +190,8 @@ pub struct Manager {
     pub classes: BTreeMap<String, Class>,
     /// Class that DescribeCluster recommends.
     pub preferred_class: String,
+    /// What a start gets that asks for a class which is not there.
+    pub unknown_class: UnknownClass,
     /// Whether workspaces get Services.
     pub services: bool,
     /// Added to a pod's resourceVersion to make a status version.
@@ -214,6 +219,16 @@ impl Manager {
 
 /// Id of the class that a request gets which names none.
 pub const DEFAULT_CLASS: &str = "default";
+
+/// `manager.unknownClass`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnknownClass {
+    /// The class `default`, as the classic manager does.
+    #[default]
+    Default,
+    /// An error that names the classes there are.
+    Refuse,
+}
 
 /// What the nodes of the cluster offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -426,6 +441,15 @@ pub enum Kubernetes {
     },
     /// The cluster that this process runs in; what a classic file, which has no such block, means.
     InCluster,
+}
+
+/// The `imageBuilderProxy` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageBuilder {
+    /// `host:port`.
+    pub addr: String,
+    /// Certificates; absent means plain text.
+    pub tls: Option<Tls>,
 }
 
 /// The `messagebus` block.

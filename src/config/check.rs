@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::classes::classes;
-use super::endpoints::{self, kubernetes, message_bus, optional_addr, rpc, tls};
+use super::endpoints::{self, image_builder, kubernetes, message_bus, optional_addr, rpc, tls};
 use super::file::{self, Parsed};
 use super::{
     Contents, DEFAULT_CLASS, Daemon, GitpodNodes, Manager, Nodes, Problem, Recreation, Settings,
@@ -75,6 +75,7 @@ pub(super) fn settings(parsed: Parsed, contents: &Contents) -> (Settings, Vec<Pr
         ),
         kubernetes: kubernetes(file.kubernetes, &mut faults),
         message_bus: file.message_bus.map(|bus| message_bus(bus, &mut faults)),
+        image_builder: image_builder(file.image_builder, &mut faults),
         health_addr: optional_addr("health.addr", &file.health_addr, &mut faults),
         prometheus_addr: optional_addr("prometheus.addr", &file.prometheus_addr, &mut faults),
         pprof_addr: optional_addr("pprof.addr", &file.pprof_addr, &mut faults),
@@ -165,6 +166,7 @@ fn manager(m: file::Manager, contents: &Contents, faults: &mut Faults) -> Manage
         } else {
             m.preferred_class
         },
+        unknown_class: m.unknown_class,
         services: m.services,
         status_version_offset: m.status_version_offset,
         event_trace_log: m.event_trace_log,

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::broker::{self, BrokerUrl};
 use super::check::Faults;
 use super::{
-    Broker, ClientAuth, Kubernetes, MessageBus, Mode, RateLimit, Rpc, Settings, Tls, file, limits,
+    Broker, ClientAuth, ImageBuilder, Kubernetes, MessageBus, Mode, RateLimit, Rpc, Settings, Tls,
+    file, limits,
 };
 use crate::workspaces::names;
 
@@ -109,7 +111,14 @@ pub(super) fn message_bus(bus: file::MessageBus, faults: &mut Faults) -> Message
             broker_url(&bus.url, faults);
             Broker::Url(bus.url)
         }
-        (true, false) => Broker::UrlFile(bus.url_file),
+        (true, false) => {
+            faults.unless(
+                !broker::is_url(&bus.url_file),
+                "messagebus.urlFile",
+                "is a URL; must be the path of a file that holds one",
+            );
+            Broker::UrlFile(bus.url_file)
+        }
         (true, true) => {
             faults.add(
                 "messagebus.url",
@@ -150,18 +159,61 @@ pub(super) fn message_bus(bus: file::MessageBus, faults: &mut Faults) -> Message
 
 /// Never shows the URL: what is wrong with it may be its password.
 fn broker_url(text: &str, faults: &mut Faults) {
-    let path = "messagebus.url";
-    match ::url::Url::parse(text) {
-        Ok(url) if !matches!(url.scheme(), "amqp" | "amqps") || !url.has_host() => {
-            faults.add(path, "must be an amqp:// or amqps:// URL with a host");
+    let why = match BrokerUrl::parse(text) {
+        Ok(url) if url.password.is_some() => {
+            "must not contain a password; put the whole URL into a file and name it in messagebus.urlFile"
         }
-        Ok(url) if url.password().is_some() => faults.add(
-            path,
-            "must not contain a password; put the whole URL into a file and name it in messagebus.urlFile",
-        ),
-        Ok(_) => {}
-        Err(e) => faults.add(path, format!("is no URL: {e}; give one such as \"amqp://broker:5672\"")),
+        Ok(_) => return,
+        Err(why) => why,
+    };
+    faults.add("messagebus.url", why);
+}
+
+/// Without an address there is no image builder. It is a client's connection: an authority alone is enough.
+pub(super) fn image_builder(
+    block: file::ImageBuilder,
+    faults: &mut Faults,
+) -> Option<ImageBuilder> {
+    let path = "imageBuilderProxy.targetAddr";
+    let Tls { ca, cert, key } = &block.tls;
+    let given = block.tls != Tls::default();
+    faults.unless(
+        !given || !ca.is_empty(),
+        "imageBuilderProxy.tls.ca",
+        "is missing beside the others of imageBuilderProxy.tls; give it, or none of them",
+    );
+    for (name, value, other) in [("crt", cert, key), ("key", key, cert)] {
+        faults.unless(
+            !value.is_empty() || other.is_empty(),
+            &format!("imageBuilderProxy.tls.{name}"),
+            "is missing beside its counterpart; give both, or neither",
+        );
     }
+    let tls = Some(block.tls).filter(|_| given);
+    if block.target_addr.is_empty() {
+        faults.unless(
+            tls.is_none(),
+            path,
+            "is missing beside imageBuilderProxy.tls; give host:port, or remove the block",
+        );
+        return None;
+    }
+    let addr = block.target_addr;
+    let is_address = addr.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_bare = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
+        !host.is_empty() && is_bare && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    let is_authority = addr.parse::<http::uri::Authority>().is_ok() && !addr.contains('@');
+    if !is_address || !is_authority {
+        faults.add(
+            path,
+            format!(
+                "is {addr:?}; must be host:port, such as \"image-builder-mk3.default.svc:8080\""
+            ),
+        );
+        return None;
+    }
+    Some(ImageBuilder { addr, tls })
 }
 
 /// Checks the paths of certificates; `None` where none is given. The classic manager takes all three or nothing.

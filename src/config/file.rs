@@ -8,7 +8,10 @@ use serde_json::{Map, Value};
 
 use super::fields::{Fields, Findings, Unknown, join, nearest};
 use super::key::Entry;
-use super::{ClientAuth, Mode, NamedFile, Problem, RateLimit, Timeouts, Tls, json, keys, syntax};
+use super::{
+    ClientAuth, Mode, NamedFile, Problem, RateLimit, Timeouts, Tls, UnknownClass, json, keys,
+    syntax,
+};
 use crate::duration::GoDuration;
 
 /// The whole file.
@@ -22,6 +25,7 @@ pub(super) struct File {
     pub(super) rate_limits: BTreeMap<String, RateLimit>,
     pub(super) kubernetes: Option<Kubernetes>,
     pub(super) message_bus: Option<MessageBus>,
+    pub(super) image_builder: ImageBuilder,
     pub(super) health_addr: String,
     pub(super) prometheus_addr: String,
     pub(super) pprof_addr: String,
@@ -47,6 +51,7 @@ pub(super) struct Manager {
     pub(super) workspace_cluster_host: String,
     pub(super) classes: BTreeMap<String, Class>,
     pub(super) preferred_class: String,
+    pub(super) unknown_class: UnknownClass,
     pub(super) debug_workspace_pod: bool,
     pub(super) pod_recreation_max_retries: u32,
     pub(super) pod_recreation_backoff: GoDuration,
@@ -115,6 +120,13 @@ pub(super) struct Parsed {
     pub(super) files: Vec<NamedFile>,
     /// Unknown keys, wrong types, missing keys, keys without effect.
     pub(super) problems: Vec<Problem>,
+}
+
+/// `imageBuilderProxy`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ImageBuilder {
+    pub(super) target_addr: String,
+    pub(super) tls: Tls,
 }
 
 /// Takes the text apart.

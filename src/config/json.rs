@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 use super::fields::join;
 
 /// Reads a value; returns it with the paths of the keys that are given more than once.
-pub(super) fn read(text: &str) -> Result<(Value, Vec<String>), serde_json::Error> {
+pub(crate) fn read(text: &str) -> Result<(Value, Vec<String>), serde_json::Error> {
     let twice = RefCell::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let place = Place {

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::fields::Fields;
-use super::file::{File, Kubernetes, MessageBus};
+use super::file::{File, ImageBuilder, Kubernetes, MessageBus};
 use super::key::key;
 use super::{ClientAuth, Mode, RateLimit, Role, Tls};
 
@@ -92,7 +92,10 @@ pub(super) fn file(fields: &mut Fields) -> File {
         true,
     );
     fields.ignore("content");
-    fields.ignore("imageBuilderProxy");
+    let image_builder = fields.object(
+        key("imageBuilderProxy", "Image builder that calls of `builder.ImageBuilder` on this port are forwarded to. Without this block they are not implemented."),
+        image_builder,
+    );
     File {
         manager,
         rpc_addr,
@@ -102,6 +105,7 @@ pub(super) fn file(fields: &mut Fields) -> File {
         rate_limits,
         kubernetes,
         message_bus,
+        image_builder,
         health_addr,
         prometheus_addr,
         pprof_addr,
@@ -160,6 +164,36 @@ fn client_tls(f: &mut Fields, cert: &'static str) -> Tls {
         key: f.file(
             key("key", "PEM file with its private key.").example("/certs/tls.key"),
             Role::PrivateKey,
+        ),
+    }
+}
+
+fn image_builder(f: &mut Fields) -> ImageBuilder {
+    ImageBuilder {
+        target_addr: f.text(
+            key("targetAddr", "Address of the image builder. It may be away when wsman starts.")
+                .kind("host:port")
+                .unset("off")
+                .example("image-builder-mk3.default.svc:8080"),
+        ),
+        tls: f.object(
+            key("tls", "Certificates. The image builder's must carry the name `image-builder-mk3`. Without this block it is called in plain text."),
+            |f| Tls {
+                ca: f.file(
+                    key("ca", "PEM file with the authorities that sign the certificate of the image builder.")
+                        .example("/certs/ca.crt"),
+                    Role::Authority,
+                ),
+                cert: f.file(
+                    key("crt", "PEM file with the certificate that wsman presents. Goes with `key`.")
+                        .example("/certs/tls.crt"),
+                    Role::Certificate,
+                ),
+                key: f.file(
+                    key("key", "PEM file with the private key of `crt`.").example("/certs/tls.key"),
+                    Role::PrivateKey,
+                ),
+            },
         ),
     }
 }

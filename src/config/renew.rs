@@ -24,6 +24,7 @@ impl Settings {
             ("rpcServer", self.rpc != rpc),
             ("kubernetes", self.kubernetes != new.kubernetes),
             ("messagebus", self.message_bus != new.message_bus),
+            ("imageBuilderProxy", self.image_builder != new.image_builder),
             ("health", self.health_addr != new.health_addr),
             ("prometheus", self.prometheus_addr != new.prometheus_addr),
             ("pprof", self.pprof_addr != new.pprof_addr),

@@ -66,6 +66,8 @@ fn shown(settings: &Settings, part: &str) -> Value {
         "nodes" => json!(format!("{:?}", manager.nodes)),
         "kubernetes" => json!(format!("{:?}", settings.kubernetes)),
         "messagebus" => json!(format!("{:?}", settings.message_bus)),
+        "imagebuilder" => json!(format!("{:?}", settings.image_builder)),
+        "unknownclass" => json!(format!("{:?}", manager.unknown_class)),
         "rpc" => json!(format!("{:?}", settings.rpc)),
         "timeouts" => json!(format!("{:?}", manager.timeouts)),
         "addresses" => json!([

@@ -1,9 +1,11 @@
 //! The keys of `manager`.
 
-use super::super::Timeouts;
+use serde_json::json;
+
 use super::super::fields::Fields;
 use super::super::file::Manager;
 use super::super::key::key;
+use super::super::{Timeouts, UnknownClass};
 use super::{classes, client_tls};
 
 /// Keys of the classic manager that only it has a use for.
@@ -152,6 +154,17 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
         .unset("`default`")
         .example("large"),
     );
+    let unknown_class = f.choice(
+        key(
+            "unknownClass",
+            "What a start gets that asks for a class which is not there. `default`: the class `default`, and its answer says so. `refuse`: an error that names the classes.",
+        )
+        .default("default"),
+        &[
+            (json!("default"), UnknownClass::Default),
+            (json!("refuse"), UnknownClass::Refuse),
+        ],
+    );
     let timeouts = f.object(key("timeouts", "How long each phase may last."), timeouts);
     let classes = f.named(
         key("workspaceClass", "Classes of workspaces by id. An id is a label value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends. `default` must be there: requests without a class get it."),
@@ -179,6 +192,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
         workspace_cluster_host,
         classes,
         preferred_class,
+        unknown_class: unknown_class.unwrap_or_default(),
         debug_workspace_pod,
         pod_recreation_max_retries,
         pod_recreation_backoff,
