@@ -12,7 +12,6 @@ use super::Timing;
 use super::connect::{self, Fault, Wire};
 use crate::config::MessageBus;
 use crate::outbox::message::Message;
-use crate::workspaces::trace::TRACEPARENT;
 
 /// AMQP's number for a message that is kept on disk.
 const PERSISTENT: u8 = 2;
@@ -167,8 +166,8 @@ fn properties(message: &Message, session: &str) -> BasicProperties {
     if message.is_reduced {
         headers.insert("reduced".into(), AMQPValue::Boolean(true));
     }
-    if let Some(parent) = &message.traceparent {
-        headers.insert(TRACEPARENT.into(), text(parent));
+    for (name, value) in message.trace.headers() {
+        headers.insert(name.into(), text(value));
     }
     BasicProperties::default()
         .with_message_id(message.id.as_str().into())

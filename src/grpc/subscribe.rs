@@ -2,7 +2,7 @@
 //!
 //! Request metadata: `wsman-snapshot: true` begins with every workspace as it is, `wsman-resume: <token>` goes on where
 //! another stream stopped. The answer's metadata `wsman-began` tells what was begun with (`live`, `snapshot`, `resumed`);
-//! the header of every message has the token to resume after it, and the `traceparent` of the start if there was one; that of the message without a status which ends a
+//! the header of every message has the token to resume after it, and the `traceparent` and `uber-trace-id` of the start if there were any; that of the message without a status which ends a
 //! snapshot also `wsman-snapshot: complete`.
 //!
 //! A reader that takes nothing for a minute is given up: what waits for it is dropped at once, and it is told so behind
@@ -27,7 +27,6 @@ use crate::hub::{Began, Lagged, News, Start, Subscription, Told};
 use crate::proto::encoded::SubscribeResponse;
 use crate::tasks::Drain;
 use crate::workspaces::resume::Token;
-use crate::workspaces::trace::TRACEPARENT;
 
 /// Metadata and header key of the token.
 const RESUME: &str = "wsman-resume";
@@ -229,8 +228,8 @@ impl Reader {
         match told {
             Told::Update(update) => {
                 let encode = || {
-                    let trace = update.traceparent.as_deref();
-                    let trace = trace.map(|parent| (TRACEPARENT.to_owned(), parent.to_owned()));
+                    let trace = update.trace.headers();
+                    let trace = trace.map(|(name, text)| (name.to_owned(), text.to_owned()));
                     let token = token(update.status.version());
                     let header = [token].into_iter().chain(trace).collect();
                     SubscribeResponse::new(Some(&update.status), &header)

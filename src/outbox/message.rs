@@ -1,13 +1,12 @@
 //! An update as a message: routing key, id, headers and body.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use sha2::{Digest, Sha256};
 
-use crate::index::Update;
+use crate::index::{Trace, Update};
 use crate::proto::DESCRIPTORS;
 use crate::proto::wsman::{WorkspaceMetadata, WorkspaceStatus};
 
@@ -31,7 +30,7 @@ pub struct Message {
     /// Version of the status.
     pub version: u64,
     /// The trace that the workspace was started in.
-    pub traceparent: Option<Arc<str>>,
+    pub trace: Trace,
     /// The status in proto3 JSON.
     pub body: Vec<u8>,
     /// The status was too large, or has no JSON form: the body says only whose it is, its phase and its version.
@@ -54,7 +53,7 @@ impl Message {
             id: message_id(update),
             phase: phase.map_or_else(|_| status.phase.to_string(), |p| p.as_str_name().to_owned()),
             version: status.status_version,
-            traceparent: update.traceparent.clone(),
+            trace: update.trace.clone(),
             instance: status.id,
             body,
             is_reduced,

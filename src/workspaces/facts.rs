@@ -1,6 +1,5 @@
 //! The small record that the index keeps beside a status: what `decide` needs of a pod and its node, extracted once.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +9,7 @@ pub use super::container::PodPhase;
 use super::marks::{FINALIZER, annotation};
 use super::recreate::{self, Lineage};
 use super::status::{NodeView, Observed};
-use super::trace;
+use super::trace::{self, Trace};
 use crate::duration::GoDuration;
 use crate::objects::{ContainerStatus, Node, Pod, Taint};
 
@@ -31,8 +30,8 @@ pub enum Disposal {
 pub struct Facts {
     /// `gitpod/servicePrefix`: names the workspace's Services.
     pub service_prefix: String,
-    /// The trace it was started in, if the caller told.
-    pub traceparent: Option<Arc<str>>,
+    /// The trace it was started in, as far as the caller named one.
+    pub trace: Trace,
     /// Version of the pod.
     pub version: u64,
     /// How the pod came to be made again, and by what it is replaced.
@@ -129,9 +128,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
         NodeView::Gone | NodeView::Unknown => None,
     };
     Facts {
-        traceparent: mark(annotation::TRACEPARENT)
-            .and_then(trace::parent)
-            .map(Arc::from),
+        trace: Trace::read(|name| mark(trace::annotation(name))),
         service_prefix: mark(annotation::SERVICE_PREFIX)
             .unwrap_or_default()
             .to_owned(),

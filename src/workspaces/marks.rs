@@ -143,6 +143,8 @@ pub mod annotation {
     pub const STOPPED: &str = "wsman.dev/stopped";
     /// The trace that the workspace was started in ([`crate::workspaces::trace`]).
     pub const TRACEPARENT: &str = "wsman.dev/traceparent";
+    /// The same in Jaeger's format, where the caller used that.
+    pub const UBER_TRACE_ID: &str = "wsman.dev/uber-trace-id";
     /// Exposed port to its Service port, on Services.
     pub const INGRESS_PORTS: &str = "gitpod/ingressPorts";
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::env::{self, Source};
-use super::marks::annotation;
 use super::request::StartRequest;
+use super::trace::{self, Trace};
 use super::url::{self, Values};
 use super::{claim, marks, names, pod, secret, services, sizes, template};
 use crate::action::Dependant;
@@ -46,10 +46,12 @@ pub struct Plan {
 
 impl Plan {
     /// Notes the trace that the start belongs to. It is not part of the request: a repeated start is in another.
-    pub fn trace(&mut self, parent: Option<String>) {
+    pub fn trace(&mut self, trace: &Trace) {
+        let marks = trace
+            .headers()
+            .map(|(name, text)| (trace::annotation(name).to_owned(), text.to_owned()));
         let annotations = &mut self.pod.metadata.annotations;
-        let mark = parent.map(|parent| (annotation::TRACEPARENT.to_owned(), parent));
-        annotations.get_or_insert_default().extend(mark);
+        annotations.get_or_insert_default().extend(marks);
     }
 }
 

@@ -1,14 +1,53 @@
-//! The trace that a workspace was started in: what the caller told is passed on with every update (W3C Trace Context).
+//! The trace that a workspace was started in: what the caller sent is passed on with every update, as W3C Trace Context
+//! and, for programs of the classic manager, as Jaeger writes it.
 
-/// Name of the metadata of a call, and of the header of an update.
+use std::sync::Arc;
+
+use super::marks;
+
+/// Name of the metadata of a call, and of the header of an update (W3C Trace Context).
 pub const TRACEPARENT: &str = "traceparent";
+/// The same in Jaeger's format.
+pub const JAEGER: &str = "uber-trace-id";
+
+/// The trace of a start, in each format that its caller used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trace {
+    parent: Option<Arc<str>>,
+    jaeger: Option<Arc<str>>,
+}
+
+impl Trace {
+    /// Takes what names a span; the rest counts as absent. `get` returns the text under a name.
+    pub fn read<'a>(get: impl Fn(&'static str) -> Option<&'a str>) -> Self {
+        Self {
+            parent: get(TRACEPARENT).and_then(parent).map(Arc::from),
+            jaeger: get(JAEGER).and_then(jaeger).map(Arc::from),
+        }
+    }
+
+    /// Returns the header of each format that is known.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let pairs = [(TRACEPARENT, &self.parent), (JAEGER, &self.jaeger)];
+        let pairs = pairs.into_iter();
+        pairs.filter_map(|(name, text)| Some((name, text.as_deref()?)))
+    }
+}
+
+/// Returns the annotation that keeps what a header has.
+pub(super) fn annotation(header: &str) -> &'static str {
+    match header {
+        JAEGER => marks::annotation::UBER_TRACE_ID,
+        _ => marks::annotation::TRACEPARENT,
+    }
+}
 
 /// Digits of a version, a trace, a span and the flags.
 const PARTS: [usize; 4] = [2, 32, 16, 2];
 
 /// Returns `text` if it names a span of a trace: `<version>-<trace>-<span>-<flags>`, in lower case. What later versions
 /// append is taken along; version ff and identifiers of zeros only are invalid.
-pub fn parent(text: &str) -> Option<&str> {
+fn parent(text: &str) -> Option<&str> {
     let mut parts = text.split('-');
     for digits in PARTS {
         let part = parts.next()?;
@@ -24,6 +63,30 @@ pub fn parent(text: &str) -> Option<&str> {
 
 /// Longest value that is passed on.
 const LONGEST: usize = 256;
+
+/// Returns `<trace>:<span>:<parent>:<flags>`, in hexadecimal digits, if `text` is that. Jaeger's clients for HTTP escape
+/// the colons; identifiers may lack leading zeros, and only that of the parent may be zero.
+fn jaeger(text: &str) -> Option<String> {
+    if text.len() > LONGEST {
+        return None;
+    }
+    let text = text.replace("%3A", ":").replace("%3a", ":");
+    let parts: Vec<&str> = text.split(':').collect();
+    let [trace, span, parent, flags] = parts[..] else {
+        return None;
+    };
+    let is_hex = |part: &str, longest| {
+        (1..=longest).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    let names_a_span = is_hex(trace, 32)
+        && is_hex(span, 16)
+        && is_hex(parent, 16)
+        && is_hex(flags, 2)
+        && !is_zero(trace)
+        && !is_zero(span);
+    names_a_span.then_some(text)
+}
 
 #[cfg(test)]
 mod tests {
@@ -52,5 +115,45 @@ mod tests {
         ] {
             assert_eq!(parent(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn jaeger_names_a_span_in_several_ways() {
+        let good = "4bf92f3577b34da6a3ce929d0e0e4736:f067aa0ba902b7:0:1";
+        for (text, read) in [
+            (good, good),
+            ("a3CE929d0e0e4736:1:1:0f", "a3CE929d0e0e4736:1:1:0f"),
+            ("1%3A2%3a0%3A1", "1:2:0:1"),
+        ] {
+            assert_eq!(jaeger(text).as_deref(), Some(read));
+        }
+        let long = "0".repeat(LONGEST);
+        for text in [
+            "",
+            "garbage",
+            ":::",
+            "1:2:0",
+            "1:2:0:1:1",
+            "1:2:0:g",
+            "0:2:0:1",
+            "1:0:0:1",
+            "1:2::1",
+            "1:2:0:001",
+            "1:2:0:1\n",
+            "14bf92f3577b34da6a3ce929d0e0e4736:2:0:1",
+            "1:10f067aa0ba902b70:0:1",
+            &long,
+        ] {
+            assert_eq!(jaeger(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_format_is_read_by_itself() {
+        let get = |name| Some(if name == JAEGER { "1:2:0:1" } else { "garbage" });
+        let trace = Trace::read(get);
+        assert_eq!(trace.headers().collect::<Vec<_>>(), [(JAEGER, "1:2:0:1")]);
+        assert_eq!(Trace::read(|_| None), Trace::default());
+        assert_eq!(Trace::default().headers().count(), 0);
     }
 }

@@ -11,6 +11,7 @@ on_both_clusters! {
 
 async fn the_trace_of_a_start_goes_with_every_update(cluster: &Cluster) {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const JAEGER: &str = "4bf92f3577b34da6a3ce929d0e0e4736:f067aa0ba902b7:0:1";
     let world = World::start(cluster).await;
     let subscribe = async |world: &World| {
         let mut client = world.client.clone();
@@ -18,10 +19,16 @@ async fn the_trace_of_a_start_goes_with_every_update(cluster: &Cluster) {
         stream.unwrap().into_inner()
     };
     let mut stream = subscribe(&world).await;
-    for (id, parent) in [("traced", PARENT), ("wrong", "00-nothing")] {
+    for (id, parent, jaeger) in [
+        ("traced", PARENT, JAEGER),
+        ("wrong", "00-nothing", "garbage"),
+    ] {
         let mut request = tonic::Request::new(request(id));
-        let parent = parent.parse().unwrap();
-        request.metadata_mut().insert("traceparent", parent);
+        let metadata = request.metadata_mut();
+        metadata.insert("traceparent", parent.parse().unwrap());
+        // Classic clients escape the colons.
+        let jaeger = jaeger.replace(':', "%3A");
+        metadata.insert("uber-trace-id", jaeger.parse().unwrap());
         world.client.clone().start_workspace(request).await.unwrap();
     }
     world.start_workspace("untraced").await;
@@ -31,9 +38,11 @@ async fn the_trace_of_a_start_goes_with_every_update(cluster: &Cluster) {
             let next = tokio::time::timeout(PATIENCE, stream.message()).await;
             let message = next.unwrap().unwrap().unwrap();
             let status = message.status.unwrap();
-            let wanted = (status.id == "traced").then_some(PARENT);
-            let told = message.header.get("traceparent");
-            assert_eq!(told.map(String::as_str), wanted, "{}", status.id);
+            for (name, wanted) in [("traceparent", PARENT), ("uber-trace-id", JAEGER)] {
+                let wanted = (status.id == "traced").then_some(wanted);
+                let sent = message.header.get(name);
+                assert_eq!(sent.map(String::as_str), wanted, "{}", status.id);
+            }
             reached += usize::from(status.phase() == phase);
         }
     };

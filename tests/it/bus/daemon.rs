@@ -48,12 +48,14 @@ async fn a_life_is_told_on_the_bus(cluster: &Cluster) {
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let metadata = traced.metadata_mut();
     metadata.insert("traceparent", parent.parse().unwrap());
+    metadata.insert("uber-trace-id", "1:2:0:1".parse().unwrap());
     world.client.clone().start_workspace(traced).await.unwrap();
     let running = updates.until("one", WorkspacePhase::Running).await;
     let told = queue.until_phase("one", "RUNNING").await;
     assert_eq!(told.key, "jane.m-one.updates");
     assert_eq!(world.health("messagebus").await, ServingStatus::Serving);
     assert_eq!(told.traceparent.as_deref(), Some(parent));
+    assert_eq!(told.jaeger.as_deref(), Some("1:2:0:1"));
     let same: WorkspaceStatus = serde_json::from_value(told.body).unwrap();
     assert_eq!(same, running, "the bus and the stream say the same");
     world.stop_workspace("one").await;

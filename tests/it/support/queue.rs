@@ -18,6 +18,7 @@ pub(crate) struct Arrived {
     pub(crate) phase: String,
     pub(crate) version: i64,
     pub(crate) traceparent: Option<String>,
+    pub(crate) jaeger: Option<String>,
     pub(crate) body: serde_json::Value,
 }
 
@@ -201,6 +202,9 @@ fn arrived(delivery: &lapin::message::Delivery) -> Arrived {
         traceparent: headers
             .contains_key("traceparent")
             .then(|| text("traceparent")),
+        jaeger: headers
+            .contains_key("uber-trace-id")
+            .then(|| text("uber-trace-id")),
         version,
         body: serde_json::from_slice(&delivery.data).unwrap(),
     }
