@@ -2,7 +2,9 @@
 
 pub mod control;
 pub mod deadline;
+mod ended;
 pub mod errors;
+pub mod forward;
 mod images;
 mod inspect;
 pub mod limits;
@@ -30,6 +32,7 @@ use crate::proto;
 use crate::proto::served::inspector_server::InspectorServer;
 use crate::proto::served::spec_provider_server::SpecProviderServer;
 use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
+use forward::Forward;
 use listen::Connections;
 use workspaces::Workspaces;
 
@@ -50,6 +53,7 @@ pub async fn serve(
     service: Workspaces,
     connections: Connections,
     health: HealthServer,
+    builder: Forward,
     allow_origins: &[String],
     closing: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -82,6 +86,7 @@ pub async fn serve(
         .add_service(SpecProviderServer::new(service.clone()))
         .add_service(InspectorServer::new(service.clone()))
         .add_service(WorkspaceManagerServer::new(service).max_decoding_message_size(REQUEST_LIMIT))
+        .add_service(builder)
         .add_service(health.0)
         .add_service(reflection().build_v1()?)
         // The Python client and older grpcurl speak only this one.
