@@ -96,6 +96,10 @@ impl Failure {
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             failure.details.push(format!("try again in {seconds} s"));
         }
+        let info = status.get_details_error_info();
+        if let Some(end) = info.and_then(|mut info| info.metadata.remove("until")) {
+            failure.details.push(format!("it ends at {end}"));
+        }
         match hint(status) {
             Some(hint) => failure.hint(format!("tried {address}; {hint}")),
             None => failure,

@@ -7,13 +7,13 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::config;
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, note};
 use crate::action::Dependant;
 use crate::error::Error;
 use crate::grpc::start::token;
 use crate::proto::wsman::StartWorkspaceRequest;
 use crate::workspaces::plan::{Plan, Tokens, plan};
-use crate::workspaces::request;
+use crate::workspaces::{classes, request};
 
 /// Show the pod, the secret and the services that a start request becomes.
 #[derive(Debug, clap::Args)]
@@ -63,6 +63,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         cli_api: given_or_random(args.cli_api_token.as_deref())?,
         owner: given_or_random(args.owner_token.as_deref())?,
     };
+    let asked = request
+        .spec
+        .as_ref()
+        .map_or("", |spec| &spec.class)
+        .to_owned();
     let parsed = if args.lenient {
         Ok(request::parse_lenient(request))
     } else {
@@ -78,6 +83,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             };
             Failure::new(exit, error.to_string())
         })?;
+    if let Some(class) = classes::substitute(&asked, &settings.manager) {
+        note(&format!(
+            "warning: the configuration has no class {asked:?}; shown is class {class:?}"
+        ));
+    }
     print(&list(&plan)?, args.output)
 }
 

@@ -1,9 +1,15 @@
 //! What a cluster offers: its classes as DescribeCluster lists them (spec 2.14).
 
-use crate::config::{Class, Manager};
+use crate::config::{Class, Manager, UnknownClass};
 use crate::proto::wsman::{DescribeClusterResponse, WorkspaceClass};
 use crate::quantity::Quantity;
 
+use super::request::show;
+
+/// Metadata of the answer to a start: the class that the workspace got.
+pub const METADATA: &str = "wsman-class";
+/// How many classes an error names: it has to fit into the trailers of a call.
+const MAX_NAMED: usize = 32;
 /// Bytes of a GB.
 const GIGA: i64 = 1_000_000_000;
 
@@ -22,6 +28,29 @@ pub fn describe_classes(manager: &Manager) -> DescribeClusterResponse {
             .collect(),
         preferred_workspace_class: manager.preferred_class.clone(),
     }
+}
+
+/// Returns the class that a start gets instead of the one it asks for, which is not there.
+pub fn substitute<'a>(asked: &str, manager: &'a Manager) -> Option<&'a str> {
+    let (id, _) = manager.class(asked)?;
+    (!asked.is_empty() && id != asked).then_some(id)
+}
+
+/// Says what is wrong with asking for a class, where the configuration refuses unknown ones.
+pub(super) fn fault(asked: &str, manager: &Manager) -> Option<String> {
+    let refused = manager.unknown_class == UnknownClass::Refuse;
+    substitute(asked, manager).filter(|_| refused)?;
+    let mut known: Vec<&str> = manager.classes.keys().map(String::as_str).collect();
+    let more = known.len().saturating_sub(MAX_NAMED);
+    known.truncate(MAX_NAMED);
+    let mut known = known.join(", ");
+    if more > 0 {
+        known.push_str(&format!(" and {more} more"));
+    }
+    Some(format!(
+        "is {}, no class of this cluster; its classes: {known}",
+        show(asked)
+    ))
 }
 
 /// Returns the configured description, or one made from what a workspace may use. Rounded up: nobody reads "1.9 GB".

@@ -117,7 +117,7 @@ pub(super) fn build(
     all.extend(callers(spec));
     all.extend(after.into_iter().map(plain));
     let mut seen = BTreeSet::new();
-    all.retain(|v| !v.name.is_empty() && v.source != Source::Plain(String::new()));
+    all.retain(|v| v.source != Source::Plain(String::new()));
     all.retain(|v| seen.insert(v.name.clone()));
     all
 }
@@ -155,7 +155,9 @@ fn callers(spec: &StartWorkspaceSpec) -> Vec<Variable> {
             },
             _ => own(&var.name, &var.value, is_protected(&var.name, &system)),
         });
-    first.chain(second).collect()
+    // One without a name is no variable.
+    let all = first.chain(second).filter(|var| !var.name.is_empty());
+    all.collect()
 }
 
 /// Returns how many bytes of the caller's variables would have to be put into the Secret.

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::error::Error;
 use crate::objects::ConfigMap;
 
 /// Name of the ConfigMap, in the namespace of the workspaces.
@@ -58,12 +59,11 @@ impl Switch {
     }
 }
 
-/// Says for people how long it lasts.
-pub fn describe(end: Timestamp) -> String {
-    if end == FOR_EVER {
-        "under maintenance until it is switched off".to_owned()
-    } else {
-        format!("under maintenance until {end}")
+/// Returns the error of what must not begin during a maintenance. Programs of the classic manager compare its text; the
+/// end goes into the details.
+pub fn refusal(end: Timestamp) -> Error {
+    Error::Maintenance {
+        until: Some(end).filter(|end| *end != FOR_EVER),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use prost::Message;
 
-use super::{env, initializer, names};
+use super::{classes, env, initializer, names};
 use crate::config::Manager;
 use crate::error::Error;
 use crate::proto::wsman;
@@ -14,7 +14,7 @@ mod fields;
 
 use faults::Faults;
 pub(super) use faults::show;
-pub(super) use fields::port;
+pub(super) use fields::{exposed, port};
 
 /// Bytes of a workspace's Secret that a request may fill. The classic constant was a thousand times as much by mistake.
 pub(super) const MAX_SECRETS: usize = 768 << 10;
@@ -95,6 +95,9 @@ pub fn parse(
     }
     if let Some(spec) = &request.spec {
         fields::spec(spec, &mut faults);
+        if let Some(why) = classes::fault(&spec.class, manager) {
+            faults.add("spec.class", why);
+        }
     }
     faults.finish()?;
     Ok(parse_lenient(request))

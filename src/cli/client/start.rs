@@ -13,6 +13,7 @@ use super::{request, words};
 use crate::cli::exit::{Exit, Failure, note};
 use crate::cli::output::Output;
 use crate::proto::wsman::*;
+use crate::workspaces::classes;
 
 /// Arguments of `start`.
 #[derive(Debug, clap::Args)]
@@ -75,10 +76,19 @@ pub(super) async fn run(
         false => None,
     };
     let since = Instant::now();
-    let answer = connection
+    let asked = request.spec.as_ref().map(|spec| spec.class.clone());
+    let (answer, metadata) = connection
         .start_workspace(request)
         .await
         .map_err(|error| Failure::from(error).context(&id))?;
+    let class = metadata.get(classes::METADATA);
+    if let Some(class) = class.and_then(|class| class.to_str().ok())
+        && let Some(asked) = asked.filter(|asked| !asked.is_empty() && asked != class)
+    {
+        note(&format!(
+            "warning: the cluster has no class {asked:?}; {id} got class {class:?}"
+        ));
+    }
     print(&id, answer, args.show_token, out)?;
     match &mut follow {
         Some(follow) => until_running(&id, &args.wait, since, connection, follow, out).await,

@@ -57,18 +57,17 @@ enum Place {
 impl Keys {
     /// The Secret is written before the mark that refers to it, and cleaned up after it.
     pub(super) fn actions(&self, seen: &Seen) -> Vec<Action> {
-        let mut in_secret: Vec<&str> = seen
+        let in_secret = seen
             .marks
             .get(annotation::IN_SECRET)
-            .map_or("", String::as_str)
-            .split(',')
-            .filter(|key| !key.is_empty())
-            .collect();
-        let was_in_secret = in_secret.contains(&annotation::SSH_PUBLIC_KEYS);
+            .map_or("", String::as_str);
+        let mut kept: Vec<&str> = in_secret.split(',').filter(|key| !key.is_empty()).collect();
+        let was_in_secret = kept.contains(&annotation::SSH_PUBLIC_KEYS);
         let annotated = seen.marks.get(annotation::SSH_PUBLIC_KEYS);
-        let place = self.place(seen);
+        let place = self.place();
         let mut mark = Mark::default();
-        in_secret.retain(|key| *key != annotation::SSH_PUBLIC_KEYS);
+        let mut secret = SecretChange::default();
+        kept.retain(|key| *key != annotation::SSH_PUBLIC_KEYS);
         match place {
             Place::Annotation if annotated != Some(&self.0) => {
                 let key = annotation::SSH_PUBLIC_KEYS.to_owned();
@@ -79,30 +78,32 @@ impl Keys {
             }
             Place::Nowhere | Place::Annotation | Place::Secret => {}
         }
-        if place == Place::Secret {
-            in_secret.push(annotation::SSH_PUBLIC_KEYS);
+        if let Some(initializer) = self.displaced(seen) {
+            let key = secret_key::CONTENT_INITIALIZER.to_owned();
+            secret.set.insert(key, initializer.clone());
+            mark.remove.push(annotation::CONTENT_INITIALIZER.to_owned());
+            kept.push(annotation::CONTENT_INITIALIZER);
         }
-        let is_in_secret = place == Place::Secret;
-        match (was_in_secret == is_in_secret, in_secret.is_empty()) {
-            (true, _) => {}
-            (false, true) => mark.remove.push(annotation::IN_SECRET.to_owned()),
-            (false, false) => {
-                let key = annotation::IN_SECRET.to_owned();
-                mark.set.insert(key, in_secret.join(","));
-            }
+        if place == Place::Secret {
+            let key = secret_key::SSH_PUBLIC_KEYS.to_owned();
+            secret.set.insert(key, self.0.clone());
+            kept.push(annotation::SSH_PUBLIC_KEYS);
+        }
+        let kept = kept.join(",");
+        if kept.is_empty() && !in_secret.is_empty() {
+            mark.remove.push(annotation::IN_SECRET.to_owned());
+        } else if kept != in_secret {
+            mark.set.insert(annotation::IN_SECRET.to_owned(), kept);
         }
         let mut actions = Vec::new();
-        if is_in_secret {
-            let mut change = SecretChange::default();
-            let key = secret_key::SSH_PUBLIC_KEYS.to_owned();
-            change.set.insert(key, self.0.clone());
-            actions.push(Action::ChangeSecret(seen.pod.clone(), change));
+        if secret != SecretChange::default() {
+            actions.push(Action::ChangeSecret(seen.pod.clone(), secret));
         }
         if mark != Mark::default() {
             let version = seen.version.clone();
             actions.push(Action::MarkVersion(seen.pod.clone(), version, mark));
         }
-        if was_in_secret && !is_in_secret {
+        if was_in_secret && place != Place::Secret {
             let change = SecretChange {
                 remove: vec![secret_key::SSH_PUBLIC_KEYS.to_owned()],
                 ..SecretChange::default()
@@ -112,14 +113,19 @@ impl Keys {
         actions
     }
 
-    /// All long annotations together have a limit; the initializer is the other one.
-    fn place(&self, seen: &Seen) -> Place {
-        let initializer = seen.marks.get(annotation::CONTENT_INITIALIZER);
-        let taken = initializer.map_or(0, String::len);
+    fn place(&self) -> Place {
         match self.0.len() {
             0 => Place::Nowhere,
-            size if size + taken <= sizes::MAX_LONG_ANNOTATIONS => Place::Annotation,
+            1..=sizes::MAX_LONG_ANNOTATIONS => Place::Annotation,
             _ => Place::Secret,
         }
+    }
+
+    /// Returns the initializer where it has to make room. All long annotations together have a limit, and proxies read
+    /// the keys from theirs.
+    fn displaced<'a>(&self, seen: &'a Seen) -> Option<&'a String> {
+        let initializer = seen.marks.get(annotation::CONTENT_INITIALIZER)?;
+        let is_full = self.0.len() + initializer.len() > sizes::MAX_LONG_ANNOTATIONS;
+        (self.place() == Place::Annotation && is_full).then_some(initializer)
     }
 }

@@ -24,7 +24,11 @@ pub(super) fn parse(
     let Some(spec) = spec else {
         return Err(vec![FieldViolation::new("spec", "missing spec")]);
     };
-    let faults = request::port("spec", &spec);
+    // One that was exposed by other means can be hidden.
+    let faults = match expose {
+        true => request::exposed("spec", &spec),
+        false => request::port("spec", &spec),
+    };
     if faults.is_empty() {
         Ok(PortChange { expose, spec })
     } else {

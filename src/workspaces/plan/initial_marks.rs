@@ -170,8 +170,8 @@ fn image_spec(request: &StartRequest) -> ImageSpec {
     }
 }
 
-/// Adds the initializer, without its secrets, and the SSH keys: to the annotations, or to the Secret where they are long
-/// (design 3).
+/// Adds the SSH keys and the initializer, without its secrets: to the annotations, or to the Secret where they are long.
+/// Proxies read the keys from the annotation, so it is the initializer that makes room.
 pub(super) fn content(
     request: &StartRequest,
     annotations: &mut BTreeMap<String, String>,
@@ -179,11 +179,7 @@ pub(super) fn content(
 ) {
     let mut initializer = request.spec.initializer.clone().unwrap_or_default();
     secrets.extend(initializer::extract_secrets(&mut initializer));
-    let mut long = vec![(
-        annotation::CONTENT_INITIALIZER,
-        secret_key::CONTENT_INITIALIZER,
-        STANDARD.encode(initializer.encode_to_vec()),
-    )];
+    let mut long = Vec::new();
     if !request.spec.ssh_public_keys.is_empty() {
         let keys = SshPublicKeys {
             keys: request.spec.ssh_public_keys.clone(),
@@ -194,6 +190,11 @@ pub(super) fn content(
             STANDARD.encode(keys.encode_to_vec()),
         ));
     }
+    long.push((
+        annotation::CONTENT_INITIALIZER,
+        secret_key::CONTENT_INITIALIZER,
+        STANDARD.encode(initializer.encode_to_vec()),
+    ));
     let mut spilled = Vec::new();
     let mut sum = 0;
     for (key, key_in_secret, value) in long {

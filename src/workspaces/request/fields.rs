@@ -8,7 +8,7 @@ use crate::proto::wsman::{
     AdmissionLevel, EnvironmentVariable, PortProtocol, PortSpec, PortVisibility,
     StartWorkspaceSpec, WorkspaceMetadata,
 };
-use crate::workspaces::{initializer, names, services, ssh_key};
+use crate::workspaces::{env, initializer, names, services, ssh_key};
 
 /// Bytes of `name=value` that Linux passes to a program (MAX_ARG_STRLEN, with the NUL).
 const MAX_VARIABLE: usize = 128 << 10;
@@ -119,10 +119,27 @@ fn ports(spec: &StartWorkspaceSpec, faults: &mut Faults) {
         );
     }
     for (i, spec) in spec.ports.iter().enumerate() {
-        for fault in port(&format!("spec.ports[{i}]"), spec) {
+        for fault in exposed(&format!("spec.ports[{i}]"), spec) {
             faults.add(fault.field, fault.why);
         }
     }
+}
+
+/// Returns what is wrong with exposing a port: the IDE and the supervisor have Services of their own, which their
+/// admission guards.
+pub(in crate::workspaces) fn exposed(field: &str, port: &PortSpec) -> Vec<FieldViolation> {
+    let mut faults = self::port(field, port);
+    let whose = match u16::try_from(port.port) {
+        Ok(env::IDE_PORT) => "the IDE",
+        Ok(env::SUPERVISOR_PORT) => "the supervisor",
+        _ => return faults,
+    };
+    let why = format!(
+        "is {}, the port of {whose}, which cannot be exposed",
+        port.port
+    );
+    faults.push(FieldViolation::new(format!("{field}.port"), why));
+    faults
 }
 
 /// Returns what is wrong with a port.
@@ -144,7 +161,7 @@ pub(in crate::workspaces) fn port(field: &str, port: &PortSpec) -> Vec<FieldViol
     faults
 }
 
-/// Checks variables; values are never shown, they may be secret. A nameless one without a value is passed over, as ever.
+/// Checks variables; values are never shown, they may be secret. One without a name is passed over, as the classic manager does.
 fn variables(field: &str, list: &[EnvironmentVariable], secrets: bool, faults: &mut Faults) {
     for (i, variable) in list.iter().enumerate() {
         let EnvironmentVariable {
@@ -153,8 +170,10 @@ fn variables(field: &str, list: &[EnvironmentVariable], secrets: bool, faults: &
             secret,
         } = variable;
         let field = |part: &str| format!("{field}[{i}].{part}");
-        let nothing = name.is_empty() && value.is_empty();
-        if !nothing && !names::is_env_name(name) {
+        if name.is_empty() {
+            continue;
+        }
+        if !names::is_env_name(name) {
             faults.add(
                 field("name"),
                 format!(

@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) during_list: Vec<WorkspaceStatus>,
     /// What a start makes, under the id that was asked for.
     pub(super) start_as: Option<WorkspaceStatus>,
+    /// The class that every workspace gets, as the metadata of the answer says.
+    pub(super) class: Option<&'static str>,
     /// Calls that fail, by name.
     pub(super) refusals: BTreeMap<&'static str, Status>,
     /// Calls that are never answered.
@@ -274,22 +276,31 @@ impl WorkspaceManager for Service {
         &self,
         request: Request<StartWorkspaceRequest>,
     ) -> Result<Response<StartWorkspaceResponse>, Status> {
-        self.answer("StartWorkspace", request, |state, request| {
-            if let Some(status) = state.start_as.clone() {
-                let status = WorkspaceStatus {
-                    id: request.id.clone(),
-                    ..status
-                };
-                state.put(status.clone());
-                state.tell(status);
-            }
-            let url = format!("https://{}.ws.example.com", request.service_prefix);
-            Ok(StartWorkspaceResponse {
-                url,
-                owner_token: "s3cret".to_owned(),
+        let class = self.0.0.lock().unwrap().class;
+        let answer = self
+            .answer("StartWorkspace", request, |state, request| {
+                if let Some(status) = state.start_as.clone() {
+                    let status = WorkspaceStatus {
+                        id: request.id.clone(),
+                        ..status
+                    };
+                    state.put(status.clone());
+                    state.tell(status);
+                }
+                let url = format!("https://{}.ws.example.com", request.service_prefix);
+                Ok(StartWorkspaceResponse {
+                    url,
+                    owner_token: "s3cret".to_owned(),
+                })
             })
+            .await;
+        answer.map(|mut answer| {
+            let class = class.map(|class| class.parse().unwrap());
+            if let Some(class) = class {
+                answer.metadata_mut().insert("wsman-class", class);
+            }
+            answer
         })
-        .await
     }
 
     async fn stop_workspace(

@@ -115,6 +115,23 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
+fn another_class_than_was_asked_for_is_warned_about() {
+    let server = server();
+    server.state().class = Some("default");
+    let start = |class: &[&str]| {
+        let args = [&["start", "-f", FILE, "--id", "x"][..], class].concat();
+        run(&server, &args).expect(0).stderr
+    };
+    let warned = start(&["--class", "huge"]);
+    assert_eq!(
+        warned,
+        "warning: the cluster has no class \"huge\"; x got class \"default\"\n"
+    );
+    assert_eq!(start(&["--class", "default"]), "");
+    assert_eq!(start(&["--class", ""]), "");
+}
+
+#[test]
 fn waiting_ends_at_running() {
     let server = server();
     let start = spawn(&server, &["start", "-f", FILE, "--id", "x", "--wait"]);
