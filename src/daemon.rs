@@ -18,6 +18,7 @@ use crate::cluster::lease::Keeper;
 use crate::cluster::{activity, reconcile, watch as cluster_watch};
 use crate::config::Settings;
 use crate::grpc::control::Turns;
+use crate::grpc::forward::Forward;
 use crate::grpc::limits::Limits;
 use crate::grpc::load::{self, Gate, Load};
 use crate::grpc::workspaces::Workspaces;
@@ -110,13 +111,15 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let limits = Limits::new(&initial.rpc.rate_limits, &clock)?;
     let (new_limits, limits) = watch::channel(limits);
     let namespace = initial.manager.namespace.clone();
-    let hub = Hub::new(Index::new(workspaces::defaults(&initial.manager)));
+    let index = Index::new(workspaces::defaults(&initial.manager));
+    let hub = Hub::with_clock(index, clock.clone());
     let actor = Actor::new(client.clone(), &namespace, hub.clone());
     let (new_rules, rules) = watch::channel(Arc::new(workspaces::rules(&initial)));
     let keeper = Keeper::new(actor.clone(), clock.clone(), identity, standing);
     let flush = CancellationToken::new();
     let drain = Drain::new(patience.spread);
     let closing = CancellationToken::new();
+    let builder = Forward::new(initial.image_builder.as_ref(), drain.clone())?;
 
     let mut tasks = Tasks::default();
     let maintenance = cluster_watch::spawn(&mut tasks, &client, &namespace, &hub, &actor);
@@ -189,7 +192,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let serving = closing.clone();
     let mut server = AbortOnDropHandle::new(tokio::spawn(async move {
         let origins = &initial.rpc.allow_origins;
-        grpc::serve(service, connections, health, origins, serving).await
+        grpc::serve(service, connections, health, builder, origins, serving).await
     }));
 
     tokio::select! {

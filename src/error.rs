@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// One faulty field of a request or a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
@@ -38,6 +40,16 @@ pub enum Error {
         /// Instance id as asked for.
         id: String,
     },
+    /// There was such a workspace until lately.
+    #[error("workspace {id} does not exist: it ended at {at}, {why}")]
+    Ended {
+        /// Instance id as asked for.
+        id: String,
+        /// When it was seen to end.
+        at: Timestamp,
+        /// Why it ended.
+        why: String,
+    },
     /// Another request holds that id.
     #[error("workspace instance {id} already exists with another request")]
     Exists {
@@ -51,6 +63,12 @@ pub enum Error {
         state: &'static str,
         /// The text for people.
         why: String,
+    },
+    /// Nothing may begin during a maintenance. Callers compare the text, so it never changes.
+    #[error("under maintenance")]
+    Maintenance {
+        /// When it ends, if that is known.
+        until: Option<Timestamp>,
     },
     /// The API server forbids it: RBAC or an admission webhook.
     #[error("the API server refused: {why}")]

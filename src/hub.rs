@@ -17,6 +17,8 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::action::Checkpoint;
+use crate::clock::Clock;
+use crate::index::ended::Ended;
 use crate::index::{Changes, Index};
 use crate::objects::ConfigMap;
 use crate::workspaces::activity::journal::Journal;
@@ -30,6 +32,7 @@ pub struct Hub(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    clock: Clock,
     dirty: Notify,
     /// A checkpoint became due.
     unrecorded: Notify,
@@ -43,19 +46,27 @@ struct State {
     topics: Topics,
     dirty: HashSet<Arc<str>>,
     journal: Journal,
+    ended: Ended,
 }
 
 impl Hub {
-    /// Returns a hub over an index.
+    /// Returns a hub over an index, by the system's clock.
     pub fn new(index: Index) -> Self {
+        Self::with_clock(index, Clock::system())
+    }
+
+    /// Returns a hub over an index that notes by a clock when workspaces end.
+    pub fn with_clock(index: Index, clock: Clock) -> Self {
         let state = State {
             index,
             topics: Topics::new(),
             dirty: HashSet::new(),
             journal: Journal::default(),
+            ended: Ended::default(),
         };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
+            clock,
             dirty: Notify::new(),
             unrecorded: Notify::new(),
             synced: watch::Sender::new(false),
@@ -69,6 +80,7 @@ impl Hub {
         let changes = change(&mut state.index);
         for update in changes.updates.iter().filter(|update| update.is_last()) {
             state.journal.forget(&update.status.id());
+            state.ended.insert(&update.status, self.0.clock.now());
         }
         // Sent under the lock, so that positions never run backwards.
         state.topics.append(changes.updates);
@@ -87,6 +99,12 @@ impl Hub {
     /// Reads the index. The closure must be short.
     pub fn read<T>(&self, read: impl FnOnce(&Index) -> T) -> T {
         read(&self.lock().index)
+    }
+
+    /// Reads the index together with the workspaces that ended lately. The closure must be short.
+    pub fn read_with_ended<T>(&self, read: impl FnOnce(&Index, &Ended) -> T) -> T {
+        let state = self.lock();
+        read(&state.index, &state.ended)
     }
 
     /// Records a sign of life.

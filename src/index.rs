@@ -5,6 +5,7 @@
 
 mod around;
 mod decision;
+pub mod ended;
 mod records;
 mod services;
 mod tombstones;
@@ -24,6 +25,7 @@ use crate::workspaces::image;
 use crate::workspaces::marks::{annotation, label};
 use crate::workspaces::recreate::Record;
 use crate::workspaces::status::{self, Defaults, Observed, Why};
+pub use crate::workspaces::trace::Trace;
 use around::Nodes;
 use services::Services;
 use tombstones::Tombstones;
@@ -38,7 +40,7 @@ pub struct Update {
     /// The status, with its version.
     pub status: Encoded,
     /// The trace that the workspace was started in.
-    pub traceparent: Option<Arc<str>>,
+    pub trace: Trace,
     /// The message that streams send for it, once one did.
     pub message: OnceLock<SubscribeResponse>,
 }
@@ -49,7 +51,7 @@ impl Update {
         Self {
             uid: uid.into(),
             status,
-            traceparent: None,
+            trace: Trace::default(),
             message: OnceLock::new(),
         }
     }
@@ -146,7 +148,7 @@ impl Tracked {
 
     fn update(&self, status: Encoded) -> Update {
         Update {
-            traceparent: self.facts.traceparent.clone(),
+            trace: self.facts.trace.clone(),
             ..Update::new(self.run(), status)
         }
     }

@@ -7,6 +7,7 @@ pub mod classes;
 pub mod container;
 pub mod content;
 pub mod decide;
+pub mod ending;
 mod env;
 pub mod explanation;
 pub mod facts;

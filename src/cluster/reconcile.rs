@@ -15,11 +15,13 @@ use tracing::{debug, info, warn};
 
 use super::act::Actor;
 use super::activity;
+use crate::action::Action;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::tenure::Tenure;
 use crate::workspaces::decide::Rules;
+use crate::workspaces::ending;
 use crate::workspaces::lifecycle::Decision;
 use crate::workspaces::maintenance::Switch;
 
@@ -80,6 +82,7 @@ async fn work(
     let mut busy: HashSet<Arc<str>> = HashSet::new();
     let mut again: HashSet<Arc<str>> = HashSet::new();
     let mut failures: HashMap<Arc<str>, u32> = HashMap::new();
+    let mut stops = Stops::default();
     let parallel = Arc::new(Semaphore::new(PARALLEL));
     loop {
         let due: Vec<Arc<str>> = tokio::select! {
@@ -91,6 +94,7 @@ async fn work(
                 match ended {
                     Ended::Well => {
                         failures.remove(&name);
+                        stops.went_well(&name);
                     }
                     Ended::Failed { retry_after } => {
                         let count = failures.entry(Arc::clone(&name)).or_default();
@@ -116,6 +120,7 @@ async fn work(
             let Some(decision) = decide_on(hub, &name, &rules, now) else {
                 queue.clear(&name);
                 failures.remove(&name);
+                stops.forget(&name);
                 continue;
             };
             match decision.wake_at {
@@ -124,6 +129,7 @@ async fn work(
             }
             if !decision.actions.is_empty() {
                 busy.insert(Arc::clone(&name));
+                stops.begin(hub, &name, &decision);
                 working.spawn(carry_out(
                     actor.clone(),
                     hub.clone(),
@@ -185,6 +191,84 @@ async fn carry_out(
         hub.let_go_unannounced();
     }
     (name, Ended::Well)
+}
+
+/// What the log says of stops: each once, with its reason, however often it has to be asked for.
+#[derive(Debug, Default)]
+struct Stops {
+    begun: HashMap<Arc<str>, Stop>,
+    /// By the name of the pod: its uid, and whether it was removed by force.
+    logged: HashMap<Arc<str>, (String, bool)>,
+}
+
+#[derive(Debug)]
+struct Stop {
+    uid: String,
+    by_force: bool,
+    rule: &'static str,
+    workspace: String,
+    owner: String,
+    meta_id: String,
+    reason: String,
+}
+
+impl Stops {
+    /// Notes a decision that ends a pod.
+    fn begin(&mut self, hub: &Hub, name: &Arc<str>, decision: &Decision) {
+        let stop = decision.actions.iter().find_map(|action| match action {
+            Action::Stop(pod, _) => Some((pod, false)),
+            Action::ForceDelete(pod) => Some((pod, true)),
+            _ => None,
+        });
+        self.begun.remove(name);
+        let Some((pod, by_force)) = stop else { return };
+        let status = hub.read(|index| index.by_name(name).map(|known| known.status.clone()));
+        let Some(status) = status.map(|status| status.read()) else {
+            return;
+        };
+        let reason = ending::reason(&status).unwrap_or_else(|| decision.rule.to_owned());
+        let metadata = status.metadata.unwrap_or_default();
+        let stop = Stop {
+            uid: pod.uid.clone(),
+            by_force,
+            rule: decision.rule,
+            workspace: status.id,
+            owner: metadata.owner,
+            meta_id: metadata.meta_id,
+            reason,
+        };
+        self.begun.insert(Arc::clone(name), stop);
+    }
+
+    /// Logs what was begun, unless it was logged before.
+    fn went_well(&mut self, name: &Arc<str>) {
+        let Some(stop) = self.begun.remove(name) else {
+            return;
+        };
+        let this = (stop.uid, stop.by_force);
+        if self.logged.get(name) == Some(&this) {
+            return;
+        }
+        info!(
+            workspace = stop.workspace,
+            owner = stop.owner,
+            meta_id = stop.meta_id,
+            pod = %name,
+            rule = stop.rule,
+            reason = stop.reason,
+            "{}",
+            match stop.by_force {
+                true => "removing the pod of a workspace by force",
+                false => "stopping a workspace",
+            }
+        );
+        self.logged.insert(Arc::clone(name), this);
+    }
+
+    fn forget(&mut self, name: &Arc<str>) {
+        self.begun.remove(name);
+        self.logged.remove(name);
+    }
 }
 
 fn pause(failures: u32) -> Duration {

@@ -92,7 +92,7 @@ impl Workspaces {
                 phase,
             })
         });
-        seen.ok_or_else(|| Error::NotFound { id: id.to_owned() })
+        seen.ok_or_else(|| self.not_found(id))
     }
 
     /// Returns a workspace from the index or, where it knows none, from the API server.
@@ -102,7 +102,7 @@ impl Workspaces {
             return Ok(entry);
         }
         self.actor.find_pods(id, due).await?;
-        known().ok_or_else(|| Error::NotFound { id: id.to_owned() })
+        known().ok_or_else(|| self.not_found(id))
     }
 }
 

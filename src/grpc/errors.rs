@@ -30,8 +30,17 @@ pub fn status(failure: Error) -> Status {
         Error::NotFound { id } | Error::Exists { id } => {
             metadata.insert("id".to_owned(), id);
         }
+        Error::Ended { id, at, why } => {
+            metadata.insert("id".to_owned(), id);
+            metadata.insert("ended".to_owned(), at.to_string());
+            metadata.insert("why".to_owned(), why);
+        }
         Error::Precondition { state, .. } => {
             metadata.insert("state".to_owned(), state.to_owned());
+        }
+        Error::Maintenance { until } => {
+            metadata.insert("state".to_owned(), "MAINTENANCE".to_owned());
+            metadata.extend(until.map(|end| ("until".to_owned(), end.to_string())));
         }
         Error::Exhausted {
             limit, retry_after, ..
@@ -68,9 +77,11 @@ pub fn status(failure: Error) -> Status {
 fn code(error: &Error) -> (Code, &'static str) {
     match error {
         Error::Invalid { .. } => (Code::InvalidArgument, "INVALID_REQUEST"),
-        Error::NotFound { .. } => (Code::NotFound, "WORKSPACE_NOT_FOUND"),
+        Error::NotFound { .. } | Error::Ended { .. } => (Code::NotFound, "WORKSPACE_NOT_FOUND"),
         Error::Exists { .. } => (Code::AlreadyExists, "WORKSPACE_EXISTS"),
-        Error::Precondition { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
+        Error::Precondition { .. } | Error::Maintenance { .. } => {
+            (Code::FailedPrecondition, "WRONG_STATE")
+        }
         Error::Denied { .. } => (Code::PermissionDenied, "CLUSTER_REFUSED"),
         Error::Exhausted { .. } => (Code::ResourceExhausted, "EXHAUSTED"),
         Error::Aborted { .. } | Error::Contended { .. } => (Code::Aborted, "CONFLICT"),

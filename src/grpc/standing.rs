@@ -98,10 +98,7 @@ impl Workspaces {
     pub(super) fn refuse_in_maintenance(&self) -> Result<(), Status> {
         match self.maintenance() {
             None => Ok(()),
-            Some(end) => Err(errors::status(Error::Precondition {
-                state: "MAINTENANCE",
-                why: maintenance::describe(end),
-            })),
+            Some(end) => Err(errors::status(maintenance::refusal(end))),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::hub::{Subscription, Told};
 use crate::index;
 use crate::proto::wsman::{StartWorkspaceRequest, StartWorkspaceResponse};
 use crate::workspaces::plan::{self, Plan, Tokens};
+use crate::workspaces::trace::Trace;
 use crate::workspaces::{content, marks, recreate, repeat, request, stop};
 
 /// A start goes on after its caller hung up, at most this long.
@@ -24,15 +25,15 @@ impl Workspaces {
     pub(super) async fn start(
         &self,
         request: StartWorkspaceRequest,
-        traceparent: Option<String>,
+        trace: Trace,
         due: Instant,
     ) -> Result<StartWorkspaceResponse, Error> {
         let settings = self.settings();
         let manager = &settings.manager;
         let request = request::parse(request, manager)?;
-        content::check(&request, manager)?;
+        content::check(&request)?;
         let mut plan = plan::plan(&request, manager, &tokens()?)?;
-        plan.trace(traceparent);
+        plan.trace(&trace);
         let name = plan.pod.metadata.name.clone().unwrap_or_default();
         let other = self.hub.read(|index| {
             index

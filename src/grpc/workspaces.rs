@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, info_span, warn};
 
 use super::control::Turns;
 use super::limits::Limits;
 use super::start;
 use super::subscribe::{self, Updates};
-use super::{errors, method};
+use super::{ended, errors, method};
 use crate::action::Action;
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
@@ -37,7 +37,7 @@ use crate::workspaces::change::Change;
 use crate::workspaces::decide::Rules;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::maintenance::Switch;
-use crate::workspaces::trace::{self, TRACEPARENT};
+use crate::workspaces::trace::Trace;
 use crate::workspaces::{self, activity, classes, content, stop};
 
 /// Default deadlines; a caller's own may be shorter or longer (reliability 4).
@@ -85,13 +85,13 @@ impl WorkspaceManager for Workspaces {
             .metadata()
             .get("wsman-wait")
             .is_some_and(|value| value == "running");
-        let parent = request.metadata().get(TRACEPARENT);
-        let parent = parent.and_then(|value| trace::parent(value.to_str().ok()?));
-        let parent = parent.map(str::to_owned);
+        let metadata = request.metadata();
+        let trace = Trace::read(|name| metadata.get(name)?.to_str().ok());
         let (request, due) = self.admit(method::START_WORKSPACE, request, START).await?;
         self.await_listed(due).await?;
         self.refuse_in_maintenance()?;
         let id = request.id.clone();
+        let asked = request.spec.as_ref().map(|spec| spec.class.clone());
         // Subscribed before the start, so that not even the first update can be missed.
         let updates = wait.then(|| self.hub.subscribe(Filter::default(), Start::Now));
         let this = self.clone();
@@ -100,7 +100,7 @@ impl WorkspaceManager for Workspaces {
             .mutate(
                 "starting the workspace",
                 due,
-                async move { this.start(request, parent, due).await }.instrument(span),
+                async move { this.start(request, trace, due).await }.instrument(span),
             )
             .await?;
         if let Some(updates) = updates {
@@ -113,7 +113,11 @@ impl WorkspaceManager for Workspaces {
                 .map_err(|_| errors::status(doing()))?
                 .map_err(errors::status)?;
         }
-        Ok(Response::new(started))
+        let mut response = Response::new(started);
+        if let Some(class) = self.class_of(&id, &asked.unwrap_or_default()) {
+            response.metadata_mut().insert(classes::METADATA, class);
+        }
+        Ok(response)
     }
 
     async fn stop_workspace(
@@ -146,12 +150,16 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<GetWorkspacesRequest>,
     ) -> Result<Response<GetWorkspacesResponse>, Status> {
+        let include_ended = ended::are_included(request.metadata()).map_err(errors::status)?;
         let (request, _) = self.admit(method::GET_WORKSPACES, request, UNARY).await?;
         self.listed()?;
         let filter = Filter::new(request.must_match);
-        let status = self
-            .hub
-            .read(|index| index.list(&filter).cloned().collect());
+        let status = match include_ended {
+            true => self.list_with_ended(&filter),
+            false => self
+                .hub
+                .read(|index| index.list(&filter).cloned().collect()),
+        };
         Ok(Response::new(GetWorkspacesResponse { status }))
     }
 
@@ -159,6 +167,7 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<DescribeWorkspaceRequest>,
     ) -> Result<Response<DescribeWorkspaceResponse>, Status> {
+        let include_ended = ended::are_included(request.metadata()).map_err(errors::status)?;
         let (request, _) = self
             .admit(method::DESCRIBE_WORKSPACE, request, UNARY)
             .await?;
@@ -170,8 +179,12 @@ impl WorkspaceManager for Workspaces {
             let last_activity = journal.last(&id, entry.facts.created);
             Some((entry.status.clone(), last_activity))
         });
+        let known = known.or_else(|| {
+            let end = self.end(&id).filter(|_| include_ended)?;
+            Some((end.status, None))
+        });
         let Some((status, last_activity)) = known else {
-            return Err(errors::status(Error::NotFound { id }));
+            return Err(errors::status(self.not_found(&id)));
         };
         Ok(Response::new(DescribeWorkspaceResponse {
             status: Some(status),
@@ -217,7 +230,7 @@ impl WorkspaceManager for Workspaces {
             })
         });
         let Some((pod, activity)) = known else {
-            return Err(errors::status(Error::NotFound { id: request.id }));
+            return Err(errors::status(self.not_found(&request.id)));
         };
         let activity::Activity { counts, mark } = activity;
         if counts {
@@ -320,6 +333,21 @@ impl WorkspaceManager for Workspaces {
 }
 
 impl Workspaces {
+    /// Returns the class that a workspace got, for its caller; and logs that it is not the one that was asked for.
+    fn class_of(&self, id: &str, asked: &str) -> Option<MetadataValue<Ascii>> {
+        let status = self
+            .hub
+            .read(|index| index.by_id(id).map(|tracked| tracked.status.clone()))?;
+        let class = status.read().spec?.class;
+        if !asked.is_empty() && class != asked {
+            warn!(
+                workspace = id,
+                asked, class, "unknown class, started with another"
+            );
+        }
+        class.parse().ok()
+    }
+
     /// Runs a mutation to its end even if the caller hangs up, and answers within the caller's deadline.
     pub(super) async fn mutate<T: Send + 'static>(
         &self,

@@ -69,6 +69,11 @@ impl Encoded {
         self.phase
     }
 
+    /// Returns how many bytes it takes, its version aside.
+    pub fn size(&self) -> usize {
+        self.body.len()
+    }
+
     /// Returns the version.
     pub fn version(&self) -> u64 {
         self.version

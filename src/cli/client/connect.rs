@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::transport::{self, Transport};
@@ -13,6 +14,7 @@ use crate::proto::wsman::inspect::v1::inspector_client::InspectorClient;
 use crate::proto::wsman::inspect::v1::{ExplainWorkspaceRequest, ExplainWorkspaceResponse};
 use crate::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use crate::proto::wsman::*;
+use crate::workspaces::ending;
 
 /// A list of thousands of workspaces is far beyond the default of 4 MiB.
 pub(super) const LARGEST_ANSWER: usize = 256 << 20;
@@ -83,6 +85,7 @@ pub(in crate::cli) struct Connection {
     inspector: InspectorClient<Transport>,
     address: String,
     timeout: Option<Duration>,
+    include_ended: bool,
 }
 
 /// What a server answered instead of a result, or its silence.
@@ -109,6 +112,10 @@ macro_rules! unary {
                 let mut client = self.$client.clone();
                 let mut request = Request::new(request);
                 request.set_timeout(limit);
+                if self.include_ended {
+                    let yes = MetadataValue::from_static("true");
+                    request.metadata_mut().insert(ending::METADATA, yes);
+                }
                 let answer = tokio::time::timeout(limit, client.$name(request)).await;
                 self.answer(answer.unwrap_or_else(|_| Err(late(limit))), limit)
             })*
@@ -120,8 +127,6 @@ unary! {
     client:
     /// Lists workspaces.
     get_workspaces(GetWorkspacesRequest) -> GetWorkspacesResponse, 30;
-    /// Starts a workspace.
-    start_workspace(StartWorkspaceRequest) -> StartWorkspaceResponse, 60;
     /// Stops a workspace.
     stop_workspace(StopWorkspaceRequest) -> StopWorkspaceResponse, 30;
     /// Describes a workspace.
@@ -161,12 +166,40 @@ impl Connection {
             inspector: InspectorClient::new(transport),
             address: target.host.clone(),
             timeout: target.timeout,
+            include_ended: false,
         })
+    }
+
+    /// Returns the same connection whose calls may ask for workspaces that ended lately, too.
+    pub(super) fn including_ended(&self, include_ended: bool) -> Self {
+        Self {
+            include_ended,
+            ..self.clone()
+        }
     }
 
     /// Returns what the calls are made with.
     pub(in crate::cli) fn client(&self) -> WorkspaceManagerClient<Transport> {
         self.client.clone()
+    }
+
+    /// Starts a workspace; the metadata of the answer says which class it got.
+    pub(super) async fn start_workspace(
+        &self,
+        request: StartWorkspaceRequest,
+    ) -> Result<(StartWorkspaceResponse, MetadataMap), CallError> {
+        let limit = self.timeout.unwrap_or(Duration::from_secs(60));
+        let mut client = self.client.clone();
+        let mut request = Request::new(request);
+        request.set_timeout(limit);
+        let answer = tokio::time::timeout(limit, client.start_workspace(request)).await;
+        let mut metadata = MetadataMap::new();
+        let answer = answer
+            .unwrap_or_else(|_| Err(late(limit)))
+            .inspect(|answer| {
+                metadata.clone_from(answer.metadata());
+            });
+        Ok((self.answer(answer, limit)?, metadata))
     }
 
     /// Opens a stream of updates. It has no deadline.

@@ -16,6 +16,10 @@ pub(super) struct Args {
     /// Id of the workspace.
     id: String,
 
+    /// Also if it ended lately, as far as the server remembers it.
+    #[arg(long)]
+    include_ended: bool,
+
     /// Print the owner token.
     #[arg(long)]
     show_token: bool,
@@ -37,6 +41,7 @@ pub(super) async fn run(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let answer = connection
+        .including_ended(args.include_ended)
         .describe_workspace(DescribeWorkspaceRequest { id: args.id })
         .await?;
     let mut status = answer.status.unwrap_or_default();

@@ -31,6 +31,10 @@ pub(super) struct Args {
     #[command(flatten)]
     selection: Selection,
 
+    /// Also those that ended lately, as far as the server remembers them.
+    #[arg(long)]
+    include_ended: bool,
+
     /// Print owner tokens (JSON and YAML).
     #[arg(long)]
     show_token: bool,
@@ -57,6 +61,7 @@ pub(super) async fn run(
     let request = GetWorkspacesRequest {
         must_match: args.selection.filter(),
     };
+    let connection = connection.including_ended(args.include_ended);
     let mut listed = connection.get_workspaces(request).await?.status;
     sort(&mut listed);
     if out.is_for_people() {
