@@ -120,6 +120,12 @@ pub enum Error {
         /// What was being done.
         doing: String,
     },
+    /// Nothing here does that.
+    #[error("{why}")]
+    Unimplemented {
+        /// What there is instead.
+        why: String,
+    },
     /// Our mistake; logged whole, told as a reference only.
     #[error("{why}")]
     Internal {

@@ -27,6 +27,7 @@ use tonic_web::GrpcWebLayer;
 use tower::util::option_layer;
 
 use crate::amqp;
+use crate::http::intake::IntakeLayer;
 use crate::http::{self, HttpLayer};
 use crate::proto;
 use crate::proto::served::inspector_server::InspectorServer;
@@ -83,14 +84,25 @@ pub async fn serve(
         .layer(option_layer(http::cors(allow_origins)))
         .layer(HttpLayer::new()?)
         .layer(GrpcWebLayer::new())
-        .add_service(SpecProviderServer::new(service.clone()))
-        .add_service(InspectorServer::new(service.clone()))
+        .layer(IntakeLayer::new()?)
+        .add_service(
+            SpecProviderServer::new(service.clone()).max_decoding_message_size(REQUEST_LIMIT),
+        )
+        .add_service(InspectorServer::new(service.clone()).max_decoding_message_size(REQUEST_LIMIT))
         .add_service(WorkspaceManagerServer::new(service).max_decoding_message_size(REQUEST_LIMIT))
         .add_service(builder)
-        .add_service(health.0)
-        .add_service(reflection().build_v1()?)
+        .add_service(health.0.max_decoding_message_size(REQUEST_LIMIT))
+        .add_service(
+            reflection()
+                .build_v1()?
+                .max_decoding_message_size(REQUEST_LIMIT),
+        )
         // The Python client and older grpcurl speak only this one.
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(
+            reflection()
+                .build_v1alpha()?
+                .max_decoding_message_size(REQUEST_LIMIT),
+        )
         .serve_with_incoming_shutdown(connections, closing.cancelled_owned())
         .await?;
     Ok(())

@@ -4,9 +4,11 @@
 //! What speaks gRPC passes as it is. For each RPC `M` there are `POST /rpc/M` and `POST /wsman.WorkspaceManager/M`, and
 //! GET where `M` only reads; nothing here knows what an RPC does.
 
+pub mod arriving;
 pub mod call;
 pub mod errors;
 pub mod frames;
+pub mod intake;
 pub mod json;
 pub mod methods;
 pub mod pass;
@@ -34,7 +36,7 @@ use tower::{Layer, Service};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::error::Error;
-use crate::grpc::load::Peer;
+use crate::grpc::load::{Peer, until_over};
 use methods::{Method, Methods};
 use refusal::Refusal;
 use request::{Codec, Form, Terms};
@@ -139,7 +141,7 @@ where
             let answer = answer.await;
             Ok(match place {
                 None => answer,
-                Some(place) => answer.map(|body| place.until_over(body)),
+                Some(place) => answer.map(|body| until_over(body, place)),
             })
         })
     }
@@ -276,7 +278,7 @@ where
     S::Error: Into<StdError>,
 {
     let extensions = request.extensions().clone();
-    let message = request::message(&method.input, form, request).await?;
+    let (message, _held) = request::message(&method.input, form, request).await?;
     // A stream is ended here, at its deadline; the service is told only how long to work on one answer.
     let limit = terms.limit.filter(|_| !method.streams);
     let metadata = terms.metadata;

@@ -5,6 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 
+/// The header that tells it.
+pub const HEADER: &str = "grpc-timeout";
+/// What its value must be.
+pub const EXPECTED: &str = "must be at most eight digits and one of H, M, S, m, u, n";
 /// What is left for the answer to travel, so that ours comes before the transport cuts the call.
 const MARGIN: Duration = Duration::from_millis(50);
 
@@ -16,7 +20,7 @@ const TICK: Duration = Duration::from_millis(2);
 /// Returns when the caller must have its answer.
 pub fn of(metadata: &MetadataMap, default: Duration) -> Instant {
     let asked = metadata
-        .get("grpc-timeout")
+        .get(HEADER)
         .and_then(|value| value.to_str().ok())
         .and_then(parse);
     let limit = asked.unwrap_or(default);

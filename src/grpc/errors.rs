@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use tracing::{error, warn};
 
-use crate::error::Error;
+use crate::error::{Error, FieldViolation};
 
 /// The domain of every reason.
 pub const DOMAIN: &str = "wsman.dev";
@@ -64,13 +64,23 @@ pub fn status(failure: Error) -> Status {
         Error::Denied { .. }
         | Error::Aborted { .. }
         | Error::Contended { .. }
-        | Error::Deadline { .. } => {}
+        | Error::Deadline { .. }
+        | Error::Unimplemented { .. } => {}
     }
     if code == Code::Unavailable && !unreachable {
         warn!(text, "answering UNAVAILABLE");
     }
     details.set_error_info(reason, DOMAIN, metadata);
     Status::with_error_details(code, text, details)
+}
+
+/// Returns the error of metadata that is not understood. Its value is not shown: it may be anything.
+pub fn metadata(key: &str, expected: &str) -> Error {
+    let why = format!("must be {expected}");
+    Error::Invalid {
+        message: format!("metadata {key}: {why}"),
+        violations: vec![FieldViolation::new(key, why)],
+    }
 }
 
 /// Returns the code and the reason of an error: the table of style 3.5.
@@ -87,6 +97,7 @@ fn code(error: &Error) -> (Code, &'static str) {
         Error::Aborted { .. } | Error::Contended { .. } => (Code::Aborted, "CONFLICT"),
         Error::Unavailable { .. } | Error::Unreachable { .. } => (Code::Unavailable, "UNAVAILABLE"),
         Error::Deadline { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        Error::Unimplemented { .. } => (Code::Unimplemented, "UNIMPLEMENTED"),
         Error::Internal { .. } => (Code::Internal, "INTERNAL"),
     }
 }

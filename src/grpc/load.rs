@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::forward;
+use super::{REQUEST_LIMIT, forward};
 use crate::error::Error;
 
 /// Connections of a server.
@@ -22,6 +22,12 @@ pub const CONNECTIONS: usize = 10_000;
 pub const STREAMS: usize = 2_000;
 /// Calls of a connection that are answered once.
 pub const CALLS: usize = 200;
+/// Bytes of requests of a connection, from their arrival until they are answered.
+pub const CONNECTION_BYTES: usize = 4 * REQUEST_LIMIT;
+/// The same of all connections.
+pub const ALL_BYTES: usize = 16 * REQUEST_LIMIT;
+/// As much of each request does not count, so that who only asks for a workspace is answered while others fill the server.
+const UNCOUNTED: usize = 1 << 10;
 /// What answers for as long as somebody listens; any other method answers once.
 const STREAMING: [&str; 3] = ["Subscribe", "Watch", "ServerReflectionInfo"];
 
@@ -37,12 +43,15 @@ pub struct Load {
     pub streams: usize,
     /// Calls that answer once.
     pub calls: usize,
+    /// Bytes of requests that are arriving or being answered.
+    pub request_bytes: usize,
 }
 
 /// Lets connections in.
 #[derive(Debug, Clone)]
 pub struct Gate {
     places: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
     load: watch::Sender<Load>,
 }
 
@@ -51,6 +60,8 @@ pub struct Gate {
 pub struct Peer {
     streams: Arc<Semaphore>,
     calls: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    all_bytes: Arc<Semaphore>,
     load: watch::Sender<Load>,
 }
 
@@ -67,6 +78,7 @@ impl Gate {
     pub fn new(connections: usize, load: watch::Sender<Load>) -> Self {
         Self {
             places: Arc::new(Semaphore::new(connections)),
+            bytes: Arc::new(Semaphore::new(ALL_BYTES)),
             load,
         }
     }
@@ -85,6 +97,8 @@ impl Gate {
         Peer {
             streams: Arc::new(Semaphore::new(STREAMS)),
             calls: Arc::new(Semaphore::new(CALLS)),
+            bytes: Arc::new(Semaphore::new(CONNECTION_BYTES)),
+            all_bytes: Arc::clone(&self.bytes),
             load: self.load.clone(),
         }
     }
@@ -132,19 +146,91 @@ impl Place {
             _permit,
         })
     }
+}
 
-    /// Returns a body that holds the place until it is over.
-    pub fn until_over(self, body: Body) -> Body {
-        Body::new(Placed { body, _place: self })
+/// The bytes of one request, counted among those of its connection and of the server for as long as this is held.
+#[derive(Debug, Default)]
+pub struct RequestBytes {
+    peer: Option<Peer>,
+    length: usize,
+    counted: usize,
+    permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+}
+
+impl RequestBytes {
+    /// Returns the count of a request of which nothing arrived yet; without a peer nothing is limited.
+    pub fn new(peer: Option<Peer>) -> Self {
+        Self {
+            peer,
+            length: 0,
+            counted: 0,
+            permits: None,
+        }
+    }
+
+    /// Counts further bytes.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`] if the connection or the server holds too much already.
+    pub fn add(&mut self, count: usize) -> Result<(), Error> {
+        self.length += count;
+        let Some(peer) = &self.peer else {
+            return Ok(());
+        };
+        let more = self.length.saturating_sub(UNCOUNTED) - self.counted;
+        let exhausted = |whose: &str, limit: usize| Error::Exhausted {
+            limit: "REQUEST_BYTES",
+            why: format!(
+                "the requests of {whose} that are arriving or being answered have {limit} bytes already"
+            ),
+            retry_after: None,
+        };
+        // No request comes near 4 GiB.
+        let permits = u32::try_from(more).unwrap_or(u32::MAX);
+        let take = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_many_owned(permits).ok();
+        let own =
+            take(&peer.bytes).ok_or_else(|| exhausted("this connection", CONNECTION_BYTES))?;
+        let all = take(&peer.all_bytes).ok_or_else(|| exhausted("all connections", ALL_BYTES))?;
+        match &mut self.permits {
+            None => self.permits = Some((own, all)),
+            Some((held, all_held)) => {
+                held.merge(own);
+                all_held.merge(all);
+            }
+        }
+        self.counted += more;
+        if more > 0 {
+            peer.load.send_modify(|load| load.request_bytes += more);
+        }
+        Ok(())
+    }
+
+    /// Gives everything back, because it is not kept any more.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.peer.take());
     }
 }
 
-struct Placed {
-    body: Body,
-    _place: Place,
+impl Drop for RequestBytes {
+    fn drop(&mut self) {
+        if let Some(peer) = self.peer.as_ref().filter(|_| self.counted > 0) {
+            let counted = self.counted;
+            peer.load.send_modify(|load| load.request_bytes -= counted);
+        }
+    }
 }
 
-impl http_body::Body for Placed {
+/// Returns a body that holds something until it is over.
+pub fn until_over(body: Body, held: impl Send + Unpin + 'static) -> Body {
+    Body::new(Holding { body, _held: held })
+}
+
+struct Holding<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> http_body::Body for Holding<T> {
     type Data = Bytes;
     type Error = Status;
 
@@ -232,6 +318,7 @@ mod tests {
             turned_away: 1,
             streams: STREAMS,
             calls: CALLS,
+            request_bytes: 0,
         };
         assert_eq!(*load.borrow(), all);
         drop((streams, calls, connection, one));
@@ -241,5 +328,48 @@ mod tests {
         };
         assert_eq!(*load.borrow(), none);
         assert!(gate.enter().is_some());
+    }
+
+    #[test]
+    fn bytes_are_counted_per_connection_and_in_all() {
+        let load = watch::Sender::default();
+        let gate = Gate::new(9, load.clone());
+        let held = || load.borrow().request_bytes;
+        let refused = |bytes: &mut RequestBytes, count| {
+            let Err(Error::Exhausted { limit, why, .. }) = bytes.add(count) else {
+                panic!("{count} bytes were taken")
+            };
+            assert_eq!(limit, "REQUEST_BYTES");
+            why
+        };
+        let one = gate.peer();
+        let mut small = RequestBytes::new(Some(one.clone()));
+        small.add(UNCOUNTED).unwrap();
+        assert_eq!(held(), 0);
+        let mut large = RequestBytes::new(Some(one.clone()));
+        large.add(UNCOUNTED).unwrap();
+        large.add(CONNECTION_BYTES - 1).unwrap();
+        assert_eq!(held(), CONNECTION_BYTES - 1);
+        small.add(1).unwrap();
+        let why = refused(&mut small, 1);
+        assert!(why.contains("this connection"), "{why}");
+        // Other connections have bytes of their own, until the server has none.
+        let others: Vec<_> = (1..ALL_BYTES / CONNECTION_BYTES)
+            .map(|_| {
+                let mut bytes = RequestBytes::new(Some(gate.peer()));
+                bytes.add(CONNECTION_BYTES + UNCOUNTED).unwrap();
+                bytes
+            })
+            .collect();
+        assert_eq!(held(), ALL_BYTES);
+        let mut further = RequestBytes::new(Some(gate.peer()));
+        let why = refused(&mut further, UNCOUNTED + 1);
+        assert!(why.contains("all connections"), "{why}");
+        large.clear();
+        assert_eq!(held(), ALL_BYTES - CONNECTION_BYTES + 1);
+        further.add(1).unwrap();
+        drop((others, small, further, large));
+        assert_eq!(held(), 0);
+        RequestBytes::new(None).add(usize::MAX / 2).unwrap();
     }
 }

@@ -22,7 +22,7 @@ use tonic::metadata::MetadataMap;
 use tracing::debug;
 
 use super::errors;
-use crate::error::{Error, FieldViolation};
+use crate::error::Error;
 use crate::hub::{Began, Lagged, News, Start, Subscription, Told};
 use crate::proto::encoded::SubscribeResponse;
 use crate::tasks::Drain;
@@ -52,7 +52,7 @@ pub fn start(metadata: &MetadataMap, epoch: u64) -> Result<Start, Error> {
     if let Some(text) = text(RESUME) {
         let token: Token = text
             .parse()
-            .map_err(|_| unclear(RESUME, text, "a token from the header of a message"))?;
+            .map_err(|_| errors::metadata(RESUME, "a token from the header of a message"))?;
         return Ok(match token.epoch == epoch {
             true => Start::Resume(token.version),
             false => Start::Snapshot,
@@ -61,15 +61,7 @@ pub fn start(metadata: &MetadataMap, epoch: u64) -> Result<Start, Error> {
     match text(SNAPSHOT) {
         None | Some("false") => Ok(Start::Now),
         Some("true") => Ok(Start::Snapshot),
-        Some(text) => Err(unclear(SNAPSHOT, text, "true or false")),
-    }
-}
-
-fn unclear(key: &str, value: &str, expected: &str) -> Error {
-    let why = format!("{value:?} is not {expected}");
-    Error::Invalid {
-        message: format!("metadata {key}: {why}"),
-        violations: vec![FieldViolation::new(key, why)],
+        Some(_) => Err(errors::metadata(SNAPSHOT, "true or false")),
     }
 }
 

@@ -43,6 +43,8 @@ use crate::workspaces::{self, activity, classes, content, stop};
 /// Default deadlines; a caller's own may be shorter or longer (reliability 4).
 pub(super) const UNARY: Duration = Duration::from_secs(30);
 const START: Duration = Duration::from_secs(60);
+/// Metadata key of a start that is answered when the workspace runs.
+const WAIT: &str = "wsman-wait";
 /// How far one replica may be behind another before a stream that comes over begins anew.
 const BEHIND: Duration = Duration::from_secs(1);
 /// A mutation that runs into the deadline gets to say what it met.
@@ -81,10 +83,11 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<StartWorkspaceRequest>,
     ) -> Result<Response<StartWorkspaceResponse>, Status> {
-        let wait = request
-            .metadata()
-            .get("wsman-wait")
-            .is_some_and(|value| value == "running");
+        let wait = match request.metadata().get(WAIT) {
+            None => false,
+            Some(value) if value == "running" => true,
+            Some(_) => return Err(errors::status(errors::metadata(WAIT, "\"running\""))),
+        };
         let metadata = request.metadata();
         let trace = Trace::read(|name| metadata.get(name)?.to_str().ok());
         let (request, due) = self.admit(method::START_WORKSPACE, request, START).await?;
@@ -125,12 +128,12 @@ impl WorkspaceManager for Workspaces {
         request: Request<StopWorkspaceRequest>,
     ) -> Result<Response<StopWorkspaceResponse>, Status> {
         let (request, due) = self.admit(method::STOP_WORKSPACE, request, UNARY).await?;
-        workspaces::id::check(&request.id).map_err(errors::status)?;
-        let mark = stop::mark(request.policy());
+        let policy = stop::policy(&request).map_err(errors::status)?;
+        let mark = stop::mark(policy);
         let span = info_span!(
             "stop",
             workspace = request.id,
-            policy = request.policy().as_str_name()
+            policy = policy.as_str_name()
         );
         let this = self.clone();
         let stopping = async move {
@@ -152,8 +155,8 @@ impl WorkspaceManager for Workspaces {
     ) -> Result<Response<GetWorkspacesResponse>, Status> {
         let include_ended = ended::are_included(request.metadata()).map_err(errors::status)?;
         let (request, _) = self.admit(method::GET_WORKSPACES, request, UNARY).await?;
+        let filter = Filter::parse(request.must_match).map_err(errors::status)?;
         self.listed()?;
-        let filter = Filter::new(request.must_match);
         let status = match include_ended {
             true => self.list_with_ended(&filter),
             false => self
@@ -197,14 +200,14 @@ impl WorkspaceManager for Workspaces {
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Updates>, Status> {
         self.open()?;
-        self.listed()?;
         let epoch = self.settings().manager.status_version_offset;
         let start = subscribe::start(request.metadata(), epoch).map_err(errors::status)?;
+        let filter = Filter::parse(request.into_inner().must_match).map_err(errors::status)?;
+        self.listed()?;
         if let Start::Resume(version) = start {
             // The other replica may have been a moment ahead; what it told is told here, too.
             let _ = timeout(BEHIND, self.hub.reached(version)).await;
         }
-        let filter = Filter::new(request.into_inner().must_match);
         let subscription = self.hub.subscribe(filter, start);
         let began = MetadataValue::from_static(subscribe::word(subscription.began()));
         let stream = subscribe::stream(subscription, epoch, self.drain.clone());

@@ -39,11 +39,22 @@ pub enum Broken {
 /// Puts the prefix before a message.
 pub fn frame(flags: u8, payload: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(PREFIX + payload.len());
+    put_prefix(flags, payload, &mut bytes);
+    bytes.put_slice(payload);
+    bytes.freeze()
+}
+
+/// Returns the prefix of a message, for sending it without a copy.
+pub fn prefix(flags: u8, payload: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(PREFIX);
+    put_prefix(flags, payload, &mut bytes);
+    bytes.freeze()
+}
+
+fn put_prefix(flags: u8, payload: &[u8], bytes: &mut BytesMut) {
     bytes.put_u8(flags);
     // No message comes near 4 GiB: requests are limited, and an answer that long would not fit in memory either.
     bytes.put_u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));
-    bytes.put_slice(payload);
-    bytes.freeze()
 }
 
 /// Takes a body apart. At most one message and what arrived with it is held.
@@ -100,6 +111,16 @@ where
                 },
             }
         }
+    }
+
+    /// Whether a part of the next message is there.
+    pub fn is_within(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// What the messages are read from.
+    pub fn body(&mut self) -> &mut B {
+        &mut self.body
     }
 
     /// What followed the last message.

@@ -43,20 +43,6 @@ pub fn print(kind: &MessageDescriptor, message: &[u8]) -> Result<Vec<u8>, Error>
     })
 }
 
-/// Checks that bytes are such a message.
-///
-/// # Errors
-/// [`Error::Invalid`] if they are not.
-pub fn check(kind: &MessageDescriptor, message: &[u8]) -> Result<(), Error> {
-    match DynamicMessage::decode(kind.clone(), message) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let why = format!("this is no {}: {error}", kind.full_name());
-            Err(invalid(FieldViolation::new("", why)))
-        }
-    }
-}
-
 /// Makes the error of one fault. It has no path where the whole is at fault.
 pub fn invalid(violation: FieldViolation) -> Error {
     let message = match violation.field.as_str() {
@@ -209,6 +195,5 @@ mod tests {
         );
         assert!(read_answer(kind, br#"{"newer": [1]}"#).unwrap().is_empty());
         assert!(print(kind, &[0x0a, 0xff]).is_err());
-        assert!(check(kind, &[0x0a, 0xff]).is_err());
     }
 }

@@ -4,24 +4,30 @@ use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, Version};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 
+use super::request;
 use crate::error::Error;
 use crate::grpc::deadline;
 use crate::grpc::errors;
 
-/// Returns the type of the content if it is that of gRPC or of gRPC-Web.
+/// Returns the type of the content if the call is one of gRPC, which needs HTTP/2, or of gRPC-Web.
 pub fn kind(request: &Request<Body>) -> Option<HeaderValue> {
-    let content = request.headers().get(CONTENT_TYPE);
-    let content = content.filter(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    content.cloned()
+    let content = request.headers().get(CONTENT_TYPE)?;
+    let essence = request::essence(content.to_str().ok()?);
+    let passes = match essence.strip_prefix("application/grpc")? {
+        "" | "+proto" => request.version() == Version::HTTP_2,
+        "-web" | "-web+proto" | "-web-text" | "-web-text+proto" => true,
+        _ => false,
+    };
+    (passes && *request.method() == Verb::POST).then(|| content.clone())
 }
 
 /// Returns when the caller is to have an answer at the latest, if it says so. The transport begins to count later.
 pub fn due(headers: &HeaderMap) -> Option<Instant> {
-    let limit = deadline::parse(headers.get("grpc-timeout")?.to_str().ok()?)?;
+    let limit = deadline::parse(headers.get(deadline::HEADER)?.to_str().ok()?)?;
     Some(deadline::last_moment(limit))
 }
 

@@ -26,7 +26,7 @@ pub enum Refusal {
     /// No form of answer that the caller takes is made here.
     Accept,
     /// The content is packed in a way that is not read.
-    Encoding(String),
+    Encoding,
     /// The content is longer than allowed.
     TooLarge,
     /// The content did not arrive in time.
@@ -57,15 +57,15 @@ impl Refusal {
     pub fn status(self) -> Status {
         let error = match self {
             Self::Status(status) => return status,
-            Self::Unknown(path) => {
-                return Status::unimplemented(format!("there is no RPC at {path}"));
-            }
-            Self::Verb(allowed) => return Status::unimplemented(format!("use {allowed}")),
-            Self::Encoding(name) => {
-                return Status::unimplemented(format!(
-                    "content encoding {name:?} is not read; use gzip or identity"
-                ));
-            }
+            Self::Unknown(path) => Error::Unimplemented {
+                why: format!("there is no RPC at {path}"),
+            },
+            Self::Verb(allowed) => Error::Unimplemented {
+                why: format!("use {allowed}"),
+            },
+            Self::Encoding => Error::Unimplemented {
+                why: "content of that encoding is not read; use gzip or identity".to_owned(),
+            },
             Self::ContentType(read) => invalid(FieldViolation::new(
                 "content-type",
                 format!("must be one of {read}"),
@@ -100,7 +100,7 @@ impl Refusal {
                 Some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
             }
             Self::Accept => Some(StatusCode::NOT_ACCEPTABLE),
-            Self::Encoding(_) => {
+            Self::Encoding => {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
                 None
             }

@@ -8,23 +8,30 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
-use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri, header};
 use http_body_util::BodyExt;
 use prost_reflect::MessageDescriptor;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tonic::body::Body;
 
+use super::arriving::{self, Arriving};
 use super::call;
-use super::frames::{self, Broken, Frames};
+use super::frames::{self, Frame, Frames};
 use super::json;
 use super::methods::Method;
 use super::refusal::Refusal;
+use crate::grpc::load::{Peer, RequestBytes};
 use crate::grpc::{self, deadline};
 
-/// A client that has not sent its content by then is answered 408.
-const ARRIVAL: Duration = Duration::from_secs(30);
 /// As much of a request is read, so that the client comes to read its refusal.
 const PATIENCE: usize = 4 * grpc::REQUEST_LIMIT;
+/// So much is unpacked at a time.
+const UNPACKED: u64 = 64 << 10;
+/// Names how the content is packed that is a message.
+const CONTENT_PACKING: &str = "content-encoding";
+/// Names how the messages of a Connect stream may be packed.
+const CONNECT_PACKING: &str = "connect-content-encoding";
 /// What continues a stream: browsers send the last `id:` that they saw as `Last-Event-ID`.
 pub const RESUME: &str = "wsman-resume";
 /// What begins the names of parameters that stand for metadata, because a browser's EventSource sends no headers.
@@ -73,7 +80,8 @@ pub fn form(method: &Method, request: &Request<Body>) -> Result<Form, Refusal> {
         Verb::POST => {}
         Verb::GET if method.reads && method.streams => return readable(headers),
         Verb::GET if method.reads => {
-            let proto = query(request).any(|(key, value)| key == "encoding" && value == "proto");
+            let proto =
+                query(request.uri()).any(|(key, value)| key == "encoding" && value == "proto");
             return Ok(Form::Unary(if proto { Codec::Proto } else { Codec::Json }));
         }
         _ if method.reads => return Err(Refusal::Verb("GET, POST")),
@@ -110,7 +118,7 @@ pub fn terms(request: &Request<Body>) -> Result<Terms, Refusal> {
     }
     let limit = match (
         headers.get("connect-timeout-ms"),
-        headers.get("grpc-timeout"),
+        headers.get(deadline::HEADER),
     ) {
         (Some(text), _) => {
             let millis = text.to_str().ok().filter(|text| {
@@ -129,12 +137,7 @@ pub fn terms(request: &Request<Body>) -> Result<Terms, Refusal> {
                 .to_str()
                 .ok()
                 .and_then(deadline::parse)
-                .ok_or_else(|| {
-                    Refusal::field(
-                        "grpc-timeout",
-                        "must be at most eight digits and one of H, M, S, m, u, n",
-                    )
-                })?;
+                .ok_or_else(|| Refusal::field(deadline::HEADER, deadline::EXPECTED))?;
             Some(limit)
         }
         (None, None) => None,
@@ -142,7 +145,7 @@ pub fn terms(request: &Request<Body>) -> Result<Terms, Refusal> {
     let mut metadata = HeaderMap::new();
     call::copy(headers, &mut metadata);
     if *request.method() == Verb::GET {
-        for (key, value) in query(request).filter(|(key, _)| key.starts_with(PARAMETER)) {
+        for (key, value) in query(request.uri()).filter(|(key, _)| key.starts_with(PARAMETER)) {
             let unfit = || Refusal::field(&key, "cannot be sent as metadata");
             let name = HeaderName::try_from(&key).map_err(|_| unfit())?;
             metadata.insert(name, HeaderValue::try_from(&value).map_err(|_| unfit())?);
@@ -159,7 +162,7 @@ pub fn terms(request: &Request<Body>) -> Result<Terms, Refusal> {
     })
 }
 
-/// Reads the message and returns it encoded.
+/// Reads the message and returns it encoded, with the room that it takes.
 ///
 /// # Errors
 /// If it is too long, too late, packed in an unknown way or not such a message.
@@ -167,48 +170,83 @@ pub async fn message(
     kind: &MessageDescriptor,
     form: Form,
     request: Request<Body>,
-) -> Result<Bytes, Refusal> {
-    if *request.method() == Verb::GET {
-        return parameters(kind, form, &request);
-    }
+) -> Result<(Bytes, RequestBytes), Refusal> {
     let (parts, body) = request.into_parts();
-    let told = parts
+    let peer = parts.extensions.get::<Peer>().cloned();
+    let mut arriving = Arriving::new(body, peer);
+    if parts.method == Verb::GET {
+        let message = parameters(kind, form, &parts, &mut arriving)?;
+        return Ok((message, arriving.into_bytes()));
+    }
+    let length = parts
         .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if told.is_some_and(|length| length > PATIENCE as u64) {
+    if length.is_some_and(|length| length > PATIENCE as u64) {
         return Err(Refusal::TooLarge);
     }
-    let late = Instant::now() + ARRIVAL;
-    let packing = match form {
-        Form::Connect(_) => "connect-content-encoding",
-        _ => "content-encoding",
-    };
-    let packing = parts.headers.get(packing);
-    let packed = match packing.map(HeaderValue::as_bytes) {
-        None | Some(b"" | b"identity") => false,
-        Some(b"gzip") => true,
-        Some(other) => {
-            return Err(Refusal::Encoding(
-                String::from_utf8_lossy(other).into_owned(),
-            ));
+    let bytes = match form {
+        Form::Connect(_) => {
+            let packing = Packing::of(&parts.headers, CONNECT_PACKING)?;
+            enveloped(&mut arriving, packing).await?
+        }
+        _ => {
+            let packing = Packing::of(&parts.headers, CONTENT_PACKING)?;
+            whole(&mut arriving, packing).await?
         }
     };
-    let bytes = match form {
-        Form::Connect(_) => timeout_at(late, enveloped(body, packed)).await,
-        _ => timeout_at(late, whole(body, packed)).await,
-    };
-    decode(kind, form, bytes.map_err(|_| Refusal::TooSlow)??)
+    Ok((decode(kind, form, bytes)?, arriving.into_bytes()))
+}
+
+/// How the messages of a request may be packed.
+#[derive(Debug, Clone, Copy)]
+pub struct Packing {
+    /// Names the way.
+    header: &'static str,
+    gzip: bool,
+}
+
+impl Packing {
+    /// Reads the header of that name.
+    ///
+    /// # Errors
+    /// If it is another way.
+    pub fn of(headers: &HeaderMap, header: &'static str) -> Result<Self, Refusal> {
+        let gzip = match headers.get(header).map(HeaderValue::as_bytes) {
+            None | Some(b"" | b"identity") => false,
+            Some(b"gzip") => true,
+            Some(_) => return Err(Refusal::Encoding),
+        };
+        Ok(Self { header, gzip })
+    }
+
+    /// Returns the message of a frame.
+    ///
+    /// # Errors
+    /// If the flags of the frame say otherwise, or it cannot be unpacked.
+    pub fn unpack(self, frame: Frame, arriving: &mut Arriving) -> Result<Bytes, Refusal> {
+        match (frame.flags, self.gzip) {
+            (0, _) => Ok(frame.payload),
+            (frames::COMPRESSED, true) => gunzip(&frame.payload, arriving),
+            (frames::COMPRESSED, false) => {
+                let header = self.header;
+                let why = format!("a message is compressed, but {header} does not say how");
+                Err(Refusal::field("", why))
+            }
+            (flags, _) => {
+                let why = format!("the flags {flags:#010b} of a message mean nothing");
+                Err(Refusal::field("", why))
+            }
+        }
+    }
 }
 
 /// The whole content is the message. One that is too long is read to its end and thrown away: a client that is still
 /// sending would not see the answer. There is an end to that, too.
-async fn whole(mut body: Body, packed: bool) -> Result<Bytes, Refusal> {
+async fn whole(arriving: &mut Arriving, packing: Packing) -> Result<Bytes, Refusal> {
     let (mut bytes, mut length) = (BytesMut::new(), 0);
-    while let Some(part) = body.frame().await {
-        let part = part.map_err(|error| {
-            Refusal::field("", format!("the request broke off: {}", error.message()))
-        })?;
+    while let Some(part) = arriving.frame().await {
+        let part = part.map_err(arriving::refusal)?;
         let Ok(data) = part.into_data() else { continue };
         length += data.len();
         if length <= grpc::REQUEST_LIMIT {
@@ -219,49 +257,40 @@ async fn whole(mut body: Body, packed: bool) -> Result<Bytes, Refusal> {
             break;
         }
     }
-    match (length, packed) {
-        (..=grpc::REQUEST_LIMIT, true) => unpack(&bytes),
+    match (length, packing.gzip) {
+        (..=grpc::REQUEST_LIMIT, true) => gunzip(&bytes, arriving),
         (..=grpc::REQUEST_LIMIT, false) => Ok(bytes.freeze()),
         _ => Err(Refusal::TooLarge),
     }
 }
 
 /// The content is one message with five bytes before it, and nothing after it.
-async fn enveloped(body: Body, packed: bool) -> Result<Bytes, Refusal> {
-    let broken = |broken| match broken {
-        Broken::TooLarge(_) => Refusal::TooLarge,
-        broken => Refusal::field("", format!("the request is broken: {broken}")),
-    };
-    let mut frames = Frames::new(body, grpc::REQUEST_LIMIT);
-    let Some(first) = frames.next().await.map_err(broken)? else {
-        return Err(Refusal::field("", "the request has no message"));
-    };
-    if frames.next().await.map_err(broken)?.is_some() {
+///
+/// # Errors
+/// If there is none, more than one, or one that cannot be read.
+pub async fn enveloped(arriving: &mut Arriving, packing: Packing) -> Result<Bytes, Refusal> {
+    let mut frames = Frames::new(&mut *arriving, grpc::REQUEST_LIMIT);
+    let first = frames.next().await?;
+    let first = first.ok_or_else(|| Refusal::field("", "the request has no message"))?;
+    if frames.next().await?.is_some() {
         return Err(Refusal::field("", "the request has more than one message"));
     }
-    match first.flags {
-        0 => Ok(first.payload),
-        frames::COMPRESSED if packed => unpack(&first.payload),
-        frames::COMPRESSED => Err(Refusal::field(
-            "",
-            "a message is compressed, but connect-content-encoding is not told",
-        )),
-        flags => Err(Refusal::field(
-            "",
-            format!("the flags {flags:#010b} mean nothing"),
-        )),
-    }
+    packing.unpack(first, arriving)
 }
 
-fn unpack(bytes: &[u8]) -> Result<Bytes, Refusal> {
+/// Unpacks what may be far longer than it arrived.
+fn gunzip(bytes: &[u8], arriving: &mut Arriving) -> Result<Bytes, Refusal> {
     let mut plain = Vec::new();
-    MultiGzDecoder::new(bytes)
-        .take(grpc::REQUEST_LIMIT as u64 + 1)
-        .read_to_end(&mut plain)
-        .map_err(|error| Refusal::field("", format!("the content is no gzip: {error}")))?;
-    match plain.len() > grpc::REQUEST_LIMIT {
-        true => Err(Refusal::TooLarge),
-        false => Ok(plain.into()),
+    let mut packed = MultiGzDecoder::new(bytes);
+    loop {
+        let before = plain.len();
+        let part = packed.by_ref().take(UNPACKED).read_to_end(&mut plain);
+        part.map_err(|error| Refusal::field("", format!("the content is no gzip: {error}")))?;
+        match plain.len() - before {
+            _ if plain.len() > grpc::REQUEST_LIMIT => return Err(Refusal::TooLarge),
+            0 => return Ok(plain.into()),
+            count => arriving.add(count)?,
+        }
     }
 }
 
@@ -269,14 +298,15 @@ fn unpack(bytes: &[u8]) -> Result<Bytes, Refusal> {
 fn parameters(
     kind: &MessageDescriptor,
     form: Form,
-    request: &Request<Body>,
+    request: &Parts,
+    arriving: &mut Arriving,
 ) -> Result<Bytes, Refusal> {
     const URL: GeneralPurpose = GeneralPurpose::new(
         &alphabet::URL_SAFE,
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
     );
     let (mut message, mut base64, mut packed) = (String::new(), false, false);
-    for (key, value) in query(request) {
+    for (key, value) in query(&request.uri) {
         match (key.as_str(), value.as_str()) {
             ("message", _) => message = value,
             ("base64", "1") => base64 = true,
@@ -284,7 +314,7 @@ fn parameters(
             ("compression", "identity" | "") | ("connect", "v1") => {}
             ("encoding", "json") => {}
             ("encoding", "proto") if matches!(form, Form::Unary(_)) => {}
-            ("compression", _) => return Err(Refusal::Encoding(value)),
+            ("compression", _) => return Err(Refusal::Encoding),
             ("encoding" | "base64" | "connect", _) => {
                 return Err(Refusal::field(&key, format!("{value:?} is not served")));
             }
@@ -304,15 +334,17 @@ fn parameters(
             .into(),
         false => Bytes::from(message),
     };
-    decode(kind, form, if packed { unpack(&bytes)? } else { bytes })
+    let bytes = match packed {
+        true => gunzip(&bytes, arriving)?,
+        false => bytes,
+    };
+    decode(kind, form, bytes)
 }
 
 fn decode(kind: &MessageDescriptor, form: Form, bytes: Bytes) -> Result<Bytes, Refusal> {
     match form {
-        Form::Unary(Codec::Proto) | Form::Connect(Codec::Proto) => {
-            json::check(kind, &bytes)?;
-            Ok(bytes)
-        }
+        // Whoever takes it in checks it.
+        Form::Unary(Codec::Proto) | Form::Connect(Codec::Proto) => Ok(bytes),
         _ => Ok(json::read(kind, &bytes)?.into()),
     }
 }
@@ -341,12 +373,12 @@ fn readable(headers: &HeaderMap) -> Result<Form, Refusal> {
 }
 
 /// A media type without its parameters.
-fn essence(value: &str) -> String {
+pub fn essence(value: &str) -> String {
     let kind = value.split(';').next().unwrap_or_default();
     kind.trim().to_ascii_lowercase()
 }
 
-fn query(request: &Request<Body>) -> impl Iterator<Item = (String, String)> + '_ {
-    let query = request.uri().query().unwrap_or_default();
+fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> + '_ {
+    let query = uri.query().unwrap_or_default();
     url::form_urlencoded::parse(query.as_bytes()).into_owned()
 }

@@ -122,21 +122,23 @@ async fn what_comes_between_two_reads_is_neither_lost_nor_repeated() {
 async fn a_filter_keeps_its_reader_quiet_and_tells_all_that_matches() {
     let hub = Hub::new(Index::default());
     let filter = |owner: &str, meta_id: &str| {
-        Filter::new(Some(MetadataFilter {
+        Filter::parse(Some(MetadataFilter {
             owner: owner.to_owned(),
             meta_id: meta_id.to_owned(),
             ..Default::default()
         }))
+        .unwrap()
     };
     let mut janes = hub.subscribe(filter("jane", ""), Start::Now);
     let mut also = hub.subscribe(filter("jane", ""), Start::Now);
     let mut one = hub.subscribe(filter("jane", "m-c"), Start::Now);
     let mut other = hub.subscribe(filter("joe", "m-c"), Start::Now);
     let mut noted = hub.subscribe(
-        Filter::new(Some(MetadataFilter {
+        Filter::parse(Some(MetadataFilter {
             annotations: [("of".to_owned(), "joe".to_owned())].into(),
             ..Default::default()
-        })),
+        }))
+        .unwrap(),
         Start::Now,
     );
     drop(std::mem::replace(

@@ -1,7 +1,16 @@
 //! Which workspaces a caller asked for (spec 6.1 "filter").
 
+use prost::Message;
+
+use super::id;
+use crate::error::{Error, FieldViolation};
 use crate::proto::encoded::Encoded;
 use crate::proto::wsman::MetadataFilter;
+
+/// Annotations of a filter. Each stream keeps its filter, and every update is held against it.
+const MAX_ANNOTATIONS: usize = 64;
+/// Bytes of a filter.
+const MAX_BYTES: usize = 16 << 10;
 
 /// A `MetadataFilter`; without one everything matches.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,8 +43,26 @@ impl Key {
 
 impl Filter {
     /// Returns the filter of a request.
-    pub fn new(must_match: Option<MetadataFilter>) -> Self {
-        Self(must_match)
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is larger than a filter may be.
+    pub fn parse(must_match: Option<MetadataFilter>) -> Result<Self, Error> {
+        let filter = must_match.as_ref();
+        let annotations = filter.map_or(0, |filter| filter.annotations.len());
+        let bytes = filter.map_or(0, Message::encoded_len);
+        let mut faults = Vec::new();
+        if annotations > MAX_ANNOTATIONS {
+            let why = format!("has {annotations}; at most {MAX_ANNOTATIONS} are possible");
+            faults.push(FieldViolation::new("must_match.annotations", why));
+        }
+        if bytes > MAX_BYTES {
+            let why = format!("has {bytes} bytes; at most {MAX_BYTES} are possible");
+            faults.push(FieldViolation::new("must_match", why));
+        }
+        match faults.is_empty() {
+            true => Ok(Self(must_match)),
+            false => Err(id::invalid(faults)),
+        }
     }
 
     /// Whether owner and meta id are equal where given, and every annotation is there.
@@ -63,5 +90,38 @@ impl Filter {
         }
         let (word, value) = filter.annotations.iter().next()?;
         Some(Key::Annotation(word.clone(), value.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn parse(annotations: usize, length: usize) -> Result<Filter, Vec<String>> {
+        let annotation = |n| (format!("k{n:03}"), "x".repeat(length));
+        let annotations: BTreeMap<_, _> = (0..annotations).map(annotation).collect();
+        let filter = MetadataFilter {
+            annotations,
+            ..Default::default()
+        };
+        Filter::parse(Some(filter)).map_err(|error| match error {
+            Error::Invalid { violations, .. } => violations.into_iter().map(|v| v.field).collect(),
+            other => panic!("{other}"),
+        })
+    }
+
+    #[test]
+    fn filters_have_a_size() {
+        assert!(Filter::parse(None).is_ok());
+        assert!(parse(MAX_ANNOTATIONS, 200).is_ok());
+        let field = |name: &str| vec![name.to_owned()];
+        assert_eq!(
+            parse(MAX_ANNOTATIONS + 1, 1),
+            Err(field("must_match.annotations"))
+        );
+        assert_eq!(parse(1, MAX_BYTES), Err(field("must_match")));
+        assert_eq!(parse(60_000, 1).unwrap_err().len(), 2);
     }
 }

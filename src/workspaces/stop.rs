@@ -3,10 +3,29 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::id;
 use super::marks::annotation;
 use crate::action::Mark;
 use crate::duration::GoDuration;
-use crate::proto::wsman::{StopWorkspacePolicy, WorkspacePhase, WorkspaceStatus};
+use crate::error::{Error, FieldViolation};
+use crate::proto::wsman::{
+    StopWorkspacePolicy, StopWorkspaceRequest, WorkspacePhase, WorkspaceStatus,
+};
+
+/// Checks the request for a stop and returns its policy.
+///
+/// # Errors
+/// [`Error::Invalid`] with every fault.
+pub fn policy(request: &StopWorkspaceRequest) -> Result<StopWorkspacePolicy, Error> {
+    let policy = StopWorkspacePolicy::try_from(request.policy).map_err(|_| {
+        let why = format!("value {} is out of range", request.policy);
+        FieldViolation::new("policy", why)
+    });
+    match (id::fault(&request.id), policy) {
+        (None, Ok(policy)) => Ok(policy),
+        (fault, policy) => Err(id::invalid(fault.into_iter().chain(policy.err()).collect())),
+    }
+}
 
 /// Returns the mark that asks for a stop; `decide` deletes the pod when it sees it (spec 2.3).
 pub fn mark(policy: StopWorkspacePolicy) -> Mark {

@@ -15,7 +15,7 @@ use super::support::world::PATIENCE;
 
 mod calls;
 mod clients;
-mod input;
+pub(crate) mod input;
 mod layer;
 mod raw;
 mod stalled;
@@ -68,7 +68,7 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    fn http1(addr: SocketAddr) -> Self {
+    pub(crate) fn http1(addr: SocketAddr) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { client, addr }
     }

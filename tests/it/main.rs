@@ -38,3 +38,4 @@ mod tidy;
 mod timeouts;
 mod tls;
 mod trace;
+mod wire;

@@ -95,7 +95,7 @@ proptest! {
         let status = WorkspaceStatus { metadata: Some(metadata), ..Default::default() };
         let status = Encoded::new(status);
         let exact = MetadataFilter { owner, meta_id, annotations };
-        let matches = |filter: &MetadataFilter| Filter::new(Some(filter.clone())).matches(&status);
+        let matches = |filter: &MetadataFilter| Filter::parse(Some(filter.clone())).unwrap().matches(&status);
         prop_assert!(matches(&exact) && matches(&MetadataFilter::default()));
         let another_owner = MetadataFilter { owner: other.clone(), ..exact.clone() };
         let another_id = MetadataFilter { meta_id: other.clone(), ..exact.clone() };

@@ -17,7 +17,7 @@ type Headers = Vec<(&'static str, &'static str)>;
 
 const GZIP: (&str, &str) = ("content-encoding", "gzip");
 
-pub(super) fn gzip(plain: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(plain).unwrap();
     packed.finish().unwrap()

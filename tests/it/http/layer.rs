@@ -52,6 +52,7 @@ async fn fs9_a_panic_is_an_internal_error_of_one_call() {
     ] {
         for method in ["GetWorkspaces", "Subscribe"] {
             let request = Request::post(format!("/wsman.WorkspaceManager/{method}"))
+                .version(http::Version::HTTP_2)
                 .header("content-type", kind)
                 .body(Body::new(Full::new(Bytes::from_static(b"{}"))))
                 .unwrap();

@@ -144,7 +144,7 @@ async fn lengths_are_taken_as_they_are() {
             post(path, "", "")
                 .replace("application/json", "application/grpc")
                 .into(),
-            "HTTP/1.1 400",
+            "HTTP/1.1 415",
         ),
         (
             "many headers",

@@ -1,0 +1,139 @@
+//! A request while it arrives: it has so much time, and so much room among all that arrive. Nobody's answer has either limit.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::time::{Sleep, sleep};
+use tonic::body::Body;
+use tonic::codegen::StdError;
+
+use super::frames::Broken;
+use super::refusal::Refusal;
+use crate::grpc::REQUEST_LIMIT;
+use crate::grpc::load::{Peer, RequestBytes};
+
+/// A client that has not sent its request by then is answered 408, or DEADLINE_EXCEEDED.
+pub const ARRIVAL: Duration = Duration::from_secs(30);
+
+/// The content of a request.
+#[derive(Debug)]
+pub struct Arriving {
+    body: Body,
+    late: Option<Pin<Box<Sleep>>>,
+    bytes: RequestBytes,
+    length: usize,
+}
+
+/// Why the rest of a request is not awaited.
+#[derive(Debug, thiserror::Error)]
+enum Cut {
+    #[error("the request took too long to arrive")]
+    Late,
+    #[error(transparent)]
+    Full(#[from] crate::error::Error),
+    #[error("the request broke off: {0}")]
+    Broken(String),
+}
+
+impl Arriving {
+    /// Begins to read the request of a peer; all of it must be there in time.
+    pub fn new(body: Body, peer: Option<Peer>) -> Self {
+        Self {
+            late: Some(Box::pin(sleep(ARRIVAL))),
+            ..Self::in_parts(body, peer)
+        }
+    }
+
+    /// Begins to read a request of many messages, which may be as far apart as they like.
+    pub fn in_parts(body: Body, peer: Option<Peer>) -> Self {
+        Self {
+            body,
+            late: None,
+            bytes: RequestBytes::new(peer),
+            length: 0,
+        }
+    }
+
+    /// Counts what becomes of the request beside what arrived, such as its content when it was unpacked.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn add(&mut self, count: usize) -> Result<(), Refusal> {
+        Ok(self.bytes.add(count)?)
+    }
+
+    /// Forgets what arrived, because nobody keeps it.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.length = 0;
+    }
+
+    /// Returns the room that the request takes, to be held until it is answered.
+    pub fn into_bytes(self) -> RequestBytes {
+        self.bytes
+    }
+}
+
+/// Says why a request cannot be read.
+pub fn refusal(error: StdError) -> Refusal {
+    match error.downcast::<Cut>() {
+        Ok(cut) => match *cut {
+            Cut::Late => Refusal::TooSlow,
+            Cut::Full(error) => error.into(),
+            broken @ Cut::Broken(_) => Refusal::field("", broken.to_string()),
+        },
+        Err(other) => Refusal::field("", format!("the request broke off: {other}")),
+    }
+}
+
+impl From<Broken> for Refusal {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::TooLarge(_) => Self::TooLarge,
+            Broken::Body(error) => refusal(error),
+            Broken::Truncated => Self::field("", "the request ends within a message"),
+        }
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = StdError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        if polled.is_pending()
+            && let Some(late) = &mut this.late
+        {
+            ready!(late.as_mut().poll(context));
+            return Poll::Ready(Some(Err(Cut::Late.into())));
+        }
+        let part = match ready!(polled) {
+            None => return Poll::Ready(None),
+            Some(Ok(part)) => part,
+            Some(Err(error)) => {
+                let why = error.message().to_owned();
+                return Poll::Ready(Some(Err(Cut::Broken(why).into())));
+            }
+        };
+        // Of what is too long nothing is kept.
+        let length = part.data_ref().map_or(0, Bytes::len);
+        let counted = length.min(REQUEST_LIMIT.saturating_sub(this.length));
+        this.length += length;
+        match this.bytes.add(counted) {
+            Ok(()) => Poll::Ready(Some(Ok(part))),
+            Err(error) => Poll::Ready(Some(Err(Cut::Full(error).into()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
