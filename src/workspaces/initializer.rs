@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::error::FieldViolation;
 use crate::proto::contentservice::workspace_initializer::Spec;
-use crate::proto::contentservice::{GitInitializer, WorkspaceInitializer};
+use crate::proto::contentservice::{
+    CloneTargetMode, GitAuthMethod, GitInitializer, WorkspaceInitializer,
+};
 
 /// What a password that was taken out is replaced by, followed by its key in the Secret (spec 3.7).
 pub const EXTRACTED: &str = "extracted-secret/";
@@ -129,8 +131,21 @@ fn nested_faults(
 }
 
 fn git_faults(git: &GitInitializer, path: &str, faults: &mut Vec<FieldViolation>) {
-    if git.config.is_none() {
-        let path = format!("{path}.config");
-        faults.push(FieldViolation::new(path, "cannot be blank"));
+    let mut out_of_range = |field: &str, number: i32| {
+        let why = format!("value {number} is out of range");
+        faults.push(FieldViolation::new(format!("{path}.{field}"), why));
+    };
+    if CloneTargetMode::try_from(git.target_mode).is_err() {
+        out_of_range("target_mode", git.target_mode);
+    }
+    match &git.config {
+        Some(config) if GitAuthMethod::try_from(config.authentication).is_err() => {
+            out_of_range("config.authentication", config.authentication);
+        }
+        Some(_) => {}
+        None => {
+            let path = format!("{path}.config");
+            faults.push(FieldViolation::new(path, "cannot be blank"));
+        }
     }
 }

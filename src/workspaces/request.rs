@@ -39,7 +39,7 @@ pub struct StartRequest {
 }
 
 impl StartRequest {
-    /// Returns whether a feature is asked for. Flags that nobody knows mean nothing (spec 3.8).
+    /// Returns whether a feature is asked for. Flags of old callers mean nothing.
     pub fn has_flag(&self, flag: wsman::WorkspaceFeatureFlag) -> bool {
         self.spec.feature_flags.contains(&i32::from(flag))
     }

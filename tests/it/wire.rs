@@ -1,5 +1,6 @@
 //! What arrives on the port, byte by byte: each form of a call is refused for the same reasons, in the same words.
 
 mod arrival;
+mod enums;
 
 mod messages;

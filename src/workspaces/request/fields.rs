@@ -6,12 +6,14 @@ use crate::duration::GoDuration;
 use crate::error::FieldViolation;
 use crate::proto::wsman::{
     AdmissionLevel, EnvironmentVariable, PortProtocol, PortSpec, PortVisibility,
-    StartWorkspaceSpec, WorkspaceMetadata,
+    StartWorkspaceSpec, WorkspaceFeatureFlag, WorkspaceMetadata,
 };
 use crate::workspaces::{env, initializer, names, services, ssh_key};
 
 /// Bytes of `name=value` that Linux passes to a program (MAX_ARG_STRLEN, with the NUL).
 const MAX_VARIABLE: usize = 128 << 10;
+/// Numbers that once were flags. Old callers still send them; they mean nothing.
+const FORMER_FLAGS: [i32; 6] = [1, 2, 3, 5, 6, 8];
 /// Bytes of a name, of a person or of a thing.
 const MAX_TEXT: usize = 4 << 10;
 
@@ -102,6 +104,12 @@ pub(super) fn spec(spec: &StartWorkspaceSpec, faults: &mut Faults) {
     if AdmissionLevel::try_from(spec.admission).is_err() {
         let why = format!("value {} is out of range", spec.admission);
         faults.add("spec.admission", why);
+    }
+    for (i, flag) in spec.feature_flags.iter().enumerate() {
+        if WorkspaceFeatureFlag::try_from(*flag).is_err() && !FORMER_FLAGS.contains(flag) {
+            let why = format!("value {flag} is out of range");
+            faults.add(format!("spec.feature_flags[{i}]"), why);
+        }
     }
     for (i, key) in spec.ssh_public_keys.iter().enumerate() {
         if let Some(why) = ssh_key::fault(key) {

@@ -1,0 +1,104 @@
+//! Numbers that no enum has, in every request: the descriptors say where enums are.
+
+use prost_reflect::prost::Message;
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value,
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use wsman::http::frames::frame;
+
+use crate::http::{JSON, Web};
+use crate::support::cluster;
+use crate::support::world::World;
+
+const NUMBER: i32 = 99;
+
+/// Returns a message for every enum below a kind, with a number in it that means nothing, and the path to it.
+fn spoilt(kind: &MessageDescriptor, above: &[MessageDescriptor]) -> Vec<(String, DynamicMessage)> {
+    let mut all = Vec::new();
+    // A message may contain itself.
+    if above.contains(kind) {
+        return all;
+    }
+    let mut above = above.to_vec();
+    above.push(kind.clone());
+    for field in kind.fields() {
+        let mut put = |path: String, value: Value| {
+            let mut message = DynamicMessage::new(kind.clone());
+            let value = match field.is_list() {
+                true => Value::List(vec![value]),
+                false => value,
+            };
+            message.set_field(&field, value);
+            all.push((path, message));
+        };
+        match field.kind() {
+            _ if field.is_map() => {}
+            Kind::Enum(_) => put(name(&field), Value::EnumNumber(NUMBER)),
+            Kind::Message(inner) => {
+                for (path, message) in spoilt(&inner, &above) {
+                    put(format!("{}.{path}", name(&field)), Value::Message(message));
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+fn name(field: &FieldDescriptor) -> String {
+    match field.is_list() {
+        true => format!("{}[0]", field.name()),
+        false => field.name().to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_that_no_enum_has_are_refused_wherever_they_are() {
+    let cluster = cluster::embedded().await;
+    let world = World::start(&cluster).await;
+    let web = Web::http2(world.addr);
+    let pool = DescriptorPool::decode(wsman::proto::DESCRIPTORS).unwrap();
+    let mut tried = Vec::new();
+    for service in pool.services() {
+        for method in service.methods() {
+            for (path, message) in spoilt(&method.input(), &[]) {
+                let url = format!("/{}/{}", service.full_name(), method.name());
+                let kind = [("content-type", "application/grpc")];
+                let answer = web
+                    .post(&url, &kind, frame(0, &message.encode_to_vec()))
+                    .await;
+                let status = Status::from_header_map(&answer.headers).unwrap();
+                assert_eq!(
+                    status.code(),
+                    Code::InvalidArgument,
+                    "{url} {path}: {status}"
+                );
+                let bad = status.get_details_bad_request().unwrap().field_violations;
+                let named = bad.iter().any(|violation| violation.field == path);
+                assert!(named, "{url} {path}: {bad:?}");
+                let text = serde_json::to_string(&message).unwrap();
+                assert!(text.contains("99"), "{text}");
+                let answer = web.post(&url, &[JSON], text).await;
+                let told = String::from_utf8_lossy(&answer.body);
+                assert_eq!(answer.line, 400, "{url} {path}: {told}");
+                assert!(
+                    told.contains(&format!("\"field\":\"{path}\"")),
+                    "{path}: {told}"
+                );
+                tried.push(format!("{} {path}", message.descriptor().name()));
+            }
+        }
+    }
+    for known in [
+        "StopWorkspaceRequest policy",
+        "StartWorkspaceRequest spec.feature_flags[0]",
+        "StartWorkspaceRequest spec.initializer.git.config.authentication",
+        "ControlPortRequest spec.visibility",
+        "DeleteVolumeSnapshotRequest ws_type",
+    ] {
+        assert!(tried.iter().any(|tried| tried == known), "{tried:?}");
+    }
+    world.drain().await.unwrap();
+}
