@@ -98,7 +98,7 @@ pub enum Error {
         /// What was attempted and what came back.
         why: String,
     },
-    /// No answer from the API server. Whoever sends the requests logs when this begins and ends.
+    /// No answer from the API server, or from one that calls are forwarded to. Whoever sends the requests logs when this begins and ends.
     #[error("{why}")]
     Unreachable {
         /// What was attempted, which server and why there is no answer.

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::{Service, ServiceExt};
+use tracing::{info, warn};
 
 use super::{deadline, errors};
 use crate::config::{ImageBuilder, Tls};
@@ -62,6 +64,8 @@ struct Target {
     scheme: Scheme,
     authority: Authority,
     client: Client<Connector, Body>,
+    /// The last call had no answer: logged when that begins and when it ends, not with every call.
+    is_away: AtomicBool,
 }
 
 impl Forward {
@@ -90,6 +94,9 @@ impl Forward {
         let request = target.address(request)?;
         let answer = target.client.request(request).await;
         let (parts, upstream) = answer.map_err(|error| target.away(&error))?.into_parts();
+        if target.is_away.swap(false, Ordering::Relaxed) {
+            info!(address = %target.authority, "the image builder answers again");
+        }
         let mut response = Response::new(Body::new(Answer {
             is_grpc: is_grpc(&parts.headers),
             has_status: parts.headers.contains_key("grpc-status"),
@@ -156,6 +163,7 @@ impl Target {
             scheme,
             authority,
             client,
+            is_away: AtomicBool::new(false),
         })
     }
 
@@ -186,8 +194,12 @@ impl Target {
         while let Some(next) = cause.source() {
             cause = next;
         }
-        errors::status(Error::Unavailable {
-            why: format!("the image builder at {} is away: {cause}", self.authority),
+        let why = format!("the image builder at {} is away: {cause}", self.authority);
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            warn!("{why}");
+        }
+        errors::status(Error::Unreachable {
+            why,
             retry_after: None,
         })
     }
