@@ -1,7 +1,10 @@
 //! Who runs the lifecycle: the Lease as a state machine. In goes what the Lease says, out comes what to do next.
 //!
 //! Times are the replica's own, as durations since its start: a holder counts from the moment at which it began its
-//! last renewal, the others from the moment at which they saw it. Clocks of different hosts are never compared.
+//! last renewal, the others from the moment at which they saw it. Clocks of different hosts are compared only once, when a
+//! replica sees its first Lease: one that looks abandoned by its own time is taken as soon as no renewal comes.
+
+pub mod identity;
 
 use std::time::Duration;
 
@@ -19,6 +22,10 @@ pub const DURATION: Duration = Duration::from_secs(15);
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// From one attempt to the next.
 pub const RETRY: Duration = Duration::from_secs(2);
+/// How far clocks of different hosts may differ before the time in a Lease misleads.
+pub const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
+/// For so long a replica looks for a renewal before it trusts the time in a Lease: a holder that lives makes two.
+pub const LOOKS: Duration = Duration::from_secs(4);
 /// Longest duration of a Lease that is respected, lest a slip of somebody's pen stops everything.
 const LONGEST: i64 = 300;
 
@@ -71,6 +78,8 @@ pub struct Election {
     renewed: Option<Duration>,
     /// No request before.
     not_before: Duration,
+    /// The identity of a replica that is known to have ended.
+    gone: Option<String>,
 }
 
 #[derive(Debug)]
@@ -78,7 +87,15 @@ enum Seen {
     Never,
     Absent,
     /// The Lease, and since when it says the same.
-    Lease(Box<Lease>, Duration),
+    Lease(Box<Lease>, Since),
+}
+
+/// Since when a Lease says the same.
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    at: Duration,
+    /// It is the first that this replica has seen: nobody was seen to renew it.
+    first: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +114,7 @@ impl Election {
             attempt: None,
             renewed: None,
             not_before: Duration::ZERO,
+            gone: None,
         }
     }
 
@@ -118,7 +136,10 @@ impl Election {
         }
         let since = match &self.seen {
             Seen::Lease(known, since) if known.spec == lease.spec => *since,
-            _ => now,
+            before => Since {
+                at: now,
+                first: matches!(before, Seen::Never),
+            },
         };
         self.seen = Seen::Lease(Box::new(lease), since);
     }
@@ -148,6 +169,42 @@ impl Election {
         self.not_before = self.not_before.max(begun + RETRY);
     }
 
+    /// Takes in that the replica of that identity has ended: what it holds is free. Returns whether that is news.
+    pub fn bury(&mut self, identity: &str) -> bool {
+        let news = self.gone.as_deref() != Some(identity);
+        self.gone = Some(identity.to_owned());
+        news
+    }
+
+    /// Returns how long another replica's Lease still has to be respected, unless it is renewed.
+    pub fn wait(&self, now: Duration, wall: Timestamp) -> Duration {
+        let free = match &self.seen {
+            Seen::Lease(lease, since) => self.free(lease, *since, now, wall),
+            Seen::Never | Seen::Absent => now,
+        };
+        free.saturating_sub(now)
+    }
+
+    /// The moment from which on a Lease may be taken.
+    fn free(&self, lease: &Lease, since: Since, now: Duration, wall: Timestamp) -> Duration {
+        let spec = &lease.spec;
+        let holder = &spec.holder_identity;
+        if holder.is_empty() || self.is_ours(spec) || self.gone.as_ref() == Some(holder) {
+            return now;
+        }
+        let all = duration(spec);
+        let wait = match spec.renew_time.filter(|_| since.first) {
+            Some(renewed) => {
+                let watched = now.saturating_sub(since.at);
+                let age = Duration::try_from(wall.duration_since(renewed)).unwrap_or_default();
+                let left = (all + CLOCKS_DIFFER).saturating_sub(age.saturating_sub(watched));
+                left.clamp(LOOKS.min(all), all)
+            }
+            None => all,
+        };
+        since.at.saturating_add(wait)
+    }
+
     /// Says where the replica stands.
     pub fn standing(&self, now: Duration) -> Standing {
         match &self.seen {
@@ -175,12 +232,7 @@ impl Election {
         let free = match &self.seen {
             Seen::Never => return Step::Read,
             Seen::Absent => now,
-            Seen::Lease(lease, _)
-                if self.is_ours(&lease.spec) || lease.spec.holder_identity.is_empty() =>
-            {
-                now
-            }
-            Seen::Lease(lease, since) => since.saturating_add(duration(&lease.spec)),
+            Seen::Lease(lease, since) => self.free(lease, *since, now, wall),
         };
         let retry = self
             .attempt

@@ -52,6 +52,7 @@ pub mod daemon;
 pub mod grpc;
 pub mod http;
 pub mod hub;
+pub mod readiness;
 pub mod tasks;
 pub mod telemetry;
 pub mod tenure;

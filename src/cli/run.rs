@@ -20,6 +20,7 @@ use super::simulate::Embedded;
 use crate::amqp::{Publisher, Timing};
 use crate::clock::Clock;
 use crate::cluster::connect::{AGENT, Source, connect};
+use crate::cluster::process;
 use crate::config::{ClientAuth, Kubernetes, Settings};
 use crate::daemon::{self, Parts, Patience};
 use crate::grpc::listen;
@@ -97,7 +98,7 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
     )));
     let parts = Parts {
         settings,
-        identity: identity()?,
+        identity: process::identity()?.to_string(),
         standing: watch::Sender::default(),
         client,
         listener,
@@ -121,18 +122,6 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
 /// Whether callers beyond this host can have owner tokens without showing who they are.
 fn is_exposed(listens: IpAddr, clients: ClientAuth) -> bool {
     !listens.to_canonical().is_loopback() && clients != ClientAuth::Require
-}
-
-/// A name for people, which a pod has from its host name, and something that no other start has.
-fn identity() -> anyhow::Result<String> {
-    let host = std::env::var("HOSTNAME").or_else(|_| {
-        std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned())
-    });
-    let start = getrandom::u64().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
-    Ok(format!(
-        "{}_{start:016x}",
-        host.as_deref().unwrap_or("wsman")
-    ))
 }
 
 /// Connects to the cluster that was asked for. The embedded one is never chosen because another failed.

@@ -6,14 +6,18 @@ use std::time::Duration;
 use kube::Client;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::act::{Actor, Outcome};
 use super::informer::{self, Event, Selection};
+use super::process;
+use crate::action::Action;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::lease::{Election, NAME, Standing, Step};
+use crate::lease::identity::{Identity, Relation};
+use crate::lease::{Election, NAME, RETRY, Standing, Step};
 use crate::objects::Lease;
+use crate::readiness::Component;
 use crate::tenure::Tenure;
 
 /// Bound on one request; two of them fit before a holder must stop.
@@ -28,9 +32,12 @@ pub struct Keeper {
     shared: Arc<Shared>,
     actor: Actor,
     clock: Clock,
+    component: Component,
 }
 
 struct Shared {
+    /// Nothing where the identity says nothing of a process.
+    identity: Option<Identity>,
     election: Mutex<Election>,
     standing: watch::Sender<Standing>,
     news: Notify,
@@ -38,13 +45,17 @@ struct Shared {
 
 impl Keeper {
     /// Returns a keeper that says in `standing` where the replica stands. `identity` must be another after every start.
+    /// The component is not ready until it is known who holds the Lease, and while the rights to it are missing.
     pub fn new(
         actor: Actor,
         clock: Clock,
         identity: String,
         standing: watch::Sender<Standing>,
+        component: Component,
     ) -> Self {
+        component.not_ready("nothing is known of the lease yet");
         let shared = Arc::new(Shared {
+            identity: identity.parse().ok(),
             election: Mutex::new(Election::new(identity)),
             standing,
             news: Notify::new(),
@@ -53,6 +64,7 @@ impl Keeper {
             shared,
             actor,
             clock,
+            component,
         }
     }
 
@@ -66,45 +78,118 @@ impl Keeper {
     /// # Errors
     /// None; it is cut.
     pub async fn keep(self) -> anyhow::Result<()> {
-        let mut told = String::new();
+        let mut failing: Option<Failing> = None;
         loop {
+            let near = self.look_after_the_holder();
             let begun = self.clock.elapsed();
             let step = self.election().step(begun, self.clock.now());
-            let outcome = match step {
+            let (verb, outcome) = match step {
                 Step::Wait(until) => {
+                    // A process on this machine may end at any moment, and nobody says so.
+                    let until = if near {
+                        until.min(begun + RETRY)
+                    } else {
+                        until
+                    };
                     tokio::select! {
                         () = self.clock.sleep_until_elapsed(Some(until)) => {}
                         () = self.shared.news.notified() => {}
                     }
                     continue;
                 }
-                Step::Read => self.actor.read_lease(Instant::now() + LIMIT).await,
-                Step::Write(claim) => self.write(&claim, Instant::now() + LIMIT).await,
+                Step::Read => ("get", self.actor.read_lease(Instant::now() + LIMIT).await),
+                Step::Write(claim) => {
+                    let verb = match &claim {
+                        Action::Claim(claim) if claim.version.is_none() => "create",
+                        _ => "patch",
+                    };
+                    (verb, self.write(&claim, Instant::now() + LIMIT).await)
+                }
             };
             match outcome {
                 Ok(lease) => {
-                    told.clear();
+                    // That it can be read says nothing of the right to write it.
+                    if verb != "get" || failing.as_ref().is_none_or(|failing| failing.verb == "get")
+                    {
+                        failing = None;
+                        self.component.ready();
+                    }
                     self.update(|election, now| election.read(lease, now));
                 }
                 Err(Error::Aborted { .. }) => self.update(|election, _| election.conflict()),
                 Err(failure) => {
-                    tell(&mut told, &failure);
+                    self.report(&mut failing, verb, &failure);
                     self.update(|election, _| election.fail(begun));
                 }
             }
         }
     }
 
+    /// Frees the Lease of a holder whose process has ended on this machine. Returns whether there is one to look after.
+    fn look_after_the_holder(&self) -> bool {
+        // Not borrowed for longer: whoever tells the standing holds the lock of the election.
+        let standing = self.shared.standing.borrow().clone();
+        let (Some(own), Standing::Follows { holder }) = (&self.shared.identity, standing) else {
+            return false;
+        };
+        if !process::is_gone(own, &holder) {
+            let near = |other| own.relation(&other) != Relation::Elsewhere;
+            return holder.parse().is_ok_and(near);
+        }
+        if self.election().bury(&holder) {
+            info!(
+                holder,
+                "the process that holds the lease has ended: taking over at once"
+            );
+        }
+        false
+    }
+
+    /// Logs a failure once, until it is another, and says which right is missing.
+    fn report(&self, failing: &mut Option<Failing>, verb: &'static str, failure: &Error) {
+        let why = failure.to_string();
+        match failure {
+            Error::Denied { .. } => {
+                let reason = format!("cannot {verb} leases.coordination.k8s.io: {why}");
+                self.component.not_ready(reason);
+            }
+            // The rest of readiness knows whether the server answers.
+            _ if failing.is_none() => self.component.ready(),
+            _ => {}
+        }
+        if failing.as_ref().is_some_and(|failing| failing.why == why) {
+            return;
+        }
+        match failure {
+            Error::Denied { .. } => error!(
+                verb,
+                why,
+                "NO RIGHT TO THE LEASE: calls are answered, but unless another replica holds it no workspace becomes ready, \
+                 times out or ends; grant get, list, watch, create and patch on leases.coordination.k8s.io"
+            ),
+            // Logged once for all, by whoever sends the requests.
+            Error::Unreachable { .. } => debug!(verb, why, "cannot hold the lease"),
+            _ => warn!(verb, why, "cannot hold the lease"),
+        }
+        *failing = Some(Failing { verb, why });
+    }
+
     /// Listens to what others do with the Lease, so that one that is released is noticed at once; for ever.
     ///
     /// # Errors
     /// None; it is cut.
-    pub async fn listen(self, client: Client, namespace: String) -> anyhow::Result<()> {
+    pub async fn listen(
+        self,
+        client: Client,
+        namespace: String,
+        component: Component,
+    ) -> anyhow::Result<()> {
         let selection = Selection {
             kind: "leases",
             path: format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"),
             labels: String::new(),
             fields: format!("metadata.name={NAME}"),
+            component,
         };
         informer::follow(client, selection, |event: Event<Lease>| match event {
             Event::Item(lease) | Event::Apply(lease) => {
@@ -143,11 +228,7 @@ impl Keeper {
         }
     }
 
-    async fn write(
-        &self,
-        claim: &crate::action::Action,
-        deadline: Instant,
-    ) -> Result<Option<Lease>, Error> {
+    async fn write(&self, claim: &Action, deadline: Instant) -> Result<Option<Lease>, Error> {
         match self.actor.act(claim, deadline).await? {
             Outcome::Claimed(lease) => Ok(Some(*lease)),
             // No other action claims.
@@ -160,12 +241,13 @@ impl Keeper {
         let now = self.clock.elapsed();
         change(&mut election, now);
         let standing = election.standing(now);
+        let wait = election.wait(now, self.clock.now());
         // Sent under the lock, so that an older standing never comes after a newer one.
         self.shared.standing.send_if_modified(|known| {
             if *known == standing {
                 return false;
             }
-            announce(known, &standing);
+            announce(known, &standing, wait);
             *known = standing;
             true
         });
@@ -182,28 +264,22 @@ impl Keeper {
     }
 }
 
-fn announce(before: &Standing, now: &Standing) {
+/// A request that failed, and keeps failing.
+struct Failing {
+    verb: &'static str,
+    why: String,
+}
+
+fn announce(before: &Standing, now: &Standing, wait: Duration) {
     match (before, now) {
         (Standing::Holds { .. }, Standing::Holds { .. }) => {}
         (_, Standing::Holds { .. }) => info!("this replica holds the lease"),
-        (_, Standing::Follows { holder }) => info!(holder, "another replica holds the lease"),
-        (_, Standing::Waits) => info!("nobody is known to hold the lease"),
-    }
-}
-
-/// Tells a failure once, until it is another.
-fn tell(told: &mut String, failure: &Error) {
-    let why = failure.to_string();
-    if *told == why {
-        return;
-    }
-    match failure {
-        Error::Denied { .. } => error!(
-            why,
-            "NO RIGHT TO THE LEASE: calls are answered, but unless another replica holds it no workspace becomes ready, \
-             times out or ends; grant get, list, watch, create and patch on leases.coordination.k8s.io"
+        (_, Standing::Follows { holder }) => info!(
+            holder,
+            ?wait,
+            "another replica holds the lease; this one takes over when it is not renewed for so long"
         ),
-        _ => warn!(why, "cannot hold the lease"),
+        // The lifecycle says that it stops.
+        (_, Standing::Waits) => debug!("nobody is known to hold the lease"),
     }
-    *told = why;
 }

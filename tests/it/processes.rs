@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::DeleteParams;
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 
@@ -24,24 +22,26 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it and waits until it says where it listens.
     pub(crate) fn start(cluster: &Cluster, port: u16) -> Self {
+        Self::start_with(&cluster.namespace, &cluster.kubeconfig, port, Stdio::null())
+    }
+
+    /// Starts it with a kubeconfig and a place for its log.
+    pub(crate) fn start_with(namespace: &str, kubeconfig: &Path, port: u16, log: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = write_config(folder.path(), &cluster.namespace, port);
+        let config = write_config(folder.path(), namespace, port);
         let mut command = wsman();
         command
             .arg("run")
             .arg("--config")
             .arg(&config)
             .arg("--kubeconfig")
-            .arg(&cluster.kubeconfig);
+            .arg(kubeconfig);
+        command.stderr(log);
         Self::spawn(command, folder)
     }
 
     fn spawn(mut command: Command, folder: tempfile::TempDir) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -225,12 +225,6 @@ async fn killed_in_every_state(cluster: &Cluster) {
         };
         tokio::time::timeout(PATIENCE, seen).await.unwrap();
         daemon.kill();
-        // Who knows that the holder is dead may remove the Lease instead of waiting 15 s.
-        let leases = cluster.api::<Lease>().await;
-        leases
-            .delete(wsman::lease::NAME, &DeleteParams::default())
-            .await
-            .unwrap();
         daemon = Daemon::start(cluster, 0);
         let mut client = daemon.client().await;
         until(&mut client, &id, WorkspacePhase::Running).await;
@@ -335,6 +329,7 @@ async fn the_example_runs_as_it_is_on_the_embedded_cluster() {
     let config = write_config(folder.path(), "default", 0);
     let mut command = wsman();
     command.arg("run").arg("--config").arg(&config);
+    command.stderr(Stdio::null());
     let mut daemon = Daemon::spawn(command, folder);
     drop(daemon.client().await);
     let mut line = String::new();
