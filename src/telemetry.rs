@@ -19,7 +19,8 @@ pub fn init(verbose: bool, json: Option<bool>) {
     let default = if verbose {
         "info,wsman=debug"
     } else {
-        "info,kube_client=warn,rustls=warn"
+        // The client library logs every request that fails; we log when an outage begins and ends.
+        "info,kube_client=off,rustls=error"
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     // Whatever is asked for: these log credentials, and messages with the tokens in them.

@@ -50,5 +50,5 @@ pub async fn connect(source: Source<'_>, agent: &'static str) -> anyhow::Result<
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     config.read_timeout = Some(super::informer::IDLE_LIMIT);
-    Ok(super::transport::client(config)?)
+    super::transport::client(config)
 }

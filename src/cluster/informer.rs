@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::errors;
+use super::errors::{self, Cause};
 use crate::objects::{List, Object};
+use crate::readiness::Component;
 
 /// Length of one watch. Short, so that half-open connections and missed events are noticed soon.
 const WATCH: Duration = Duration::from_secs(30);
@@ -27,6 +28,8 @@ pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(35);
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 /// Objects in a page. A page is in memory whole, some ten kilobytes an object.
 const PAGE: u32 = 200;
+/// Longest pause between attempts, unless the server asks for more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A watch that ends this soon without a word is treated as a failure, lest the two loop.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,19 @@ pub struct Selection {
     pub labels: String,
     /// Field selector; empty for all.
     pub fields: String,
+    /// Is not ready while this may not be followed.
+    pub component: Component,
+}
+
+impl Selection {
+    /// The resource as `kubectl auth can-i` names it.
+    fn resource(&self) -> String {
+        let mut parts = self.path.trim_start_matches('/').split('/');
+        match (parts.next(), parts.next()) {
+            (Some("apis"), Some(group)) => format!("{}.{group}", self.kind),
+            _ => self.kind.to_owned(),
+        }
+    }
 }
 
 /// What happened to the objects.
@@ -73,15 +89,15 @@ where
         let mut version = match list(&client, &selection, &mut sink).await {
             Ok(version) => version,
             Err(error) => {
-                pause.after(&selection, "list", &error).await;
+                pause.after_failure(&selection, "list", &error).await;
                 continue;
             }
         };
         loop {
             let started = tokio::time::Instant::now();
             match watch(&client, &selection, &mut version, &mut sink).await {
-                Ok(heard) if heard || started.elapsed() >= TOO_SOON => pause.reset(),
-                Ok(_) => pause.after(&selection, "watch", "it ended at once").await,
+                Ok(heard) if heard || started.elapsed() >= TOO_SOON => pause.reset(&selection),
+                Ok(_) => pause.after_early_end(&selection).await,
                 Err(error) if errors::is_expired(&error) => {
                     info!(
                         kind = selection.kind,
@@ -91,10 +107,10 @@ where
                 }
                 Err(error @ kube::Error::SerdeError(_)) => {
                     // Not even JSON: where we are in the history is no longer certain.
-                    pause.after(&selection, "watch", &error).await;
+                    pause.after_failure(&selection, "watch", &error).await;
                     break;
                 }
-                Err(error) => pause.after(&selection, "watch", &error).await,
+                Err(error) => pause.after_failure(&selection, "watch", &error).await,
             }
         }
     }
@@ -168,6 +184,7 @@ where
         .map_err(kube::Error::BuildRequest)?;
     let opening = timeout(IDLE_LIMIT, client.request_events::<T>(request));
     let mut events = opening.await.map_err(|_| late("watch"))??.boxed();
+    selection.component.ready();
     sink(Event::Alive);
     let mut heard = false;
     while let Some(event) = timeout(IDLE_LIMIT, events.next())
@@ -207,39 +224,71 @@ fn late(what: &str) -> kube::Error {
     ))
 }
 
-/// The wait between attempts: 0.1 s doubling to 10 s, with jitter, and one log line each time the reason changes.
+/// The wait between attempts: 0.1 s doubling to 10 s, with jitter, or what the server asks for; and one log line each
+/// time the reason changes.
 #[derive(Debug, Default)]
 struct Pause {
     delays: Option<backon::ExponentialBackoff>,
-    told: String,
+    logged: String,
+    /// The last watch ended as soon as it began.
+    ended_early: bool,
 }
 
 impl Pause {
-    fn reset(&mut self) {
-        if !std::mem::take(&mut self.told).is_empty() {
-            info!("the API server answers again");
+    fn reset(&mut self, selection: &Selection) {
+        if !std::mem::take(&mut self.logged).is_empty() {
+            info!(kind = selection.kind, "the API server is followed again");
         }
         self.delays = None;
+        self.ended_early = false;
     }
 
-    async fn after(&mut self, selection: &Selection, what: &str, why: impl std::fmt::Display) {
-        let why = why.to_string();
-        if why == self.told {
-            debug!(kind = selection.kind, what, why, "still failing");
+    async fn after_failure(&mut self, selection: &Selection, verb: &str, error: &kube::Error) {
+        let why = errors::text(error);
+        match errors::cause(error) {
+            // Logged once for all, by whoever sends the requests.
+            Cause::NoAnswer => debug!(kind = selection.kind, verb, why, "no answer"),
+            cause => {
+                if !matches!(cause, Cause::Busy | Cause::Failing) {
+                    let resource = selection.resource();
+                    let reason = format!("cannot {verb} {resource}: {why}");
+                    selection.component.not_ready(reason);
+                }
+                self.log(selection, verb, &why);
+            }
+        }
+        self.wait(errors::retry_after(error)).await;
+    }
+
+    async fn after_early_end(&mut self, selection: &Selection) {
+        // A connection that is cut looks like the end of a watch; what comes next tells them apart.
+        if std::mem::replace(&mut self.ended_early, true) {
+            self.log(selection, "watch", "it ended at once");
+        }
+        self.wait(None).await;
+    }
+
+    fn log(&mut self, selection: &Selection, verb: &str, why: &str) {
+        if why == self.logged {
+            debug!(kind = selection.kind, verb, why, "still failing");
         } else {
             warn!(
                 kind = selection.kind,
-                what, why, "cannot follow the API server"
+                verb, why, "cannot follow the API server"
             );
-            self.told = why;
+            why.clone_into(&mut self.logged);
         }
+    }
+
+    async fn wait(&mut self, asked: Option<Duration>) {
         let schedule = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Duration::from_secs(10))
+            .with_max_delay(LONGEST_PAUSE)
             .with_jitter()
             .without_max_times();
         let delays = self.delays.get_or_insert_with(|| schedule.build());
-        tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(10))).await;
+        let own = delays.next().unwrap_or(LONGEST_PAUSE);
+        tokio::time::sleep(own.max(asked.unwrap_or_default())).await;
     }
 }
 

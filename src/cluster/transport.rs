@@ -1,6 +1,7 @@
 //! What stands between the client library and the wire: it names the server where there is no answer, logs when an outage
 //! begins and ends, and makes a `Status` of every refusal, with the pause that a header asks for.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use kube::client::{Body, ClientBuilder, DynBody};
+use kube::client::{AuthError, Body, ClientBuilder, DynBody};
 use kube::core::Status;
 use kube::core::response::StatusDetails;
 use kube::{Client, Config};
@@ -35,9 +36,11 @@ const TEXT: usize = 200;
 ///
 /// # Errors
 /// If the credentials are of no use.
-pub(super) fn client(config: Config) -> kube::Result<Client> {
+pub(super) fn client(config: Config) -> anyhow::Result<Client> {
+    let plugin = Plugin::of(&config);
     let link = Link(Arc::new(Shared {
         server: server(&config),
+        plugin: plugin.clone(),
         made: Instant::now(),
         state: Mutex::default(),
     }));
@@ -45,9 +48,12 @@ pub(super) fn client(config: Config) -> kube::Result<Client> {
         inner,
         link: link.clone(),
     });
-    Ok(ClientBuilder::try_from(config)?
-        .with_layer(&watched)
-        .build())
+    // A credential plugin runs here.
+    let builder = ClientBuilder::try_from(config).map_err(|error| match (error, plugin) {
+        (kube::Error::Auth(error), Some(plugin)) => anyhow::anyhow!(plugin.explain(&error)),
+        (error, _) => error.into(),
+    })?;
+    Ok(builder.with_layer(&watched).build())
 }
 
 /// The address for people, without anything that a URL can carry beside it.
@@ -69,12 +75,63 @@ struct NoAnswer {
     source: BoxError,
 }
 
+/// There are no credentials to ask the API server with.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot log in at the API server {server}: {why}")]
+struct NoCredentials {
+    server: String,
+    why: String,
+}
+
+/// A program that a kubeconfig names to get credentials from.
+#[derive(Debug, Clone)]
+struct Plugin {
+    command: String,
+    hint: Option<String>,
+}
+
+impl Plugin {
+    fn of(config: &Config) -> Option<Self> {
+        let exec = config.auth_info.exec.as_ref()?;
+        Some(Self {
+            command: exec.command.clone()?,
+            hint: exec.install_hint.clone(),
+        })
+    }
+
+    /// Says why it brought no credentials. What it printed on stdout may be a token and is left out.
+    fn explain(&self, error: &AuthError) -> String {
+        let command = &self.command;
+        let named = format!("the credential plugin {command:?} of the kubeconfig (exec.command)");
+        match error {
+            AuthError::AuthExecStart(error) if error.kind() == io::ErrorKind::NotFound => {
+                match self.hint.as_deref().map(str::trim) {
+                    None | Some("") => format!("{named} was not found"),
+                    Some(hint) => format!("{named} was not found; its hint: {hint}"),
+                }
+            }
+            AuthError::AuthExecStart(error) => format!("{named} cannot be run: {error}"),
+            AuthError::AuthExecRun { out, .. } => {
+                let said = String::from_utf8_lossy(&out.stderr);
+                let line = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+                let line: String = line.unwrap_or_default().chars().take(TEXT).collect();
+                format!("{named} ended with {}: {line}", out.status)
+            }
+            AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed => {
+                format!("{named} printed no credentials")
+            }
+            other => format!("{named} failed: {other}"),
+        }
+    }
+}
+
 /// The way to one server.
 #[derive(Clone)]
 struct Link(Arc<Shared>);
 
 struct Shared {
     server: String,
+    plugin: Option<Plugin>,
     made: Instant,
     state: Mutex<Reachability>,
 }
@@ -87,6 +144,18 @@ impl Link {
             let server = &self.0.server;
             info!(server, ?after, "the API server answers again");
         }
+    }
+
+    /// Returns the error of a request without an answer.
+    fn unanswered(&self, source: BoxError) -> BoxError {
+        let server = self.0.server.clone();
+        if let (Some(plugin), Some(error)) = (&self.0.plugin, source.downcast_ref::<AuthError>()) {
+            let why = plugin.explain(error);
+            self.failed(&why);
+            return Box::new(NoCredentials { server, why });
+        }
+        self.failed(&errors::chain_of(source.as_ref()));
+        Box::new(NoAnswer { server, source })
     }
 
     fn failed(&self, cause: &str) {
@@ -167,13 +236,7 @@ impl Pending {
                 self.link.answered(self.sent);
                 Ok(answer)
             }
-            Err(source) => {
-                self.link.failed(&errors::chain_of(source.as_ref()));
-                Err(Box::new(NoAnswer {
-                    server: self.link.0.server.clone(),
-                    source,
-                }))
-            }
+            Err(source) => Err(self.link.unanswered(source)),
         }
     }
 }

@@ -81,6 +81,7 @@ fn response(
 async fn play(script: &Script) -> Vec<String> {
     let (told, mut tells) = mpsc::unbounded_channel();
     let selection = Selection {
+        component: Component::optional("test"),
         kind: "pods",
         path: "/api/v1/pods".into(),
         labels: String::new(),

@@ -73,3 +73,56 @@ fn a_date_counts_from_the_date_of_the_answer_or_else_from_now() {
         assert_eq!(pause(&read(429, &[("retry-after", odd)], "")), 0, "{odd}");
     }
 }
+
+/// Returns why a kubeconfig whose credential plugin is `exec` is of no use.
+async fn refused(exec: serde_json::Value) -> String {
+    let kubeconfig = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "c", "cluster": { "server": "http://127.0.0.1:1" } }],
+        "users": [{ "name": "u", "user": { "exec": exec } }],
+        "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
+        "current-context": "x",
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, kubeconfig.to_string()).unwrap();
+    let source = crate::cluster::connect::Source::Kubeconfig(&path);
+    let connected = crate::cluster::connect::connect(source, "test").await;
+    format!("{:#}", connected.err().unwrap())
+}
+
+#[tokio::test]
+async fn a_credential_plugin_that_is_missing_is_named_with_its_hint() {
+    let api = "client.authentication.k8s.io/v1";
+    let said = refused(serde_json::json!({
+        "apiVersion": api, "command": "no-such-plugin", "installHint": "brew install no-such-plugin\n",
+        "interactiveMode": "Never",
+    }));
+    assert_eq!(
+        said.await,
+        "the credential plugin \"no-such-plugin\" of the kubeconfig (exec.command) was not found; \
+         its hint: brew install no-such-plugin"
+    );
+    let said = refused(serde_json::json!({
+        "apiVersion": api, "command": "/no/such/plugin", "interactiveMode": "Never",
+    }));
+    assert_eq!(
+        said.await,
+        "the credential plugin \"/no/such/plugin\" of the kubeconfig (exec.command) was not found"
+    );
+}
+
+#[tokio::test]
+async fn a_credential_plugin_that_fails_is_named_without_what_may_be_a_token() {
+    let script = "echo planted-token; echo 'session expired, log in again' >&2; exit 3";
+    let said = refused(serde_json::json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+        "interactiveMode": "Never",
+    }));
+    assert_eq!(
+        said.await,
+        "the credential plugin \"sh\" of the kubeconfig (exec.command) ended with exit status: 3: \
+         session expired, log in again"
+    );
+}
