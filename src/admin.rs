@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::amqp;
 use crate::grpc::load::Load;
+use crate::readiness::Components;
 
 /// Serves the probes for ever.
 ///
@@ -18,7 +19,7 @@ use crate::grpc::load::Load;
 /// If the listener cannot go on.
 pub async fn serve(
     listener: TcpListener,
-    synced: watch::Receiver<bool>,
+    readiness: watch::Receiver<Components>,
     load: watch::Receiver<Load>,
     bus: Option<watch::Receiver<amqp::State>>,
     draining: CancellationToken,
@@ -33,21 +34,21 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .route("/load", get(async move || Json(*load.borrow())))
         .route("/messagebus", get(bus))
-        .with_state((synced, draining));
+        .with_state((readiness, draining));
     Ok(axum::serve(listener, routes).await?)
 }
 
 async fn ready(
-    State((synced, draining)): State<(watch::Receiver<bool>, CancellationToken)>,
-) -> (StatusCode, &'static str) {
+    State((readiness, draining)): State<(watch::Receiver<Components>, CancellationToken)>,
+) -> (StatusCode, String) {
+    let components = readiness.borrow();
     if draining.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if *synced.borrow() {
-        (StatusCode::OK, "ok")
+        (StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned())
+    } else if components.are_ready() {
+        (StatusCode::OK, "ok".to_owned())
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the API server was not heard of, or not lately",
-        )
+        let reasons = components.reasons();
+        let lines = reasons.map(|(name, reason)| format!("{name}: {reason}\n"));
+        (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
     }
 }

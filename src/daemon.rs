@@ -15,7 +15,7 @@ use crate::amqp::Publisher;
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::lease::Keeper;
-use crate::cluster::{activity, reconcile, watch as cluster_watch};
+use crate::cluster::{activity, reconcile, rights, watch as cluster_watch};
 use crate::config::Settings;
 use crate::grpc::control::Turns;
 use crate::grpc::forward::Forward;
@@ -26,6 +26,7 @@ use crate::grpc::{self, listen};
 use crate::hub::Hub;
 use crate::index::{Changes, Index};
 use crate::lease::Standing;
+use crate::readiness::{Component, Readiness};
 use crate::tasks::{Drain, Tasks};
 use crate::workspaces::decide::Rules;
 use crate::{admin, workspaces};
@@ -115,22 +116,53 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let hub = Hub::with_clock(index, clock.clone());
     let actor = Actor::new(client.clone(), &namespace, hub.clone());
     let (new_rules, rules) = watch::channel(Arc::new(workspaces::rules(&initial)));
-    let keeper = Keeper::new(actor.clone(), clock.clone(), identity, standing);
+    let readiness = Readiness::default();
+    let workspaces_component = readiness.component("workspaces");
+    workspaces_component.not_ready("the workspaces are not listed yet");
+    let keeper = Keeper::new(
+        actor.clone(),
+        clock.clone(),
+        identity,
+        standing,
+        readiness.component("lease"),
+    );
     let flush = CancellationToken::new();
     let drain = Drain::new(patience.spread);
     let closing = CancellationToken::new();
     let builder = Forward::new(initial.image_builder.as_ref(), drain.clone())?;
 
     let mut tasks = Tasks::default();
-    let maintenance = cluster_watch::spawn(&mut tasks, &client, &namespace, &hub, &actor);
+    let maintenance = cluster_watch::spawn(
+        &mut tasks,
+        &client,
+        &namespace,
+        &hub,
+        &actor,
+        &readiness,
+        initial.manager.services,
+    );
     tasks.spawn("lease", keeper.clone().keep());
     tasks.spawn(
         "watch the lease",
-        keeper.clone().listen(client.clone(), namespace.clone()),
+        keeper.clone().listen(
+            client.clone(),
+            namespace.clone(),
+            readiness.component("watch lease"),
+        ),
+    );
+    tasks.spawn("rights", rights::report(actor.clone()));
+    tasks.spawn(
+        "readiness",
+        follow_synced(hub.synced(), workspaces_component),
     );
     tasks.spawn(
         "watch activity",
-        activity::follow(client, namespace, hub.clone()),
+        activity::follow(
+            client,
+            namespace,
+            hub.clone(),
+            readiness.component("activity"),
+        ),
     );
     tasks.spawn(
         "checkpoints",
@@ -163,12 +195,13 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         let publishing = bus.run(hub.clone(), keeper.tenure(), flush.clone());
         tasks.spawn("message bus", publishing);
     }
-    let (health, keep_health) = grpc::health(hub.synced(), bus_state.clone(), stop.clone()).await;
+    let (health, keep_health) =
+        grpc::health(readiness.watch(), bus_state.clone(), stop.clone()).await;
     tasks.spawn("health", keep_health);
     if let Some(probes) = probes {
         let probes = admin::serve(
             probes,
-            hub.synced(),
+            readiness.watch(),
             load.subscribe(),
             bus_state,
             stop.clone(),
@@ -234,6 +267,20 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     info!(took = ?begun.elapsed(), "drained");
     anyhow::ensure!(finished.is_ok(), "{left} mutations were still under way");
     Ok(())
+}
+
+/// The index is ready while the API server is heard of.
+async fn follow_synced(
+    mut synced: watch::Receiver<bool>,
+    component: Component,
+) -> anyhow::Result<()> {
+    loop {
+        match *synced.borrow_and_update() {
+            true => component.ready(),
+            false => component.not_ready("the API server was not heard of, or not lately"),
+        }
+        synced.changed().await?;
+    }
 }
 
 /// Passes a new configuration on to the index, to the lifecycle and to the rate limits. Limits that did not change keep

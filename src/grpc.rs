@@ -33,6 +33,7 @@ use crate::proto;
 use crate::proto::served::inspector_server::InspectorServer;
 use crate::proto::served::spec_provider_server::SpecProviderServer;
 use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
+use crate::readiness::Components;
 use forward::Forward;
 use listen::Connections;
 use workspaces::Workspaces;
@@ -117,10 +118,10 @@ pub struct HealthServer(
 /// Name under which the health service tells of the message bus.
 const MESSAGE_BUS: &str = "messagebus";
 
-/// Returns the health service and the task that keeps it true: SERVING while the index is current and nothing drains;
+/// Returns the health service and the task that keeps it true: SERVING while all components are ready and nothing drains;
 /// and of a message bus, while it takes what this replica publishes.
 pub async fn health(
-    mut synced: watch::Receiver<bool>,
+    mut readiness: watch::Receiver<Components>,
     mut bus: Option<watch::Receiver<amqp::State>>,
     draining: CancellationToken,
 ) -> (HealthServer, impl Future<Output = anyhow::Result<()>>) {
@@ -134,7 +135,7 @@ pub async fn health(
     }
     let keep = async move {
         loop {
-            let ready = *synced.borrow_and_update() && !draining.is_cancelled();
+            let ready = readiness.borrow_and_update().are_ready() && !draining.is_cancelled();
             let status = serving(ready);
             for name in names() {
                 reporter.set_service_status(name, status).await;
@@ -145,7 +146,7 @@ pub async fn health(
                 reporter.set_service_status(MESSAGE_BUS, status).await;
             }
             tokio::select! {
-                changed = synced.changed() => changed?,
+                changed = readiness.changed() => changed?,
                 () = turns(&mut bus, well) => {}
                 () = draining.cancelled(), if !draining.is_cancelled() => {}
             }

@@ -6,6 +6,7 @@
 mod dependants;
 mod pods;
 mod recreate;
+mod rights;
 mod secrets;
 mod services;
 mod shared;

@@ -5,14 +5,16 @@ use std::time::Duration;
 use futures::future::join_all;
 use kube::Client;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::act::Actor;
 use super::informer::{self, Event, Selection};
 use crate::action::{Action, Checkpoint};
 use crate::clock::Clock;
+use crate::error::Error;
 use crate::hub::Hub;
 use crate::objects::ConfigMap;
+use crate::readiness::Component;
 use crate::tenure::Tenure;
 use crate::workspaces::activity::RECORD;
 use crate::workspaces::activity::journal::{FULL, INTERVAL};
@@ -27,12 +29,18 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 ///
 /// # Errors
 /// None; it is cut.
-pub async fn follow(client: Client, namespace: String, hub: Hub) -> anyhow::Result<()> {
+pub async fn follow(
+    client: Client,
+    namespace: String,
+    hub: Hub,
+    component: Component,
+) -> anyhow::Result<()> {
     let selection = Selection {
         kind: "configmaps",
         path: format!("/api/v1/namespaces/{namespace}/configmaps"),
         labels: format!("{}={RECORD}", label::RECORD),
         fields: String::new(),
+        component,
     };
     informer::follow(client, selection, |event: Event<ConfigMap>| match event {
         Event::Item(record) | Event::Apply(record) => hub.record_activity(&record),
@@ -51,7 +59,8 @@ pub async fn read(actor: &Actor, clock: &Clock) {
     let (mut pause, mut told) = (PAUSE.0, String::new());
     while let Err(error) = actor.read_activity(Instant::now() + LIMIT).await {
         let why = error.to_string();
-        if why != told {
+        let is_logged = matches!(error, Error::Unreachable { .. });
+        if why != told && !is_logged {
             warn!(why, "the lifecycle waits for the recorded activity");
             told = why;
         }
@@ -100,7 +109,13 @@ async fn write(actor: &Actor, checkpoints: Vec<Checkpoint>, deadline: Instant) {
     let writes = checkpoints.into_iter().map(|checkpoint| async move {
         let name = checkpoint.name.clone();
         if let Err(error) = actor.act(&Action::Checkpoint(checkpoint), deadline).await {
-            warn!(record = name, %error, "cannot record activity, will try again");
+            match error {
+                // Logged once for all, by whoever sends the requests.
+                Error::Unreachable { .. } => {
+                    debug!(record = name, %error, "cannot record activity")
+                }
+                _ => warn!(record = name, %error, "cannot record activity, will try again"),
+            }
         }
     });
     join_all(writes).await;

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::act::Actor;
 use super::informer::{self, Event, Selection};
+use crate::error::Error;
 use crate::hub::Hub;
 use crate::index::{Changes, Index};
 use crate::objects::{self, ConfigMap, Node, Pod, Service};
+use crate::readiness::{Component, Readiness};
 use crate::tasks::Tasks;
 use crate::workspaces::maintenance::{self, Switch};
 use crate::workspaces::marks::{RECREATE, label};
@@ -33,6 +35,8 @@ pub fn spawn(
     namespace: &str,
     hub: &Hub,
     actor: &Actor,
+    readiness: &Readiness,
+    needs_services: bool,
 ) -> watch::Receiver<Switch> {
     let (alive, heard) = watch::channel(());
     let (reread, rereads) = mpsc::channel(REREADS);
@@ -41,6 +45,7 @@ pub fn spawn(
         client: client.clone(),
         namespace: namespace.to_owned(),
         hub: hub.clone(),
+        readiness: readiness.clone(),
         reread: reread.clone(),
         switched: switched.clone(),
     };
@@ -50,7 +55,10 @@ pub fn spawn(
         "watch maintenance",
         endless(maintenance(feed.clone(), switch)),
     );
-    tasks.spawn("watch services", endless(services(feed.clone())));
+    tasks.spawn(
+        "watch services",
+        endless(services(feed.clone(), needs_services)),
+    );
     tasks.spawn("watch nodes", endless(nodes(feed.clone())));
     tasks.spawn("watch events", endless(warnings(feed)));
     tasks.spawn(
@@ -67,18 +75,26 @@ struct Feed {
     client: Client,
     namespace: String,
     hub: Hub,
+    readiness: Readiness,
     reread: mpsc::Sender<Arc<str>>,
     switched: watch::Receiver<Switch>,
 }
 
 impl Feed {
-    fn selection(&self, kind: &'static str, labels: String, fields: &str) -> Selection {
+    fn selection(
+        &self,
+        component: &'static str,
+        kind: &'static str,
+        labels: String,
+        fields: &str,
+    ) -> Selection {
         let path = format!("/api/v1/namespaces/{}/{kind}", self.namespace);
         Selection {
             kind,
             path,
             labels,
             fields: fields.to_owned(),
+            component: self.readiness.component(component),
         }
     }
 
@@ -104,7 +120,7 @@ async fn endless(task: impl Future<Output = ()>) -> anyhow::Result<()> {
 }
 
 async fn pods(feed: Feed, alive: watch::Sender<()>) {
-    let selection = feed.selection("pods", format!("{}=true", label::MARKER), "");
+    let selection = feed.selection("pods", "pods", format!("{}=true", label::MARKER), "");
     informer::follow(feed.client.clone(), selection, |event: Event<Pod>| {
         match event {
             Event::Item(pod) => feed.change(|index| index.list_pod(&pod)),
@@ -122,7 +138,12 @@ async fn pods(feed: Feed, alive: watch::Sender<()>) {
 }
 
 async fn records(feed: Feed) {
-    let selection = feed.selection("configmaps", format!("{}={RECREATE}", label::RECORD), "");
+    let selection = feed.selection(
+        "records",
+        "configmaps",
+        format!("{}={RECREATE}", label::RECORD),
+        "",
+    );
     informer::follow(
         feed.client.clone(),
         selection,
@@ -142,7 +163,7 @@ async fn records(feed: Feed) {
 /// Timeouts and completions wait until the ConfigMap is read or known to be missing.
 async fn maintenance(feed: Feed, switch: watch::Sender<Switch>) {
     let name = format!("metadata.name={}", maintenance::CONFIG_MAP);
-    let selection = feed.selection("configmaps", String::new(), &name);
+    let selection = feed.selection("maintenance", "configmaps", String::new(), &name);
     let set = |map: Option<&ConfigMap>| {
         let read = Switch::read(map).unwrap_or_else(|why| {
             warn!(
@@ -171,11 +192,17 @@ async fn maintenance(feed: Feed, switch: watch::Sender<Switch>) {
     .await;
 }
 
-async fn services(feed: Feed) {
+/// Whoever switched Services off may have no right to them.
+async fn services(feed: Feed, needed: bool) {
     // There are two to a pod: listed at the same time they would double the wait for the first answer.
     let mut synced = feed.hub.synced();
     let _ = synced.wait_for(|synced| *synced).await;
-    let selection = feed.selection("services", format!("{}=true", label::MARKER), "");
+    let labels = format!("{}=true", label::MARKER);
+    let mut selection = feed.selection("services", "services", labels, "");
+    if !needed {
+        selection.component.ready();
+        selection.component = Component::optional("services");
+    }
     informer::follow(
         feed.client.clone(),
         selection,
@@ -196,8 +223,11 @@ async fn services(feed: Feed) {
 /// Where RBAC forbids nodes this never lists, and every node stays unknown (design 3).
 async fn nodes(feed: Feed) {
     let selection = Selection {
+        kind: "nodes",
         path: "/api/v1/nodes".to_owned(),
-        ..feed.selection("nodes", String::new(), "")
+        labels: String::new(),
+        fields: String::new(),
+        component: Component::optional("nodes"),
     };
     informer::follow(
         feed.client.clone(),
@@ -218,6 +248,7 @@ async fn nodes(feed: Feed) {
 
 async fn warnings(feed: Feed) {
     let selection = feed.selection(
+        "events",
         "events",
         String::new(),
         "involvedObject.kind=Pod,type=Warning",
@@ -249,7 +280,11 @@ async fn read_again(
     while let Some(pod) = pods.recv().await {
         let limit = tokio::time::Instant::now() + READ_LIMIT;
         if let Err(error) = actor.look_again(&pod, limit).await {
-            warn!(%pod, %error, "cannot read the pod again");
+            match error {
+                // Logged once for all, by whoever sends the requests.
+                Error::Unreachable { .. } => debug!(%pod, %error, "cannot read the pod again"),
+                _ => warn!(%pod, %error, "cannot read the pod again"),
+            }
             if actor.is_lost(&pod) {
                 tokio::time::sleep(PAUSE).await;
                 let _ = reread.try_send(pod);

@@ -280,7 +280,14 @@ async fn without_the_right_to_the_lease_calls_are_served_and_the_lifecycle_waits
     faults.add("", "/leases", usize::MAX, forbidden);
     faults.record();
     let client = cluster.client().await;
-    let world = World::start_at(Clock::manual(), client, &cluster.namespace, |_| {}).await;
+    let world = World::start_unready(client, &cluster.namespace).await;
+    let why = world
+        .readiness(|answer| answer.contains("lease: cannot"))
+        .await;
+    assert!(
+        why.contains("cannot get leases.coordination.k8s.io"),
+        "{why}"
+    );
     world.start_workspace("waiting").await;
     let initializing = WorkspacePhase::Initializing;
     let mut updates = world.subscribe().await;

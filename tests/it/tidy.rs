@@ -87,6 +87,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
             "index",
             "lease",
             "objects",
+            "readiness",
             "tasks",
             "tenure",
             "workspaces",

@@ -87,6 +87,24 @@ impl World {
         }
     }
 
+    /// Starts a daemon that may never become ready.
+    pub(crate) async fn start_unready(client: kube::Client, namespace: &str) -> Self {
+        Self::spawn(Clock::manual(), client, settings(namespace, |_| {}), None).await
+    }
+
+    /// Waits until `/readyz` says so, and returns its whole answer.
+    pub(crate) async fn readiness(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let begun = std::time::Instant::now();
+        loop {
+            let answer = self.probe("/readyz").await;
+            if wanted(&answer) {
+                return answer;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{answer}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Starts a daemon that speaks TLS; the world's own client does not.
     pub(crate) async fn start_secure(cluster: &Cluster, tls: Arc<rustls::ServerConfig>) -> Self {
         Self::spawn(

@@ -1,0 +1,164 @@
+//! The rights that wsman needs, as one table, and which of them it has.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use tokio::time::Instant;
+use tracing::{debug, error, info};
+
+use super::act::Actor;
+use crate::error::Error;
+
+/// Bound on asking for all of them.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Questions under way at once.
+const PARALLEL: usize = 4;
+
+/// What may be done with one kind of object.
+#[derive(Debug)]
+pub struct Right {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Plural name.
+    pub resource: &'static str,
+    /// What is done with it.
+    pub verbs: &'static [&'static str],
+    /// Whether it is needed in the whole cluster instead of in the namespace.
+    pub cluster: bool,
+    /// Whether wsman does without it, with less to offer.
+    pub optional: bool,
+    /// What it is for.
+    pub why: &'static str,
+}
+
+/// All rights that wsman ever uses.
+pub static RIGHTS: [Right; 8] = [
+    Right {
+        verbs: &["get", "list", "watch", "create", "patch", "delete"],
+        ..needed("pods", "workspaces")
+    },
+    Right {
+        verbs: &["get", "create", "patch", "delete"],
+        ..needed("secrets", "protected variables and long SSH keys")
+    },
+    Right {
+        verbs: &["get", "list", "watch", "create", "patch", "delete"],
+        ..needed("services", "ports")
+    },
+    Right {
+        verbs: &["get", "list", "watch", "create", "patch", "delete"],
+        ..needed(
+            "configmaps",
+            "activity, pods that are made again, maintenance",
+        )
+    },
+    Right {
+        group: "coordination.k8s.io",
+        verbs: &["get", "list", "watch", "create", "patch"],
+        ..needed("leases", "who runs the lifecycle")
+    },
+    Right {
+        verbs: &["get", "create", "patch", "delete"],
+        optional: true,
+        ..needed("persistentvolumeclaims", "PERSISTENT_VOLUME_CLAIM")
+    },
+    Right {
+        verbs: &["list", "watch"],
+        ..needed("events", "failures that only events tell")
+    },
+    Right {
+        verbs: &["list", "watch"],
+        cluster: true,
+        optional: true,
+        ..needed("nodes", "nodes that are lost")
+    },
+];
+
+const fn needed(resource: &'static str, why: &'static str) -> Right {
+    Right {
+        group: "",
+        resource,
+        verbs: &[],
+        cluster: false,
+        optional: false,
+        why,
+    }
+}
+
+impl Right {
+    /// The resource as `kubectl auth can-i` names it.
+    pub fn name(&self) -> String {
+        match self.group {
+            "" => self.resource.to_owned(),
+            group => format!("{}.{group}", self.resource),
+        }
+    }
+}
+
+async fn ask(
+    actor: Actor,
+    right: &'static Right,
+    verb: &'static str,
+    deadline: Instant,
+) -> (&'static Right, &'static str, Result<bool, Error>) {
+    (right, verb, actor.may(right, verb, deadline).await)
+}
+
+/// Asks once which rights are missing and logs them in one line.
+///
+/// # Errors
+/// None; it is cut.
+pub async fn report(actor: Actor) -> anyhow::Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    let mut questions = Vec::new();
+    for right in &RIGHTS {
+        for verb in right.verbs {
+            questions.push(ask(actor.clone(), right, verb, deadline));
+        }
+    }
+    let mut answers = stream::iter(questions).buffered(PARALLEL);
+    let (mut missing, mut optional) = (Vec::new(), Vec::new());
+    while let Some((right, verb, answer)) = answers.next().await {
+        match answer {
+            Ok(true) => {}
+            Ok(false) => {
+                let list = if right.optional {
+                    &mut optional
+                } else {
+                    &mut missing
+                };
+                list.push(format!("{verb} {} ({})", right.name(), right.why));
+            }
+            Err(error) => {
+                debug!(%error, "cannot ask which rights there are");
+                return std::future::pending().await;
+            }
+        }
+    }
+    let (missing, optional) = (missing.join(", "), optional.join(", "));
+    if !missing.is_empty() {
+        error!(missing, optional, "RIGHTS ARE MISSING");
+    } else if !optional.is_empty() {
+        info!(optional, "optional rights are missing");
+    }
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_the_same_rights() {
+        let readme = include_str!("../../README.md");
+        for right in &RIGHTS {
+            let group = match right.group {
+                "" => String::new(),
+                group => format!(" ({group})"),
+            };
+            let line = format!("{}{group}: {}", right.resource, right.verbs.join(", "));
+            assert!(readme.contains(&line), "README.md has no `{line}`");
+        }
+    }
+}
