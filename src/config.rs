@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::GoDuration;
@@ -14,11 +15,13 @@ use crate::quantity::Quantity;
 use crate::workspaces::url::UrlTemplate;
 
 pub mod broker;
+mod certificates;
 mod check;
 mod classes;
 mod endpoints;
 mod fields;
 mod file;
+mod files;
 pub(crate) mod json;
 mod key;
 mod keys;
@@ -27,6 +30,7 @@ mod reference;
 mod renew;
 mod syntax;
 
+pub(crate) use fields::nearest;
 pub use reference::reference;
 
 /// Something that is wrong with a configuration.
@@ -136,9 +140,9 @@ impl Config {
 
     /// Turns texts into values and says everything that is wrong: types, unknown keys, rules, and what the named files
     /// contain. The settings are fit for use unless a problem is an error; what is wrong is left out of them, and says
-    /// so when a pod is built from it.
-    pub fn check(self, contents: &Contents) -> (Settings, Vec<Problem>) {
-        check::settings(self.0, contents)
+    /// so when a pod is built from it. Certificates must be in their time at `now`.
+    pub fn check(self, contents: &Contents, now: Timestamp) -> (Settings, Vec<Problem>) {
+        check::settings(self.0, contents, now)
     }
 }
 

@@ -29,7 +29,10 @@ pub(crate) fn config_text(namespace: &str, addr: &str) -> serde_json::Value {
 
 pub(crate) fn manager(namespace: &str) -> Manager {
     let config = config::parse(&config_text(namespace, "127.0.0.1:0").to_string()).unwrap();
-    config.check(&BTreeMap::new()).0.manager
+    config
+        .check(&BTreeMap::new(), jiff::Timestamp::now())
+        .0
+        .manager
 }
 
 pub(crate) fn planned(manager: &Manager, id: &str) -> Plan {

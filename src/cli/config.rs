@@ -1,8 +1,11 @@
 //! Reads the configuration file and the files that it names; everything else about it is in `crate::config`.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
 
 use super::exit::Failure;
 use crate::config::{self, Contents, NamedFile, Problem, Role, Settings, Severity};
@@ -35,6 +38,8 @@ pub struct Content {
     path: PathBuf,
     text: Result<String, String>,
     files: Contents,
+    /// Paths of the pod templates among the files.
+    templates: BTreeSet<String>,
 }
 
 impl Content {
@@ -50,15 +55,17 @@ impl Content {
             File::open(path).map_err(unreadable).and_then(read_all)
         };
         let config = text.as_ref().ok().and_then(|text| config::parse(text).ok());
-        let files = config.iter().flat_map(|config| config.files());
-        let files = files
-            .filter(|file| wanted(file))
-            .map(|file| (file.path.clone(), read_named(file)))
-            .collect();
+        let named = config.iter().flat_map(|config| config.files());
+        let named: Vec<_> = named.filter(|file| wanted(file)).collect();
+        let files = named
+            .iter()
+            .map(|file| (file.path.clone(), read_named(file)));
+        let templates = named.iter().filter(|file| file.role == Role::Template);
         Self {
             path: path.to_owned(),
+            files: files.collect(),
+            templates: templates.map(|file| file.path.clone()).collect(),
             text,
-            files,
         }
     }
 
@@ -70,7 +77,7 @@ impl Content {
         };
         match parsed {
             Ok(config) => {
-                let (settings, problems) = config.check(&self.files);
+                let (settings, problems) = config.check(&self.files, Timestamp::now());
                 (Some(settings), problems)
             }
             Err(problem) => (None, vec![problem]),
@@ -111,7 +118,14 @@ impl Content {
     /// Whether another reading gave the same configuration. Certificates and the like are read again by those who
     /// use them.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.text == other.text && self.files == other.files
+        let templates = |content: &Self| -> Contents {
+            let templates = content.files.iter();
+            let templates = templates.filter(|(path, _)| content.templates.contains(*path));
+            templates
+                .map(|(path, text)| (path.clone(), text.clone()))
+                .collect()
+        };
+        self.text == other.text && templates(self) == templates(other)
     }
 }
 
@@ -182,5 +196,106 @@ fn unreadable(error: io::Error) -> String {
         io::ErrorKind::IsADirectory => "is a directory".to_owned(),
         io::ErrorKind::NotFound => "cannot be read: there is no such file".to_owned(),
         _ => format!("cannot be read: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(path: &Path) -> String {
+        let failure = Content::read(path).settings().unwrap_err();
+        failure.message().replace(&path.display().to_string(), "it")
+    }
+
+    #[test]
+    fn what_is_no_configuration_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let deep = [b"[".repeat(500), b"]".repeat(500)].concat();
+        let huge = b" ".repeat(LONGEST as usize + 1);
+        for (path, why) in [
+            (
+                folder.path().join("missing"),
+                "it cannot be read: there is no such file",
+            ),
+            (folder.path().to_owned(), "it is a directory"),
+            (PathBuf::from("/dev/zero"), "it is larger than 1 MiB"),
+            (file("huge", &huge), "it is larger than 1 MiB"),
+            (
+                file("empty", b""),
+                "it is empty; it must hold a JSON object",
+            ),
+            (
+                file("latin", b"{\n\"a\": \"\xe9\"}"),
+                "it is not UTF-8 in line 2",
+            ),
+            (
+                file("wide", b"\xff\xfe{\0}\0"),
+                "it is UTF-16; save it as UTF-8",
+            ),
+            (
+                file("list", b"[]"),
+                "it is a list; must be an object, written as { ... }",
+            ),
+            (
+                file("yaml", b"manager:\n  namespace: x\n"),
+                "it looks like YAML; only JSON is read",
+            ),
+            (
+                file("deep", &deep),
+                "it cannot be read as JSON, line 1, column 128: it is nested more than 127 levels deep",
+            ),
+        ] {
+            assert_eq!(said(&path), why, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_mark_of_the_byte_order_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/example-config.json");
+        let text = std::fs::read_to_string(example).unwrap();
+        std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+        let (_, problems) = Content::read(&path).check();
+        assert_eq!(problems, []);
+    }
+
+    #[test]
+    fn named_files_are_opened_only_if_they_are_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/example-config.json");
+        let text = std::fs::read_to_string(example).unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let inside = |name: &str| folder.path().join(name).display().to_string();
+        config["rpcServer"]["tls"] = serde_json::json!({
+            "ca": folder.path(), "crt": "/dev/zero", "key": inside("missing"),
+        });
+        config["manager"]["workspaceClass"]["default"]["templates"]["defaultPath"] =
+            inside("template.yaml").into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        std::fs::write(inside("template.yaml"), "spec: {nodeSelecter: {}}").unwrap();
+        let (_, problems) = Content::read(&path).check();
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let lines = lines
+            .join("\n")
+            .replace(&folder.path().display().to_string(), "DIR");
+        assert_eq!(
+            lines,
+            "manager.workspaceClass.default.templates.defaultPath: DIR/template.yaml: \
+             spec.nodeSelecter: unknown field; did you mean \"nodeSelector\"?\n\
+             rpcServer.tls.ca: DIR: is a directory\n\
+             rpcServer.tls.crt: /dev/zero: is no regular file\n\
+             rpcServer.tls.key: DIR/missing: cannot be read: there is no such file"
+        );
+        // Verbs that start nothing look at templates only.
+        let failure = load(&path).unwrap_err();
+        assert_eq!(failure.lines().len(), 1, "{failure:?}");
     }
 }

@@ -65,10 +65,10 @@ impl Explanation<'_> {
 /// [`Failure`] with the exit code, also for a pod that is no workspace, which is told on `out` first when the output is
 /// for programs.
 pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
-    let case = input::case(&args.file)?;
     if let Some(config) = &args.config {
         super::config::one_stdin(std::path::Path::new(&args.file), config)?;
     }
+    let case = input::case(&args.file)?;
     let config = input::config(args.config.as_deref())?;
     let node = match &case.node {
         Some(node) => NodeView::Present(node),

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::classes::classes;
 use super::endpoints::{self, image_builder, kubernetes, message_bus, optional_addr, rpc, tls};
 use super::file::{self, Parsed};
+use super::files;
 use super::{
     Contents, DEFAULT_CLASS, Daemon, GitpodNodes, Manager, Nodes, Problem, Recreation, Settings,
     Severity, Timeouts,
@@ -18,13 +21,21 @@ pub(super) struct Faults {
     problems: Vec<Problem>,
     /// Keys whose value could not be read: no rule is applied to what stands in for it.
     unread: BTreeSet<String>,
+    /// Keys without effect.
+    idle: BTreeSet<String>,
 }
 
 impl Faults {
     fn new(problems: Vec<Problem>) -> Self {
         let errors = problems.iter().filter(|p| p.severity == Severity::Error);
         let unread = errors.map(|problem| problem.path.clone()).collect();
-        Self { problems, unread }
+        let warnings = problems.iter().filter(|p| p.severity == Severity::Warning);
+        let idle = warnings.map(|problem| problem.path.clone()).collect();
+        Self {
+            problems,
+            unread,
+            idle,
+        }
     }
 
     pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
@@ -52,16 +63,28 @@ impl Faults {
 
     /// Whether the value of a key could not be read.
     pub(super) fn is_unread(&self, path: &str) -> bool {
-        let ends = path.char_indices().filter(|(_, c)| matches!(c, '.' | '['));
-        let mut around = ends.map(|(end, _)| &path[..end]);
-        self.unread.contains("")
-            || self.unread.contains(path)
-            || around.any(|path| self.unread.contains(path))
+        self.unread.contains("") || is_within(path, &self.unread)
+    }
+
+    /// Whether a key, or one around it, has no effect.
+    pub(super) fn is_idle(&self, path: &str) -> bool {
+        is_within(path, &self.idle)
     }
 }
 
+/// Whether a key, or one around it, is among the others.
+fn is_within(path: &str, others: &BTreeSet<String>) -> bool {
+    let ends = path.char_indices().filter(|(_, c)| matches!(c, '.' | '['));
+    let mut around = ends.map(|(end, _)| &path[..end]);
+    others.contains(path) || around.any(|path| others.contains(path))
+}
+
 /// Returns the settings and what is wrong with them.
-pub(super) fn settings(parsed: Parsed, contents: &Contents) -> (Settings, Vec<Problem>) {
+pub(super) fn settings(
+    parsed: Parsed,
+    contents: &Contents,
+    now: Timestamp,
+) -> (Settings, Vec<Problem>) {
     let file = parsed.file;
     let mut faults = Faults::new(parsed.problems);
     let settings = Settings {
@@ -81,6 +104,7 @@ pub(super) fn settings(parsed: Parsed, contents: &Contents) -> (Settings, Vec<Pr
         pprof_addr: optional_addr("pprof.addr", &file.pprof_addr, &mut faults),
     };
     endpoints::addresses_differ(&settings, &mut faults);
+    files::check(&parsed.files, contents, now, &mut faults);
     let mut problems = faults.problems;
     problems.sort();
     (settings, problems)

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::check::Faults;
 use super::fields::join;
 use super::file;
-use super::{Claim, Class, Contents, DEFAULT_CLASS, Problem, Resources, Templates};
+use super::{Claim, Class, Contents, DEFAULT_CLASS, Resources, Templates};
 use crate::quantity::Quantity;
 use crate::workspaces::{names, template};
 
@@ -194,9 +194,9 @@ impl Reader<'_> {
     }
 
     fn templates(&mut self, class: &file::Class, files: &Contents) -> Templates {
-        let default = self.template("defaultPath", &class.default_path, files);
+        let default = template_of(&class.default_path, files);
         let mut merged = |key: &str, path: &str| {
-            let own = self.template(key, path, files);
+            let own = template_of(path, files);
             match (default.clone(), own) {
                 (Err(why), _) => Err(format!(
                     "cannot read pod template - this is a configuration problem: {why}"
@@ -232,29 +232,6 @@ impl Reader<'_> {
         }
     }
 
-    fn template(
-        &mut self,
-        key: &str,
-        path: &str,
-        files: &Contents,
-    ) -> Result<Option<Value>, String> {
-        if path.is_empty() {
-            return Ok(None);
-        }
-        let text = match files.get(path) {
-            Some(text) => text.clone(),
-            None => Err("was not looked for".to_owned()),
-        };
-        let template = text.and_then(|text| template::read(&text));
-        if let Err(why) = &template {
-            self.faults.push(Problem {
-                file: Some(path.to_owned()),
-                ..Problem::error(format!("{}.templates.{key}", self.path), why)
-            });
-        }
-        template.map(Some).map_err(|why| format!("{path}: {why}"))
-    }
-
     fn claim(&mut self, key: &str, claim: file::Claim) -> Claim {
         let path = format!("{}.{key}", self.path);
         let size_path = format!("{path}.size");
@@ -279,4 +256,17 @@ impl Reader<'_> {
             snapshot_class: claim.snapshot_class,
         }
     }
+}
+
+/// Reads a template; none where no path is given. What is wrong with it is reported where all named files are checked.
+fn template_of(path: &str, files: &Contents) -> Result<Option<Value>, String> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let text = match files.get(path) {
+        Some(text) => text.clone(),
+        None => Err("was not looked for".to_owned()),
+    };
+    let template = text.and_then(|text| template::read(&text));
+    template.map(Some).map_err(|why| format!("{path}: {why}"))
 }

@@ -379,15 +379,16 @@ pub(super) fn join(path: &str, key: &str) -> String {
 }
 
 /// Returns the name that was probably meant: the same in other letters, or a few letters away.
-pub(super) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = text.to_lowercase();
     let letters = lower.chars().count();
     names
         .into_iter()
         .map(|name| {
             let known = name.to_lowercase();
-            let abbreviates =
-                letters >= 3 && (known.starts_with(&lower) || lower.starts_with(&known));
+            let shorter = known.chars().count();
+            let abbreviates = (letters >= 3 && known.starts_with(&lower))
+                || (lower.starts_with(&known) && 2 * shorter >= letters);
             let distance = strsim::osa_distance(&lower, &known);
             (
                 if abbreviates {

@@ -10,21 +10,31 @@ use serde_json::{Map, Value};
 
 use super::marks;
 
+mod check;
+
+pub use check::{Finding, check};
+
+/// Takes the text of a template apart: YAML or JSON.
+fn parse(text: &str) -> Result<Value, String> {
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(|e| format!("is no JSON: {e}"));
+    }
+    // The parser adds a picture of the place below its first line.
+    serde_saphyr::from_str(text).map_err(|e| {
+        let why = e.to_string();
+        let why = why.lines().next().unwrap_or_default();
+        format!("is no YAML: {}", why.trim_start_matches("error: "))
+    })
+}
+
 /// Reads a template: a whole Pod manifest in YAML or JSON. Unknown fields are dropped, and so is what only a server
 /// writes.
 ///
 /// # Errors
 /// Why it is no pod, with the path of the faulty field.
 pub fn read(text: &str) -> Result<Value, String> {
-    let mut value: Value = if text.trim_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|e| format!("is no JSON: {e}"))?
-    } else {
-        // The parser adds a picture of the place below its first line.
-        serde_saphyr::from_str(text).map_err(|e| {
-            let why = e.to_string();
-            format!("is no YAML: {}", why.lines().next().unwrap_or_default())
-        })?
-    };
+    let mut value = parse(text)?;
     if value.is_null() {
         value = Value::Object(Map::new());
     }

@@ -17,6 +17,7 @@ mod builder;
 mod bus;
 mod classic;
 mod client;
+mod configuration;
 mod conformance;
 mod control;
 mod ended;

@@ -156,3 +156,23 @@ async fn a_changed_pod_template_is_read_again() {
     daemon.hangup();
     daemon.says(&["the configuration changed and is in use"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_from_standard_input_stays_as_it_is() {
+    let cluster = cluster::embedded().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path(), "default", 0);
+    let mut value: Value =
+        serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
+    value["pprof"]["addr"] = "127.0.0.1:6060".into();
+    std::fs::write(&config, value.to_string()).unwrap();
+    let mut command = wsman();
+    command.args(["run", "--json-log", "--config", "-"]);
+    command.arg("--kubeconfig").arg(&cluster.kubeconfig);
+    command.stdin(std::fs::File::open(&config).unwrap());
+    let (mut daemon, _) = Logged::start(command);
+    daemon.says(&["WARN", "standard input: pprof.addr: has no effect"]);
+    daemon.says(&["INFO", "changes need a restart"]);
+    daemon.hangup();
+    daemon.says(&["INFO", "cannot be read again"]);
+}

@@ -452,7 +452,7 @@ pub(crate) fn settings(namespace: &str, change: impl FnOnce(&mut serde_json::Val
     }
     change(&mut value);
     let config = config::parse(&value.to_string()).unwrap();
-    let (settings, problems) = config.check(&files);
+    let (settings, problems) = config.check(&files, jiff::Timestamp::now());
     let errors = problems.iter().filter(|p| p.severity == Severity::Error);
     assert_eq!(errors.collect::<Vec<_>>(), [] as [&config::Problem; 0]);
     settings
