@@ -98,6 +98,8 @@ pub enum Action {
     ChangeSecret(PodRef, SecretChange),
     /// Change annotations of the pod.
     Mark(PodRef, Mark),
+    /// Set a label of the pod.
+    Label(PodRef, &'static str, &'static str),
     /// Change annotations of the pod only if it still is at this resourceVersion: its old marks were taken into account.
     MarkVersion(PodRef, String, Mark),
     /// Delete the pod with a grace period; background propagation.

@@ -9,6 +9,8 @@
 //! the same server told before it was asked for. Once things have settled, every open stream knows what the others were
 //! told and what the lists say.
 //!
+//! A workspace that is STOPPING becomes STOPPED within a limit.
+//!
 //! On the message bus a message may come again under its id, once per reconnect: of the consumer, and of a publisher,
 //! which shows in the session that messages name. STOPPED has one id, though another publisher may tell it in another
 //! version; under a second id it would be told twice. A new publisher begins with every workspace as it is: the same state
@@ -18,11 +20,13 @@ mod bus;
 mod checker;
 mod due;
 mod observation;
+mod stopping;
 mod stream;
 mod violation;
 
 pub use checker::{Checker, Counts};
 pub use observation::{Begin, Channel, Observation, Saw, State, read};
+pub use stopping::STOPPING_WITHIN;
 pub use violation::{Evidence, How, Kind, Violation};
 
 /// Checks a whole history.

@@ -93,6 +93,12 @@ impl Hub {
         if woken {
             self.0.dirty.notify_one();
         }
+        for (pod, what) in changes.unreadable {
+            match &*what {
+                "" => tracing::info!(%pod, "the marks of the pod are readable again"),
+                what => tracing::warn!(%pod, what, "marks of the pod are missing or unreadable"),
+            }
+        }
         changes.reread
     }
 

@@ -8,6 +8,7 @@ mod decision;
 pub mod ended;
 mod records;
 mod services;
+mod strays;
 mod tombstones;
 mod warnings;
 
@@ -22,7 +23,7 @@ use crate::workspaces::decide::Entry;
 use crate::workspaces::facts::{self, Facts};
 use crate::workspaces::filter::Filter;
 use crate::workspaces::image;
-use crate::workspaces::marks::{annotation, label};
+use crate::workspaces::marks::{FINALIZER, annotation, label};
 use crate::workspaces::recreate::Record;
 use crate::workspaces::status::{self, Defaults, Observed, Why};
 pub use crate::workspaces::trace::Trace;
@@ -73,6 +74,8 @@ pub struct Changes {
     pub dirty: Vec<Arc<str>>,
     /// Names of pods whose status may differ, though they did not change: they must be read again.
     pub reread: Vec<Arc<str>>,
+    /// Names of pods whose marks have become unreadable, and which; or readable again, and nothing.
+    pub unreadable: Vec<(Arc<str>, Box<str>)>,
 }
 
 impl Changes {
@@ -82,6 +85,7 @@ impl Changes {
         self.floor = self.floor.max(more.floor);
         self.dirty.extend(more.dirty);
         self.reread.extend(more.reread);
+        self.unreadable.extend(more.unreadable);
     }
 }
 
@@ -97,6 +101,8 @@ pub struct Index {
     /// Workspaces whose pod is being made again, by the pod's name.
     records: HashMap<Arc<str>, Record>,
     records_listed: bool,
+    /// Pods that we hold and that lost the label by which we find ours, by name.
+    strays: HashMap<Arc<str>, PodRef>,
     /// New pods whose record was not seen: it comes yet, or they were made too late.
     held: HashMap<Arc<str>, (Entry, Pod)>,
     /// Pods and records that are gone, by uid: a late answer brings none back.
@@ -238,7 +244,7 @@ impl Index {
             .workspaces
             .iter()
             // A pod that is newer than the list was created or changed after it.
-            .filter(|(_, known)| known.version <= version)
+            .filter(|(name, known)| known.version <= version && !self.strays.contains_key(*name))
             .map(|(name, _)| Arc::clone(name))
             .collect();
         for name in listed {
@@ -271,7 +277,7 @@ impl Index {
     /// Returns the name of every pod that there is something to decide about.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         let names = self.workspaces.keys().chain(self.records.keys());
-        names.chain(self.held.keys())
+        names.chain(self.held.keys()).chain(self.strays.keys())
     }
 
     /// Returns every workspace that matches, in no particular order.
@@ -308,16 +314,16 @@ impl Index {
             events: self.warnings.of(&pod.metadata.name),
             node: self.node(pod),
         };
-        let (status, why) = status::explain(&observed, &self.defaults).unwrap_or_else(|why| {
-            let status = status::unreadable(pod, &why, &self.defaults);
-            (status, Why::default())
-        });
-        let facts = facts::of(&observed);
+        let folded = status::fold(&observed, &self.defaults);
+        let facts = Facts {
+            unreadable: folded.unreadable.into(),
+            ..facts::of(&observed)
+        };
         Entry {
             pod: reference(pod),
-            status,
+            status: folded.status,
             facts,
-            why,
+            why: folded.why,
         }
     }
 
@@ -365,6 +371,12 @@ impl Index {
         let name: Arc<str> = pod.name.as_str().into();
         let known = self.workspaces.get(&name);
         facts.announced = known.is_some_and(|known| known.facts.announced);
+        if known.map_or("", |known| &known.facts.unreadable) != &*facts.unreadable {
+            changes
+                .unreadable
+                .push((Arc::clone(&name), facts.unreadable.clone()));
+        }
+        let before = known.map(|known| known.status.id());
         let told = known.and_then(|known| known.told.clone());
         let node = status
             .runtime
@@ -372,6 +384,11 @@ impl Index {
             .map(|runtime| runtime.node_name.as_str())
             .unwrap_or_default()
             .into();
+        if let Some(before) = before.filter(|before| *before != status.id)
+            && self.by_id.get(&before) == Some(&name)
+        {
+            self.by_id.remove(&before);
+        }
         self.by_id.insert(status.id.clone(), Arc::clone(&name));
         // Whatever becomes of the pod, its workspace has stopped.
         let status = match told.as_ref().filter(|told| is_last(told)) {
@@ -473,10 +490,16 @@ fn is_last(status: &Encoded) -> bool {
     status.phase() == WorkspacePhase::Stopped
 }
 
+/// A pod with the label by which we find ours is a workspace if it has an id, or if we hold it: its id may have been taken
+/// off since.
 fn is_workspace(meta: &Meta) -> bool {
-    meta.annotation(annotation::ID)
-        .is_some_and(|id| !id.is_empty())
-        && meta.label(label::MARKER) == Some("true")
+    let given = [
+        meta.annotation(annotation::ID),
+        meta.label(label::WORKSPACE_ID),
+    ];
+    let has_id = given.into_iter().flatten().any(|id| !id.is_empty());
+    let held = meta.finalizers.iter().any(|f| f == FINALIZER);
+    meta.label(label::MARKER) == Some("true") && (has_id || held && status::id(meta).is_some())
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use wsman::cli::verify::consume::Consumer;
 use wsman::cli::verify::record::Recorder;
-use wsman::history::{self, Saw, Violation};
+use wsman::history::{self, Checker, Saw, Violation};
 use wsman::proto::wsman::MetadataFilter;
 
 use broker::Broker;
@@ -98,7 +98,7 @@ async fn main() -> ExitCode {
         });
     }
     let file = folder.join("history.jsonl");
-    let (recorder, mut violations) = Recorder::start(Some(&file)).unwrap();
+    let (recorder, mut violations) = Recorder::start(Some(&file), Checker::default()).unwrap();
     let mut consumers = JoinSet::new();
     sides
         .iter()

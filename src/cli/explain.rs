@@ -84,19 +84,21 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let meta = &case.pod.metadata;
     let created = meta.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
     let now = args.now.unwrap_or(created);
-    let explained = match &told {
-        Ok((status, why)) => {
+    // The daemon sees to a pod that it holds, whatever people made of its marks.
+    let held = meta.finalizers.iter().any(|f| f == FINALIZER);
+    let explained = match held || told.is_ok() {
+        true => {
             let pod = PodRef {
                 name: meta.name.clone(),
                 uid: meta.uid.clone(),
             };
-            let status = status.clone();
+            let folded = status::fold(&observed, &config.defaults);
             let facts = facts::of(&observed);
             let entry = Entry {
                 pod,
-                status,
+                status: folded.status,
                 facts,
-                why: *why,
+                why: folded.why,
             };
             let input = LifecycleInput {
                 pod: Some(&entry),
@@ -108,7 +110,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
             let explained = explanation::explain(&entry, &decision, case.activity, &case.events);
             (decision, Some(explained))
         }
-        Err(_) => (Decision::default(), None),
+        false => (Decision::default(), None),
     };
     let (decision, explained) = explained;
     let explanation = Explanation {

@@ -11,7 +11,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -63,6 +63,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1m")]
     bus_within: Duration,
 
+    /// A workspace that is STOPPING for longer than this is stuck: more than the limits of the deployment's configuration.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2h")]
+    stopping_within: Duration,
+
     /// End after this long, such as "10m" [default: at Ctrl-C].
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, conflicts_with = "check")]
     duration: Option<Duration>,
@@ -93,7 +97,7 @@ struct Summary {
 pub async fn run(args: Args) -> Result<(), Failure> {
     let mut out = Output::stdout(args.output);
     let counts = match &args.check {
-        Some(file) => check(file, &mut out)?,
+        Some(file) => check(file, limit(args.stopping_within), &mut out)?,
         None => Box::pin(follow(&args, &mut out)).await?,
     };
     summarize(counts, &mut out)?;
@@ -104,11 +108,16 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
+/// A limit beyond all time is none.
+fn limit(within: Duration) -> SignedDuration {
+    SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX)
+}
+
 /// Checks a record.
-fn check(path: &Path, out: &mut Output) -> Result<Counts, Failure> {
+fn check(path: &Path, limit: SignedDuration, out: &mut Output) -> Result<Counts, Failure> {
     let fault = |why: String| Failure::usage(format!("cannot read {}: {why}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| fault(error.to_string()))?;
-    let mut checker = history::Checker::default();
+    let mut checker = history::Checker::new(limit);
     for (number, line) in std::io::BufReader::new(file).lines().enumerate() {
         let line = line.map_err(|error| fault(error.to_string()))?;
         let observation = history::read(&line)
@@ -126,7 +135,8 @@ fn check(path: &Path, out: &mut Output) -> Result<Counts, Failure> {
 /// Follows a deployment until the time is up or somebody presses Ctrl-C.
 async fn follow(args: &Args, out: &mut Output) -> Result<Counts, Failure> {
     let connection = Connection::open(&args.target)?;
-    let recorder = Recorder::start(args.record.as_deref());
+    let checker = history::Checker::new(limit(args.stopping_within));
+    let recorder = Recorder::start(args.record.as_deref(), checker);
     let (recorder, mut violations) = recorder.map_err(|error| {
         let path = args.record.clone().unwrap_or_default();
         Failure::usage(format!("cannot write {}: {error}", path.display()))

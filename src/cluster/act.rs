@@ -93,6 +93,7 @@ impl Actor {
             Action::AlignServices(pod) => self.align_services(pod, deadline).await,
             Action::ChangeSecret(pod, change) => self.change_secret(pod, change, deadline).await,
             Action::Mark(pod, mark) => self.mark(pod, mark, deadline).await,
+            Action::Label(pod, key, value) => self.label(pod, key, value, deadline).await,
             Action::MarkVersion(pod, version, mark) => {
                 self.mark_version(pod, version, mark, deadline).await
             }

@@ -50,6 +50,7 @@ pub fn spawn(
         switched: switched.clone(),
     };
     tasks.spawn("watch pods", endless(pods(feed.clone(), alive)));
+    tasks.spawn("watch strays", endless(strays(feed.clone())));
     tasks.spawn("watch records", endless(records(feed.clone())));
     tasks.spawn(
         "watch maintenance",
@@ -125,6 +126,7 @@ async fn pods(feed: Feed, alive: watch::Sender<()>) {
         match event {
             Event::Item(pod) => feed.change(|index| index.list_pod(&pod)),
             Event::Apply(pod) => feed.change(|index| index.apply_pod(&pod)),
+            Event::Delete(pod) if Index::only_strayed(&pod) => {}
             Event::Delete(pod) => feed.change(|index| index.delete_pod(&pod)),
             Event::Listed { names, version } => {
                 feed.change(|index| index.retain_pods(&names, version));
@@ -134,6 +136,24 @@ async fn pods(feed: Feed, alive: watch::Sender<()>) {
         }
         alive.send_replace(());
     })
+    .await;
+}
+
+/// Follows the workspace pods that lost the label by which the others are found.
+async fn strays(feed: Feed) {
+    let (component, marker) = (label::COMPONENT, label::MARKER);
+    let labels = format!("{component}=workspace,{marker}!=true");
+    let selection = feed.selection("pods", labels, "");
+    informer::follow(
+        feed.client.clone(),
+        selection,
+        |event: Event<Pod>| match event {
+            Event::Item(pod) | Event::Apply(pod) => feed.change(|index| index.apply_stray(&pod)),
+            Event::Delete(pod) => feed.change(|index| index.delete_stray(&pod.metadata.name)),
+            Event::Listed { names, .. } => feed.change(|index| index.retain_strays(&names)),
+            Event::Alive => {}
+        },
+    )
     .await;
 }
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::due::Due;
 use super::observation::{Channel, Observation, Saw, State};
+use super::stopping::Stopping;
 use super::stream::{Consumer, Floor, behind, violation};
 use super::violation::{Evidence, How, Kind, Violation};
 use crate::proto::wsman::MetadataFilter;
@@ -20,6 +21,7 @@ pub struct Checker {
     listings: BTreeMap<String, Listing>,
     servers: BTreeMap<String, Server>,
     due: Due,
+    stopping: Stopping,
     counts: Counts,
 }
 
@@ -60,6 +62,14 @@ struct Server {
 }
 
 impl Checker {
+    /// Returns a checker that allows a workspace to be STOPPING for this long.
+    pub fn new(stopping_within: SignedDuration) -> Self {
+        Self {
+            stopping: Stopping::within(stopping_within),
+            ..Self::default()
+        }
+    }
+
     /// Takes in one observation and returns what it shows to be violated.
     pub fn observe(&mut self, observation: &Observation) -> Vec<Violation> {
         self.line += 1;
@@ -194,6 +204,7 @@ impl Checker {
             }
         }
         self.miss(at, &listing, &there);
+        violations.extend(self.stopping.overdue(at));
         if completes {
             self.consumer(who).complete_since = Some(at);
         }
@@ -218,6 +229,7 @@ impl Checker {
                 server.floor.remove(id);
             }
             server.absent.insert(id.clone(), Arc::clone(last));
+            self.stopping.forget(id);
             self.due
                 .gone(at, Arc::clone(last), listing.server.clone(), listing.asked);
         }
@@ -237,6 +249,7 @@ impl Checker {
             }
         }
         for id in self.due.forget(at) {
+            self.stopping.forget(&id);
             for server in self.servers.values_mut() {
                 server.floor.remove(&id);
                 server.absent.remove(&id);
@@ -249,6 +262,7 @@ impl Checker {
     }
 
     fn learn(&mut self, seen: &Arc<Evidence>) {
+        self.stopping.learn(seen);
         self.counts.workspaces += u64::from(self.due.learn(seen));
     }
 

@@ -23,6 +23,8 @@ pub enum Kind {
     StoppedTwice,
     /// A STOPPED never arrived.
     StoppedMissing,
+    /// A workspace is STOPPING for longer than any limit.
+    StuckStopping,
     /// Something was told that does not match the filter.
     WrongFilter,
     /// A list, or a new stream, is behind what the same server told before.
@@ -38,6 +40,7 @@ impl fmt::Display for Kind {
             Self::Resurrected => "RESURRECTED",
             Self::StoppedTwice => "STOPPED_TWICE",
             Self::StoppedMissing => "STOPPED_MISSING",
+            Self::StuckStopping => "STUCK_STOPPING",
             Self::WrongFilter => "WRONG_FILTER",
             Self::Regress => "REGRESS",
         })

@@ -16,6 +16,9 @@ impl Index {
         rules: &Rules,
         now: Timestamp,
     ) -> Option<Decision> {
+        if let Some(stray) = self.decide_stray(name) {
+            return Some(stray);
+        }
         let pod = self.pod(name);
         let pod = pod.as_ref();
         let services = |service: &str| self.service(service, &pod?.pod);

@@ -101,6 +101,7 @@ fn sentence(action: &Action) -> String {
                 GoDuration::from_nanos(nanos)
             )
         }
+        Action::Label(_, key, value) => format!("set the label {key} to {value}"),
         Action::ForceDelete(_) => "delete the pod without waiting for its node".to_owned(),
         Action::RemoveFinalizer(_, finalizer) => format!("remove the finalizer {finalizer}"),
         Action::AlignServices(_) => "bring the Services in line with the pod".to_owned(),

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::container;
 pub use super::container::PodPhase;
 use super::marks::{FINALIZER, annotation};
+use super::names;
 use super::recreate::{self, Lineage};
 use super::status::{NodeView, Observed};
 use super::trace::{self, Trace};
@@ -28,7 +29,7 @@ pub enum Disposal {
 /// What `decide` needs of one workspace beside its status.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// `gitpod/servicePrefix`: names the workspace's Services.
+    /// `gitpod/servicePrefix`: names the workspace's Services. Empty if it is missing or can name nothing.
     pub service_prefix: String,
     /// The trace it was started in, as far as the caller named one.
     pub trace: Trace,
@@ -102,6 +103,8 @@ pub struct Facts {
     pub ever_active: bool,
     /// The user has it closed.
     pub closed: bool,
+    /// Marks that are missing or unreadable; empty if there is none.
+    pub unreadable: Box<str>,
     /// Being stuck was reported.
     pub stuck: bool,
     /// The message bus has confirmed the STOPPED. No mark says so: who does not know publishes it again.
@@ -130,6 +133,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
     Facts {
         trace: Trace::read(|name| mark(trace::annotation(name))),
         service_prefix: mark(annotation::SERVICE_PREFIX)
+            .filter(|prefix| names::is_name_part(prefix))
             .unwrap_or_default()
             .to_owned(),
         version: meta.version(),
@@ -171,6 +175,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
         abort: mark(annotation::ABORT_REQUEST) == Some("true"),
         ever_active: has(annotation::FIRST_USER_ACTIVITY),
         closed: has(annotation::CLOSED),
+        unreadable: Box::default(),
         stuck: has(annotation::STUCK),
         announced: false,
     }

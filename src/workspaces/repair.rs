@@ -35,7 +35,8 @@ pub fn services<'a>(
         WorkspacePhase::Stopping | WorkspacePhase::Stopped
     );
     let facts = &entry.facts;
-    if !rules.services || !facts.ours || facts.deleting.is_some() || ends {
+    let unnamed = facts.service_prefix.is_empty();
+    if !rules.services || !facts.ours || unnamed || facts.deleting.is_some() || ends {
         return Repair::default();
     }
     let prefix = &facts.service_prefix;

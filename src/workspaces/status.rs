@@ -2,6 +2,7 @@
 
 mod events;
 mod failure;
+mod faults;
 mod phase;
 mod spec;
 mod termination;
@@ -13,9 +14,11 @@ use super::marks::{CONTAINER, annotation};
 use crate::objects::{Event, Node, Pod};
 use crate::proto::wsman::{
     VolumeSnapshotInfo, WorkspaceConditionBool, WorkspaceConditions, WorkspacePhase,
-    WorkspaceRuntimeInfo, WorkspaceSpec, WorkspaceStatus,
+    WorkspaceRuntimeInfo, WorkspaceStatus,
 };
 pub use events::{depends_on, is_kept, rank};
+use faults::Faults;
+pub use faults::{id, is_unmarked};
 
 /// What is known of the node that a pod is bound to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,23 +70,40 @@ pub struct Why {
     pub phase: &'static str,
 }
 
-/// Returns the status of a pod (spec 4).
-///
-/// # Errors
-/// [`NotWorkspace`] where a precondition of spec 4.1 fails.
-pub fn of(observed: &Observed<'_>, defaults: &Defaults) -> Result<WorkspaceStatus, NotWorkspace> {
-    explain(observed, defaults).map(|(status, _)| status)
+/// A status, and what made it.
+#[derive(Debug)]
+pub struct Folded {
+    /// The status. Its message names what is unreadable.
+    pub status: WorkspaceStatus,
+    /// Why it is that.
+    pub why: Why,
+    /// Marks that are missing or unreadable, as a text; empty if there is none.
+    pub unreadable: String,
 }
 
-/// Returns the status of a pod, and why it is that.
+/// Returns the status of a pod (spec 4), and why it is that.
 ///
 /// # Errors
-/// [`NotWorkspace`] where a precondition of spec 4.1 fails.
+/// [`NotWorkspace`] where a precondition of spec 4.1 fails: the original has no status of such a pod.
 pub fn explain(
     observed: &Observed<'_>,
     defaults: &Defaults,
 ) -> Result<(WorkspaceStatus, Why), NotWorkspace> {
-    let mut status = base(observed.pod, defaults)?;
+    let (folded, faults) = look(observed, defaults);
+    match faults.grave.into_iter().next() {
+        Some(why) => Err(why),
+        None => Ok((folded.status, folded.why)),
+    }
+}
+
+/// Returns the status of a pod that is marked as a workspace, whatever people made of its marks: what cannot be read is
+/// named, and all else counts.
+pub fn fold(observed: &Observed<'_>, defaults: &Defaults) -> Folded {
+    look(observed, defaults).0
+}
+
+fn look(observed: &Observed<'_>, defaults: &Defaults) -> (Folded, Faults) {
+    let (mut status, faults) = base(observed.pod, defaults);
     let failure = failure::extract(observed, defaults);
     let why = match failure.forced {
         // A forced phase ends the fold: nothing of 4.4 is looked at.
@@ -103,7 +123,19 @@ pub fn explain(
             }
         }
     };
-    Ok((status, why))
+    let unreadable = faults.text();
+    if !unreadable.is_empty() {
+        if !status.message.is_empty() {
+            status.message.push_str("; ");
+        }
+        status.message.push_str(&unreadable);
+    }
+    let folded = Folded {
+        status,
+        why,
+        unreadable,
+    };
+    (folded, faults)
 }
 
 /// How the message of a workspace begins whose end was not waited for.
@@ -127,31 +159,41 @@ pub fn gone(mut last: WorkspaceStatus, version: Option<u64>) -> WorkspaceStatus 
     last
 }
 
-/// Checks the preconditions of spec 4.1 in their order, and fills what depends on nothing else.
-fn base(pod: &Pod, defaults: &Defaults) -> Result<WorkspaceStatus, NotWorkspace> {
+/// Fills what depends on nothing else, and notes the preconditions of spec 4.1 that fail, in their order.
+fn base(pod: &Pod, defaults: &Defaults) -> (WorkspaceStatus, Faults) {
+    let mut faults = Faults::default();
     let name = &pod.metadata.name;
     let mark = |key| pod.metadata.annotation(key);
-    let id = mark(annotation::ID)
-        .ok_or_else(|| NotWorkspace(format!("cannot get gitpod/id annotation from {name}")))?;
+    let id = id(&pod.metadata).unwrap_or_default();
+    if mark(annotation::ID).is_none() {
+        faults.add(format!("cannot get gitpod/id annotation from {name}"));
+    }
     let container = pod.spec.containers.iter().find(|c| c.name == CONTAINER);
-    let container = container.ok_or_else(|| {
-        NotWorkspace(format!(
+    if container.is_none() {
+        faults.add(format!(
             "workspace pod for {id} is degenerate - does not have workspace container"
-        ))
-    })?;
-    let url = mark(annotation::URL)
-        .ok_or_else(|| NotWorkspace(format!("pod {name} has no gitpod/url annotation")))?;
-    Ok(WorkspaceStatus {
+        ));
+    }
+    if mark(annotation::URL).is_none() {
+        faults.add(format!("pod {name} has no gitpod/url annotation"));
+    }
+    let spec = spec::spec(pod, container, defaults, &mut faults);
+    let snapshot = volume_snapshot(mark(annotation::VOLUME_SNAPSHOT)).unwrap_or_else(|why| {
+        faults.add(why);
+        VolumeSnapshotInfo::default()
+    });
+    faults.look_at(pod);
+    let status = WorkspaceStatus {
         id: id.to_owned(),
         status_version: pod
             .metadata
             .version()
             .saturating_add(defaults.version_offset),
         metadata: Some(spec::metadata(pod)),
-        spec: Some(spec::spec(pod, container, url, defaults)?),
+        spec: Some(spec),
         conditions: Some(WorkspaceConditions {
             snapshot: mark(annotation::SNAPSHOT).unwrap_or_default().to_owned(),
-            volume_snapshot: Some(volume_snapshot(mark(annotation::VOLUME_SNAPSHOT))?),
+            volume_snapshot: Some(snapshot),
             ..Default::default()
         }),
         runtime: Some(WorkspaceRuntimeInfo {
@@ -161,10 +203,11 @@ fn base(pod: &Pod, defaults: &Defaults) -> Result<WorkspaceStatus, NotWorkspace>
         }),
         auth: Some(spec::auth(pod)),
         ..Default::default()
-    })
+    };
+    (status, faults)
 }
 
-fn volume_snapshot(mark: Option<&str>) -> Result<VolumeSnapshotInfo, NotWorkspace> {
+fn volume_snapshot(mark: Option<&str>) -> Result<VolumeSnapshotInfo, String> {
     #[derive(Default, serde::Deserialize)]
     #[serde(rename_all = "camelCase", default)]
     struct Mark {
@@ -174,8 +217,8 @@ fn volume_snapshot(mark: Option<&str>) -> Result<VolumeSnapshotInfo, NotWorkspac
     let Some(text) = mark else {
         return Ok(VolumeSnapshotInfo::default());
     };
-    let mark: Mark = serde_json::from_str(text)
-        .map_err(|e| NotWorkspace(format!("invalid volume snapshot status: {e}")))?;
+    let mark: Mark =
+        serde_json::from_str(text).map_err(|e| format!("invalid volume snapshot status: {e}"))?;
     Ok(VolumeSnapshotInfo {
         volume_snapshot_name: mark.volume_snapshot_name.unwrap_or_default(),
         volume_snapshot_handle: mark.volume_snapshot_handle.unwrap_or_default(),
@@ -196,31 +239,4 @@ pub(super) fn timestamp(at: Timestamp) -> pbjson_types::Timestamp {
         seconds: at.as_second() - borrow,
         nanos: nanos + i32::from(nanos < 0) * 1_000_000_000,
     }
-}
-
-/// Returns what is told of a pod that is marked as a workspace but cannot be read as one: UNKNOWN, and why.
-pub fn unreadable(pod: &Pod, why: &NotWorkspace, defaults: &Defaults) -> WorkspaceStatus {
-    let mut status = WorkspaceStatus {
-        id: pod
-            .metadata
-            .annotation(annotation::ID)
-            .unwrap_or_default()
-            .to_owned(),
-        status_version: pod
-            .metadata
-            .version()
-            .saturating_add(defaults.version_offset),
-        metadata: Some(spec::metadata(pod)),
-        spec: Some(WorkspaceSpec::default()),
-        conditions: Some(WorkspaceConditions::default()),
-        runtime: Some(WorkspaceRuntimeInfo {
-            pod_name: pod.metadata.name.clone(),
-            ..Default::default()
-        }),
-        auth: Some(spec::auth(pod)),
-        message: why.to_string(),
-        ..Default::default()
-    };
-    status.set_phase(WorkspacePhase::Unknown);
-    status
 }

@@ -3,6 +3,7 @@
 mod case;
 mod deadlines;
 mod decide;
+mod edited;
 mod life;
 mod mutate;
 mod spoilt;

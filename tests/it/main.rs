@@ -20,6 +20,7 @@ mod client;
 mod configuration;
 mod conformance;
 mod control;
+mod edited;
 mod ended;
 mod failures;
 mod faults;

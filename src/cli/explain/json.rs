@@ -59,6 +59,7 @@ fn action(action: &Action) -> Value {
             }
             json!({ "mark": parts })
         }
+        Action::Label(_, key, value) => json!({"label": {"set": {*key: value}}}),
         Action::Stop(_, grace) => {
             let nanos = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
             json!({"stop": {"grace": GoDuration::from_nanos(nanos).to_string()}})

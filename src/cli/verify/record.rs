@@ -33,11 +33,14 @@ impl Recorder {
     ///
     /// # Errors
     /// If the file cannot be made.
-    pub fn start(file: Option<&Path>) -> io::Result<(Self, mpsc::UnboundedReceiver<Violation>)> {
+    pub fn start(
+        file: Option<&Path>,
+        checker: Checker,
+    ) -> io::Result<(Self, mpsc::UnboundedReceiver<Violation>)> {
         let file = file.map(File::create).transpose()?.map(BufWriter::new);
         let (violations, found) = mpsc::unbounded_channel();
         let record = Record {
-            checker: Checker::default(),
+            checker,
             file,
             failed: None,
             violations,

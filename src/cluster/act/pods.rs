@@ -54,6 +54,18 @@ impl Actor {
         self.patch(pod, MERGE, &patch, deadline).await
     }
 
+    pub(super) async fn label(
+        &self,
+        pod: &PodRef,
+        key: &str,
+        value: &str,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        info!(pod = pod.name, key, value, "setting a label");
+        let patch = json!({ "metadata": { "uid": pod.uid, "labels": { key: value } } });
+        self.patch(pod, MERGE, &patch, deadline).await
+    }
+
     /// Marks a pod if it still is at `version`.
     pub(super) async fn mark_version(
         &self,

@@ -322,7 +322,7 @@ fn reads(request: &StartWorkspaceRequest, stored: &Value) -> Result<(), TestCase
         events: &[],
         node: NodeView::Unknown,
     };
-    let status = status::of(&observed, &Defaults::default())
+    let (status, _) = status::explain(&observed, &Defaults::default())
         .map_err(|e| TestCaseError::fail(e.to_string()))?;
     let metadata = status.metadata.clone().unwrap_or_default();
     let asked = request.metadata.clone().unwrap_or_default();

@@ -55,8 +55,13 @@ impl Case<'_> {
 
     /// When the message bus is not waited for any longer.
     pub(super) fn silent_at(&self) -> Option<Timestamp> {
-        let since = self.facts.stopped_at.filter(|_| self.is_unannounced())?;
+        let since = self.stopped_at().filter(|_| self.is_unannounced())?;
         since.checked_add(self.rules.announce_within?).ok()
+    }
+
+    /// Since when the workspace is STOPPED. A moment that is yet to come was written by somebody else.
+    fn stopped_at(&self) -> Option<Timestamp> {
+        self.facts.stopped_at.filter(|at| *at <= self.now)
     }
 
     fn is_stopping(&self) -> bool {
@@ -135,7 +140,7 @@ impl Case<'_> {
     /// STOPPED is on its way to the message bus. A pod whose disposal ended by itself does not say since when.
     pub(super) fn hold(&self) -> Vec<Action> {
         let mut actions = self.forget_node();
-        if self.facts.stopped_at.is_none() {
+        if self.stopped_at().is_none() {
             actions.push(self.mark(vec![self.stopped_now()]));
         }
         actions

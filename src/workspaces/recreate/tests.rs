@@ -71,7 +71,7 @@ fn steps(pod: Option<Value>, record: Option<Value>, now: &str) -> String {
                 name: pod.metadata.name.clone(),
                 uid: pod.metadata.uid.clone(),
             },
-            status: status::of(&observed, &defaults).unwrap(),
+            status: status::fold(&observed, &defaults).status,
             facts: facts::of(&observed),
             why: Why::default(),
         }

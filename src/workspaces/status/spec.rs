@@ -5,7 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use prost::Message;
 
-use super::{Defaults, NotWorkspace, timestamp};
+use super::faults::Faults;
+use super::{Defaults, timestamp};
 use crate::objects::{Container, Meta, Pod};
 use crate::proto::registryfacade::ImageSpec;
 use crate::proto::wsman::{
@@ -50,16 +51,20 @@ fn started_at(meta: &Meta) -> Option<Timestamp> {
 #[expect(deprecated, reason = "clients still read deprecated_ide_image")]
 pub(super) fn spec(
     pod: &Pod,
-    container: &Container,
-    url: &str,
+    container: Option<&Container>,
     defaults: &Defaults,
-) -> Result<WorkspaceSpec, NotWorkspace> {
+    faults: &mut Faults,
+) -> WorkspaceSpec {
     let meta = &pod.metadata;
     let or_default = |key, default: &String| {
         meta.annotation(key)
             .map_or_else(|| default.clone(), str::to_owned)
     };
-    let kind = kind(meta.label(label::TYPE))?;
+    let kind = kind(meta.label(label::TYPE)).unwrap_or_else(|why| {
+        faults.add(why);
+        WorkspaceType::Regular
+    });
+    let url = meta.annotation(annotation::URL).unwrap_or_default();
     let mut spec = WorkspaceSpec {
         headless: meta.label(label::HEADLESS) == Some("true"),
         url: url.to_owned(),
@@ -72,9 +77,15 @@ pub(super) fn spec(
         ..Default::default()
     };
     match meta.annotation(annotation::IMAGE_SPEC) {
-        None => spec.workspace_image.clone_from(&container.image),
+        None => {
+            let image = container.map(|container| container.image.clone());
+            spec.workspace_image = image.unwrap_or_default();
+        }
         Some(text) => {
-            let images = image_spec(text)?;
+            let images = image_spec(text).unwrap_or_else(|why| {
+                faults.add(why);
+                ImageSpec::default()
+            });
             spec.workspace_image = images.base_ref;
             spec.deprecated_ide_image.clone_from(&images.ide_ref);
             spec.ide_image = Some(IdeImage {
@@ -85,7 +96,7 @@ pub(super) fn spec(
             spec.ide_image_layers = images.ide_layer_ref;
         }
     }
-    Ok(spec)
+    spec
 }
 
 /// Who may enter; an unknown admission reads as the owner only.
@@ -101,16 +112,16 @@ pub(super) fn auth(pod: &Pod) -> WorkspaceAuthentication {
     }
 }
 
-fn kind(label: Option<&str>) -> Result<WorkspaceType, NotWorkspace> {
+fn kind(label: Option<&str>) -> Result<WorkspaceType, String> {
     let Some(text) = label else {
         return Ok(WorkspaceType::Regular);
     };
     WorkspaceType::from_str_name(&text.to_uppercase())
-        .ok_or_else(|| NotWorkspace(format!("pod has invalid type label: {text}")))
+        .ok_or_else(|| format!("pod has invalid type label: {text}"))
 }
 
-fn image_spec(text: &str) -> Result<ImageSpec, NotWorkspace> {
-    let invalid = |why: String| NotWorkspace(format!("invalid image spec: {why}"));
+fn image_spec(text: &str) -> Result<ImageSpec, String> {
+    let invalid = |why: String| format!("invalid image spec: {why}");
     let bytes = BASE64_STANDARD
         .decode(text)
         .map_err(|e| invalid(e.to_string()))?;

@@ -57,8 +57,15 @@ impl Case {
         }
     }
 
-    /// Folds the objects as the daemon would.
+    /// Folds the objects as `explain` does.
     pub(super) fn fold(&self) -> Result<(Entry, Why), NotWorkspace> {
+        self.observe(|observed| {
+            let (_, why) = status::explain(observed, &self.defaults)?;
+            Ok((self.entry(observed), why))
+        })
+    }
+
+    fn observe<T>(&self, look: impl FnOnce(&Observed<'_>) -> T) -> T {
         let pod: Pod = serde_json::from_value(self.pod.clone()).unwrap_or_default();
         let events: Vec<Event> = serde_json::from_value(self.events.clone()).unwrap_or_default();
         let node: Option<Node> = serde_json::from_value(self.node.clone()).ok();
@@ -67,31 +74,33 @@ impl Case {
             (Value::Object(_), Some(node)) => NodeView::Present(node),
             _ => NodeView::Unknown,
         };
-        let observed = Observed {
+        look(&Observed {
             pod: &pod,
             events: &events,
             node,
-        };
-        let (status, why) = status::explain(&observed, &self.defaults)?;
-        let entry = Entry {
+        })
+    }
+
+    fn entry(&self, observed: &Observed<'_>) -> Entry {
+        let (pod, folded) = (observed.pod, status::fold(observed, &self.defaults));
+        Entry {
             pod: PodRef {
                 name: pod.metadata.name.clone(),
                 uid: pod.metadata.uid.clone(),
             },
-            status,
+            status: folded.status,
             facts: Facts {
                 announced: self.announced,
-                ..facts::of(&observed)
+                ..facts::of(observed)
             },
-            why,
-        };
-        Ok((entry, why))
+            why: folded.why,
+        }
     }
 
-    pub(super) fn pass(&self) -> Result<(WorkspaceStatus, Verdict), NotWorkspace> {
-        let (entry, _) = self.fold()?;
+    pub(super) fn pass(&self) -> (WorkspaceStatus, Verdict) {
+        let entry = self.observe(|observed| self.entry(observed));
         let verdict = decide(&entry, self.activity, &self.rules, self.now);
-        Ok((entry.status, verdict))
+        (entry.status, verdict)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::case::{Case, reporting};
 use super::mutate::{self, Mutation};
-use crate::action::Action;
+use crate::action::{Action, Recreate};
 use crate::proto::wsman::WorkspacePhase;
 use crate::workspaces::decide::Content;
 
@@ -39,9 +39,7 @@ impl Cluster {
             if self.is_empty() {
                 return None;
             }
-            let Ok((status, verdict)) = self.case.pass() else {
-                return None;
-            };
+            let (status, verdict) = self.case.pass();
             self.see(status.phase());
             if verdict.actions.is_empty() {
                 let wake = verdict.wake_at.map(|wake| wake.at);
@@ -101,6 +99,8 @@ impl Cluster {
                     all.retain(|f| f != finalizer);
                 }
             }
+            // There is no record, whatever a mark says.
+            Action::Recreate(Recreate::Forget(..)) => {}
             other => panic!("the lifecycle never creates: {other:?}"),
         }
         self.case.now = now;
@@ -170,6 +170,11 @@ fn live(mut cluster: Cluster, with_kubelet: bool) -> Cluster {
         }
     }
     cluster
+}
+
+/// Whether a workspace comes to its end and its pod goes, with a kubelet that does its part.
+pub(super) fn ends(case: Case) -> bool {
+    live(Cluster::new(case), true).is_empty()
 }
 
 pub(super) fn marks() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {

@@ -92,7 +92,21 @@ pub(super) fn spoil(value: &mut Value, mutation: &Mutation) {
 
 /// One pod of each kind that a cluster shows.
 pub(super) fn pods() -> impl Strategy<Value = Value> {
-    let states = vec![
+    let kinds = vec!["regular", "prebuild", "imagebuild"];
+    let parts = (
+        proptest::sample::select(states()),
+        proptest::sample::select(kinds),
+        any::<bool>(),
+        any::<bool>(),
+    );
+    parts.prop_map(|((phase, state), kind, ready, deleting)| {
+        pod(phase, &state, kind, ready, deleting)
+    })
+}
+
+/// The states that a pod and its container have.
+pub(super) fn states() -> Vec<(&'static str, Value)> {
+    vec![
         ("Pending", Value::Null),
         (
             "Pending",
@@ -125,20 +139,10 @@ pub(super) fn pods() -> impl Strategy<Value = Value> {
         ),
         ("Failed", Value::Null),
         ("Unknown", Value::Null),
-    ];
-    let kinds = vec!["regular", "prebuild", "imagebuild"];
-    let parts = (
-        proptest::sample::select(states),
-        proptest::sample::select(kinds),
-        any::<bool>(),
-        any::<bool>(),
-    );
-    parts.prop_map(|((phase, state), kind, ready, deleting)| {
-        pod(phase, &state, kind, ready, deleting)
-    })
+    ]
 }
 
-fn pod(phase: &str, state: &Value, kind: &str, ready: bool, deleting: bool) -> Value {
+pub(super) fn pod(phase: &str, state: &Value, kind: &str, ready: bool, deleting: bool) -> Value {
     let mut pod = json!({
         "metadata": {
             "name": "ws-heron", "uid": "77", "resourceVersion": "12", "creationTimestamp": "2026-03-01T10:00:00Z",
@@ -146,7 +150,7 @@ fn pod(phase: &str, state: &Value, kind: &str, ready: bool, deleting: bool) -> V
             "labels": {"workspaceID": "heron", "workspaceType": kind, "headless": (kind != "regular").to_string()},
             "annotations": {
                 "gitpod/id": "heron", "gitpod/url": "https://heron.example.test", "wsman.dev/spec-sha256": "0",
-                "gitpod.io/alreadyInitializing": "true", "gitpod/exposedPorts": "CgYIuBcYASgB",
+                "gitpod.io/alreadyInitializing": "true", "gitpod/exposedPorts": "CgcIuBcYASgB",
                 "gitpod/firstUserActivity": "2026-03-01T10:01:00Z", "gitpod.io/annotation.k": "v",
             },
         },
