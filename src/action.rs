@@ -93,7 +93,12 @@ pub enum Action {
     /// Create what the pod needs, owned by it.
     CreateDependant(PodRef, Dependant),
     /// Bring the Services of the pod in line with its marks: create, change, and delete those that are its own.
-    AlignServices(PodRef),
+    AlignServices {
+        /// The pod.
+        pod: PodRef,
+        /// New ones have no cluster IP unless they need one.
+        headless: bool,
+    },
     /// Change the Secret of the pod; it is created, owned by the pod, where there is none.
     ChangeSecret(PodRef, SecretChange),
     /// Change annotations of the pod.

@@ -196,8 +196,8 @@ pub struct Manager {
     pub preferred_class: String,
     /// What a start gets that asks for a class which is not there.
     pub unknown_class: UnknownClass,
-    /// Whether workspaces get Services.
-    pub services: bool,
+    /// Which Services workspaces get.
+    pub services: Services,
     /// Added to a pod's resourceVersion to make a status version.
     pub status_version_offset: u64,
     /// File of the event trace log, "-" for the log; empty for none.
@@ -218,6 +218,26 @@ impl Manager {
             .get_key_value(id)
             .or_else(|| self.classes.get_key_value(DEFAULT_CLASS))
             .map(|(id, class)| (id.as_str(), class))
+    }
+}
+
+/// `manager.services`: which Services workspaces get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Services {
+    /// None.
+    #[default]
+    Off,
+    /// Without a cluster IP: the name of a Service resolves to the pod. Only a Service that maps a port has a cluster
+    /// IP. An address costs the API server more than a pod, and each node a rule.
+    Headless,
+    /// With a cluster IP.
+    ClusterIp,
+}
+
+impl Services {
+    /// Whether there are Services at all.
+    pub fn exist(self) -> bool {
+        self != Self::Off
     }
 }
 

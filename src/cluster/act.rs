@@ -90,7 +90,9 @@ impl Actor {
             Action::CreateDependant(owner, dependant) => {
                 self.create_dependant(owner, dependant, deadline).await
             }
-            Action::AlignServices(pod) => self.align_services(pod, deadline).await,
+            Action::AlignServices { pod, headless } => {
+                self.align_services(pod, *headless, deadline).await
+            }
             Action::ChangeSecret(pod, change) => self.change_secret(pod, change, deadline).await,
             Action::Mark(pod, mark) => self.mark(pod, mark, deadline).await,
             Action::Label(pod, key, value) => self.label(pod, key, value, deadline).await,

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::fields::{Fields, Findings, Unknown, join, nearest};
 use super::key::Entry;
 use super::{
-    ClientAuth, Mode, NamedFile, Problem, RateLimit, Timeouts, Tls, UnknownClass, json, keys,
-    syntax,
+    ClientAuth, Mode, NamedFile, Problem, RateLimit, Services, Timeouts, Tls, UnknownClass, json,
+    keys, syntax,
 };
 use crate::duration::GoDuration;
 
@@ -55,7 +55,7 @@ pub(super) struct Manager {
     pub(super) debug_workspace_pod: bool,
     pub(super) pod_recreation_max_retries: u32,
     pub(super) pod_recreation_backoff: GoDuration,
-    pub(super) services: bool,
+    pub(super) services: Services,
     pub(super) status_version_offset: u64,
 }
 

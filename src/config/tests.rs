@@ -69,6 +69,7 @@ fn shown(settings: &Settings, part: &str) -> Value {
         "imagebuilder" => json!(format!("{:?}", settings.image_builder)),
         "unknownclass" => json!(format!("{:?}", manager.unknown_class)),
         "rpc" => json!(format!("{:?}", settings.rpc)),
+        "services" => json!(format!("{:?}", manager.services)),
         "timeouts" => json!(format!("{:?}", manager.timeouts)),
         "addresses" => json!([
             settings.health_addr,

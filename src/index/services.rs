@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Changes, Index};
 use crate::action::PodRef;
 use crate::objects::{Service, ServicePort};
+use crate::workspaces::services::Served;
 
 /// The Services as far as they were seen.
 #[derive(Debug, Default)]
@@ -21,6 +22,7 @@ pub(super) struct Services {
 struct Owned {
     pod: Arc<str>,
     uid: Box<str>,
+    headless: bool,
     ports: Arc<[ServicePort]>,
 }
 
@@ -49,6 +51,7 @@ impl Index {
         let owned = Owned {
             pod: pod.map_or_else(|| owner.name.as_str().into(), |(name, _)| Arc::clone(name)),
             uid: owner.uid.as_str().into(),
+            headless: service.spec.is_headless(),
             ports: self.services.shared(service.spec.ports),
         };
         if self.services.by_name.get(name) == Some(&owned) {
@@ -100,9 +103,12 @@ impl Index {
         self.services.listed
     }
 
-    /// Returns the ports of a pod's Service of that name.
-    pub fn service(&self, name: &str, pod: &PodRef) -> Option<&[ServicePort]> {
+    /// Returns what a pod's Service of that name serves.
+    pub fn service(&self, name: &str, pod: &PodRef) -> Option<Served<'_>> {
         let owned = self.services.by_name.get(name)?;
-        (*owned.uid == *pod.uid).then_some(&*owned.ports)
+        (*owned.uid == *pod.uid).then_some(Served {
+            headless: owned.headless,
+            ports: &owned.ports,
+        })
     }
 }

@@ -21,6 +21,9 @@ pub struct Service {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceSpec {
+    /// Its address in the cluster; "None" where it has none (headless).
+    #[serde(rename = "clusterIP", deserialize_with = "lenient::any")]
+    pub cluster_ip: String,
     /// Its ports, in order.
     #[serde(deserialize_with = "lenient::any")]
     pub ports: Vec<ServicePort>,
@@ -36,9 +39,19 @@ pub struct ServicePort {
     /// Number.
     #[serde(deserialize_with = "lenient::any")]
     pub port: i64,
+    /// Port of the pod; 0 where it is a name.
+    #[serde(deserialize_with = "lenient::any")]
+    pub target_port: i64,
     /// Protocol above TCP, such as https; empty where none is told.
     #[serde(deserialize_with = "lenient::any")]
     pub app_protocol: String,
+}
+
+impl ServiceSpec {
+    /// Whether the Service has no address of its own.
+    pub fn is_headless(&self) -> bool {
+        self.cluster_ip == "None"
+    }
 }
 
 impl Object for Service {}

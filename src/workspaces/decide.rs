@@ -13,7 +13,7 @@ use super::marks::annotation;
 use super::recreate;
 use super::status::Why;
 use crate::action::{Action, Mark, PodRef, Recreate};
-use crate::config::Timeouts;
+use crate::config::{Services, Timeouts};
 use crate::proto::wsman::{WorkspaceConditions, WorkspacePhase, WorkspaceStatus};
 
 /// One workspace as the index holds it.
@@ -55,8 +55,8 @@ pub struct Rules {
     pub maintenance: Option<Timestamp>,
     /// How long after its rejection a pod is made again (spec 5.7).
     pub recreate_after: Duration,
-    /// Workspaces have Services.
-    pub services: bool,
+    /// Which Services workspaces have.
+    pub services: Services,
     /// Backend for the content of workspaces.
     pub content: Content,
     /// How long after its grace a pod that still stops is reported; `None`: never.

@@ -104,7 +104,7 @@ fn sentence(action: &Action) -> String {
         Action::Label(_, key, value) => format!("set the label {key} to {value}"),
         Action::ForceDelete(_) => "delete the pod without waiting for its node".to_owned(),
         Action::RemoveFinalizer(_, finalizer) => format!("remove the finalizer {finalizer}"),
-        Action::AlignServices(_) => "bring the Services in line with the pod".to_owned(),
+        Action::AlignServices { .. } => "bring the Services in line with the pod".to_owned(),
         Action::ChangeSecret(..) => "change the Secret".to_owned(),
         Action::CreatePod(_) => "create the pod".to_owned(),
         Action::CreateDependant(..) => "create what the pod needs beside it".to_owned(),

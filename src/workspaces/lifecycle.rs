@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use super::decide::{self, BUS_IS_SILENT, Entry, Rules, Wake};
 use super::recreate::{self, Record};
 use super::repair::{self, Repair};
+use super::services::Served;
 use crate::action::Action;
-use crate::objects::ServicePort;
 
-/// Finds the ports of a Service of a pod by the Service's name.
-pub type FindService<'a> = dyn Fn(&str) -> Option<&'a [ServicePort]> + 'a;
+/// Finds what a Service of a pod serves by the Service's name.
+pub type FindService<'a> = dyn Fn(&str) -> Option<Served<'a>> + 'a;
 
 /// What is known of one workspace.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ pub struct LifecycleInput<'a> {
     pub record: Option<&'a Record>,
     /// When its user was active last.
     pub activity: Option<Timestamp>,
-    /// The ports of a Service of its pod by the Service's name; `None` where Services are not known.
+    /// What a Service of its pod serves by the Service's name; `None` where Services are not known.
     pub services: Option<&'a FindService<'a>>,
 }
 
@@ -50,8 +50,8 @@ pub fn step(input: LifecycleInput<'_>, rules: &Rules, now: Timestamp) -> Option<
     }
     let entry = input.pod?;
     let verdict = decide::decide(entry, input.activity, rules, now);
-    let repair = input.services.map_or_else(Repair::default, |ports| {
-        repair::services(entry, rules, now, ports)
+    let repair = input.services.map_or_else(Repair::default, |served| {
+        repair::services(entry, rules, now, served)
     });
     let mut actions = verdict.actions;
     actions.extend(repair.action);

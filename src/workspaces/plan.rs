@@ -10,7 +10,7 @@ use super::trace::{self, Trace};
 use super::url::{self, Values};
 use super::{claim, marks, names, pod, secret, services, sizes, template};
 use crate::action::Dependant;
-use crate::config::{Class, Manager};
+use crate::config::{Class, Manager, Services};
 use crate::error::{Error, FieldViolation};
 use crate::proto::wsman::WorkspaceType;
 
@@ -107,13 +107,13 @@ pub fn plan(request: &StartRequest, manager: &Manager, tokens: &Tokens) -> Resul
     }
     let mut annotations = annotations(request, manager, class, &url, &tokens.owner)?;
     content(request, &mut annotations, &mut secrets);
-    if manager.services {
-        ports(request, manager, &mut annotations);
-    }
-    let services = if manager.services {
-        services::of_pod(&manager.namespace, &labels, &annotations)
-    } else {
-        Vec::new()
+    let services = match manager.services {
+        Services::Off => Vec::new(),
+        kind => {
+            ports(request, manager, &mut annotations);
+            let headless = kind == Services::Headless;
+            services::of_pod(&manager.namespace, &labels, &annotations, headless)
+        }
     };
     let claim = claim::build(request, class, &name, &manager.namespace, &labels);
     let secret = secret::build(&name, &manager.namespace, &labels, secrets);

@@ -6,9 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::decide::{Entry, Rules};
-use super::{names, services};
+use super::names;
+use super::services::Served;
 use crate::action::Action;
-use crate::objects::ServicePort;
+use crate::config::Services;
 use crate::proto::wsman::WorkspacePhase;
 
 /// Who starts a workspace or changes its ports sees to the Services too; before that time they are not missed.
@@ -23,12 +24,12 @@ pub struct Repair {
     pub wake_at: Option<Timestamp>,
 }
 
-/// Returns the repair of a workspace; `ports` tells what a Service of its pod serves, if it is there.
+/// Returns the repair of a workspace; `served` says what a Service of its pod serves, if it is there.
 pub fn services<'a>(
     entry: &Entry,
     rules: &Rules,
     now: Timestamp,
-    ports: impl Fn(&str) -> Option<&'a [ServicePort]>,
+    served: impl Fn(&str) -> Option<Served<'a>>,
 ) -> Repair {
     let ends = matches!(
         entry.status.phase(),
@@ -36,16 +37,16 @@ pub fn services<'a>(
     );
     let facts = &entry.facts;
     let unnamed = facts.service_prefix.is_empty();
-    if !rules.services || !facts.ours || unnamed || facts.deleting.is_some() || ends {
+    if !rules.services.exist() || !facts.ours || unnamed || facts.deleting.is_some() || ends {
         return Repair::default();
     }
     let prefix = &facts.service_prefix;
     let exposed = entry.status.spec.as_ref();
     let exposed = exposed.map_or(&[][..], |spec| spec.exposed_ports.as_slice());
-    let ide = ports(&names::ide_service(prefix)).is_some_and(services::serves_ide);
+    let ide = served(&names::ide_service(prefix)).is_some_and(Served::is_ide);
     // Without ports there is nothing to serve, and so no Service.
-    let there = ports(&names::ports_service(prefix)).unwrap_or_default();
-    if ide && services::serves_ports(there, exposed) {
+    let there = served(&names::ports_service(prefix)).unwrap_or_default();
+    if ide && there.is_ports(exposed) {
         return Repair::default();
     }
     let due = facts
@@ -58,7 +59,10 @@ pub fn services<'a>(
             wake_at: Some(due),
         },
         _ => Repair {
-            action: Some(Action::AlignServices(entry.pod.clone())),
+            action: Some(Action::AlignServices {
+                pod: entry.pod.clone(),
+                headless: rules.services == Services::Headless,
+            }),
             wake_at: None,
         },
     }

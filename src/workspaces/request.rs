@@ -203,7 +203,7 @@ fn ids(
     let room = 63 - names::ports_service("").len();
     if prefix.is_empty() {
         let headless = kind != Some(wsman::WorkspaceType::Regular);
-        if headless && manager.services && id.len() > room && names::is_dns_label(id) {
+        if headless && manager.services.exist() && id.len() > room && names::is_dns_label(id) {
             faults.add(
                 "service_prefix",
                 format!(
@@ -212,7 +212,7 @@ fn ids(
             );
         }
     } else if !names::is_dns_label(&prefix.to_ascii_lowercase())
-        || (manager.services && prefix.len() > room)
+        || (manager.services.exist() && prefix.len() > room)
     {
         faults.add(
             "service_prefix",

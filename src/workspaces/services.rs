@@ -20,6 +20,9 @@ use crate::proto::wsman::{ExposedPorts, PortProtocol, PortSpec, PortVisibility};
 /// Most ports of one workspace: an EndpointSlice, which Kubernetes makes of a Service, holds no more.
 pub const MAX_PORTS: usize = 100;
 
+/// The cluster IP of a Service that has none.
+const HEADLESS: &str = "None";
+
 /// Labels of a workspace that its Services carry too.
 const LABELS: [&str; 11] = [
     label::APP,
@@ -37,31 +40,34 @@ const LABELS: [&str; 11] = [
 
 /// Returns the Services of the pod with these marks: the one of the IDE, and the one of the exposed ports if there are
 /// any. Without owner references. The same marks always give the same Services.
+///
+/// A headless one has no cluster IP: its name resolves to the pod. It cannot map a port to another, so a Service of
+/// which one port does has a cluster IP even then.
 pub fn of_pod(
     namespace: &str,
     labels: &BTreeMap<String, String>,
     annotations: &BTreeMap<String, String>,
+    headless: bool,
 ) -> Vec<Service> {
     let Some(prefix) = annotations.get(annotation::SERVICE_PREFIX) else {
         return Vec::new();
     };
-    let ports = |ports: &[Port]| ports.iter().map(Port::build).collect();
-    let name = names::ide_service(prefix);
-    let ide = service(namespace, &name, "ide", labels, ports(&ide_ports()));
+    let build = |name: &str, kind, ports: &[Port<'_>]| {
+        let headless = headless && !ports.iter().any(Port::maps);
+        let mut service = service(namespace, name, kind, labels);
+        if let Some(spec) = &mut service.spec {
+            spec.ports = Some(ports.iter().map(Port::build).collect());
+            spec.cluster_ip = headless.then(|| HEADLESS.to_owned());
+        }
+        service
+    };
+    let ide = build(&names::ide_service(prefix), "ide", &ide_ports());
     let exposed = annotations
         .get(annotation::EXPOSED_PORTS)
-        .map(|text| decode_ports(text))
+        .map(|text| exposed_ports(decode_ports(text)))
         .unwrap_or_default();
-    let exposed: Vec<ServicePort> = ports(&exposed_ports(exposed));
-    let ports = (!exposed.is_empty()).then(|| {
-        service(
-            namespace,
-            &names::ports_service(prefix),
-            "ports",
-            labels,
-            exposed,
-        )
-    });
+    let name = names::ports_service(prefix);
+    let ports = (!exposed.is_empty()).then(|| build(&name, "ports", &exposed));
     std::iter::once(ide).chain(ports).collect()
 }
 
@@ -85,42 +91,71 @@ pub fn decode_ports(text: &str) -> Vec<PortSpec> {
     valid(ports)
 }
 
-/// Whether a Service that is there serves the IDE.
-pub fn serves_ide(there: &[objects::ServicePort]) -> bool {
-    serves(there, &ide_ports())
+/// A Service that is there.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Served<'a> {
+    /// It has no cluster IP.
+    pub headless: bool,
+    /// Its ports, in order.
+    pub ports: &'a [objects::ServicePort],
 }
 
-/// Whether a Service that is there serves exactly these ports.
-pub fn serves_ports(there: &[objects::ServicePort], exposed: &[PortSpec]) -> bool {
-    serves(there, &exposed_ports(valid(exposed.to_vec())))
-}
+impl<'a> Served<'a> {
+    /// Returns what a Service that was read serves.
+    pub fn by(service: &'a objects::Service) -> Self {
+        Self {
+            headless: service.spec.is_headless(),
+            ports: &service.spec.ports,
+        }
+    }
 
-/// Whether a Service that is there serves what another would.
-pub fn serves_as(there: &[objects::ServicePort], wanted: &Service) -> bool {
-    let ports = wanted.spec.as_ref().and_then(|spec| spec.ports.as_ref());
-    let ports = ports.into_iter().flatten().map(|port| Port {
-        name: Cow::Borrowed(port.name.as_deref().unwrap_or_default()),
-        number: port.port.unsigned_abs(),
-        app_protocol: port.app_protocol.as_deref().unwrap_or_default(),
-    });
-    serves(there, &ports.collect::<Vec<_>>())
-}
+    /// Whether it serves the IDE.
+    pub fn is_ide(self) -> bool {
+        self.is(&ide_ports())
+    }
 
-fn serves(there: &[objects::ServicePort], wanted: &[Port<'_>]) -> bool {
-    there.len() == wanted.len() && there.iter().zip(wanted).all(|(t, w)| w.is(t))
+    /// Whether it serves exactly these ports.
+    pub fn is_ports(self, exposed: &[PortSpec]) -> bool {
+        self.is(&exposed_ports(valid(exposed.to_vec())))
+    }
+
+    /// Whether it serves what another would.
+    pub fn is_as(self, wanted: &Service) -> bool {
+        self.is(&built(wanted))
+    }
+
+    /// Whether it is to be made anew to serve what another would: a headless Service maps no port, and whether a Service
+    /// is headless cannot be changed.
+    pub fn must_be_made_anew(self, wanted: &Service) -> bool {
+        self.headless && built(wanted).iter().any(Port::maps)
+    }
+
+    /// A Service that does its work stays as it is, with a cluster IP or without.
+    fn is(self, wanted: &[Port<'_>]) -> bool {
+        self.ports.len() == wanted.len()
+            && self.ports.iter().zip(wanted).all(|(t, w)| w.is(t))
+            && !(self.headless && wanted.iter().any(Port::maps))
+    }
 }
 
 /// One port of a Service, as far as it is ours to say.
 struct Port<'a> {
     name: Cow<'a, str>,
     number: u32,
+    target: u32,
     app_protocol: &'a str,
+}
+
+fn built(service: &Service) -> Vec<Port<'_>> {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+    ports.into_iter().flatten().map(Port::of).collect()
 }
 
 fn ide_ports() -> [Port<'static>; 2] {
     [("ide", IDE_PORT), ("supervisor", SUPERVISOR_PORT)].map(|(name, number)| Port {
         name: Cow::Borrowed(name),
         number: number.into(),
+        target: number.into(),
         app_protocol: "",
     })
 }
@@ -135,6 +170,10 @@ fn exposed_ports(ports: Vec<PortSpec>) -> Vec<Port<'static>> {
         Port {
             name: format!("p{}-{visibility}", spec.port).into(),
             number: spec.port,
+            target: match spec.target {
+                0 => spec.port,
+                target => target,
+            },
             app_protocol: match spec.protocol() {
                 PortProtocol::Http => "",
                 PortProtocol::Https => "https",
@@ -146,20 +185,39 @@ fn exposed_ports(ports: Vec<PortSpec>) -> Vec<Port<'static>> {
 
 fn valid(mut ports: Vec<PortSpec>) -> Vec<PortSpec> {
     let mut seen = BTreeSet::new();
-    ports.retain(|p| (1..=65_535).contains(&p.port) && seen.insert(p.port));
+    let valid = |p: &PortSpec| (1..=65_535).contains(&p.port) && p.target <= 65_535;
+    ports.retain(|p| valid(p) && seen.insert(p.port));
     ports
 }
 
-impl Port<'_> {
+impl<'a> Port<'a> {
+    fn of(port: &'a ServicePort) -> Self {
+        let target = match &port.target_port {
+            Some(IntOrString::Int(number)) => number.unsigned_abs(),
+            _ => 0,
+        };
+        Self {
+            name: Cow::Borrowed(port.name.as_deref().unwrap_or_default()),
+            number: port.port.unsigned_abs(),
+            target,
+            app_protocol: port.app_protocol.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// Whether the pod listens on another port.
+    fn maps(&self) -> bool {
+        self.target != self.number
+    }
+
     fn build(&self) -> ServicePort {
         // Ports are at most 65535.
-        let number = i32::try_from(self.number).unwrap_or_default();
+        let number = |port: u32| i32::try_from(port).unwrap_or_default();
         ServicePort {
             name: Some(self.name.clone().into_owned()),
-            port: number,
+            port: number(self.number),
             protocol: Some("TCP".to_owned()),
             app_protocol: Some(self.app_protocol.to_owned()).filter(|text| !text.is_empty()),
-            target_port: Some(IntOrString::Int(number)),
+            target_port: Some(IntOrString::Int(number(self.target))),
             ..ServicePort::default()
         }
     }
@@ -167,18 +225,13 @@ impl Port<'_> {
     fn is(&self, there: &objects::ServicePort) -> bool {
         there.name == self.name
             && there.port == i64::from(self.number)
+            && there.target_port == i64::from(self.target)
             && there.app_protocol == self.app_protocol
     }
 }
 
 /// The selector is the id and the marker: no label that a person may change cuts a workspace off.
-fn service(
-    namespace: &str,
-    name: &str,
-    kind: &str,
-    labels: &BTreeMap<String, String>,
-    ports: Vec<ServicePort>,
-) -> Service {
+fn service(namespace: &str, name: &str, kind: &str, labels: &BTreeMap<String, String>) -> Service {
     let pick = |keys: &[&str]| -> BTreeMap<String, String> {
         keys.iter()
             .filter_map(|key| Some(((*key).to_owned(), labels.get(*key)?.clone())))
@@ -196,7 +249,6 @@ fn service(
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
             selector: Some(pick(&[label::WORKSPACE_ID, label::MARKER])),
-            ports: Some(ports),
             ..ServiceSpec::default()
         }),
         status: None,

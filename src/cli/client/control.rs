@@ -243,7 +243,7 @@ fn port_request(port: Port) -> (String, ControlPortRequest) {
                 port,
                 visibility: visibility.into(),
                 protocol: protocol.into(),
-                url: String::new(),
+                ..Default::default()
             };
             let sentence = format!("Exposed port {port} of {id}");
             (

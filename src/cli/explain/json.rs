@@ -66,7 +66,7 @@ fn action(action: &Action) -> Value {
         }
         Action::ForceDelete(_) => json!({"stop": {"grace": "0s"}}),
         Action::RemoveFinalizer(_, finalizer) => json!({"finalizer": {"remove": finalizer}}),
-        Action::AlignServices(pod) => json!({"align": {"services": pod.name}}),
+        Action::AlignServices { pod, .. } => json!({"align": {"services": pod.name}}),
         Action::ChangeSecret(_, change) => {
             let set: Vec<_> = change.set.keys().collect();
             json!({"secret": {"set": set, "remove": change.remove}})

@@ -11,7 +11,8 @@ use crate::action::{Dependant, PodRef};
 use crate::cluster::request::Request;
 use crate::error::Error;
 use crate::objects::Service;
-use crate::workspaces::{names, services};
+use crate::workspaces::names;
+use crate::workspaces::services::{self, Served};
 
 impl Actor {
     /// Reads the Services before the pod, and writes only in the versions that were read: marks that change meanwhile
@@ -19,6 +20,7 @@ impl Actor {
     pub(super) async fn align_services(
         &self,
         pod: &PodRef,
+        headless: bool,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
         let prefix = self.hub.read(|index| {
@@ -43,7 +45,8 @@ impl Actor {
                 return Ok(Outcome::Done);
             };
             let meta = &marked.metadata;
-            let mut wanted = services::of_pod(&self.namespace, &meta.labels, &meta.annotations);
+            let mut wanted =
+                services::of_pod(&self.namespace, &meta.labels, &meta.annotations, headless);
             for (name, there) in names.iter().zip(there) {
                 let at = |service: &k8s_openapi::api::core::v1::Service| {
                     service.metadata.name.as_ref() == Some(name)
@@ -52,10 +55,12 @@ impl Actor {
                 let ours = there.filter(|there| is_owned(there, pod));
                 let done = match (wanted, ours) {
                     (None, None) => true,
-                    (Some(wanted), Some(ours))
-                        if services::serves_as(&ours.spec.ports, &wanted) =>
-                    {
-                        true
+                    (Some(wanted), Some(ours)) if Served::by(&ours).is_as(&wanted) => true,
+                    (Some(wanted), Some(ours)) if Served::by(&ours).must_be_made_anew(&wanted) => {
+                        info!(pod = pod.name, service = name, "making the Service anew");
+                        let service = Dependant::Service(Box::new(wanted));
+                        self.unserve(&ours, deadline).await?
+                            && self.try_create(pod, &service, deadline).await? == Creation::Created
                     }
                     (Some(wanted), Some(ours)) => {
                         info!(pod = pod.name, service = name, "changing the Service");

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::fields::Fields;
 use super::super::file::Manager;
 use super::super::key::key;
-use super::super::{Timeouts, UnknownClass};
+use super::super::{Services, Timeouts, UnknownClass};
 use super::{classes, client_tls};
 
 /// Keys of the classic manager that only it has a use for.
@@ -100,8 +100,17 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
             (port, tls)
         },
     );
-    let services =
-        f.flag(key("services", "Whether workspaces get Kubernetes Services.").default(true));
+    let kinds = [
+        (json!("headless"), Services::Headless),
+        (json!("clusterIP"), Services::ClusterIp),
+        (json!(true), Services::Headless),
+        (json!(false), Services::Off),
+    ];
+    let services = f.choice(
+        key("services", "Which Services workspaces get. `headless` (`true` means the same): without a cluster IP, their names resolve to the pod; only a Service that maps a port has one. `clusterIP`: with a cluster IP. `false`: none.")
+            .default("headless"),
+        &kinds,
+    ).unwrap_or_default();
     let status_version_offset = f.whole(
         key("statusVersionOffset", "Added to the resourceVersion of a pod to make the version of its status; raise it when workspaces move to another cluster. A change takes effect with the next start.")
             .default(0),

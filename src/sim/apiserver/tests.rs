@@ -170,6 +170,7 @@ fn edit(request: &mut StartWorkspaceRequest, (field, a, b, n): Edit) {
             port: n.unsigned_abs(),
             visibility: n % 3,
             protocol: n % 4,
+            target: n.unsigned_abs() / 2,
             url: a,
         }),
         15 => spec.envvars.push(variable),

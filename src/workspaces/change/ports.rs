@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Seen, is_ending};
 use crate::action::{Action, Mark};
-use crate::config::Manager;
+use crate::config::{Manager, Services};
 use crate::error::{Error, FieldViolation};
 use crate::proto::wsman::PortSpec;
 use crate::workspaces::marks::annotation;
@@ -69,8 +69,11 @@ impl PortChange {
             actions.push(Action::MarkVersion(seen.pod.clone(), version, change));
         }
         // Pods of a classic manager have no Services of ours.
-        if manager.services && seen.marks.contains_key(annotation::SPEC_SHA256) {
-            actions.push(Action::AlignServices(seen.pod.clone()));
+        if manager.services.exist() && seen.marks.contains_key(annotation::SPEC_SHA256) {
+            actions.push(Action::AlignServices {
+                pod: seen.pod.clone(),
+                headless: manager.services == Services::Headless,
+            });
         }
         Ok(actions)
     }
@@ -90,6 +93,7 @@ impl PortChange {
             (true, Some(at)) => {
                 ports[at].visibility = self.spec.visibility;
                 ports[at].protocol = self.spec.protocol;
+                ports[at].target = self.spec.target;
             }
             (true, None) if ports.len() >= services::MAX_PORTS => {
                 return Err(Error::Exhausted {

@@ -132,6 +132,7 @@ fn services_are_rebuilt_from_the_pod_as_planned() {
         &manager.namespace,
         meta.labels.as_ref().unwrap(),
         meta.annotations.as_ref().unwrap(),
+        true,
     );
     let planned: Vec<_> = plan
         .dependants

@@ -88,7 +88,7 @@ pub fn dependants(record: &Value) -> Option<(Vec<(&'static str, String)>, String
         found.push(("persistentvolumeclaims", name.to_owned()));
     }
     let texts = |key: &str| serde_json::from_value(meta[key].clone()).unwrap_or_default();
-    let services = services::of_pod("", &texts("labels"), &texts("annotations"));
+    let services = services::of_pod("", &texts("labels"), &texts("annotations"), true);
     let services = services.into_iter().filter_map(|s| s.metadata.name);
     found.extend(services.map(|name| ("services", name)));
     Some((found, meta["uid"].as_str()?.to_owned()))

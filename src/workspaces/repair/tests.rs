@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::action::PodRef;
+use crate::objects::ServicePort;
 use crate::proto::wsman::{PortSpec, PortVisibility, WorkspaceSpec, WorkspaceStatus};
 use crate::workspaces::facts::Facts;
 
@@ -11,6 +12,7 @@ fn served(ports: &[(&str, i64)]) -> Vec<ServicePort> {
     let port = |(name, port): &(&str, i64)| ServicePort {
         name: (*name).to_owned(),
         port: *port,
+        target_port: *port,
         app_protocol: String::new(),
     };
     ports.iter().map(port).collect()
@@ -58,14 +60,24 @@ fn repair(
     second: i64,
 ) -> Repair {
     let rules = Rules {
-        services,
+        services: match services {
+            true => Services::ClusterIp,
+            false => Services::Off,
+        },
         ..Rules::default()
     };
     let (ide, ports) = (ide.map(served), ports.map(served));
-    super::services(entry, &rules, at(second), |name| match name {
-        "ws-p-ide" => ide.as_deref(),
-        "ws-p-ports" => ports.as_deref(),
-        other => panic!("{other} is asked for"),
+    super::services(entry, &rules, at(second), |name| {
+        let ports = match name {
+            "ws-p-ide" => ide.as_deref(),
+            "ws-p-ports" => ports.as_deref(),
+            other => panic!("{other} is asked for"),
+        };
+        let headless = false;
+        Some(Served {
+            headless,
+            ports: ports?,
+        })
     })
 }
 
@@ -87,7 +99,10 @@ fn services_that_differ_from_the_marks_are_put_right() {
     ];
     for (name, exposed, ide, ports, wrong) in cases {
         let entry = entry(exposed);
-        let action = wrong.then(|| Action::AlignServices(entry.pod.clone()));
+        let action = wrong.then(|| Action::AlignServices {
+            pod: entry.pod.clone(),
+            headless: false,
+        });
         assert_eq!(
             repair(&entry, true, ide, ports, 10).action,
             action,
@@ -125,5 +140,52 @@ fn what_ends_or_is_not_ours_is_left_alone() {
         let mut entry = entry(&[1]);
         spoil(&mut entry);
         assert_eq!(repair(&entry, true, None, None, 100), Repair::default());
+    }
+}
+
+#[test]
+fn a_service_that_works_stays_as_it_is_and_one_that_cannot_map_is_made_anew() {
+    let target = |target| PortSpec {
+        port: 80,
+        target,
+        ..Default::default()
+    };
+    let port = |target_port| ServicePort {
+        name: "p80-private".to_owned(),
+        port: 80,
+        target_port,
+        app_protocol: String::new(),
+    };
+    let ide = served(&IDE);
+    let cases = [
+        ("the same port, headless", 0, true, 80, false),
+        ("the same port, with an address", 0, false, 80, false),
+        ("the same port, written out", 80, true, 80, false),
+        ("another port, with an address", 8080, false, 8080, false),
+        ("another port, headless", 8080, true, 8080, true),
+        ("not mapped yet", 8080, false, 80, true),
+        ("mapped no more", 0, false, 8080, true),
+    ];
+    for services in [Services::Headless, Services::ClusterIp] {
+        let rules = Rules {
+            services,
+            ..Rules::default()
+        };
+        for (name, wanted, headless, there, wrong) in cases {
+            let mut entry = entry(&[]);
+            if let Some(spec) = &mut entry.status.spec {
+                spec.exposed_ports = vec![target(wanted)];
+            }
+            let ports = [port(there)];
+            let repair = super::services(&entry, &rules, at(10), |name| {
+                let ports = if name == "ws-p-ide" { &ide } else { &ports[..] };
+                Some(Served { headless, ports })
+            });
+            let action = wrong.then(|| Action::AlignServices {
+                pod: entry.pod.clone(),
+                headless: services == Services::Headless,
+            });
+            assert_eq!(repair.action, action, "{name}");
+        }
     }
 }

@@ -160,6 +160,13 @@ pub(in crate::workspaces) fn port(field: &str, port: &PortSpec) -> Vec<FieldViol
     if !(1..=65_535).contains(&port.port) {
         add("port", format!("is {}; must be 1 to 65535", port.port));
     }
+    if port.target > 65_535 {
+        let why = format!(
+            "is {}; must be 1 to 65535, or 0 for the port itself",
+            port.target
+        );
+        add("target", why);
+    }
     if PortVisibility::try_from(port.visibility).is_err() {
         add("visibility", out_of_range(port.visibility));
     }

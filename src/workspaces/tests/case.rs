@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::action::{Action, PodRef};
-use crate::config::Timeouts;
+use crate::config::{Services, Timeouts};
 use crate::duration::GoDuration;
 use crate::objects::{Event, Node, Pod};
 use crate::proto::wsman::WorkspaceStatus;
@@ -110,7 +110,7 @@ fn rules(value: &Value) -> Rules {
         text.map(|t| GoDuration::parse(t).expect("a duration").to_std())
     };
     Rules {
-        services: true,
+        services: Services::Headless,
         timeouts: timeouts(&value["timeouts"]),
         maintenance: match &value["maintenance"] {
             Value::String(end) => Some(end.parse().expect("RFC 3339")),

@@ -34,6 +34,7 @@ fn complete() -> WorkspaceStatus {
                 visibility: PortVisibility::Public.into(),
                 url: "https://8080-blue-owl.ws.example.com".to_owned(),
                 protocol: PortProtocol::Http.into(),
+                ..Default::default()
             }],
             timeout: "30m".to_owned(),
             closed_timeout: "5m".to_owned(),

@@ -59,6 +59,17 @@ pub(super) const ENTRIES: &[Entry] = &[
         MERGE services/a {"spec":{"clusterIP":"10.96.0.77"}} => /code /reason /details/causes/0/field
         POST services {"metadata":{"name":"b"},"spec":{"clusterIP":"$ip","ports":[{"port":80}]}} => /code /reason /details/causes/0/field
         POST services {"metadata":{"name":"c"},"spec":{"clusterIP":"nonsense","ports":[{"port":80}]}} => /code /reason /details/causes/0/field"#),
+    entry("update_headless_service", r#"
+        POST services {"metadata":{"name":"a"},"spec":{"clusterIP":"None","selector":{"x":"y"},"ports":[{"port":80,"targetPort":8080}]}} => /spec
+        PUT services/a {"metadata":{"name":"a"},"spec":{"selector":{"x":"y"},"ports":[{"port":81}]}} => /spec
+        MERGE services/a {"spec":{"ports":[{"port":82}]}} => /spec
+        MERGE services/a {"spec":{"clusterIP":"10.96.0.77"}} => /code /reason /details/causes/0/field
+        MERGE services/a {"spec":{"clusterIP":null}} => /code /spec/clusterIP
+        POST services {"metadata":{"name":"b"},"spec":{"ports":[{"port":80}]}} => /code
+        MERGE services/b {"spec":{"clusterIP":"None"}} => /code /reason /details/causes/0/field
+        POST services {"metadata":{"name":"c"},"spec":{"clusterIP":"None","selector":{"x":"y"}}} => /code /spec/ports
+        -DELETE services/a
+        POST services {"metadata":{"name":"a"},"spec":{"ports":[{"port":80}]}} => /code /spec/type"#),
     entry("update_immutable_data", r#"
         -POST secrets {"metadata":{"name":"a"},"data":{"k":"eA=="},"immutable":true}
         MERGE secrets/a {"data":{"k":"eQ=="}}

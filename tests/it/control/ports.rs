@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use serde_json::json;
@@ -21,6 +22,7 @@ on_both_clusters! {
     a_ports_service_that_was_removed_or_changed_is_put_right
     services_follow_a_mark_that_lost_its_writer
     what_belongs_to_another_is_not_touched
+    a_port_that_maps_needs_a_cluster_ip_and_only_that_one
 }
 
 fn control(id: &str, expose: bool, port: u32) -> ControlPortRequest {
@@ -217,6 +219,47 @@ async fn services_follow_a_mark_that_lost_its_writer(cluster: &Cluster) {
     world.drain().await.unwrap();
 }
 
+async fn a_port_that_maps_needs_a_cluster_ip_and_only_that_one(cluster: &Cluster) {
+    let world = World::start(cluster).await;
+    let mut updates = world.subscribe().await;
+    running(&world, &mut updates, request("maps")).await;
+    let name = "ws-p-maps-ports";
+    cluster.appears::<Service>(name).await;
+    let ide = cluster.appears::<Service>("ws-p-maps-ide").await;
+    let address = async || {
+        let spec = service(cluster, name).await.unwrap().spec.unwrap();
+        spec.cluster_ip.unwrap()
+    };
+    assert_eq!(address().await, "None");
+    assert_eq!(
+        ide.spec.as_ref().unwrap().cluster_ip.as_ref().unwrap(),
+        "None"
+    );
+
+    let mut maps = control("maps", true, 80);
+    maps.spec.as_mut().unwrap().target = 8080;
+    change(&world, maps).await;
+    let status = tells(&mut updates, &["p8080-private", "p80-private"]).await;
+    assert_eq!(status.spec.unwrap().exposed_ports[1].target, 8080);
+    let mapped = address().await;
+    assert!(mapped.parse::<std::net::IpAddr>().is_ok(), "{mapped}");
+    let there = service(cluster, name).await.unwrap();
+    let targets = there.spec.unwrap().ports.unwrap().into_iter();
+    let targets: Vec<_> = targets.map(|port| port.target_port.unwrap()).collect();
+    assert_eq!(targets, [IntOrString::Int(8080), IntOrString::Int(8080)]);
+
+    // It keeps its address: what works is left alone.
+    change(&world, control("maps", false, 80)).await;
+    assert_eq!(
+        served(&service(cluster, name).await.unwrap()),
+        ["p8080-private"]
+    );
+    assert_eq!(address().await, mapped);
+    let after = service(cluster, "ws-p-maps-ide").await.unwrap();
+    assert_eq!(after.metadata.uid, ide.metadata.uid);
+    world.drain().await.unwrap();
+}
+
 async fn what_belongs_to_another_is_not_touched(cluster: &Cluster) {
     let world = World::start(cluster).await;
     let mut without = request("mine");
@@ -369,6 +412,44 @@ async fn without_services_none_is_touched() {
     change(&world, control("bare", true, 2)).await;
     tells(&mut updates, &["p2-private"]).await;
     assert_eq!(service_writes(&cluster), Vec::<String>::new());
+    world.drain().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_of_another_kind_are_left_alone_while_they_work() {
+    let cluster = cluster::embedded().await;
+    let kind = async |kind: serde_json::Value| {
+        let client = cluster.client().await;
+        World::start_with(client, &cluster.namespace, |config| {
+            config["manager"]["services"] = kind;
+        })
+        .await
+    };
+    let headless = async |id: &str| {
+        let ide = cluster.appears::<Service>(&format!("ws-p-{id}-ide")).await;
+        ide.spec.unwrap().cluster_ip.as_deref() == Some("None")
+    };
+    let world = kind("clusterIP".into()).await;
+    let mut updates = world.subscribe().await;
+    running(&world, &mut updates, request("old")).await;
+    cluster.appears::<Service>("ws-p-old-ports").await;
+    assert!(!headless("old").await);
+    world.drain().await.unwrap();
+
+    let world = kind(true.into()).await;
+    let mut updates = world.subscribe().await;
+    running(&world, &mut updates, request("new")).await;
+    cluster.appears::<Service>("ws-p-new-ports").await;
+    assert!(headless("new").await);
+    let faults = cluster.server.as_ref().unwrap().faults();
+    faults.record();
+    world.clock.advance(Duration::from_secs(60));
+    running(&world, &mut updates, request("barrier")).await;
+    cluster.appears::<Service>("ws-p-barrier-ports").await;
+    let mut made = service_writes(&cluster);
+    made.retain(|write| !write.starts_with("POST"));
+    assert_eq!(made, [""; 0], "the old ones are left alone");
+    assert!(!headless("old").await);
     world.drain().await.unwrap();
 }
 
