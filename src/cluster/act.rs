@@ -180,25 +180,22 @@ impl Actor {
         Ok(list.items)
     }
 
-    /// Deletes an object by uid; one that is gone, or whose name is another's by now, is what was wanted.
+    /// Deletes an object by uid and returns the answer; nothing if it is gone, or its name is another's by now, which is
+    /// what was wanted.
     async fn remove(
         &self,
         path: &str,
         options: &Value,
         doing: &str,
         at: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<String>, Error> {
         let request = Request {
             method: Method::DELETE,
             path,
             content_type: JSON,
             body: encode(options)?,
         };
-        match request::send(&self.client, &request, at).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_outdated() => Ok(()),
-            Err(failure) => Err(failure.into_error(doing)),
-        }
+        self.if_unchanged(&request, doing, at).await
     }
 
     /// Sends a write with preconditions and returns the answer; nothing if they did not hold, as where the object is

@@ -10,6 +10,7 @@ use super::{Actor, JSON, MERGE, Outcome, STRATEGIC, encode, merge};
 use crate::action::{Mark, PodRef};
 use crate::cluster::request::{self, Request};
 use crate::error::Error;
+use crate::objects::Pod;
 
 impl Actor {
     pub(super) async fn create_pod(
@@ -141,9 +142,14 @@ impl Actor {
             "propagationPolicy": "Background",
         });
         let path = self.path("pods", Some(&pod.name));
-        // The answer is the pod on its way out, or as it was when it went at once; the watch tells which.
         let doing = format!("deleting pod {}", pod.name);
-        self.remove(&path, &options, &doing, deadline).await?;
+        let answer = self.remove(&path, &options, &doing, deadline).await?;
+        // The deletion is known before anything is decided again, so that it is not asked for twice. Of a pod that went
+        // at once the answer may be a status; the watch tells of that.
+        let left = answer.and_then(|text| serde_json::from_str::<Pod>(&text).ok());
+        if let Some(left) = left.filter(|left| left.metadata.deletion_timestamp.is_some()) {
+            self.hub.change(|index| index.see_pod(&left));
+        }
         Ok(Outcome::Done)
     }
 }
