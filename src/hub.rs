@@ -113,20 +113,23 @@ impl Hub {
         read(&state.index, &state.ended)
     }
 
-    /// Records a sign of life.
+    /// Records a sign of life. Only the first one of a workspace can bring a decision forward: a later one moves limits
+    /// further away, and who wakes up for the old moment decides on what is known then.
     pub fn mark_active(&self, id: &str, now: Timestamp) {
-        let mut state = self.lock();
-        let Some(name) = state
-            .index
-            .by_id(id)
-            .map(|tracked| Arc::from(tracked.pod.name.as_str()))
-        else {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Some(tracked) = state.index.by_id(id) else {
             return;
         };
+        let first = state.journal.last(id, tracked.facts.created).is_none();
+        if first {
+            state.dirty.insert(Arc::from(tracked.pod.name.as_str()));
+        }
         let due = state.journal.mark(id, now);
-        state.dirty.insert(name);
-        drop(state);
-        self.0.dirty.notify_one();
+        drop(guard);
+        if first {
+            self.0.dirty.notify_one();
+        }
         if due {
             self.0.unrecorded.notify_one();
         }
@@ -159,12 +162,19 @@ impl Hub {
         let later = state
             .journal
             .read(name, data, version, |id| lives(index, id));
-        let names = later.iter().filter_map(|id| index.by_id(id));
-        state
-            .dirty
-            .extend(names.map(|entry| Arc::from(entry.pod.name.as_str())));
+        let first = later.iter().filter_map(|(id, before)| {
+            let entry = index.by_id(id)?;
+            let counted =
+                before.is_some_and(|before| entry.facts.created.is_none_or(|c| before >= c));
+            (!counted).then(|| Arc::from(entry.pod.name.as_str()))
+        });
+        let known = state.dirty.len();
+        state.dirty.extend(first);
+        let woken = state.dirty.len() > known;
         drop(guard);
-        self.0.dirty.notify_one();
+        if woken {
+            self.0.dirty.notify_one();
+        }
         self.0.unrecorded.notify_one();
     }
 

@@ -236,3 +236,58 @@ async fn who_asks_for_the_past_gets_the_ends_that_are_remembered_and_then_all_th
     send(&hub, vec![update("b", 4, WorkspacePhase::Stopped)]);
     assert_eq!(read(&mut past).await, ["b@4"]);
 }
+
+#[test]
+fn only_the_first_heartbeat_of_a_workspace_wakes_a_decision() {
+    let pod: crate::objects::Pod = serde_json::from_value(serde_json::json!({
+        "metadata": {
+            "name": "ws-a", "uid": "u", "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": { "gpwsman": "true" },
+            "annotations": { "gitpod/id": "a", "gitpod/url": "https://x" },
+        },
+        "spec": { "containers": [{ "name": "workspace" }] },
+        "status": { "phase": "Running" },
+    }))
+    .unwrap();
+    let hub = Hub::new(Index::default());
+    hub.change(|index| index.apply_pod(&pod));
+    let woken = || {
+        let names = futures::FutureExt::now_or_never(hub.dirty());
+        names.map_or(0, |names| names.len())
+    };
+    assert_eq!(woken(), 1, "it is new");
+    let at = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
+    hub.mark_active("a", at(1));
+    assert_eq!(
+        woken(),
+        1,
+        "its limit was that of a startup, and is nearer now"
+    );
+    for second in 2..50 {
+        hub.mark_active("a", at(second));
+    }
+    assert_eq!(woken(), 0, "each moves the limit further away");
+
+    // What another replica recorded counts the same.
+    let record = |hub: &Hub, second: i64| {
+        let map: ConfigMap = serde_json::from_value(serde_json::json!({
+            "metadata": { "name": "elsewhere", "resourceVersion": second.to_string() },
+            "data": { "a": crate::workspaces::activity::format(at(second)) },
+        }))
+        .unwrap();
+        hub.record_activity(&map);
+    };
+    record(&hub, 100);
+    assert_eq!(woken(), 0);
+    let other = Hub::new(Index::default());
+    other.change(|index| index.apply_pod(&pod));
+    let woken = || {
+        let names = futures::FutureExt::now_or_never(other.dirty());
+        names.map_or(0, |names| names.len())
+    };
+    assert_eq!(woken(), 1, "it is new");
+    record(&other, 100);
+    assert_eq!(woken(), 1, "it is the first sign that this replica knows");
+    record(&other, 110);
+    assert_eq!(woken(), 0);
+}

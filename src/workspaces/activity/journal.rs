@@ -94,14 +94,14 @@ impl Journal {
     }
 
     /// Takes in what a ConfigMap says at a version, `None` if it is gone. Values that are no moments count as not there.
-    /// Returns the ids whose recorded sign is later than before.
+    /// Returns the ids whose recorded sign is later than before, each with the last sign that was known before.
     pub fn read(
         &mut self,
         name: &str,
         data: Option<&BTreeMap<String, String>>,
         version: u64,
         lives: impl Fn(&str) -> bool,
-    ) -> Vec<String> {
+    ) -> Vec<(String, Option<Timestamp>)> {
         let own = name
             .strip_prefix(PREFIX)
             .and_then(|number| number.parse::<usize>().ok())
@@ -117,14 +117,15 @@ impl Journal {
             };
             let place = shard_of(id);
             let shard = &mut self.shards[place];
+            let before = shard.last(id);
             if own == Some(place) {
                 if shard.recorded.get(id).is_none_or(|known| *known < at) {
-                    later.push(id.clone());
+                    later.push((id.clone(), before));
                 }
                 recorded.insert(id.clone(), at);
             } else if lives(id) {
                 shard.hold(id, at);
-                later.push(id.clone());
+                later.push((id.clone(), before));
             }
         }
         if let Some(number) = own {
@@ -193,6 +194,16 @@ impl Journal {
 }
 
 impl Shard {
+    /// Returns the last sign that is known.
+    fn last(&self, id: &str) -> Option<Timestamp> {
+        let known = [&self.own, &self.recorded, &self.held];
+        known
+            .iter()
+            .filter_map(|signs| signs.get(id))
+            .max()
+            .copied()
+    }
+
     fn is_pending(&self, id: &str) -> bool {
         // An absent sign is earlier than any.
         self.own.get(id) > self.recorded.get(id)
