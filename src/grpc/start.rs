@@ -2,26 +2,29 @@
 
 use std::time::Duration;
 
+use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
+use tracing::{Instrument, debug, warn};
 
 use super::standing::{ATTEMPTS, keeps_changing};
 use super::workspaces::{UNARY, Workspaces};
-use crate::action::{Action, PodRef};
-use crate::cluster::act::Outcome;
+use crate::action::{Action, Dependant, PodRef};
+use crate::cluster::act::{Actor, Outcome};
 use crate::error::Error;
 use crate::hub::{Subscription, Told};
 use crate::index;
 use crate::proto::wsman::{StartWorkspaceRequest, StartWorkspaceResponse};
 use crate::workspaces::plan::{self, Plan, Tokens};
 use crate::workspaces::trace::Trace;
-use crate::workspaces::{content, marks, recreate, repeat, request, stop};
+use crate::workspaces::{content, marks, recreate, repeat, request, services, stop};
 
 /// A start goes on after its caller hung up, at most this long.
 const MUTATION: Duration = Duration::from_secs(60);
 
 impl Workspaces {
     /// Creates the pod, then what it needs; or finds that this was done before. Until the pod is there the caller's
-    /// deadline counts; from then on the start is finished or taken back, whoever still waits.
+    /// deadline counts; from then on the start is finished or taken back, whoever still waits. Services are made
+    /// meanwhile, by a task that a drain waits for.
     pub(super) async fn start(
         &self,
         request: StartWorkspaceRequest,
@@ -42,6 +45,9 @@ impl Workspaces {
         });
         if other {
             return Err(Error::Exists { id: plan.id });
+        }
+        if manager.services.exist() {
+            self.check_prefix(request.prefix(), &name)?;
         }
         for _ in 0..ATTEMPTS {
             let outcome = match self.replaced(&plan, &name, due).await? {
@@ -85,8 +91,24 @@ impl Workspaces {
         Err(keeps_changing(&plan.id))
     }
 
-    /// Creates the dependants. If one is refused for good, a pod of this call is taken back; if the API server only does
-    /// not answer, the pod stays, and the same call or the lifecycle finishes it.
+    /// Refuses a prefix that would make two workspaces want Services of the same names. Where two starts run at the same
+    /// time this sees neither; then the Services of one are refused.
+    fn check_prefix(&self, prefix: &str, pod: &str) -> Result<(), Error> {
+        self.hub.read(|index| match index.of_prefix(prefix, pod) {
+            None => Ok(()),
+            Some(other) => Err(Error::Precondition {
+                state: "NAME_IN_USE",
+                why: format!(
+                    "service_prefix {prefix:?} is in use by workspace {}; choose another, or stop that one first",
+                    other.status.id()
+                ),
+            }),
+        })
+    }
+
+    /// Creates the dependants, all at once, and waits for those that the pod cannot run without. If one of these is
+    /// refused for good, a pod of this call is taken back; if the API server only does not answer, the pod stays, and the
+    /// same call or the lifecycle finishes it.
     async fn complete(
         &self,
         plan: &Plan,
@@ -94,22 +116,51 @@ impl Workspaces {
         created: bool,
         until: Instant,
     ) -> Result<(), Error> {
-        for dependant in &plan.dependants {
-            let action = Action::CreateDependant(pod.clone(), dependant.clone());
-            if let Err(error) = self.actor.act(&action, until).await {
-                if created && !error.is_passing() {
-                    let undo = [
-                        Action::ForceDelete(pod.clone()),
-                        Action::RemoveFinalizer(pod, marks::FINALIZER),
-                    ];
-                    for action in undo {
-                        self.actor.act(&action, Instant::now() + UNARY).await?;
-                    }
+        let (services, needed): (Vec<_>, Vec<_>) = plan
+            .dependants
+            .iter()
+            .map(|dependant| Action::CreateDependant(pod.clone(), dependant.clone()))
+            .partition(|action| {
+                matches!(action, Action::CreateDependant(_, Dependant::Service(_)))
+            });
+        let serving = serve(self.actor.clone(), pod.clone(), services, until);
+        let serving = self.drain.mutations.spawn(serving.in_current_span());
+        let creating = needed.iter().map(|action| self.actor.act(action, until));
+        if let Err(error) = try_join_all(creating).await {
+            if created && !error.is_passing() {
+                serving.abort();
+                let undo = [
+                    Action::ForceDelete(pod.clone()),
+                    Action::RemoveFinalizer(pod, marks::FINALIZER),
+                ];
+                for action in undo {
+                    self.actor.act(&action, Instant::now() + UNARY).await?;
                 }
-                return Err(error);
             }
+            return Err(error);
         }
         Ok(())
+    }
+}
+
+/// Creates Services. One that is refused for good takes nothing back: the workspace runs without it, and says so. What is
+/// missing the lifecycle makes.
+async fn serve(actor: Actor, pod: PodRef, services: Vec<Action>, until: Instant) {
+    let creating = services.iter().map(|action| actor.act(action, until));
+    let failed = join_all(creating).await;
+    let failed = failed.into_iter().filter_map(Result::err);
+    let (passing, refused): (Vec<_>, Vec<_>) = failed.partition(Error::is_passing);
+    for error in passing {
+        debug!(pod = pod.name, %error, "the lifecycle will make the Service");
+    }
+    let Some(error) = refused.first() else {
+        return;
+    };
+    let why = services::refusal(error);
+    warn!(pod = pod.name, why, "a Service was refused");
+    let mark = Action::Mark(pod, services::refused(Some(why)));
+    if let Err(error) = actor.act(&mark, until).await {
+        debug!(%error, "the lifecycle will mark the pod");
     }
 }
 

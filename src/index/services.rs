@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Changes, Index};
+use super::{Changes, Index, Tracked};
 use crate::action::PodRef;
 use crate::objects::{Service, ServicePort};
 use crate::workspaces::services::Served;
@@ -101,6 +101,17 @@ impl Index {
     /// Whether a complete list of the Services was seen: only then a missing one is missing.
     pub fn has_services(&self) -> bool {
         self.services.listed
+    }
+
+    /// Returns a workspace whose Services have the names that another of this prefix would give its own.
+    pub fn of_prefix(&self, prefix: &str, other: &str) -> Option<&Tracked> {
+        let same = |tracked: &&Tracked| {
+            let facts = &tracked.facts;
+            facts.ours
+                && facts.service_prefix.eq_ignore_ascii_case(prefix)
+                && tracked.pod.name != other
+        };
+        self.workspaces.values().find(same)
     }
 
     /// Returns what a pod's Service of that name serves.

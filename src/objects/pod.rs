@@ -192,6 +192,9 @@ pub struct Running {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Terminated {
+    /// When it was started.
+    #[serde(deserialize_with = "lenient::any")]
+    pub started_at: Option<Timestamp>,
     /// Exit code.
     #[serde(deserialize_with = "lenient::any")]
     pub exit_code: i64,

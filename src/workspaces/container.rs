@@ -1,7 +1,7 @@
 //! The container `workspace` and what it says of its pod. It alone decides about failure and phase: what becomes of any
 //! other container (sidecars, native sidecars, injected and ephemeral ones) is not the workspace's end.
 
-use super::marks::{CONTAINER, annotation};
+use super::marks::{CONTAINER, READY_BY_CONDITION, annotation};
 use crate::objects::{ContainerState, ContainerStatus, Pod, Terminated};
 
 /// Phase of a pod, as its workspace container has it.
@@ -86,9 +86,35 @@ pub fn any_started(pod: &Pod) -> bool {
     all.any(|c| started(&c.state) || started(&c.last_state) || c.restart_count > 0)
 }
 
-/// Whether the workspace was ready once.
+/// Whether the workspace was ready once: where the pod says so, by its condition, else by the mark
+/// [`annotation::NEVER_READY`], which is taken off.
 pub fn was_ready(pod: &Pod) -> bool {
-    pod.metadata.annotation(annotation::NEVER_READY).is_none()
+    if pod.metadata.annotation(annotation::NEVER_READY).is_some() {
+        return false;
+    }
+    match pod.metadata.annotation(annotation::READY_BY) {
+        Some(READY_BY_CONDITION) => is_ready(pod) || ready_once(pod),
+        _ => true,
+    }
+}
+
+/// Whether the pod was ready and is not any more: its condition turned after the workspace container was started. As
+/// long as a pod never was ready, the condition is as old as the kubelet's first report, before any container.
+fn ready_once(pod: &Pod) -> bool {
+    let Some(status) = status(pod) else {
+        return false;
+    };
+    let states = [&status.state, &status.last_state].into_iter();
+    let started = states.flat_map(|state| {
+        let running = state.running.as_ref().and_then(|r| r.started_at);
+        let ended = state.terminated.as_ref().and_then(|t| t.started_at);
+        [running, ended]
+    });
+    let turned = pod.condition("Ready").and_then(|c| c.last_transition_time);
+    match (started.flatten().min(), turned) {
+        (Some(started), Some(turned)) => turned > started,
+        _ => false,
+    }
 }
 
 /// Whether the workspace is ready: by the pod's condition, or by its container where only others keep the pod from it.

@@ -268,7 +268,7 @@ impl Case<'_> {
 
     /// The kubelet's Ready condition counts (design 3); headless workspaces skip INITIALIZING (spec 5.2 A4).
     fn became_ready(&self) -> bool {
-        self.facts.never_ready
+        self.facts.never_ready_mark
             && match self.phase() {
                 WorkspacePhase::Running => true,
                 WorkspacePhase::Initializing => self.facts.kubelet_ready,
@@ -369,7 +369,7 @@ impl Case<'_> {
             annotation::ALREADY_INITIALIZING.to_owned(),
             "true".to_owned(),
         );
-        if self.facts.never_ready && self.facts.kubelet_ready {
+        if self.facts.never_ready_mark && self.facts.kubelet_ready {
             mark.remove.push(annotation::NEVER_READY.to_owned());
         }
         vec![Action::Mark(self.pod.clone(), mark)]

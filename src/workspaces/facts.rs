@@ -79,6 +79,8 @@ pub struct Facts {
     pub initialized: bool,
     /// Never was ready so far.
     pub never_ready: bool,
+    /// The pod has the mark that says so.
+    pub never_ready_mark: bool,
     /// The kubelet says that the workspace is ready.
     pub kubelet_ready: bool,
     /// Container `workspace` has a status and does not run (spec 5.3; waiting counts).
@@ -163,6 +165,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
         attempting: has(annotation::ATTEMPTING_TO_CREATE),
         initialized: mark(annotation::ALREADY_INITIALIZING) == Some("true"),
         never_ready: !container::was_ready(pod),
+        never_ready_mark: has(annotation::NEVER_READY),
         kubelet_ready: container::is_ready(pod),
         container_ended: container::status(pod).is_some_and(|c| c.state.running.is_none()),
         secret_missing_since: secret_missing_since(pod),

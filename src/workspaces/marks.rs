@@ -47,7 +47,8 @@ pub mod annotation {
     pub const URL: &str = "gitpod/url";
     /// base64 of the initializer, without its secrets. Written at creation.
     pub const CONTENT_INITIALIZER: &str = "gitpod/contentInitializer";
-    /// Present until the workspace was ready for the first time. Removed by `decide`.
+    /// Present until the workspace was ready for the first time, on Gitpod nodes, where other programs read it. Removed
+    /// by `decide`.
     pub const NEVER_READY: &str = "gitpod/never-ready";
     /// admit_owner_only or admit_everyone. Written at creation and by ControlAdmission.
     pub const ADMISSION: &str = "gitpod/admission";
@@ -103,6 +104,11 @@ pub mod annotation {
     pub const STOPPED_BY_REQUEST: &str = "gitpod.io/stoppedByRequest";
     /// "true" when the stop was an abort. Written by StopWorkspace.
     pub const ABORT_REQUEST: &str = "gitpod.io/abortRequest";
+    /// What says whether the workspace was ready: [`super::READY_BY_CONDITION`] on plain nodes; absent where
+    /// [`NEVER_READY`] does. Written at creation.
+    pub const READY_BY: &str = "wsman.dev/ready-by";
+    /// Why a Service of the workspace was refused. Written when it is, and removed when all are there.
+    pub const SERVICES_REFUSED: &str = "wsman.dev/services-refused";
     /// Fingerprint of the start request.
     pub const SPEC_SHA256: &str = "wsman.dev/spec-sha256";
     /// Owner as given, where it is no label value.
@@ -160,6 +166,9 @@ pub mod secret_key {
 
 /// Value of [`label::RECORD`]: the pod that is made again.
 pub const RECREATE: &str = "recreate";
+
+/// Value of [`annotation::READY_BY`]: the pod's condition Ready, now or before.
+pub const READY_BY_CONDITION: &str = "condition";
 
 /// Put on pods in debug mode; only a person takes it off.
 pub const DEBUG_FINALIZER: &str = "gitpod.io/debugfinalizer";

@@ -14,6 +14,8 @@ use prost::Message;
 use super::env::{IDE_PORT, SUPERVISOR_PORT};
 use super::marks::{annotation, label};
 use super::names;
+use crate::action::Mark;
+use crate::error::Error;
 use crate::objects;
 use crate::proto::wsman::{ExposedPorts, PortProtocol, PortSpec, PortVisibility};
 
@@ -69,6 +71,31 @@ pub fn of_pod(
     let name = names::ports_service(prefix);
     let ports = (!exposed.is_empty()).then(|| build(&name, "ports", &exposed));
     std::iter::once(ide).chain(ports).collect()
+}
+
+/// Longest text of a refusal: webhooks may say much.
+const MAX_REFUSAL: usize = 1 << 10;
+
+/// Returns the text of a refusal as the pod keeps it.
+pub fn refusal(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut end = text.len().min(MAX_REFUSAL);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+/// Returns the mark that says why a Service was refused, or that none is any more.
+pub fn refused(why: Option<String>) -> Mark {
+    let key = annotation::SERVICES_REFUSED.to_owned();
+    let mut mark = Mark::default();
+    match why {
+        Some(why) => drop(mark.set.insert(key, why)),
+        None => mark.remove.push(key),
+    }
+    mark
 }
 
 /// Returns the value of the annotation [`annotation::EXPOSED_PORTS`].

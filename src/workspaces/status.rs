@@ -123,6 +123,8 @@ fn look(observed: &Observed<'_>, defaults: &Defaults) -> (Folded, Faults) {
             }
         }
     };
+    spec::failed_start(&mut status, observed.pod);
+    services_refused(&mut status, observed.pod);
     let unreadable = faults.text();
     if !unreadable.is_empty() {
         if !status.message.is_empty() {
@@ -136,6 +138,25 @@ fn look(observed: &Observed<'_>, defaults: &Defaults) -> (Folded, Faults) {
         unreadable,
     };
     (folded, faults)
+}
+
+/// Says why a Service of a living workspace is missing: nothing else of the classic status has a place for it.
+fn services_refused(status: &mut WorkspaceStatus, pod: &Pod) {
+    let ends = matches!(
+        status.phase(),
+        WorkspacePhase::Stopping | WorkspacePhase::Stopped
+    );
+    let Some(why) = pod.metadata.annotation(annotation::SERVICES_REFUSED) else {
+        return;
+    };
+    if ends {
+        return;
+    }
+    if !status.message.is_empty() {
+        status.message.push_str("; ");
+    }
+    status.message.push_str("a Service was refused: ");
+    status.message.push_str(why);
 }
 
 /// How the message of a workspace begins whose end was not waited for.

@@ -17,6 +17,7 @@ use wsman::proto::wsman::*;
 use super::scenarios::misbehaving;
 use super::support::cluster::Cluster;
 use super::support::world::{Updates, World, request};
+use super::writes::served;
 
 on_both_clusters! {
     a_rejected_pod_is_made_again_and_nobody_sees_an_end
@@ -318,8 +319,9 @@ impl Belongings {
         let secrets = cluster.api::<Secret>().await;
         let secret = secrets.get(&format!("ws-{id}")).await.unwrap();
         let mut all = vec![secret.metadata];
+        let services = cluster.api::<Service>().await;
+        served(cluster, id).await;
         for kind in SERVICES {
-            let services = cluster.api::<Service>().await;
             let service = services.get(&format!("ws-p-{id}-{kind}")).await;
             all.push(service.unwrap().metadata);
         }

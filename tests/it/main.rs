@@ -44,3 +44,4 @@ mod timeouts;
 mod tls;
 mod trace;
 mod wire;
+mod writes;

@@ -130,7 +130,7 @@ async fn its_objects_are_what_the_contract_says(cluster: &Cluster) {
         "and nowhere else"
     );
     for (name, port) in [("ws-p-things-ide", 23000), ("ws-p-things-ports", 8080)] {
-        let service: Service = cluster.api().await.get(name).await.unwrap();
+        let service = cluster.appears::<Service>(name).await;
         assert!(
             service
                 .spec

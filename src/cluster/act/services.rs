@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::dependants::Creation;
 use super::{Actor, JSON, MERGE, Outcome, TRIES, encode};
@@ -11,16 +11,43 @@ use crate::action::{Dependant, PodRef};
 use crate::cluster::request::Request;
 use crate::error::Error;
 use crate::objects::Service;
+use crate::workspaces::marks::annotation;
 use crate::workspaces::names;
 use crate::workspaces::services::{self, Served};
 
 impl Actor {
-    /// Reads the Services before the pod, and writes only in the versions that were read: marks that change meanwhile
-    /// change the Services first or after, so that the last word is theirs.
+    /// Brings the Services in line, and has the pod say why one is refused for good until none is.
     pub(super) async fn align_services(
         &self,
         pod: &PodRef,
         headless: bool,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        let mut said = None;
+        let aligned = self.align(pod, headless, &mut said, deadline).await;
+        let refusal = match &aligned {
+            Ok(_) => None,
+            Err(error) if error.is_passing() => return aligned,
+            Err(error) => Some(services::refusal(error)),
+        };
+        if refusal != said {
+            if let Some(why) = &refusal {
+                warn!(pod = pod.name, why, "a Service was refused");
+            }
+            let mark = services::refused(refusal);
+            self.mark(pod, &mark, deadline).await?;
+        }
+        aligned
+    }
+
+    /// Reads the Services before the pod, and writes only in the versions that were read: marks that change meanwhile
+    /// change the Services first or after, so that the last word is theirs. `said` becomes what the pod says of a
+    /// refusal.
+    async fn align(
+        &self,
+        pod: &PodRef,
+        headless: bool,
+        said: &mut Option<String>,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
         let prefix = self.hub.read(|index| {
@@ -45,6 +72,9 @@ impl Actor {
                 return Ok(Outcome::Done);
             };
             let meta = &marked.metadata;
+            *said = meta
+                .annotation(annotation::SERVICES_REFUSED)
+                .map(str::to_owned);
             let mut wanted =
                 services::of_pod(&self.namespace, &meta.labels, &meta.annotations, headless);
             for (name, there) in names.iter().zip(there) {

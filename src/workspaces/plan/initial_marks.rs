@@ -18,7 +18,7 @@ use crate::proto::wsman::{
     AdmissionLevel, PortSpec, SshPublicKeys, WorkspaceFeatureFlag as Flag, WorkspaceType,
 };
 use crate::quantity::Quantity;
-use crate::workspaces::marks::{annotation, label, secret_key};
+use crate::workspaces::marks::{READY_BY_CONDITION, annotation, label, secret_key};
 use crate::workspaces::request::StartRequest;
 use crate::workspaces::url::Values;
 use crate::workspaces::{initializer, names, services, sizes};
@@ -90,7 +90,6 @@ pub(super) fn annotations(
     set(annotation::ID, request.id.clone());
     set(annotation::SERVICE_PREFIX, request.prefix().to_owned());
     set(annotation::URL, url.to_owned());
-    set(annotation::NEVER_READY, on());
     set(annotation::OWNER_TOKEN, owner_token.to_owned());
     set(annotation::SAFE_TO_EVICT, "false".to_owned());
     set(annotation::SPEC_SHA256, request.fingerprint.clone());
@@ -105,8 +104,14 @@ pub(super) fn annotations(
     set(annotation::ADMISSION, admission.to_owned());
     match manager.nodes {
         // Nothing has to be initialised by anybody.
-        Nodes::Plain => set(annotation::ALREADY_INITIALIZING, on()),
-        Nodes::Gitpod(_) => set(annotation::APPARMOR, "unconfined".to_owned()),
+        Nodes::Plain => {
+            set(annotation::ALREADY_INITIALIZING, on());
+            set(annotation::READY_BY, READY_BY_CONDITION.to_owned());
+        }
+        Nodes::Gitpod(_) => {
+            set(annotation::NEVER_READY, on());
+            set(annotation::APPARMOR, "unconfined".to_owned());
+        }
     }
     for (key, what, text) in [
         (annotation::CUSTOM_TIMEOUT, "timeout", &spec.timeout),

@@ -11,12 +11,12 @@ use crate::objects::{Container, Meta, Pod};
 use crate::proto::registryfacade::ImageSpec;
 use crate::proto::wsman::{
     AdmissionLevel, ExposedPorts, IdeImage, WorkspaceAuthentication, WorkspaceMetadata,
-    WorkspaceSpec, WorkspaceType,
+    WorkspacePhase, WorkspaceSpec, WorkspaceStatus, WorkspaceType,
 };
 use crate::workspaces::marks::{annotation, label};
 
-/// Owner, meta id and the caller's annotations. `gitpod/never-ready` shows under its own name while it is there:
-/// consumers count failed starts by it.
+/// Owner, meta id and the caller's annotations. Of the pod's own marks only `gitpod/never-ready` shows, under its own
+/// name, as ever: on pods of a classic manager always, on ours once they are STOPPED ([`failed_start`]).
 pub(super) fn metadata(pod: &Pod) -> WorkspaceMetadata {
     let meta = &pod.metadata;
     let given = |annotation, label| {
@@ -26,7 +26,7 @@ pub(super) fn metadata(pod: &Pod) -> WorkspaceMetadata {
     let annotations = meta.annotations.iter().filter_map(|(key, value)| {
         let key = match key.strip_prefix(annotation::USER_PREFIX) {
             Some(own) => own,
-            None if key == annotation::NEVER_READY => key,
+            None if key == annotation::NEVER_READY && !is_ours(pod) => key,
             None => return None,
         };
         Some((key.to_owned(), value.clone()))
@@ -38,6 +38,21 @@ pub(super) fn metadata(pod: &Pod) -> WorkspaceMetadata {
         annotations: annotations.collect(),
         ..Default::default()
     }
+}
+
+/// Shows on a pod of ours that it ended before it was ready: classic managers count failed starts by it.
+pub(super) fn failed_start(status: &mut WorkspaceStatus, pod: &Pod) {
+    if let Some(mark) = pod.metadata.annotation(annotation::NEVER_READY)
+        && status.phase() == WorkspacePhase::Stopped
+        && let Some(metadata) = &mut status.metadata
+    {
+        let key = annotation::NEVER_READY.to_owned();
+        metadata.annotations.insert(key, mark.to_owned());
+    }
+}
+
+fn is_ours(pod: &Pod) -> bool {
+    pod.metadata.annotation(annotation::SPEC_SHA256).is_some()
 }
 
 /// When the workspace was started: its pod may have been made again since (spec 5.7).
