@@ -65,7 +65,7 @@ async fn a_rejected_pod_is_made_again_and_nobody_sees_an_end(cluster: &Cluster) 
     world.clock.advance(BACKOFF);
     let running = updates.until("again", WorkspacePhase::Running).await;
     let phases = updates.phases("again");
-    assert_eq!(phases, ["PENDING", "CREATING", "INITIALIZING", "RUNNING"]);
+    assert_eq!(phases, ["PENDING", "CREATING", "RUNNING"]);
     let token = running.auth.unwrap().owner_token;
     assert_eq!(token, started.owner_token);
     let started_at = |status: &Option<WorkspaceMetadata>| status.as_ref().unwrap().started_at;

@@ -289,21 +289,23 @@ async fn without_the_right_to_the_lease_calls_are_served_and_the_lifecycle_waits
         why.contains("cannot get leases.coordination.k8s.io"),
         "{why}"
     );
-    world.start_workspace("waiting").await;
-    let initializing = WorkspacePhase::Initializing;
     let mut updates = world.subscribe().await;
-    if world.describe("waiting").await.unwrap().phase() != initializing {
-        updates.until("waiting", initializing).await;
-    }
-    assert!(!world.holds_now());
+    world.start_workspace("waiting").await;
+    updates.until("waiting", WorkspacePhase::Running).await;
     served(&cluster, "waiting").await;
-    let starts = ["pods", "secrets", "services", "services"];
+    world.stop_workspace("waiting").await;
+    let asked = updates.next().await.unwrap().conditions.unwrap();
+    assert_eq!(asked.stopped_by_request(), WorkspaceConditionBool::True);
+    assert!(!world.holds_now());
     let mut writes = cluster.writes();
     writes.sort();
-    assert_eq!(writes, starts.map(|kind| format!("POST {kind}")));
+    let starts = ["pods", "secrets", "services", "services"].map(|kind| format!("POST {kind}"));
+    let mut expected = vec!["PATCH pods/ws-waiting".to_owned()];
+    expected.extend(starts);
+    assert_eq!(writes, expected, "only what the calls write");
     faults.clear();
     world.clock.advance(RETRY);
-    updates.until("waiting", WorkspacePhase::Running).await;
+    updates.until("waiting", WorkspacePhase::Stopped).await;
     world.drain().await.unwrap();
 }
 

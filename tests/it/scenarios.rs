@@ -33,10 +33,7 @@ async fn a_workspace_starts_runs_and_stops(cluster: &Cluster) {
     assert_eq!(started.owner_token.len(), 32);
     assert!(started.url.starts_with("http://"), "{}", started.url);
     let running = updates.until("one", WorkspacePhase::Running).await;
-    assert_eq!(
-        updates.phases("one"),
-        ["PENDING", "CREATING", "INITIALIZING", "RUNNING"]
-    );
+    assert_eq!(updates.phases("one"), ["PENDING", "CREATING", "RUNNING"]);
     assert_eq!(
         running.auth.as_ref().unwrap().owner_token,
         started.owner_token
@@ -48,14 +45,7 @@ async fn a_workspace_starts_runs_and_stops(cluster: &Cluster) {
     updates.until("one", WorkspacePhase::Stopped).await;
     assert_eq!(
         updates.phases("one"),
-        [
-            "PENDING",
-            "CREATING",
-            "INITIALIZING",
-            "RUNNING",
-            "STOPPING",
-            "STOPPED"
-        ]
+        ["PENDING", "CREATING", "RUNNING", "STOPPING", "STOPPED"]
     );
     cluster.gone::<Pod>("ws-one").await;
     let left = world.list().await;
