@@ -139,7 +139,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         &hub,
         &actor,
         &readiness,
-        initial.manager.services,
+        initial.manager.services.exist(),
     );
     tasks.spawn("lease", keeper.clone().keep());
     tasks.spawn(
