@@ -113,7 +113,7 @@ pub async fn run(
     let (publish, nodes) = watch::channel(Arc::new(Nodes::new()));
     let collect = async {
         match options.collect_garbage {
-            true => garbage::run(client.clone(), options.namespace.as_deref()).await,
+            true => Box::pin(garbage::run(client.clone(), options.namespace.as_deref())).await,
             false => std::future::pending().await,
         }
     };

@@ -1,13 +1,30 @@
 //! A watch that never loses a deletion: what a re-list no longer names is reported as deleted.
+//!
+//! A watch that ends is resumed from the last version, at once when it ended in peace; lost history (410) lists again;
+//! everything else backs off first.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt, reflector::ObjectRef};
+use kube::api::{ListParams, WatchParams};
+use kube::core::WatchEvent;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout};
+
+/// Length of one watch: shorter than the time after which a client gives up on a silent connection.
+const WATCH_SECONDS: u32 = 30;
+/// A request that is silent for longer than this is dead.
+const IDLE_LIMIT: Duration = Duration::from_secs(35);
+/// Objects in a page of a list.
+const PAGE: u32 = 500;
+/// A watch that ends this soon without an event counts as a failure, so that the two do not loop.
+const TOO_SOON: Duration = Duration::from_secs(1);
+/// The first pause after a failure, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// What happened to one object, or to the list as a whole.
 #[derive(Debug)]
@@ -25,11 +42,11 @@ pub(crate) fn watch<K>(api: Api<K>) -> impl Stream<Item = Change<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let state = State {
-        known: HashSet::new(),
-        listed: HashMap::new(),
-        events: open(&api),
+    let state = Informer {
         api,
+        known: HashSet::new(),
+        phase: Phase::List,
+        pause: PAUSES.0,
     };
     stream::unfold(state, |mut state| async move {
         let changes = state.step().await;
@@ -38,65 +55,154 @@ where
     .flatten()
 }
 
-type Events<K> = stream::BoxStream<'static, watcher::Result<Event<K>>>;
-
-struct State<K: Resource<DynamicType = ()>> {
+struct Informer<K: Resource<DynamicType = ()>> {
     api: Api<K>,
-    events: Events<K>,
     /// Keys that the consumer holds.
     known: HashSet<ObjectRef<K>>,
-    /// Objects of a list that is not complete yet: an interrupted one changes nothing.
-    listed: HashMap<ObjectRef<K>, K>,
+    phase: Phase<K>,
+    /// How long to wait after the next failure.
+    pause: Duration,
 }
 
-fn open<K>(api: &Api<K>) -> Events<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-{
-    // A short watch notices a connection that died silently within about a minute.
-    let config = watcher::Config::default().timeout(60);
-    watcher(api.clone(), config).default_backoff().boxed()
+/// What to do next.
+enum Phase<K> {
+    List,
+    /// Open a watch from this version on.
+    Open(String),
+    Follow(Follow<K>),
 }
 
-impl<K> State<K>
+/// An open watch.
+struct Follow<K> {
+    version: String,
+    events: stream::BoxStream<'static, kube::Result<WatchEvent<K>>>,
+    opened: Instant,
+    heard: bool,
+}
+
+impl<K> Informer<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     async fn step(&mut self) -> Vec<Change<K>> {
-        match self.events.next().await {
-            Some(Ok(Event::Apply(object))) => {
-                self.known.insert(ObjectRef::from_obj(&object));
-                vec![Change::Apply(object)]
-            }
-            Some(Ok(Event::Delete(object))) => {
-                let key = ObjectRef::from_obj(&object);
-                self.known.remove(&key);
-                vec![Change::Delete(key)]
-            }
-            Some(Ok(Event::Init)) => {
-                self.listed.clear();
-                Vec::new()
-            }
-            Some(Ok(Event::InitApply(object))) => {
-                self.listed.insert(ObjectRef::from_obj(&object), object);
-                Vec::new()
-            }
-            Some(Ok(Event::InitDone)) => swap(&mut self.known, std::mem::take(&mut self.listed)),
-            Some(Err(error)) => {
-                tracing::debug!(%error, kind = %K::kind(&()), "watch");
-                // The watcher would repeat a start refused with 410 at the same version for ever.
-                if matches!(&error, watcher::Error::WatchStartFailed(kube::Error::Api(s)) if s.code == 410)
-                {
-                    self.events = open(&self.api);
+        match std::mem::replace(&mut self.phase, Phase::List) {
+            Phase::List => match list(&self.api).await {
+                Ok((listed, version)) => {
+                    self.phase = Phase::Open(version);
+                    swap(&mut self.known, listed)
+                }
+                Err(error) => {
+                    self.back_off(&error).await;
+                    Vec::new()
+                }
+            },
+            Phase::Open(version) => {
+                let params = WatchParams::default().timeout(WATCH_SECONDS);
+                let opening = timeout(IDLE_LIMIT, self.api.watch(&params, &version));
+                match opening.await.unwrap_or_else(|_| Err(silent())) {
+                    Ok(events) => {
+                        self.phase = Phase::Follow(Follow {
+                            version,
+                            events: events.boxed(),
+                            opened: Instant::now(),
+                            heard: false,
+                        });
+                    }
+                    Err(error) => self.resume(version, &error).await,
                 }
                 Vec::new()
             }
-            None => {
-                self.events = open(&self.api);
-                Vec::new()
-            }
+            Phase::Follow(watch) => self.follow(watch).await,
         }
     }
+
+    /// The next event of the watch, or its end.
+    async fn follow(&mut self, mut watch: Follow<K>) -> Vec<Change<K>> {
+        let next = timeout(IDLE_LIMIT, watch.events.next()).await;
+        let event = match next.unwrap_or_else(|_| Some(Err(silent()))) {
+            Some(Ok(WatchEvent::Error(status))) => Err(kube::Error::Api(status)),
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => Err(error),
+            None if watch.heard || watch.opened.elapsed() >= TOO_SOON => {
+                self.pause = PAUSES.0;
+                self.phase = Phase::Open(watch.version);
+                return Vec::new();
+            }
+            None => Err(kube::Error::ReadEvents(std::io::Error::other(
+                "the watch ended at once",
+            ))),
+        };
+        let (object, change): (_, fn(K) -> Change<K>) = match event {
+            Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                self.known.insert(ObjectRef::from_obj(&object));
+                (object, Change::Apply)
+            }
+            Ok(WatchEvent::Deleted(object)) => {
+                self.known.remove(&ObjectRef::from_obj(&object));
+                (object, |object| {
+                    Change::Delete(ObjectRef::from_obj(&object))
+                })
+            }
+            Ok(WatchEvent::Bookmark(bookmark)) => {
+                watch.version = bookmark.metadata.resource_version;
+                self.phase = Phase::Follow(watch);
+                return Vec::new();
+            }
+            Ok(WatchEvent::Error(_)) => return Vec::new(),
+            Err(error) => {
+                self.resume(watch.version, &error).await;
+                return Vec::new();
+            }
+        };
+        watch.heard = true;
+        if let Some(version) = &object.meta().resource_version {
+            watch.version.clone_from(version);
+        }
+        self.phase = Phase::Follow(watch);
+        vec![change(object)]
+    }
+
+    /// Goes on after a failed watch: with a list where history is lost, else from the version it had.
+    async fn resume(&mut self, version: String, error: &kube::Error) {
+        if matches!(error, kube::Error::Api(status) if status.code == 410) {
+            tracing::debug!(kind = %K::kind(&()), version, "history is gone, listing again");
+            return;
+        }
+        self.phase = Phase::Open(version);
+        self.back_off(error).await;
+    }
+
+    async fn back_off(&mut self, error: &kube::Error) {
+        tracing::debug!(%error, kind = %K::kind(&()), "cannot follow the API server");
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSES.1);
+    }
+}
+
+/// Every object and the version of the list. An interrupted list changes nothing.
+async fn list<K>(api: &Api<K>) -> kube::Result<(HashMap<ObjectRef<K>, K>, String)>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let (mut listed, mut version) = (HashMap::new(), None);
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = timeout(IDLE_LIMIT, api.list(&params)).await;
+        let page = page.map_err(|_| silent())??;
+        let objects = page.items.into_iter();
+        listed.extend(objects.map(|object| (ObjectRef::from_obj(&object), object)));
+        // All pages are of the version of the first.
+        let version = version.get_or_insert(page.metadata.resource_version);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok((listed, version.take().unwrap_or_default())),
+        }
+    }
+}
+
+fn silent() -> kube::Error {
+    let why = "no answer in time";
+    kube::Error::ReadEvents(std::io::Error::new(std::io::ErrorKind::TimedOut, why))
 }
 
 /// A complete list takes the place of what was known; what it does not name was deleted unseen.
@@ -114,31 +220,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::api::core::v1::Pod;
-
-    use super::*;
-
-    fn keyed(name: &str) -> (ObjectRef<Pod>, Pod) {
-        let mut pod = Pod::default();
-        pod.metadata.name = Some(name.to_owned());
-        (ObjectRef::from_obj(&pod), pod)
-    }
-
-    #[test]
-    fn a_relist_shows_what_was_deleted_unseen() {
-        let mut known = ["kept", "lost"].map(|name| keyed(name).0).into();
-        let listed = ["kept", "new"].map(keyed).into();
-        let said = swap(&mut known, listed)
-            .into_iter()
-            .map(|change| match change {
-                Change::Apply(pod) => format!("apply {}", pod.metadata.name.unwrap()),
-                Change::Delete(key) => format!("delete {}", key.name),
-                Change::Synced => "synced".to_owned(),
-            });
-        let mut said: Vec<_> = said.collect();
-        said[1..3].sort();
-        assert_eq!(said, ["delete lost", "apply kept", "apply new", "synced"]);
-        assert_eq!(known, ["kept", "new"].map(|name| keyed(name).0).into());
-    }
-}
+mod tests;
