@@ -5,6 +5,11 @@
 //! either: what it does next with a pod, `script` decides; where the pod goes, `scheduler` does.
 
 pub mod apiserver;
+mod garbage;
 pub mod kubelet;
+mod logs;
 mod scheduler;
 mod script;
+
+/// The version of Kubernetes that the embedded cluster says it has.
+pub(crate) const KUBERNETES: &str = "v1.36.0+wsman";

@@ -45,7 +45,7 @@ pub struct Args {
     /// Leave the binding of pods to the cluster's own scheduler.
     #[arg(long)]
     no_scheduler: bool,
-    /// Delete secrets, services and config maps of pods that are gone: for API servers without controllers.
+    /// Delete what belongs to objects that are gone, of every kind: for API servers without a garbage collector.
     #[arg(long)]
     collect_garbage: bool,
 }
@@ -140,6 +140,7 @@ impl Embedded {
                 listen,
                 token: token()?,
                 history: HISTORY,
+                controllers: true,
             },
         )
         .await

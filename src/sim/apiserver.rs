@@ -2,12 +2,16 @@
 
 mod api;
 mod bootstrap;
+mod claims;
 mod clock;
 mod defaults;
 mod delete;
 mod discovery;
 pub mod faults;
+mod fields;
 mod gc;
+mod logs;
+mod openapi;
 mod patch;
 mod pods;
 mod protobuf;
@@ -22,6 +26,7 @@ mod spec;
 mod status;
 pub mod store;
 mod table;
+mod typed;
 mod validate;
 mod watch;
 mod write;
@@ -50,6 +55,8 @@ pub struct Options {
     pub token: String,
     /// How many changes are kept for watches to start from, before the oldest are forgotten.
     pub history: usize,
+    /// Collect garbage and empty namespaces that are deleted, as the controllers of a real cluster do.
+    pub controllers: bool,
 }
 
 impl Default for Options {
@@ -58,6 +65,7 @@ impl Default for Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             token: "embedded".into(),
             history: 4_096,
+            controllers: true,
         }
     }
 }
@@ -97,7 +105,9 @@ impl Server {
             token: options.token.clone(),
         };
         let stopped = cancel.clone();
-        tasks.spawn(async move { stopped.run_until_cancelled_owned(gc::run(store)).await });
+        if options.controllers {
+            tasks.spawn(async move { stopped.run_until_cancelled_owned(gc::run(store)).await });
+        }
         tasks.spawn(accept(listener, api, tasks.clone(), cancel.clone()));
         Ok(Self {
             addr,

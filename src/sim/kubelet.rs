@@ -43,7 +43,7 @@ pub struct Options {
     pub pace: Pace,
     /// Also write Events of type Normal, not only warnings.
     pub normal_events: bool,
-    /// Delete secrets, services and config maps whose owner pod is gone: for API servers without a controller.
+    /// Delete what belongs to objects that are gone, of every kind: for API servers without a garbage collector.
     pub collect_garbage: bool,
 }
 

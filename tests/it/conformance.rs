@@ -1,6 +1,6 @@
 //! One list of API behaviour, run against the embedded API server and against a real one.
 //!
-//! `entries.rs` and `changes.rs` hold the table of scripts, `testdata/conformance/<name>.golden` what a real
+//! `entries.rs`, `changes.rs` and `edges.rs` hold the table of scripts, `testdata/conformance/<name>.golden` what a real
 //! kube-apiserver answered to each. `UPDATE=1 cargo test conformance_real` rewrites those files; the
 //! embedded server never does. A script is lines of
 //!
@@ -8,8 +8,8 @@
 //! METHOD path [body] [=> pointer ...]
 //! ```
 //!
-//! where METHOD is an HTTP method, or JSONPATCH, MERGE, STRATEGIC (kinds of PATCH), WATCH (reads
-//! events until the server ends the watch), KEEP (`KEEP name pointer` saves a value of the last
+//! where METHOD is an HTTP method, or JSONPATCH, MERGE, STRATEGIC (kinds of PATCH), TABLE (gets columns and rows),
+//! WATCH (reads events until the server ends the watch), KEEP (`KEEP name pointer` saves a value of the last
 //! answer as `$name`) or AWAIT (`AWAIT path pointer value`, through a watch; `gone` as value waits
 //! for a deletion). A path without a leading slash is in the entry's own namespace. `@pod` is a small
 //! pod named `a`, `@spec` its spec, `@big9@` nine letters. Pointers cut an answer down to these parts of it. A leading `-`
@@ -20,9 +20,12 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
 
+mod ask;
 mod changes;
+mod edges;
 mod embedded;
 mod entries;
+mod kubectl;
 mod normalize;
 mod rights;
 
@@ -32,13 +35,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::{AsyncBufReadExt as _, StreamExt as _, TryStreamExt as _};
-use http_body_util::BodyExt as _;
-use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 use wsman::sim::apiserver::store::Store;
 use wsman::sim::apiserver::{Options, Server};
+use wsman::sim::kubelet;
 
+use ask::{request, send, table};
 use normalize::Normalizer;
 
 const SPEC: &str = r#"{"schedulerName":"none","serviceAccountName":"default","automountServiceAccountToken":false,
@@ -60,7 +64,29 @@ async fn conformance_embedded() {
         .await
         .expect("start");
     let client = client(&server.kubeconfig()).await;
-    run(&client, true, false).await;
+    run(&client, "", true, false).await;
+    server.stop().await;
+}
+
+/// The simulation's garbage collector, beside a server without one, does what a real one does.
+#[tokio::test(flavor = "multi_thread")]
+async fn conformance_collector() {
+    let options = Options {
+        controllers: false,
+        ..Options::default()
+    };
+    let server = Server::start(Store::new(), options).await.expect("start");
+    let client = client(&server.kubeconfig()).await;
+    let options = kubelet::Options {
+        nodes: 0,
+        collect_garbage: true,
+        ..kubelet::Options::default()
+    };
+    let shutdown = CancellationToken::new();
+    let simulation = tokio::spawn(kubelet::run(client.clone(), options, shutdown.clone()));
+    run(&client, "gc_", true, false).await;
+    shutdown.cancel();
+    simulation.await.expect("no panic").expect("simulation");
     server.stop().await;
 }
 
@@ -71,6 +97,7 @@ async fn conformance_real() {
     };
     run(
         &server.client(),
+        "",
         server.has_controllers(),
         std::env::var_os("UPDATE").is_some(),
     )
@@ -87,13 +114,14 @@ async fn client(kubeconfig: &str) -> kube::Client {
     kube::Client::try_from(config).expect("client")
 }
 
-/// Runs every entry and reports all that fail, each with its difference.
-async fn run(client: &kube::Client, controllers: bool, update: bool) {
+/// Runs every entry whose name starts with `prefix`, and reports all that fail, each with its difference.
+async fn run(client: &kube::Client, prefix: &str, controllers: bool, update: bool) {
     let only = std::env::var("CONFORMANCE").unwrap_or_default();
     let entries: Vec<_> = entries::ENTRIES
         .iter()
         .chain(changes::ENTRIES)
-        .filter(|entry| entry.name.contains(&only))
+        .chain(edges::ENTRIES)
+        .filter(|entry| entry.name.starts_with(prefix) && entry.name.contains(&only))
         .collect();
     let skipped = entries
         .iter()
@@ -297,6 +325,9 @@ impl Run<'_> {
                 .map_err(|_| "not in time".to_owned())??;
             return Ok(None);
         }
+        if method == "TABLE" {
+            return Ok(Some(table(self.client, &path).await));
+        }
         if method == "WATCH" {
             let events = self.events(&path).await?;
             return Ok(Some((200, events.into())));
@@ -397,57 +428,4 @@ impl Run<'_> {
             }
         }
     }
-}
-
-async fn request(
-    client: &kube::Client,
-    method: &str,
-    path: &str,
-    media: &str,
-    body: Value,
-) -> (u16, Value) {
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    send(client, method, path, media, body).await
-}
-
-async fn send(
-    client: &kube::Client,
-    method: &str,
-    path: &str,
-    media: &str,
-    body: String,
-) -> (u16, Value) {
-    let media = if media.is_empty() {
-        "application/json"
-    } else {
-        media
-    };
-    let request = http::Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", media);
-    let request = request
-        .header("accept", "application/json")
-        .body(Body::from(body.into_bytes()))
-        .expect("a request");
-    let response = client
-        .send(request)
-        .await
-        .unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-    let code = response.status().as_u16();
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
-        .to_bytes();
-    let text = || Value::from(String::from_utf8_lossy(&body).into_owned());
-    (
-        code,
-        serde_json::from_slice(&body).unwrap_or_else(|_| text()),
-    )
 }

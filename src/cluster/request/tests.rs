@@ -20,6 +20,7 @@ impl Api {
             listen: "127.0.0.1:0".parse().unwrap(),
             token: "a-token-of-the-tests".to_owned(),
             history: 1000,
+            ..Options::default()
         };
         let server = Server::start(Store::new(), options).await.unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT, WARNING};
 use http::{Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, StreamBody};
@@ -19,13 +19,15 @@ use super::reviews::Review;
 use super::rights::{Access, Rights};
 use super::status::Status;
 use super::store::Store;
-use super::{discovery, patch, pods, protobuf, read, write};
+use super::{discovery, fields, logs, openapi, patch, pods, protobuf, read, write};
 
 /// Bytes that a request's body may have.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 /// Before the token in a path that carries its own credential.
 pub(super) const PREFIX: &str = "/as/";
+const JSON_PATCH: &str = "application/json-patch+json";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -45,8 +47,11 @@ pub(super) struct Api {
 /// An answer that is no error.
 enum Answer {
     Json(u16, Bytes),
+    /// JSON with warnings for people.
+    Warned(u16, Bytes, Vec<String>),
     Text(u16, &'static str),
-    Lines(Body),
+    /// What goes on: events as JSON, or text.
+    Stream(HeaderValue, Body),
 }
 
 impl Api {
@@ -100,8 +105,18 @@ impl Api {
         let halfway = matches!(fault, Some(Fault::CutHalfway));
         let response = match self.answer(request, &path, known, halfway).await {
             Ok(Answer::Json(code, body)) => respond(code, JSON, Full::new(body).boxed_unsync()),
+            Ok(Answer::Warned(code, body, warnings)) => {
+                let mut response = respond(code, JSON, Full::new(body).boxed_unsync());
+                for warning in warnings {
+                    let warning = HeaderValue::from_str(&format!("299 - {warning:?}"));
+                    if let Ok(warning) = warning {
+                        response.headers_mut().append(WARNING, warning);
+                    }
+                }
+                response
+            }
             Ok(Answer::Text(code, said)) => text(code, &[], said),
-            Ok(Answer::Lines(body)) => respond(200, JSON, body),
+            Ok(Answer::Stream(media, body)) => respond(200, media, body),
             Err(status) => error(&status),
         };
         if matches!(fault, Some(Fault::CutAfter | Fault::CutHalfway)) {
@@ -133,10 +148,11 @@ impl Api {
         if matches!(path, "/healthz" | "/livez" | "/readyz") {
             return Ok(Answer::Text(200, "ok"));
         }
-        if !known && path != "/version" {
+        // Discovery and schemas are open: a client that asks for them drops what else stood in the path.
+        if !known && path != "/version" && !path.starts_with("/openapi/") {
             return Err(Status::unauthorized());
         }
-        if let Some(document) = discovery::document(path) {
+        if let Some(document) = discovery::document(path).or_else(|| openapi::document(path)) {
             return match parts.method {
                 Method::GET => Ok(Answer::Json(200, document.to_string().into())),
                 _ => Err(Status::method_not_allowed()),
@@ -163,9 +179,14 @@ impl Api {
             return Err(Status::no_such_path());
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
+        if target.index == PODS
+            && let Some(why) = pods::needs_containers(&target.subresource)
+        {
+            return Err(Status::new(501, "NotImplemented", why));
+        }
         let access = Access::of(&parts.method, &target, &query);
         self.rights.check(&access)?;
-        let form = Form::negotiate(&parts.headers)?;
+        let form = Form::negotiate(&parts.headers, &query)?;
         if parts.method == Method::GET {
             return self.read(&target, &query, form);
         }
@@ -179,7 +200,16 @@ impl Api {
             return delete::one(&self.store, &target, &options)
                 .map(|_| Answer::Text(200, "nobody hears this"));
         }
-        self.write(&parts.method, &target, &query, form, &media, body)
+        let written = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+        let warnings = match written && is_writable(&target) && media != JSON_PATCH {
+            true => fields::check(&parts.method, &target, &query, &body)?,
+            false => Vec::new(),
+        };
+        let answer = self.write(&parts.method, &target, &query, form, &media, body)?;
+        Ok(match answer {
+            Answer::Json(code, body) => Answer::Warned(code, body, warnings),
+            other => other,
+        })
     }
 
     fn read(&self, target: &Target, query: &Query, form: Form) -> Result<Answer, Status> {
@@ -189,12 +219,17 @@ impl Api {
             "binding" | "eviction" if target.index == PODS => {
                 return Err(Status::method_not_allowed());
             }
+            "log" if target.index == PODS => {
+                let lines = logs::stream(&self.store, target, query)?;
+                let lines = StreamBody::new(lines.map(|line| Ok(Frame::data(line))));
+                return Ok(Answer::Stream(TEXT, lines.boxed_unsync()));
+            }
             _ => return Err(Status::no_such_path()),
         }
         if target.watch || query.is_set("watch") {
             let watch = read::watch(&self.store, &self.faults, target, query, form)?;
             let lines = watch.lines().map(|line| Ok(Frame::data(line)));
-            return Ok(Answer::Lines(StreamBody::new(lines).boxed_unsync()));
+            return Ok(Answer::Stream(JSON, StreamBody::new(lines).boxed_unsync()));
         }
         let body = if target.name.is_empty() {
             read::list(&self.store, target, query, form)?
@@ -223,7 +258,7 @@ impl Api {
         }
         if *method == Method::PATCH && named && is_writable(target) {
             if media == "application/apply-patch+yaml" {
-                let message = "server-side apply is not supported by the embedded API server; use a merge patch";
+                let message = "the embedded API server has no server-side apply, because it does not track who owns a field; use kubectl apply without --server-side";
                 return Err(Status::new(415, "UnsupportedMediaType", message));
             }
             let kind = patch::Kind::of(media)?;
@@ -305,8 +340,7 @@ fn error(status: &Status) -> Response<Body> {
 
 fn text(code: u16, headers: &[(&'static str, String)], text: &'static str) -> Response<Body> {
     let body = Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync();
-    let media = HeaderValue::from_static("text/plain; charset=utf-8");
-    let mut response = respond(code, media, body);
+    let mut response = respond(code, TEXT, body);
     for (name, value) in headers {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(*name, value);

@@ -50,6 +50,8 @@ pub(crate) fn age(text: Option<&str>) -> String {
         10_800..28_800 => both(hours, 'h', minutes % 60, 'm'),
         28_800..172_800 => format!("{hours}h"),
         172_800..691_200 => both(days, 'd', hours % 24, 'h'),
-        _ => format!("{days}d"),
+        691_200..63_072_000 => format!("{days}d"),
+        63_072_000..252_288_000 => both(days / 365, 'y', days % 365, 'd'),
+        _ => format!("{}y", days / 365),
     }
 }

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
 
-use super::resources::{Index, NAMESPACES, NODES, PODS, SECRETS, SERVICES};
+use super::claims;
+use super::resources::{CLAIMS, Index, NAMESPACES, NODES, PODS, SECRETS, SERVICES};
 use super::store::State;
 use super::validate::text;
 
@@ -14,6 +15,7 @@ pub(crate) fn apply(index: Index, object: &mut Value) {
         PODS => pod(object),
         SERVICES => service(&mut object["spec"]),
         SECRETS => secret(object),
+        CLAIMS => default(&mut object["spec"], "volumeMode", json!("Filesystem")),
         NAMESPACES => {
             let name = object["metadata"]["name"].clone();
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
@@ -54,6 +56,7 @@ pub(crate) fn created(index: Index, object: &mut Value) {
                 json!("PreemptLowerPriority"),
             );
         }
+        CLAIMS => claims::created(object),
         SERVICES => object["status"] = json!({"loadBalancer": {}}),
         NAMESPACES => {
             object["status"] = json!({"phase": "Active"});

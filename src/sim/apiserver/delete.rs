@@ -11,6 +11,7 @@ use super::selectors::Selector;
 use super::status::{self, Cause, Status};
 use super::store::{Object, State, Store, uid};
 use super::validate::text;
+use crate::sim::garbage::Propagation;
 
 /// `metav1.DeleteOptions`, from the body or the query.
 #[derive(Clone, Debug, Default)]
@@ -22,14 +23,6 @@ pub(crate) struct Options {
     pub(crate) dry_run: bool,
     /// Stop before the object is removed.
     pub(crate) halfway: bool,
-}
-
-/// What becomes of the objects that name the deleted one as their owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Propagation {
-    Background,
-    Foreground,
-    Orphan,
 }
 
 /// What a deletion answers: the object as it now is, or as it last was.

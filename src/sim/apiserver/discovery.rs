@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::resources::{PODS, RESOURCES, Resource};
 use super::reviews::REVIEWS;
 use super::rights::VERBS;
+use crate::sim::KUBERNETES;
 
 /// The document at `path`, if it is one of discovery.
 pub(crate) fn document(path: &str) -> Option<Value> {
@@ -40,8 +41,10 @@ pub(crate) fn is_served(path: &str) -> bool {
 }
 
 fn version() -> Value {
+    let mut numbers = KUBERNETES.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next(), numbers.next());
     json!({
-        "major": "1", "minor": "36", "gitVersion": "v1.36.0+wsman", "gitCommit": "", "gitTreeState": "",
+        "major": major, "minor": minor, "gitVersion": KUBERNETES, "gitCommit": "", "gitTreeState": "",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "", "platform": "",
     })
 }
@@ -94,6 +97,7 @@ fn kinds(group: &str) -> Value {
             eviction["group"] = "policy".into();
             eviction["version"] = Resource::VERSION.into();
             kinds.push(eviction);
+            kinds.push(entry("pods/log", "Pod", &["get"]));
         }
     }
     for review in REVIEWS.iter().filter(|review| review.group == group) {

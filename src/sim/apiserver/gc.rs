@@ -1,16 +1,18 @@
 //! Garbage collection: what follows from a deletion for dependants and for a namespace's content.
 //!
-//! In a real cluster these are the garbage collector and the namespace controller, which are clients
-//! of the API server; here they work on the store, by the same rules.
+//! In a real cluster these are the garbage collector and the namespace controller, which are clients of the API server;
+//! here they work on the store. [`garbage`] holds the rules.
 
 use serde_json::Value;
 
-use super::delete::{Options, Propagation, delete};
+use super::claims;
+use super::delete::{Options, delete};
 use super::request::Target;
-use super::resources::{self, NAMESPACES, RESOURCES};
+use super::resources::{self, CLAIMS, NAMESPACES, RESOURCES};
 use super::store::{Place, State, Store, uid};
 use super::validate::text;
 use super::write;
+use crate::sim::garbage::{self, Fate, Propagation, Step};
 
 /// Collects for as long as it is polled.
 pub(crate) async fn run(store: Store) {
@@ -27,142 +29,113 @@ fn visit(state: &mut State, place: &Place) {
     let Some(object) = state.get(place.0, &place.1).cloned() else {
         return;
     };
-    let object = &object.value;
-    let deleting = !object["metadata"]["deletionTimestamp"].is_null();
-    if deleting && place.0 == NAMESPACES {
-        empty_namespace(state, place);
-    } else if deleting && has_finalizer(object, "orphan") {
-        for dependent in state.dependents_of(uid(object)) {
-            disown(state, &dependent, &|owner| owner == uid(object));
-        }
-        release(state, place, "orphan");
-    } else if deleting && has_finalizer(object, "foregroundDeletion") {
-        let dependents = state.dependents_of(uid(object));
-        let blocked = dependents
-            .iter()
-            .any(|dependent| blocks(state, dependent, uid(object)));
-        if blocked {
-            dependents
-                .iter()
-                .for_each(|dependent| collect(state, dependent));
-        } else {
-            release(state, place, "foregroundDeletion");
-        }
-    } else if !deleting {
-        collect(state, place);
+    let metadata = &object.value["metadata"];
+    if garbage::is_deleted(metadata) && place.0 == NAMESPACES {
+        return empty_namespace(state, place);
     }
-}
-
-/// Deletes the object if none of its owners remains; otherwise strikes those that do not.
-fn collect(state: &mut State, place: &Place) {
-    let Some(object) = state.get(place.0, &place.1).cloned() else {
-        return;
-    };
-    let object = &object.value;
-    let owners = object["metadata"]["ownerReferences"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    if owners.is_empty() || !object["metadata"]["deletionTimestamp"].is_null() {
-        return;
+    if garbage::is_deleted(metadata) && place.0 == CLAIMS {
+        let (namespace, name) = (text(metadata, "namespace"), text(metadata, "name"));
+        let rest = garbage::without_finalizer(metadata, claims::PROTECTION);
+        if rest.len() < finalizers(metadata) && !claims::is_used(state, namespace, name) {
+            return change(state, place, "finalizers", rest);
+        }
     }
-    let namespace = text(&object["metadata"], "namespace");
-    let fates: Vec<_> = owners
+    let dependants = state.dependents_of(uid(&object.value));
+    let owned: Vec<_> = dependants
         .iter()
-        .map(|owner| (text(owner, "uid").to_owned(), fate(state, owner, namespace)))
+        .filter_map(|place| state.get(place.0, &place.1).cloned())
         .collect();
-    if fates.iter().any(|(_, fate)| *fate == Fate::Solid) {
-        let stale = |uid: &str| {
-            fates
+    let owned: Vec<_> = owned.iter().map(|one| &one.value["metadata"]).collect();
+    let step = match garbage::is_deleted(metadata) {
+        true => garbage::deleting(metadata, &owned),
+        false => {
+            let fates = garbage::references(metadata)
                 .iter()
-                .any(|(owner, fate)| owner == uid && *fate != Fate::Solid)
-        };
-        return disown(state, place, &stale);
+                .map(|owner| fate(state, owner, metadata));
+            garbage::living(metadata, &fates.collect::<Vec<_>>(), &owned)
+        }
+    };
+    match step {
+        Step::Keep => {}
+        Step::Disown(uids) => disown(state, place, &uids),
+        Step::Delete(propagation) => remove(state, place, propagation),
+        Step::Unblock => {
+            let references = garbage::unblocking(metadata);
+            change(state, place, "ownerReferences", references);
+            remove(state, place, Propagation::Foreground);
+        }
+        Step::Orphan => {
+            let owner = [uid(&object.value).to_owned()];
+            for dependant in &dependants {
+                disown(state, dependant, &owner);
+            }
+            let rest = garbage::without_finalizer(metadata, garbage::ORPHAN);
+            change(state, place, "finalizers", rest);
+        }
+        Step::Await => {
+            let living = dependants.iter().filter(|place| {
+                let dependant = state.get(place.0, &place.1);
+                dependant.is_some_and(|one| !garbage::is_deleted(&one.value["metadata"]))
+            });
+            let living: Vec<_> = living.cloned().collect();
+            living.iter().for_each(|place| visit(state, place));
+        }
+        Step::Release => {
+            let rest = garbage::without_finalizer(metadata, garbage::FOREGROUND);
+            change(state, place, "finalizers", rest);
+        }
     }
-    let waiting = fates.iter().any(|(_, fate)| *fate == Fate::Waiting);
-    let propagation = if waiting && !state.dependents_of(uid(object)).is_empty() {
-        Some(Propagation::Foreground)
-    } else if has_finalizer(object, "orphan") || has_finalizer(object, "foregroundDeletion") {
-        None
-    } else {
-        Some(Propagation::Background)
-    };
-    let options = Options {
-        propagation,
-        ..Options::default()
-    };
-    // The object is there: the lock has been held since it was read.
-    let _ = delete(state, &target(place), &options);
 }
 
-#[derive(PartialEq)]
-enum Fate {
-    /// The owner exists.
-    Solid,
-    /// The owner is waiting for its dependants to go.
-    Waiting,
-    /// There is no such owner.
-    Absent,
-}
-
-fn fate(state: &State, owner: &Value, namespace: &str) -> Fate {
+/// What has become of the owner that the object with this metadata names.
+fn fate(state: &State, owner: &Value, metadata: &Value) -> Fate {
     // An owner of a kind that is not served here cannot be looked up, so nothing is concluded.
     let Some((index, resource)) =
         resources::by_kind(text(owner, "apiVersion"), text(owner, "kind"))
     else {
         return Fate::Solid;
     };
-    let key = resource.key(namespace, text(owner, "name"));
-    match state.get(index, &key) {
-        Some(found) if uid(&found.value) == text(owner, "uid") => {
-            let deleting = !found.value["metadata"]["deletionTimestamp"].is_null();
-            let waits = deleting && has_finalizer(&found.value, "foregroundDeletion");
-            if waits { Fate::Waiting } else { Fate::Solid }
-        }
-        _ => Fate::Absent,
+    let namespace = text(metadata, "namespace");
+    if resource.namespaced && namespace.is_empty() {
+        // Such a reference means nothing, as it names no namespace.
+        return Fate::Solid;
     }
+    let key = resource.key(namespace, text(owner, "name"));
+    let found = state.get(index, &key).map(|found| &found.value["metadata"]);
+    garbage::fate(found, text(owner, "uid"))
 }
 
-/// Whether the dependant keeps its owner from going in a foreground deletion.
-fn blocks(state: &State, dependent: &Place, owner: &str) -> bool {
-    let Some(object) = state.get(dependent.0, &dependent.1) else {
-        return false;
+fn remove(state: &mut State, place: &Place, propagation: Propagation) {
+    let options = Options {
+        propagation: Some(propagation),
+        ..Options::default()
     };
-    let owners = object.value["metadata"]["ownerReferences"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    owners
-        .filter(|one| text(one, "uid") == owner)
-        .any(|one| one["blockOwnerDeletion"] == true)
+    // The object is there: the lock has been held since it was read.
+    let _ = delete(state, &target(place), &options);
 }
 
-/// Removes the owner references whose uid is `stale`.
-fn disown(state: &mut State, place: &Place, stale: &dyn Fn(&str) -> bool) {
-    change(state, place, "ownerReferences", &|owner| {
-        !stale(text(owner, "uid"))
-    });
+/// Removes the references to the owners with these uids.
+fn disown(state: &mut State, place: &Place, uids: &[String]) {
+    let Some(object) = state.get(place.0, &place.1).cloned() else {
+        return;
+    };
+    let rest = garbage::without_owners(&object.value["metadata"], uids);
+    change(state, place, "ownerReferences", rest);
 }
 
-/// Removes the finalizer, and thereby perhaps the object.
-fn release(state: &mut State, place: &Place, finalizer: &str) {
-    change(state, place, "finalizers", &|one| one != finalizer);
-}
-
-fn change(state: &mut State, place: &Place, list: &str, keep: &dyn Fn(&Value) -> bool) {
+/// Puts `items` in the place of a list in the metadata, and thereby perhaps removes the object.
+fn change(state: &mut State, place: &Place, list: &str, items: Vec<Value>) {
     let Some(old) = state.get(place.0, &place.1).cloned() else {
         return;
     };
     let mut object = old.value.clone();
-    let Some(items) = object["metadata"][list].as_array_mut() else {
+    let Some(metadata) = object["metadata"].as_object_mut() else {
         return;
     };
-    items.retain(keep);
-    if items.is_empty()
-        && let Some(metadata) = object["metadata"].as_object_mut()
-    {
-        metadata.remove(list);
-    }
+    match items.is_empty() {
+        true => metadata.remove(list),
+        false => metadata.insert(list.into(), items.into()),
+    };
     if let Err(error) = write::replace(state, &target(place), &old, object, false) {
         tracing::debug!(object = place.1, error = error.message, "not collected");
     }
@@ -195,12 +168,8 @@ fn empty_namespace(state: &mut State, place: &Place) {
     }
 }
 
-fn has_finalizer(object: &Value, name: &str) -> bool {
-    object["metadata"]["finalizers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .any(|finalizer| finalizer == name)
+fn finalizers(metadata: &Value) -> usize {
+    metadata["finalizers"].as_array().map_or(0, Vec::len)
 }
 
 fn target(place: &Place) -> Target {

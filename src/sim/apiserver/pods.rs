@@ -93,6 +93,20 @@ pub(crate) fn bind(
     })
 }
 
+/// Why there is no such subresource, if it would need containers that are real.
+pub(crate) fn needs_containers(subresource: &str) -> Option<String> {
+    let what = match subresource {
+        "exec" => "no process can be started in one, and no file copied",
+        "attach" => "there is no process to attach to",
+        "portforward" => "no port can be forwarded to one",
+        "proxy" => "no request can be sent to one",
+        _ => return None,
+    };
+    Some(format!(
+        "the containers of the embedded cluster are simulated: {what} ({subresource} is not served)"
+    ))
+}
+
 /// Deletes the pod by way of the eviction API. Disruption budgets are stored but not enforced.
 pub(crate) fn evict(
     store: &Store,

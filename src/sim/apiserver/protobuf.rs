@@ -105,6 +105,56 @@ struct Eviction {
     options: Option<DeleteOptions>,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct AccessReview {
+    #[prost(message, optional, tag = "2")]
+    spec: Option<AccessReviewSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AccessReviewSpec {
+    #[prost(message, optional, tag = "1")]
+    resource: Option<ResourceAttributes>,
+    #[prost(message, optional, tag = "2")]
+    path: Option<PathAttributes>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResourceAttributes {
+    #[prost(string, tag = "1")]
+    namespace: String,
+    #[prost(string, tag = "2")]
+    verb: String,
+    #[prost(string, tag = "3")]
+    group: String,
+    #[prost(string, tag = "5")]
+    resource: String,
+    #[prost(string, tag = "6")]
+    subresource: String,
+    #[prost(string, tag = "7")]
+    name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PathAttributes {
+    #[prost(string, tag = "1")]
+    path: String,
+    #[prost(string, tag = "2")]
+    verb: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RulesReview {
+    #[prost(message, optional, tag = "2")]
+    spec: Option<RulesReviewSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RulesReviewSpec {
+    #[prost(string, tag = "1")]
+    namespace: String,
+}
+
 /// The object as JSON. Kinds that `kubectl` sends as JSON anyway are refused with 415.
 pub(crate) fn to_json(body: &[u8]) -> Result<Value, Status> {
     let unreadable =
@@ -133,6 +183,21 @@ pub(crate) fn to_json(body: &[u8]) -> Result<Value, Status> {
         "Eviction" => Eviction::decode(raw).map(|eviction| {
             json!({"metadata": metadata(eviction.metadata), "deleteOptions": eviction.options.map(options)})
         }),
+        "SelfSubjectAccessReview" => AccessReview::decode(raw).map(|review| {
+            let spec = review.spec.unwrap_or_default();
+            let resource = spec.resource.map(|one| {
+                json!({
+                    "namespace": one.namespace, "verb": one.verb, "group": one.group, "resource": one.resource,
+                    "subresource": one.subresource, "name": one.name,
+                })
+            });
+            let path = spec.path.map(|one| json!({"path": one.path, "verb": one.verb}));
+            json!({"spec": {"resourceAttributes": resource, "nonResourceAttributes": path}})
+        }),
+        "SelfSubjectRulesReview" => RulesReview::decode(raw).map(|review| {
+            json!({"spec": {"namespace": review.spec.unwrap_or_default().namespace}})
+        }),
+        "SelfSubjectReview" => Ok(json!({})),
         _ => return Err(Status::unsupported_media("application/json")),
     }
     .map_err(|error| unreadable(error.to_string()))?;

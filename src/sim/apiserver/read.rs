@@ -45,9 +45,11 @@ pub(crate) fn show(target: &Target, object: &Object, form: Form) -> Bytes {
     match form {
         Form::Full => object.json.clone(),
         Form::Metadata => table::metadata(&object.value).to_string().into(),
-        Form::Table => table::table(target.index, [&object.value], object.revision)
-            .to_string()
-            .into(),
+        Form::Table(include) => {
+            table::table(target.index, [&object.value], object.revision, include)
+                .to_string()
+                .into()
+        }
     }
 }
 
@@ -259,8 +261,8 @@ fn encode(target: &Target, objects: &[Arc<Object>], metadata: &Value, form: Form
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
             list.to_string().into()
         }
-        Form::Table => {
-            let mut rows = table::table(target.index, values, 0);
+        Form::Table(include) => {
+            let mut rows = table::table(target.index, values, 0, include);
             rows["metadata"] = metadata.clone();
             rows.to_string().into()
         }

@@ -162,12 +162,23 @@ pub(crate) enum Form {
     /// Only their metadata.
     Metadata,
     /// Rows for `kubectl get`.
-    Table,
+    Table(Include),
+}
+
+/// What a row of a table has beside its cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Include {
+    /// Nothing.
+    Nothing,
+    /// The metadata of its object.
+    Metadata,
+    /// The object.
+    Object,
 }
 
 impl Form {
     /// The first media type of `Accept` that can be served.
-    pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Self, Status> {
+    pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Self, Status> {
         let accept = headers
             .get_all(ACCEPT)
             .iter()
@@ -177,7 +188,19 @@ impl Form {
             return Ok(Self::Full);
         }
         let mut ranges = accept.iter().flat_map(|value| value.split(','));
-        ranges.find_map(Self::of).ok_or_else(Status::not_acceptable)
+        let form = ranges.find_map(Self::of);
+        match form.ok_or_else(Status::not_acceptable)? {
+            Self::Table(_) => Ok(Self::Table(match query.get("includeObject") {
+                "" | "Metadata" => Include::Metadata,
+                "None" => Include::Nothing,
+                "Object" => Include::Object,
+                other => {
+                    let why = format!("unrecognized includeObject value: {other:?}");
+                    return Err(Status::bad_request(why));
+                }
+            })),
+            form => Ok(form),
+        }
     }
 
     fn of(range: &str) -> Option<Self> {
@@ -197,7 +220,7 @@ impl Form {
         };
         match (get("as"), get("v").unwrap_or(Resource::VERSION)) {
             (None, _) => Some(Self::Full),
-            (Some("Table"), Resource::VERSION) => Some(Self::Table),
+            (Some("Table"), Resource::VERSION) => Some(Self::Table(Include::Metadata)),
             (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Resource::VERSION) => {
                 Some(Self::Metadata)
             }

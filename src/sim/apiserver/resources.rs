@@ -122,6 +122,7 @@ pub(crate) const SERVICES: Index = 2;
 pub(crate) const SECRETS: Index = 3;
 pub(crate) const NODES: Index = 4;
 pub(crate) const EVENTS: Index = 6;
+pub(crate) const CLAIMS: Index = 9;
 
 const fn core<T: DeserializeOwned + Serialize>(
     kind: &'static str,

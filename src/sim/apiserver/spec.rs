@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::resources::{Index, PODS, RESOURCES, SECRETS, SERVICES};
+use super::claims;
+use super::resources::{CLAIMS, Index, PODS, RESOURCES, SECRETS, SERVICES};
 use super::status::{Cause, Status};
 use super::store::State;
+use super::typed;
 use super::validate::{self, text};
 
-const SECRET_LIMIT: usize = 1 << 20;
 const POD_UPDATE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
     `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
     tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -18,9 +19,14 @@ pub(crate) fn check(index: Index, object: &Value) -> Vec<Cause> {
     match index {
         PODS => pod(&object["spec"], &mut causes),
         SERVICES => service(&object["spec"], &mut causes),
-        SECRETS => data(object, &["data"], &mut causes),
+        SECRETS => {
+            typed::data(object, &["data"], &mut causes);
+            typed::secret(object, &mut causes);
+        }
+        _ if RESOURCES[index].kind == "Lease" => typed::lease(&object["spec"], &mut causes),
+        CLAIMS => claims::check(&object["spec"], &mut causes),
         _ if RESOURCES[index].kind == "ConfigMap" => {
-            data(object, &["data", "binaryData"], &mut causes)
+            typed::data(object, &["data", "binaryData"], &mut causes)
         }
         _ => {}
     }
@@ -31,6 +37,7 @@ pub(crate) fn check(index: Index, object: &Value) -> Vec<Cause> {
 pub(crate) fn check_update(index: Index, new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     match index {
+        CLAIMS => claims::check_update(new, old, &mut causes),
         PODS => pod_update(&new["spec"], &old["spec"], &mut causes),
         SERVICES => {
             let (new, old) = (&new["spec"], &old["spec"]);
@@ -283,6 +290,13 @@ fn container(
 
 fn service(spec: &Value, causes: &mut Vec<Cause>) {
     let external = text(spec, "type") == "ExternalName";
+    if spec["clusterIP"] == "None" && matches!(text(spec, "type"), "NodePort" | "LoadBalancer") {
+        let detail = format!(
+            "may not be set to 'None' for {} services",
+            text(spec, "type")
+        );
+        causes.push(Cause::invalid("spec.clusterIPs[0]", "None", &detail));
+    }
     if is_empty_list(&spec["ports"]) && !external && spec["clusterIP"] != "None" {
         causes.push(Cause::required("spec.ports", ""));
     }
@@ -341,36 +355,6 @@ fn service(spec: &Value, causes: &mut Vec<Cause>) {
         &["ClientIP", "None"],
         causes,
     );
-}
-
-fn data(object: &Value, fields: &[&str], causes: &mut Vec<Cause>) {
-    let mut total = 0;
-    for field in fields {
-        for (key, value) in object[*field].as_object().into_iter().flatten() {
-            let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            if key.is_empty() || key.len() > 253 || !key.chars().all(ok) {
-                let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. \
-                              'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
-                causes.push(Cause::invalid(
-                    format!("{field}[{key}]"),
-                    key.as_str(),
-                    detail,
-                ));
-            }
-            let length = value.as_str().map_or(0, str::len);
-            // Secrets and binary data are base64: three bytes in four.
-            total += if *field == "data" && fields.len() > 1 {
-                length
-            } else {
-                length / 4 * 3
-            };
-        }
-    }
-    if total > SECRET_LIMIT {
-        // A configmap has two such fields, and the original names neither.
-        let field = if fields.len() > 1 { "[]" } else { "data" };
-        causes.push(Cause::too_long(field, SECRET_LIMIT));
-    }
 }
 
 fn pod_update(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
@@ -477,7 +461,13 @@ fn port_number(number: i64, field: &str, causes: &mut Vec<Cause>) {
     }
 }
 
-fn choice(object: &Value, parent: &str, field: &str, known: &[&str], causes: &mut Vec<Cause>) {
+pub(crate) fn choice(
+    object: &Value,
+    parent: &str,
+    field: &str,
+    known: &[&str],
+    causes: &mut Vec<Cause>,
+) {
     let chosen = text(object, field);
     if !chosen.is_empty() && !known.contains(&chosen) {
         causes.push(Cause::unsupported(

@@ -262,8 +262,8 @@ pub(crate) fn deleted(resource: &Resource, name: &str, uid: &str) -> Value {
 }
 
 fn details(name: &str, group: &str, kind: &str) -> Value {
-    let mut details = json!({"kind": kind});
-    for (key, value) in [("name", name), ("group", group)] {
+    let mut details = json!({});
+    for (key, value) in [("name", name), ("group", group), ("kind", kind)] {
         if !value.is_empty() {
             details[key] = value.into();
         }

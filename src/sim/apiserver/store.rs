@@ -249,6 +249,7 @@ impl State {
             .insert(key.into(), object.clone());
         if let Some(before) = &before {
             self.unlink(&place, before);
+            self.dirty_owners(before);
         }
         self.uids.insert(uid(&object.value).into(), place.clone());
         for owner in owners(&object.value) {
@@ -276,10 +277,10 @@ impl State {
                 .flatten()
                 .cloned(),
         );
-        let touched: Vec<_> = owners(&before.value)
-            .filter_map(|owner| self.uids.get(owner).cloned())
-            .collect();
-        self.dirty.extend(touched);
+        self.dirty_owners(&before);
+        if index == super::resources::PODS {
+            self.dirty.extend(super::claims::places(&before.value));
+        }
         if let Some((namespace, _)) = key.split_once('/') {
             self.dirty
                 .insert((super::resources::NAMESPACES, namespace.into()));
@@ -331,6 +332,14 @@ impl State {
 
     pub(crate) fn take_dirty(&mut self) -> Option<Place> {
         self.dirty.pop_first()
+    }
+
+    /// The owners of an object that changed or is gone may have waited for that.
+    fn dirty_owners(&mut self, before: &Object) {
+        let touched: Vec<_> = owners(&before.value)
+            .filter_map(|owner| self.uids.get(owner).cloned())
+            .collect();
+        self.dirty.extend(touched);
     }
 
     fn unlink(&mut self, place: &Place, before: &Object) {

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::clock::age;
-use super::resources::{EVENTS, Index, NAMESPACES, NODES, PODS, SECRETS, SERVICES};
+use super::request::Include;
+use super::resources::{
+    CLAIMS, EVENTS, Index, NAMESPACES, NODES, PODS, RESOURCES, SECRETS, SERVICES,
+};
 use super::validate::text;
 
 /// A `meta.k8s.io/v1` Table with a row for each object.
@@ -11,18 +14,28 @@ pub(crate) fn table<'a>(
     index: Index,
     objects: impl IntoIterator<Item = &'a Value>,
     revision: u64,
+    include: Include,
 ) -> Value {
+    let shown = |object: &Value| match include {
+        Include::Nothing => Value::Null,
+        Include::Metadata => metadata(object),
+        Include::Object => object.clone(),
+    };
     let columns: Vec<_> = columns(index)
         .iter()
         .map(|(name, wide)| {
             let format = if *name == "Name" { "name" } else { "" };
-            let kind = if matches!(*name, "Data" | "Restarts" | "Count") { "integer" } else { "string" };
+            let kind = match *name {
+                "Value" => "integer",
+                "Global-Default" => "boolean",
+                _ => "string",
+            };
             json!({"name": name, "type": kind, "format": format, "description": "", "priority": u8::from(*wide)})
         })
         .collect();
     let rows: Vec<_> = objects
         .into_iter()
-        .map(|object| json!({"cells": cells(index, object), "object": metadata(object)}))
+        .map(|object| json!({"cells": cells(index, object), "object": shown(object)}))
         .collect();
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
@@ -71,6 +84,10 @@ fn columns(index: Index) -> &'static [(&'static str, bool)] {
             ("Age", false),
             ("Version", false),
             ("Internal-IP", true),
+            ("External-IP", true),
+            ("OS-Image", true),
+            ("Kernel-Version", true),
+            ("Container-Runtime", true),
         ],
         NAMESPACES => &[("Name", false), ("Status", false), ("Age", false)],
         EVENTS => &[
@@ -78,17 +95,36 @@ fn columns(index: Index) -> &'static [(&'static str, bool)] {
             ("Type", false),
             ("Reason", false),
             ("Object", false),
+            ("Subobject", true),
+            ("Source", true),
             ("Message", false),
+            ("First Seen", true),
             ("Count", true),
             ("Name", true),
         ],
-        _ if super::resources::RESOURCES[index].kind == "ConfigMap" => {
-            &[("Name", false), ("Data", false), ("Age", false)]
-        }
-        _ if super::resources::RESOURCES[index].kind == "Lease" => {
-            &[("Name", false), ("Holder", false), ("Age", false)]
-        }
-        _ => &[("Name", false), ("Age", false)],
+        CLAIMS => &[
+            ("Name", false),
+            ("Status", false),
+            ("Volume", false),
+            ("Capacity", false),
+            ("Access Modes", false),
+            ("StorageClass", false),
+            ("VolumeAttributesClass", false),
+            ("Age", false),
+            ("VolumeMode", true),
+        ],
+        _ => match RESOURCES[index].kind {
+            "ConfigMap" => &[("Name", false), ("Data", false), ("Age", false)],
+            "Lease" => &[("Name", false), ("Holder", false), ("Age", false)],
+            "PriorityClass" => &[
+                ("Name", false),
+                ("Value", false),
+                ("Global-Default", false),
+                ("Age", false),
+                ("PreemptionPolicy", false),
+            ],
+            _ => &[("Name", false), ("Age", false)],
+        },
     }
 }
 
@@ -121,6 +157,7 @@ fn cell(index: Index, object: &Value, column: &str) -> Value {
         (PODS, "Restarts") => containers(status)
             .filter_map(|one| one["restartCount"].as_u64())
             .sum::<u64>()
+            .to_string()
             .into(),
         (PODS, "IP") => or_none(text(status, "podIP")),
         (PODS, "Node") => or_none(text(spec, "nodeName")),
@@ -151,6 +188,23 @@ fn cell(index: Index, object: &Value, column: &str) -> Value {
             )
         }
         (NAMESPACES, "Status") => text(status, "phase").into(),
+        (NODES, "OS-Image") => text(&status["nodeInfo"], "osImage").into(),
+        (NODES, "Kernel-Version") => text(&status["nodeInfo"], "kernelVersion").into(),
+        (NODES, "Container-Runtime") => text(&status["nodeInfo"], "containerRuntimeVersion").into(),
+        (CLAIMS, "Status") => match metadata["deletionTimestamp"] {
+            Value::Null => text(status, "phase").into(),
+            _ => "Terminating".into(),
+        },
+        (CLAIMS, "Volume") => text(spec, "volumeName").into(),
+        // Only a bound claim has these.
+        (CLAIMS, "Capacity") => text(&status["capacity"], "storage").into(),
+        (CLAIMS, "Access Modes") => "".into(),
+        (CLAIMS, "StorageClass") => text(spec, "storageClassName").into(),
+        (CLAIMS, "VolumeAttributesClass") => unset(text(spec, "volumeAttributesClassName")),
+        (CLAIMS, "VolumeMode") => text(spec, "volumeMode").into(),
+        (_, "Value") => object["value"].clone(),
+        (_, "Global-Default") => (object["globalDefault"] == true).into(),
+        (_, "PreemptionPolicy") => text(object, "preemptionPolicy").into(),
         (_, "Holder") => text(spec, "holderIdentity").into(),
         (EVENTS, "Last Seen") => {
             let times = [
@@ -171,10 +225,31 @@ fn cell(index: Index, object: &Value, column: &str) -> Value {
             )
             .into()
         }
+        (EVENTS, "Subobject") => text(&object["involvedObject"], "fieldPath").into(),
+        (EVENTS, "Source") => source(object).into(),
+        (EVENTS, "First Seen") => age(object["firstTimestamp"].as_str()).into(),
         (EVENTS, "Message") => text(object, "message").trim().into(),
         (EVENTS, "Count") => object["count"].as_u64().unwrap_or(1).into(),
         _ => "<none>".into(),
     }
+}
+
+/// Who an event is from, and where they are.
+fn source(event: &Value) -> String {
+    let source = &event["source"];
+    let names = [text(source, "component"), text(event, "reportingComponent")];
+    let name = names.into_iter().find(|name| !name.is_empty());
+    let hosts = [text(source, "host"), text(event, "reportingInstance")];
+    let host = hosts.into_iter().find(|host| !host.is_empty());
+    [name, host]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn unset(text: &str) -> Value {
+    if text.is_empty() { "<unset>" } else { text }.into()
 }
 
 /// The one word that tells what a pod is doing.

@@ -33,8 +33,12 @@ pub(crate) fn metadata(index: Index, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let name = text(metadata, "name");
     let generate = text(metadata, "generateName");
-    // A generated name gets a suffix, so that the stem may end in a dash.
-    let stem = generate.strip_suffix('-').map(|stem| format!("{stem}a"));
+    // A generated name gets a suffix, so that the stem may end in a dash. The original masks two characters.
+    let stem = generate.strip_suffix('-').map(|stem| {
+        let mut kept = stem.chars();
+        kept.next_back();
+        format!("{}a", kept.as_str())
+    });
     causes.extend(object_name(
         index,
         stem.as_deref().unwrap_or(generate),

@@ -214,8 +214,9 @@ impl Cursor {
         match self.watch.form {
             Form::Full => line(kind, &object.json),
             Form::Metadata => line(kind, table::metadata(&object.value).to_string().as_bytes()),
-            Form::Table => {
-                let mut rows = table::table(self.watch.index, [&object.value], object.revision);
+            Form::Table(include) => {
+                let (index, revision) = (self.watch.index, object.revision);
+                let mut rows = table::table(index, [&object.value], revision, include);
                 if std::mem::replace(&mut self.columns_sent, true) {
                     rows["columnDefinitions"] = Value::Null;
                 }
@@ -231,7 +232,7 @@ impl Cursor {
             Form::Metadata => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"})
             }
-            Form::Table => table::table(self.watch.index, [], self.revision),
+            Form::Table(include) => table::table(self.watch.index, [], self.revision, include),
         };
         object["metadata"]["resourceVersion"] = self.revision.to_string().into();
         if initial {

@@ -1,146 +1,353 @@
-//! Deletes what belongs to pods that are gone, for API servers without a garbage collector.
+//! A garbage collector for API servers that have none: it follows every kind of object that the server serves.
+//!
+//! [`rule`] says what is next for an object; here it is looked up what that depends on, and done.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt::Debug;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Preconditions};
-use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use futures::stream::{BoxStream, SelectAll};
+use futures::{FutureExt, StreamExt};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
+    PropagationPolicy,
+};
+use kube::core::PartialObjectMeta;
+use kube::discovery::{ApiCapabilities, Discovery, Scope, verbs};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
 
-use super::informer::{Change, watch};
+use super::informer::{Change, watch_with};
+use crate::sim::garbage::{self as rule, Fate, Propagation, Step};
 
-/// Collects secrets, services and config maps, of one namespace or of all, for ever.
+/// How long after a failure an object is looked at again.
+const RETRY: Duration = Duration::from_secs(1);
+
+type Meta = PartialObjectMeta<DynamicObject>;
+type Key = ObjectRef<Meta>;
+
+/// Collects, in one namespace or in all, for ever.
 pub(crate) async fn run(client: Client, namespace: Option<&str>) {
-    tokio::join!(
-        collect::<Secret>(&client, namespace),
-        collect::<Service>(&client, namespace),
-        collect::<ConfigMap>(&client, namespace),
-    );
-}
-
-type Meta<K> = PartialObjectMeta<K>;
-
-/// The owners of a dependant, when all of them are pods.
-fn owners<K>(object: &Meta<K>) -> Option<&[OwnerReference]> {
-    let owners = object.metadata.owner_references.as_deref()?;
-    let pods = owners
+    let kinds = loop {
+        match kinds(&client, namespace).await {
+            Ok(kinds) => break kinds,
+            Err(error) => tracing::debug!(%error, "what the API server serves is not known"),
+        }
+        tokio::time::sleep(RETRY).await;
+    };
+    let mut changes: SelectAll<BoxStream<'_, (usize, Change<Meta>)>> = kinds
         .iter()
-        .all(|owner| owner.kind == "Pod" && owner.api_version == "v1");
-    (pods && !owners.is_empty()).then_some(owners)
-}
-
-async fn collect<K>(client: &Client, namespace: Option<&str>)
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
-{
-    let pods = watch::<Meta<Pod>>(scoped(client, namespace));
-    let dependants = watch::<Meta<K>>(scoped(client, namespace));
-    tokio::pin!(pods, dependants);
-    let mut known: HashMap<ObjectRef<Meta<K>>, Meta<K>> = HashMap::new();
-    let mut alive: HashMap<ObjectRef<Meta<Pod>>, String> = HashMap::new();
-    let mut synced = false;
+        .enumerate()
+        .map(|(at, kind)| {
+            let changes = watch_with::<Meta>(kind.all(&client, namespace), kind.resource.clone());
+            changes.map(move |change| (at, change)).boxed()
+        })
+        .collect();
+    let mut graph = Graph::new(client, kinds);
     loop {
-        let suspects: Vec<Meta<K>> = tokio::select! {
-            Some(change) = pods.next() => match change {
-                Change::Apply(pod) => {
-                    let uid = pod.uid().unwrap_or_default();
-                    let replaced = alive.insert(ObjectRef::from_obj(&pod), uid.clone());
-                    match replaced.filter(|old| *old != uid) {
-                        Some(old) => owned_by(&known, &old),
-                        None => Vec::new(),
-                    }
-                }
-                Change::Delete(key) => match alive.remove(&key) {
-                    Some(uid) => owned_by(&known, &uid),
-                    None => Vec::new(),
-                },
-                Change::Synced => {
-                    synced = true;
-                    known.values().cloned().collect()
-                }
-            },
-            Some(change) = dependants.next() => match change {
-                Change::Apply(object) => {
-                    known.insert(ObjectRef::from_obj(&object), object.clone());
-                    vec![object]
-                }
-                Change::Delete(key) => {
-                    known.remove(&key);
-                    Vec::new()
-                }
-                Change::Synced => Vec::new(),
-            },
+        tokio::select! {
+            Some((kind, change)) = changes.next() => graph.note(kind, change),
+            () = tokio::time::sleep(RETRY), if !graph.failed.is_empty() => {
+                graph.dirty.append(&mut graph.failed);
+            }
+            // No kind may be read: there is nothing to do.
+            else => std::future::pending().await,
+        }
+        // What is known already comes first: it spares looking things up that have changed since.
+        while let Some(Some((kind, change))) = changes.next().now_or_never() {
+            graph.note(kind, change);
+        }
+        if graph.listed.len() == graph.kinds.len() {
+            graph.visit_all().await;
+        }
+    }
+}
+
+/// A kind of object that can be followed and deleted.
+struct Kind {
+    resource: ApiResource,
+    namespaced: bool,
+}
+
+impl Kind {
+    fn all(&self, client: &Client, namespace: Option<&str>) -> Api<Meta> {
+        match namespace {
+            Some(namespace) if self.namespaced => {
+                Api::namespaced_with(client.clone(), namespace, &self.resource)
+            }
+            _ => Api::all_with(client.clone(), &self.resource),
+        }
+    }
+
+    fn beside(&self, client: &Client, metadata: &Value) -> Api<DynamicObject> {
+        match metadata["namespace"].as_str() {
+            Some(namespace) if self.namespaced => {
+                Api::namespaced_with(client.clone(), namespace, &self.resource)
+            }
+            _ => Api::all_with(client.clone(), &self.resource),
+        }
+    }
+}
+
+/// The kinds that the server serves and lets us read. Events are left out: they own nothing, and nothing owns them.
+async fn kinds(client: &Client, namespace: Option<&str>) -> kube::Result<Vec<Kind>> {
+    let discovery = Discovery::new(client.clone()).run().await?;
+    let needs = [verbs::LIST, verbs::WATCH, verbs::DELETE, verbs::PATCH];
+    let fits = |resource: &ApiResource, can: &ApiCapabilities| {
+        resource.kind != "Event" && needs.iter().all(|verb| can.supports_operation(verb))
+    };
+    let mut kinds = Vec::new();
+    for (resource, can) in discovery
+        .groups()
+        .flat_map(|group| group.recommended_resources())
+        .filter(|(resource, can)| fits(resource, can))
+    {
+        let kind = Kind {
+            resource,
+            namespaced: can.scope == Scope::Namespaced,
         };
-        if !synced {
-            continue;
-        }
-        let uids: HashSet<&String> = alive.values().collect();
-        for suspect in suspects {
-            let Some(owners) = owners(&suspect) else {
-                continue;
-            };
-            if owners.iter().any(|owner| uids.contains(&owner.uid)) {
-                continue;
+        let list = kind.all(client, namespace);
+        match list.list(&ListParams::default().limit(1)).await {
+            Ok(_) => kinds.push(kind),
+            Err(kube::Error::Api(status)) if (400..429).contains(&status.code) => {
+                let (kind, why) = (kind.resource.kind, status.message);
+                tracing::warn!(kind, why, "objects of this kind are not collected");
             }
-            if let Err(error) = delete::<K>(client, &suspect, owners).await {
-                tracing::debug!(%error, name = suspect.name_any(), "a dependant stays for now");
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(kinds)
+}
+
+/// What is known of all objects, and which of them have to be looked at.
+struct Graph {
+    client: Client,
+    kinds: Vec<Kind>,
+    /// Kinds whose objects are all known.
+    listed: BTreeSet<usize>,
+    uids: HashMap<Key, String>,
+    nodes: HashMap<String, Node>,
+    /// By the uid of an owner, that there may not be, the uids of what it owns.
+    owned: HashMap<String, BTreeSet<String>>,
+    dirty: BTreeSet<String>,
+    failed: BTreeSet<String>,
+}
+
+struct Node {
+    kind: usize,
+    metadata: Value,
+}
+
+impl Graph {
+    fn new(client: Client, kinds: Vec<Kind>) -> Self {
+        Self {
+            client,
+            kinds,
+            listed: BTreeSet::new(),
+            uids: HashMap::new(),
+            nodes: HashMap::new(),
+            owned: HashMap::new(),
+            dirty: BTreeSet::new(),
+            failed: BTreeSet::new(),
+        }
+    }
+
+    fn note(&mut self, kind: usize, change: Change<Meta>) {
+        match change {
+            Change::Apply(object) => {
+                let key = ObjectRef::from_obj_with(&object, self.kinds[kind].resource.clone());
+                let uid = object.uid().unwrap_or_default();
+                if self.uids.get(&key).is_some_and(|known| *known != uid) {
+                    self.forget(&key);
+                }
+                let metadata = serde_json::to_value(&object.metadata).unwrap_or_default();
+                self.unlink(&uid);
+                for owner in owners(&metadata) {
+                    let owned = self.owned.entry(owner.to_owned()).or_default();
+                    owned.insert(uid.clone());
+                }
+                if !rule::references(&metadata).is_empty() || rule::is_deleted(&metadata) {
+                    self.dirty.insert(uid.clone());
+                }
+                self.nodes.insert(uid.clone(), Node { kind, metadata });
+                self.uids.insert(key, uid);
+            }
+            Change::Delete(key) => self.forget(&key),
+            Change::Synced => {
+                self.listed.insert(kind);
             }
         }
     }
-}
 
-fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<Meta<K>>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
+    fn forget(&mut self, key: &Key) {
+        let Some(uid) = self.uids.remove(key) else {
+            return;
+        };
+        self.unlink(&uid);
+        self.nodes.remove(&uid);
+        let owned = self.owned.get(&uid).into_iter().flatten().cloned();
+        self.dirty.extend(owned);
     }
-}
 
-fn owned_by<K>(known: &HashMap<ObjectRef<Meta<K>>, Meta<K>>, uid: &str) -> Vec<Meta<K>>
-where
-    K: Resource<DynamicType = ()> + Clone,
-{
-    let owned = |o: &&Meta<K>| owners(*o).is_some_and(|all| all.iter().any(|r| r.uid == uid));
-    known.values().filter(owned).cloned().collect()
-}
+    /// Takes the object's references out; its owners may have waited for that.
+    fn unlink(&mut self, uid: &str) {
+        let Some(node) = self.nodes.get(uid) else {
+            return;
+        };
+        for owner in owners(&node.metadata) {
+            if let Some(owned) = self.owned.get_mut(owner) {
+                owned.remove(uid);
+                if owned.is_empty() {
+                    self.owned.remove(owner);
+                }
+            }
+            self.dirty.insert(owner.to_owned());
+        }
+    }
 
-/// Deletes a dependant, once the API server has confirmed that none of its owners exists: the watch may lag.
-async fn delete<K>(client: &Client, object: &Meta<K>, owners: &[OwnerReference]) -> kube::Result<()>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-{
-    let namespace = object.namespace().unwrap_or_default();
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-    for owner in owners {
-        let pod = pods.get_metadata_opt(&owner.name).await?;
-        if pod.and_then(|pod| pod.uid()).as_ref() == Some(&owner.uid) {
+    async fn visit_all(&mut self) {
+        while let Some(uid) = self.dirty.pop_first() {
+            if let Err(error) = self.visit(&uid).await {
+                tracing::debug!(%error, uid, "not collected for now");
+                self.failed.insert(uid);
+            }
+        }
+    }
+
+    async fn visit(&mut self, uid: &str) -> kube::Result<()> {
+        let Some(node) = self.nodes.get(uid) else {
             return Ok(());
+        };
+        let metadata = &node.metadata;
+        let dependants: Vec<_> = self.owned.get(uid).into_iter().flatten().collect();
+        let dependants: Vec<_> = dependants
+            .into_iter()
+            .filter_map(|uid| self.nodes.get(uid))
+            .collect();
+        let owned: Vec<_> = dependants.iter().map(|one| &one.metadata).collect();
+        let step = match rule::is_deleted(metadata) {
+            true => rule::deleting(metadata, &owned),
+            false => {
+                let mut fates = Vec::new();
+                for owner in rule::references(metadata) {
+                    fates.push(self.fate(owner, metadata).await?);
+                }
+                rule::living(metadata, &fates, &owned)
+            }
+        };
+        match step {
+            Step::Keep => {}
+            Step::Disown(uids) => self.disown(node, &uids).await?,
+            Step::Delete(propagation) => self.delete(node, propagation).await?,
+            Step::Unblock => {
+                let all = rule::unblocking(metadata);
+                self.change(node, "ownerReferences", all).await?;
+            }
+            Step::Orphan => {
+                for dependant in dependants {
+                    self.disown(dependant, &[uid.to_owned()]).await?;
+                }
+                let rest = rule::without_finalizer(metadata, rule::ORPHAN);
+                self.change(node, "finalizers", rest).await?;
+            }
+            Step::Await => {
+                let living = owned.iter().filter(|one| !rule::is_deleted(one));
+                let living = living.filter_map(|one| one["uid"].as_str().map(str::to_owned));
+                let living: Vec<_> = living.collect();
+                self.dirty.extend(living);
+            }
+            Step::Release => {
+                let rest = rule::without_finalizer(metadata, rule::FOREGROUND);
+                self.change(node, "finalizers", rest).await?;
+            }
         }
+        Ok(())
     }
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let mut params = DeleteParams::background();
-    params.preconditions = Some(Preconditions {
-        uid: object.uid(),
-        resource_version: None,
-    });
-    match api.delete(&object.name_any(), &params).await {
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+
+    /// What has become of the owner that an object names: the API server is asked about one that is not known.
+    async fn fate(&self, owner: &Value, metadata: &Value) -> kube::Result<Fate> {
+        let text = |field: &str| owner[field].as_str().unwrap_or_default();
+        let (uid, version) = (text("uid"), text("apiVersion"));
+        if let Some(known) = self.nodes.get(uid) {
+            return Ok(rule::fate(Some(&known.metadata), uid));
+        }
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        let kind = self
+            .kinds
+            .iter()
+            .find(|kind| kind.resource.group == group && kind.resource.kind == owner["kind"]);
+        let Some(kind) = kind else {
+            return Ok(Fate::Solid);
+        };
+        if kind.namespaced && metadata["namespace"].is_null() {
+            // Such a reference means nothing, as it names no namespace.
+            return Ok(Fate::Solid);
+        }
+        let owners = kind.beside(&self.client, metadata);
+        let found = owners.get_metadata_opt(text("name")).await?;
+        let found = found.map(|found| serde_json::to_value(found.metadata).unwrap_or_default());
+        Ok(rule::fate(found.as_ref(), uid))
+    }
+
+    async fn disown(&self, node: &Node, uids: &[String]) -> kube::Result<()> {
+        let rest = rule::without_owners(&node.metadata, uids);
+        self.change(node, "ownerReferences", rest).await
+    }
+
+    /// Puts `items` in the place of a list in the metadata, if the object is still the same.
+    async fn change(&self, node: &Node, list: &str, items: Vec<Value>) -> kube::Result<()> {
+        let items = match items.is_empty() {
+            true => Value::Null,
+            false => items.into(),
+        };
+        let mut patch = json!({list: items});
+        for field in ["uid", "resourceVersion"] {
+            patch[field] = node.metadata[field].clone();
+        }
+        let patch = Patch::Merge(json!({"metadata": patch}));
+        let objects = self.objects(node);
+        unless_gone(
+            objects
+                .patch(name(node), &PatchParams::default(), &patch)
+                .await,
+        )
+    }
+
+    async fn delete(&self, node: &Node, propagation: Propagation) -> kube::Result<()> {
+        let text = |field: &str| node.metadata[field].as_str().map(str::to_owned);
+        let params = DeleteParams {
+            propagation_policy: Some(match propagation {
+                Propagation::Background => PropagationPolicy::Background,
+                Propagation::Foreground => PropagationPolicy::Foreground,
+                Propagation::Orphan => PropagationPolicy::Orphan,
+            }),
+            preconditions: Some(Preconditions {
+                uid: text("uid"),
+                resource_version: text("resourceVersion"),
+            }),
+            ..DeleteParams::default()
+        };
+        unless_gone(self.objects(node).delete(name(node), &params).await)
+    }
+
+    fn objects(&self, node: &Node) -> Api<DynamicObject> {
+        self.kinds[node.kind].beside(&self.client, &node.metadata)
+    }
+}
+
+fn owners(metadata: &Value) -> impl Iterator<Item = &str> {
+    let references = rule::references(metadata).iter();
+    references.filter_map(|owner| owner["uid"].as_str())
+}
+
+fn name(node: &Node) -> &str {
+    node.metadata["name"].as_str().unwrap_or_default()
+}
+
+/// Somebody else may have been faster.
+fn unless_gone<T>(result: kube::Result<T>) -> kube::Result<()> {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map(drop),
     }
 }

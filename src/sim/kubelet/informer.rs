@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
+use std::hash::Hash;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
@@ -28,7 +29,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 
 /// What happened to one object, or to the list as a whole.
 #[derive(Debug)]
-pub(crate) enum Change<K: Resource<DynamicType = ()>> {
+pub(crate) enum Change<K: Object> {
     /// The object is new or different.
     Apply(K),
     /// The object is gone; its last state is not known when a re-list shows it.
@@ -37,13 +38,38 @@ pub(crate) enum Change<K: Resource<DynamicType = ()>> {
     Synced,
 }
 
+/// What can be followed.
+pub(crate) trait Object:
+    Resource<DynamicType: Kind> + Clone + Debug + DeserializeOwned + Send + 'static
+{
+}
+
+impl<K> Object for K where
+    K: Resource<DynamicType: Kind> + Clone + Debug + DeserializeOwned + Send + 'static
+{
+}
+
+/// What an object does not say itself about its kind.
+pub(crate) trait Kind: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
+
+impl<T> Kind for T where T: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
+
 /// Watches for ever; errors are logged and retried with a growing delay.
 pub(crate) fn watch<K>(api: Api<K>) -> impl Stream<Item = Change<K>> + Send
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Object + Resource<DynamicType = ()>,
 {
+    watch_with(api, ())
+}
+
+/// Watches objects of a kind that is known only at run time.
+pub(crate) fn watch_with<K: Object>(
+    api: Api<K>,
+    kind: K::DynamicType,
+) -> impl Stream<Item = Change<K>> + Send {
     let state = Informer {
         api,
+        kind,
         known: HashSet::new(),
         phase: Phase::List,
         pause: PAUSES.0,
@@ -55,8 +81,9 @@ where
     .flatten()
 }
 
-struct Informer<K: Resource<DynamicType = ()>> {
+struct Informer<K: Object> {
     api: Api<K>,
+    kind: K::DynamicType,
     /// Keys that the consumer holds.
     known: HashSet<ObjectRef<K>>,
     phase: Phase<K>,
@@ -80,13 +107,14 @@ struct Follow<K> {
     heard: bool,
 }
 
-impl<K> Informer<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-{
+impl<K: Object> Informer<K> {
+    fn key(&self, object: &K) -> ObjectRef<K> {
+        ObjectRef::from_obj_with(object, self.kind.clone())
+    }
+
     async fn step(&mut self) -> Vec<Change<K>> {
         match std::mem::replace(&mut self.phase, Phase::List) {
-            Phase::List => match list(&self.api).await {
+            Phase::List => match list(&self.api, &self.kind).await {
                 Ok((listed, version)) => {
                     self.phase = Phase::Open(version);
                     swap(&mut self.known, listed)
@@ -120,9 +148,7 @@ where
     async fn follow(&mut self, mut watch: Follow<K>) -> Vec<Change<K>> {
         let next = timeout(IDLE_LIMIT, watch.events.next()).await;
         let event = match next.unwrap_or_else(|_| Some(Err(silent()))) {
-            Some(Ok(WatchEvent::Error(status))) => Err(kube::Error::Api(status)),
-            Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(error),
+            Some(event) => event,
             None if watch.heard || watch.opened.elapsed() >= TOO_SOON => {
                 self.pause = PAUSES.0;
                 self.phase = Phase::Open(watch.version);
@@ -132,23 +158,18 @@ where
                 "the watch ended at once",
             ))),
         };
-        let (object, change): (_, fn(K) -> Change<K>) = match event {
-            Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                self.known.insert(ObjectRef::from_obj(&object));
-                (object, Change::Apply)
-            }
-            Ok(WatchEvent::Deleted(object)) => {
-                self.known.remove(&ObjectRef::from_obj(&object));
-                (object, |object| {
-                    Change::Delete(ObjectRef::from_obj(&object))
-                })
-            }
+        let (object, gone) = match event {
+            Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => (object, false),
+            Ok(WatchEvent::Deleted(object)) => (object, true),
             Ok(WatchEvent::Bookmark(bookmark)) => {
                 watch.version = bookmark.metadata.resource_version;
                 self.phase = Phase::Follow(watch);
                 return Vec::new();
             }
-            Ok(WatchEvent::Error(_)) => return Vec::new(),
+            Ok(WatchEvent::Error(status)) => {
+                self.resume(watch.version, &kube::Error::Api(status)).await;
+                return Vec::new();
+            }
             Err(error) => {
                 self.resume(watch.version, &error).await;
                 return Vec::new();
@@ -159,13 +180,20 @@ where
             watch.version.clone_from(version);
         }
         self.phase = Phase::Follow(watch);
-        vec![change(object)]
+        let key = self.key(&object);
+        if gone {
+            self.known.remove(&key);
+            vec![Change::Delete(key)]
+        } else {
+            self.known.insert(key);
+            vec![Change::Apply(object)]
+        }
     }
 
     /// Goes on after a failed watch: with a list where history is lost, else from the version it had.
     async fn resume(&mut self, version: String, error: &kube::Error) {
         if matches!(error, kube::Error::Api(status) if status.code == 410) {
-            tracing::debug!(kind = %K::kind(&()), version, "history is gone, listing again");
+            tracing::debug!(kind = %K::kind(&self.kind), version, "history is gone, listing again");
             return;
         }
         self.phase = Phase::Open(version);
@@ -173,24 +201,26 @@ where
     }
 
     async fn back_off(&mut self, error: &kube::Error) {
-        tracing::debug!(%error, kind = %K::kind(&()), "cannot follow the API server");
+        tracing::debug!(%error, kind = %K::kind(&self.kind), "cannot follow the API server");
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSES.1);
     }
 }
 
 /// Every object and the version of the list. An interrupted list changes nothing.
-async fn list<K>(api: &Api<K>) -> kube::Result<(HashMap<ObjectRef<K>, K>, String)>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
+async fn list<K: Object>(
+    api: &Api<K>,
+    kind: &K::DynamicType,
+) -> kube::Result<(HashMap<ObjectRef<K>, K>, String)> {
     let (mut listed, mut version) = (HashMap::new(), None);
     let mut params = ListParams::default().limit(PAGE);
     loop {
         let page = timeout(IDLE_LIMIT, api.list(&params)).await;
         let page = page.map_err(|_| silent())??;
         let objects = page.items.into_iter();
-        listed.extend(objects.map(|object| (ObjectRef::from_obj(&object), object)));
+        listed.extend(
+            objects.map(|object| (ObjectRef::from_obj_with(&object, kind.clone()), object)),
+        );
         // All pages are of the version of the first.
         let version = version.get_or_insert(page.metadata.resource_version);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -206,10 +236,10 @@ fn silent() -> kube::Error {
 }
 
 /// A complete list takes the place of what was known; what it does not name was deleted unseen.
-fn swap<K>(known: &mut HashSet<ObjectRef<K>>, listed: HashMap<ObjectRef<K>, K>) -> Vec<Change<K>>
-where
-    K: Resource<DynamicType = ()> + Clone,
-{
+fn swap<K: Object>(
+    known: &mut HashSet<ObjectRef<K>>,
+    listed: HashMap<ObjectRef<K>, K>,
+) -> Vec<Change<K>> {
     let found: HashSet<_> = listed.keys().cloned().collect();
     let gone = known.difference(&found).cloned();
     let mut changes: Vec<_> = gone.map(Change::Delete).collect();

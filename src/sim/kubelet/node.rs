@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use super::informer::{Change, watch};
+use crate::sim::KUBERNETES;
 use crate::sim::scheduler::Nodes;
 
 /// On a Node: its kubelet has vanished while this is `true`.
@@ -64,6 +65,11 @@ pub(crate) async fn run(
         () = shutdown.cancelled() => return Ok(()),
         registered = register(&client, options) => registered?,
     }
+    // Server and nodes are of one version, whatever the server is.
+    let version = match client.apiserver_version().await {
+        Ok(version) => version.git_version,
+        Err(_) => KUBERNETES.to_owned(),
+    };
     let changes = watch(Api::<Node>::all(client.clone()));
     tokio::pin!(changes);
     let mut renew = tokio::time::interval(RENEW_EVERY);
@@ -77,7 +83,7 @@ pub(crate) async fn run(
                     node.metadata.managed_fields = None;
                     let is_new = !nodes.contains_key(&node.name_any());
                     if is_ours(&node, options) {
-                        attend(&client, &node, is_new).await;
+                        attend(&client, &node, &version, is_new).await;
                     }
                     nodes.insert(node.name_any(), node);
                 }
@@ -88,7 +94,7 @@ pub(crate) async fn run(
             },
             _ = renew.tick() => {
                 for node in nodes.values().filter(|node| is_ours(node, options)) {
-                    attend(&client, node, true).await;
+                    attend(&client, node, &version, true).await;
                 }
                 continue;
             }
@@ -194,9 +200,9 @@ fn new_node(index: usize, options: &Options) -> Node {
 }
 
 /// Does what one of our nodes needs; what fails or hangs is tried again with the next lease.
-async fn attend(client: &Client, node: &Node, renew: bool) {
+async fn attend(client: &Client, node: &Node, version: &str, renew: bool) {
     let work = async {
-        correct(client, node).await;
+        correct(client, node, version).await;
         if renew && !is_lost(node) {
             renew_lease(client, node).await;
         }
@@ -207,13 +213,13 @@ async fn attend(client: &Client, node: &Node, renew: bool) {
 }
 
 /// Brings the status and the taints of a node to what they should be.
-async fn correct(client: &Client, node: &Node) {
+async fn correct(client: &Client, node: &Node, kubelet: &str) {
     let api: Api<Node> = Api::all(client.clone());
     let (name, lost, now) = (node.name_any(), is_lost(node), Timestamp::now());
     let params = PatchParams::default();
     let stale = ready(node) != Some(if lost { "Unknown" } else { "True" });
     if stale {
-        let patch = json!({ "status": status(node, lost, now) });
+        let patch = json!({ "status": status(node, kubelet, lost, now) });
         if let Err(error) = api
             .patch_status(&name, &params, &Patch::Strategic(patch))
             .await
@@ -233,7 +239,7 @@ async fn correct(client: &Client, node: &Node) {
     }
 }
 
-fn status(node: &Node, lost: bool, now: Timestamp) -> Value {
+fn status(node: &Node, version: &str, lost: bool, now: Timestamp) -> Value {
     let time = Time(now);
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
         json!({
@@ -298,7 +304,7 @@ fn status(node: &Node, lost: bool, now: Timestamp) -> Value {
         ]);
         status["nodeInfo"] = json!({
             "architecture": "amd64", "operatingSystem": "linux", "osImage": "simulated", "kernelVersion": "6.1.0",
-            "containerRuntimeVersion": "containerd://2.0.0", "kubeletVersion": "v1.33.0", "kubeProxyVersion": "v1.33.0",
+            "containerRuntimeVersion": "containerd://2.0.0", "kubeletVersion": version, "kubeProxyVersion": version,
             "machineID": name, "systemUUID": name, "bootID": name,
         });
     }

@@ -107,6 +107,9 @@ impl Script {
             "ignore-term" => self.ignore_term = boolean(value)?,
             "stuck-terminating" => self.stuck_terminating = boolean(value)?,
             "never-ready" => self.never_ready = boolean(value)?,
+            // Whoever serves the logs of the pod reads these.
+            "logs" => {}
+            name if name.starts_with("logs.") => {}
             _ => return Err("unknown annotation".to_owned()),
         }
         Ok(())

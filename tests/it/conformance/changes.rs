@@ -316,6 +316,85 @@ pub(super) const ENTRIES: &[Entry] = &[
         -DELETE configmaps/one
         AWAIT secrets/a gone
         GET configmaps/two => /code"#),
+    controlled("gc_foreground_leaves_what_has_another_owner", r#"
+        POST configmaps {"metadata":{"name":"one"}} => /kind
+        KEEP one /metadata/uid
+        POST services {"metadata":{"name":"two"},"spec":{"ports":[{"port":80}]}} => /kind
+        KEEP two /metadata/uid
+        -POST secrets {"metadata":{"name":"a","ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"one","uid":"$one","blockOwnerDeletion":true},{"apiVersion":"v1","kind":"Service","name":"two","uid":"$two"}]}}
+        AWAIT secrets/a /metadata/name "a"
+        -DELETE configmaps/one {"propagationPolicy":"Foreground"}
+        AWAIT configmaps/one gone
+        GET secrets/a => /metadata/ownerReferences"#),
+    controlled("gc_foreground_goes_down_a_chain", r#"
+        POST configmaps {"metadata":{"name":"one"}} => /kind
+        KEEP one /metadata/uid
+        POST configmaps {"metadata":{"name":"two","ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"one","uid":"$one","blockOwnerDeletion":true}]}} => /kind
+        KEEP two /metadata/uid
+        -POST secrets {"metadata":{"name":"a","finalizers":["x.io/y"],"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"two","uid":"$two","blockOwnerDeletion":true}]}}
+        AWAIT secrets/a /metadata/name "a"
+        -DELETE configmaps/one {"propagationPolicy":"Foreground"}
+        AWAIT configmaps/two /metadata/deletionGracePeriodSeconds 0
+        AWAIT secrets/a /metadata/deletionGracePeriodSeconds 0
+        GET configmaps/two => /kind /metadata/finalizers
+        GET configmaps/one => /kind /metadata/finalizers
+        -MERGE secrets/a {"metadata":{"finalizers":null}}
+        AWAIT configmaps/one gone
+        GET configmaps/two => /code"#),
+    controlled("gc_foreground_does_not_wait_for_what_does_not_block", r#"
+        POST configmaps {"metadata":{"name":"owner"}} => /kind
+        KEEP uid /metadata/uid
+        -POST secrets {"metadata":{"name":"a","finalizers":["x.io/y"],"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"owner","uid":"$uid"}]}}
+        AWAIT secrets/a /metadata/name "a"
+        -DELETE configmaps/owner {"propagationPolicy":"Foreground"}
+        AWAIT configmaps/owner gone
+        AWAIT secrets/a /metadata/deletionGracePeriodSeconds 0
+        -MERGE secrets/a {"metadata":{"finalizers":null}}"#),
+    controlled("gc_foreground_ends_when_the_dependant_lets_go", r#"
+        POST configmaps {"metadata":{"name":"owner"}} => /kind
+        KEEP uid /metadata/uid
+        -POST secrets {"metadata":{"name":"a","finalizers":["x.io/y"],"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"owner","uid":"$uid","blockOwnerDeletion":true}]}}
+        AWAIT secrets/a /metadata/name "a"
+        -DELETE configmaps/owner {"propagationPolicy":"Foreground"}
+        AWAIT secrets/a /metadata/deletionGracePeriodSeconds 0
+        -MERGE secrets/a {"metadata":{"ownerReferences":null}}
+        AWAIT configmaps/owner gone
+        GET secrets/a => /kind /metadata/ownerReferences
+        -MERGE secrets/a {"metadata":{"finalizers":null}}"#),
+    controlled("gc_breaks_a_circle", r#"
+        POST configmaps {"metadata":{"name":"one"}} => /kind
+        KEEP one /metadata/uid
+        POST configmaps {"metadata":{"name":"two","ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"one","uid":"$one","blockOwnerDeletion":true}]}} => /kind
+        KEEP two /metadata/uid
+        -MERGE configmaps/one {"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"two","uid":"$two","blockOwnerDeletion":true}]}}
+        AWAIT configmaps/one /metadata/ownerReferences/0/name "two"
+        -DELETE configmaps/one {"propagationPolicy":"Foreground"}
+        AWAIT configmaps/one gone
+        AWAIT configmaps/two gone"#),
+    controlled("gc_of_what_a_cluster_object_owns", r#"
+        POST /apis/scheduling.k8s.io/v1/priorityclasses {"metadata":{"name":"$ns-owner"},"value":7} => /kind
+        KEEP uid /metadata/uid
+        -POST secrets {"metadata":{"name":"a","ownerReferences":[{"apiVersion":"scheduling.k8s.io/v1","kind":"PriorityClass","name":"$ns-owner","uid":"$uid"}]}}
+        -POST /apis/coordination.k8s.io/v1/namespaces/$ns/leases {"metadata":{"name":"a","ownerReferences":[{"apiVersion":"scheduling.k8s.io/v1","kind":"PriorityClass","name":"$ns-owner","uid":"$uid"}]}}
+        -DELETE /apis/scheduling.k8s.io/v1/priorityclasses/$ns-owner
+        AWAIT secrets/a gone
+        AWAIT /apis/coordination.k8s.io/v1/namespaces/$ns/leases/a gone"#),
+    controlled("gc_leaves_what_names_an_unknown_owner", r#"
+        -POST secrets {"metadata":{"name":"a","ownerReferences":[{"apiVersion":"x.io/v1","kind":"Thing","name":"never","uid":"11111111-1111-1111-1111-111111111111"}]}}
+        -POST /apis/scheduling.k8s.io/v1/priorityclasses {"metadata":{"name":"$ns-owned","ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"never","uid":"11111111-1111-1111-1111-111111111111"}]},"value":7}
+        -POST secrets {"metadata":{"name":"b","ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"never","uid":"11111111-1111-1111-1111-111111111111"}]}}
+        AWAIT secrets/b gone
+        GET secrets/a => /kind
+        GET /apis/scheduling.k8s.io/v1/priorityclasses/$ns-owned => /kind
+        -DELETE /apis/scheduling.k8s.io/v1/priorityclasses/$ns-owned"#),
+    controlled("gc_looks_at_the_uid_not_the_name", r#"
+        POST configmaps {"metadata":{"name":"owner"}} => /kind
+        KEEP uid /metadata/uid
+        -DELETE configmaps/owner
+        -POST configmaps {"metadata":{"name":"owner"}}
+        -POST secrets {"metadata":{"name":"a","ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"owner","uid":"$uid"}]}}
+        AWAIT secrets/a gone
+        GET configmaps/owner => /kind"#),
     controlled("namespace_deletion_empties_it", r#"
         POST /api/v1/namespaces {"metadata":{"name":"$ns-gone"}} => /status
         -POST /api/v1/namespaces/$ns-gone/secrets {"metadata":{"name":"a","finalizers":["x.io/y"]}}

@@ -98,6 +98,7 @@ fn options(listen: SocketAddr) -> Options {
         listen,
         token: "a-token-of-the-tests".to_owned(),
         history: 100_000,
+        ..Options::default()
     }
 }
 

@@ -1,0 +1,165 @@
+//! What a simulated container writes: what its pod's annotations say, or a line when it starts and one when it ends.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// On a pod: the output of its containers. With a dot and a container's name after it, of this container alone.
+const LOGS: &str = "sim.wsman.dev/logs";
+
+/// The output of one run of a container.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Log {
+    /// When the run began: what tells it from another of the same container.
+    pub(crate) started: Timestamp,
+    pub(crate) lines: Vec<Line>,
+    /// The container runs, so that there may be more.
+    pub(crate) open: bool,
+}
+
+/// A line and when it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Line {
+    pub(crate) at: Timestamp,
+    pub(crate) text: String,
+}
+
+/// The log of a container of the pod, or of its run before this one; an error says what a kubelet says.
+pub(crate) fn read(pod: &Value, container: &str, previous: bool) -> Result<Log, String> {
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let whose = format!("container {container:?} in pod {name:?}");
+    let status = ["containerStatuses", "initContainerStatuses"]
+        .iter()
+        .flat_map(|list| pod["status"][*list].as_array().into_iter().flatten())
+        .find(|status| status["name"] == container);
+    let Some(status) = status else {
+        return Err(format!("{whose} is waiting to start - no logs yet"));
+    };
+    let (state, last) = (&status["state"], &status["lastState"]["terminated"]);
+    let run = match () {
+        () if previous => Some(last).filter(|last| last.is_object()),
+        () if state["running"].is_object() => Some(&state["running"]),
+        () if state["terminated"].is_object() => Some(&state["terminated"]),
+        () => Some(last).filter(|last| last.is_object()),
+    };
+    let Some(run) = run else {
+        let waits = format!("{whose} is waiting to start");
+        return Err(match state["waiting"]["reason"].as_str() {
+            _ if previous => format!("previous terminated {whose} not found"),
+            Some("ErrImagePull") => format!("{waits}: image can't be pulled"),
+            Some("ImagePullBackOff") => format!("{waits}: trying and failing to pull image"),
+            Some(reason) => format!("{waits}: {reason}"),
+            None => format!("{waits} - no logs yet"),
+        });
+    };
+    let time = |field: &str| run[field].as_str().and_then(|text| text.parse().ok());
+    let ended = run.get("exitCode").is_some();
+    let Some(started) = time("startedAt") else {
+        // It was refused before it ran.
+        let (started, lines) = (Timestamp::UNIX_EPOCH, Vec::new());
+        return Ok(Log {
+            started,
+            lines,
+            open: false,
+        });
+    };
+    let image = status["image"].as_str().unwrap_or_default();
+    let annotations = &pod["metadata"]["annotations"];
+    let own = annotations[format!("{LOGS}.{container}")].as_str();
+    let lines = match own.or_else(|| annotations[LOGS].as_str()) {
+        Some(text) => text
+            .lines()
+            .map(|text| Line {
+                at: started,
+                text: text.into(),
+            })
+            .collect(),
+        None => {
+            let text = format!("simulated: container {container} of image {image} has started");
+            let mut lines = vec![Line { at: started, text }];
+            if ended {
+                let at = time("finishedAt").unwrap_or(started);
+                let text = format!(
+                    "simulated: container {container} has ended, exit code {}",
+                    run["exitCode"]
+                );
+                lines.push(Line { at, text });
+            }
+            lines
+        }
+    };
+    Ok(Log {
+        started,
+        lines,
+        open: !ended,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(state: &Value, annotations: &Value) -> Value {
+        let last = json!({"terminated": {"startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:05Z", "exitCode": 3}});
+        json!({
+            "metadata": {"name": "p", "annotations": annotations},
+            "status": {"containerStatuses": [
+                {"name": "c", "image": "i:1", "state": state},
+                {"name": "again", "image": "i:1", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": last},
+            ]},
+        })
+    }
+
+    fn texts(log: &Log) -> Vec<&str> {
+        log.lines.iter().map(|line| line.text.as_str()).collect()
+    }
+
+    #[test]
+    fn a_container_says_when_it_starts_and_ends() {
+        let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+        let log = read(&pod(&running, &json!({})), "c", false).unwrap();
+        assert_eq!(
+            texts(&log),
+            ["simulated: container c of image i:1 has started"]
+        );
+        assert!(log.open);
+        for previous in [false, true] {
+            let log = read(&pod(&running, &json!({})), "again", previous).unwrap();
+            assert_eq!(
+                log.lines[1].text,
+                "simulated: container again has ended, exit code 3"
+            );
+            assert!(!log.open);
+        }
+    }
+
+    #[test]
+    fn annotations_script_the_output() {
+        let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+        let script = json!({"sim.wsman.dev/logs": "all", "sim.wsman.dev/logs.c": "one\ntwo\n"});
+        let pod = pod(&running, &script);
+        assert_eq!(texts(&read(&pod, "c", false).unwrap()), ["one", "two"]);
+        assert_eq!(texts(&read(&pod, "again", false).unwrap()), ["all"]);
+    }
+
+    #[test]
+    fn a_container_that_has_not_started_has_no_log() {
+        let said = |reason: &str, previous| {
+            let waiting = json!({"waiting": {"reason": reason}});
+            read(&pod(&waiting, &json!({})), "c", previous).unwrap_err()
+        };
+        assert_eq!(
+            said("ContainerCreating", false),
+            r#"container "c" in pod "p" is waiting to start: ContainerCreating"#
+        );
+        assert_eq!(
+            said("ImagePullBackOff", false),
+            r#"container "c" in pod "p" is waiting to start: trying and failing to pull image"#
+        );
+        assert_eq!(
+            said("ContainerCreating", true),
+            r#"previous terminated container "c" in pod "p" not found"#
+        );
+    }
+}
