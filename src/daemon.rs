@@ -16,13 +16,14 @@ use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::lease::Keeper;
 use crate::cluster::{activity, reconcile, rights, watch as cluster_watch};
-use crate::config::Settings;
+use crate::config::{ClientAuth, Settings};
 use crate::grpc::control::Turns;
 use crate::grpc::forward::Forward;
 use crate::grpc::limits::Limits;
 use crate::grpc::load::{self, Gate, Load};
 use crate::grpc::workspaces::Workspaces;
 use crate::grpc::{self, listen};
+use crate::http::hosts::Hosts;
 use crate::hub::Hub;
 use crate::index::{Changes, Index};
 use crate::lease::Standing;
@@ -221,11 +222,16 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         tenure: keeper.tenure(),
     };
     let gate = Gate::new(load::CONNECTIONS, load);
+    let hosts = Hosts {
+        loopback: listener.local_addr()?.ip().to_canonical().is_loopback(),
+        tls: tls.is_some(),
+        identity: tls.is_some() && initial.rpc.client_auth == ClientAuth::Require,
+        origins: initial.rpc.allow_origins.clone(),
+    };
     let connections = listen::accept(listener, tls, gate);
     let serving = closing.clone();
     let mut server = AbortOnDropHandle::new(tokio::spawn(async move {
-        let origins = &initial.rpc.allow_origins;
-        grpc::serve(service, connections, health, builder, origins, serving).await
+        grpc::serve(service, connections, health, builder, hosts, serving).await
     }));
 
     tokio::select! {

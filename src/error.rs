@@ -120,6 +120,16 @@ pub enum Error {
         /// What was being done.
         doing: String,
     },
+    /// A page of another site calls, or one by a name that is none of ours.
+    #[error("{what} {value} is foreign: {why}")]
+    Foreign {
+        /// `host` or `origin`.
+        what: &'static str,
+        /// Which one, as it may be shown.
+        value: String,
+        /// Which are not.
+        why: String,
+    },
     /// Nothing here does that.
     #[error("{why}")]
     Unimplemented {

@@ -27,6 +27,7 @@ use tonic_web::GrpcWebLayer;
 use tower::util::option_layer;
 
 use crate::amqp;
+use crate::http::hosts::{HostLayer, Hosts};
 use crate::http::intake::IntakeLayer;
 use crate::http::{self, HttpLayer};
 use crate::proto;
@@ -56,7 +57,7 @@ pub async fn serve(
     connections: Connections,
     health: HealthServer,
     builder: Forward,
-    allow_origins: &[String],
+    hosts: Hosts,
     closing: CancellationToken,
 ) -> anyhow::Result<()> {
     let reflection = || {
@@ -71,6 +72,7 @@ pub async fn serve(
             .with_service_name(SERVICES[2])
             .with_service_name("grpc.health.v1.Health")
     };
+    let cors = http::cors(&hosts.origins);
     // Limits and their reasons: reliability 4.
     Server::builder()
         // HTTP/1.1 is what JSON comes by; requests of either version may be JSON, gRPC-Web or, by HTTP/2, gRPC.
@@ -82,7 +84,8 @@ pub async fn serve(
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
         .tcp_nodelay(true)
-        .layer(option_layer(http::cors(allow_origins)))
+        .layer(HostLayer::new(hosts))
+        .layer(option_layer(cors))
         .layer(HttpLayer::new()?)
         .layer(GrpcWebLayer::new())
         .layer(IntakeLayer::new()?)

@@ -8,6 +8,7 @@ pub mod arriving;
 pub mod call;
 pub mod errors;
 pub mod frames;
+pub mod hosts;
 pub mod intake;
 pub mod json;
 pub mod methods;

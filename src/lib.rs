@@ -36,6 +36,7 @@ pub mod error;
 pub mod objects;
 pub mod proto;
 pub mod quantity;
+pub mod redact;
 
 pub mod config;
 pub mod history;

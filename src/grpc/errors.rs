@@ -61,6 +61,9 @@ pub fn status(failure: Error) -> Status {
             text = format!("internal error, reference {reference}");
             metadata.insert("reference".to_owned(), reference);
         }
+        Error::Foreign { what, value, .. } => {
+            metadata.insert(what.to_owned(), value);
+        }
         Error::Denied { .. }
         | Error::Aborted { .. }
         | Error::Contended { .. }
@@ -93,6 +96,7 @@ fn code(error: &Error) -> (Code, &'static str) {
             (Code::FailedPrecondition, "WRONG_STATE")
         }
         Error::Denied { .. } => (Code::PermissionDenied, "CLUSTER_REFUSED"),
+        Error::Foreign { .. } => (Code::PermissionDenied, "FOREIGN_ORIGIN"),
         Error::Exhausted { .. } => (Code::ResourceExhausted, "EXHAUSTED"),
         Error::Aborted { .. } | Error::Contended { .. } => (Code::Aborted, "CONFLICT"),
         Error::Unavailable { .. } | Error::Unreachable { .. } => (Code::Unavailable, "UNAVAILABLE"),

@@ -75,7 +75,7 @@ pub fn accept(
                 Ok((stream, addr)) => match gate.enter() {
                     Some(place) => {
                         full = false;
-                        let peer = gate.peer();
+                        let peer = gate.peer(addr.ip().to_canonical().is_loopback());
                         let welcome = welcome(stream, acceptor.clone(), place, peer);
                         let ready = ready.clone();
                         // No connection waits for another's handshake.

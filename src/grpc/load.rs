@@ -62,6 +62,7 @@ pub struct Peer {
     calls: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     all_bytes: Arc<Semaphore>,
+    local: bool,
     load: watch::Sender<Load>,
 }
 
@@ -92,19 +93,25 @@ impl Gate {
         place
     }
 
-    /// Returns a connection that asked for nothing yet.
-    pub fn peer(&self) -> Peer {
+    /// Returns a connection that asked for nothing yet; `local` says whether it comes from this machine.
+    pub fn peer(&self, local: bool) -> Peer {
         Peer {
             streams: Arc::new(Semaphore::new(STREAMS)),
             calls: Arc::new(Semaphore::new(CALLS)),
             bytes: Arc::new(Semaphore::new(CONNECTION_BYTES)),
             all_bytes: Arc::clone(&self.bytes),
+            local,
             load: self.load.clone(),
         }
     }
 }
 
 impl Peer {
+    /// Whether the connection comes from this machine.
+    pub fn is_local(&self) -> bool {
+        self.local
+    }
+
     /// Takes the place of a call of the method that `path` ends with.
     ///
     /// # Errors
@@ -207,7 +214,7 @@ impl RequestBytes {
 
     /// Gives everything back, because it is not kept any more.
     pub fn clear(&mut self) {
-        *self = Self::new(self.peer.take());
+        *self = Self::new(self.peer.clone());
     }
 }
 
@@ -301,7 +308,7 @@ mod tests {
         let gate = Gate::new(1, load.clone());
         let connection = gate.enter().unwrap();
         assert!(gate.enter().is_none());
-        let (one, other) = (gate.peer(), gate.peer());
+        let (one, other) = (gate.peer(true), gate.peer(true));
         let streams: Vec<_> = (0..STREAMS)
             .map(|_| one.admit("/rpc/Subscribe").unwrap())
             .collect();
@@ -342,7 +349,7 @@ mod tests {
             assert_eq!(limit, "REQUEST_BYTES");
             why
         };
-        let one = gate.peer();
+        let one = gate.peer(true);
         let mut small = RequestBytes::new(Some(one.clone()));
         small.add(UNCOUNTED).unwrap();
         assert_eq!(held(), 0);
@@ -356,13 +363,13 @@ mod tests {
         // Other connections have bytes of their own, until the server has none.
         let others: Vec<_> = (1..ALL_BYTES / CONNECTION_BYTES)
             .map(|_| {
-                let mut bytes = RequestBytes::new(Some(gate.peer()));
+                let mut bytes = RequestBytes::new(Some(gate.peer(true)));
                 bytes.add(CONNECTION_BYTES + UNCOUNTED).unwrap();
                 bytes
             })
             .collect();
         assert_eq!(held(), ALL_BYTES);
-        let mut further = RequestBytes::new(Some(gate.peer()));
+        let mut further = RequestBytes::new(Some(gate.peer(true)));
         let why = refused(&mut further, UNCOUNTED + 1);
         assert!(why.contains("all connections"), "{why}");
         large.clear();

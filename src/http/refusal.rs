@@ -17,6 +17,8 @@ const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 /// What is wrong with a request, or with the call that it became.
 #[derive(Debug)]
 pub enum Refusal {
+    /// It is unclear which host is meant, for this reason.
+    Host(String),
     /// No RPC is there.
     Unknown(String),
     /// The RPC is asked for with another verb.
@@ -57,6 +59,7 @@ impl Refusal {
     pub fn status(self) -> Status {
         let error = match self {
             Self::Status(status) => return status,
+            Self::Host(why) => invalid(FieldViolation::new("host", why)),
             Self::Unknown(path) => Error::Unimplemented {
                 why: format!("there is no RPC at {path}"),
             },
@@ -106,7 +109,7 @@ impl Refusal {
             }
             Self::TooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
             Self::TooSlow => Some(StatusCode::REQUEST_TIMEOUT),
-            Self::Status(_) => None,
+            Self::Host(_) | Self::Status(_) => None,
         };
         let status = self.status();
         let mut answer = Response::new(super::full(errors::to_json(&status).to_string()));

@@ -35,7 +35,7 @@ async fn exchange(world: &World, bytes: &[u8], enough: impl Fn(&str) -> bool) ->
 
 fn post(path: &str, headers: &str, body: &str) -> String {
     format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{headers}\r\n{body}"
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}\r\n{body}"
     )
 }
 

@@ -105,7 +105,8 @@ async fn fs1_who_lets_nothing_be_written_for_a_minute_is_closed() {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(story.world.addr).await.unwrap();
-        let ask = format!("GET /rpc/Subscribe HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\n\r\n");
+        let ask =
+            format!("GET /rpc/Subscribe HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\n\r\n");
         stream.write_all(ask.as_bytes()).await.unwrap();
         stuck.push(stream);
     }

@@ -22,7 +22,7 @@ async fn say(addr: &str, text: &str) -> TcpStream {
 
 /// Asks for a stream by HTTP/1.1, and waits until it stands.
 async fn listen(addr: &str, accept: &str) -> TcpStream {
-    let ask = format!("GET /rpc/Subscribe HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\n\r\n");
+    let ask = format!("GET /rpc/Subscribe HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\n\r\n");
     let mut stream = say(addr, &ask).await;
     let mut line = [0; 15];
     stream.read_exact(&mut line).await.unwrap();
@@ -66,7 +66,7 @@ async fn fs11_a_drain_ends_in_time_with_eight_kinds_of_peers() {
     let _events = listen(&addr, "text/event-stream").await;
     // 7: one that says nothing. 8: one that stops in the middle of a request.
     let _silent = say(&addr, "").await;
-    let half = "POST /rpc/GetWorkspaces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let half = "POST /rpc/GetWorkspaces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
     let _half = say(&addr, half).await;
     let begun = Instant::now();
     daemon.signal("-TERM");

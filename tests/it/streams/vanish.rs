@@ -13,7 +13,7 @@ use crate::support::cluster;
 use crate::support::proxy::Link;
 use crate::support::world::World;
 
-const ASK: &[u8] = b"GET /rpc/Subscribe HTTP/1.1\r\nhost: x\r\n\r\n";
+const ASK: &[u8] = b"GET /rpc/Subscribe HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 async fn channel(addr: &str) -> WorkspaceManagerClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
