@@ -17,7 +17,7 @@ mod explain;
 pub(crate) mod follow;
 mod http;
 mod list;
-mod request;
+pub(super) mod request;
 mod start;
 mod stop;
 pub mod transport;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use super::client::request::unique;
 use super::config;
 use super::exit::{Exit, Failure, note};
 use crate::action::Dependant;
@@ -105,6 +106,7 @@ fn read(file: &Path) -> Result<String, Failure> {
 /// out first and put back, so that they are judged by the same rules as over gRPC.
 fn decode(text: &str) -> Result<StartWorkspaceRequest, String> {
     let mut value: Value = serde_json::from_str(text).map_err(|e| format!("no JSON: {e}"))?;
+    unique(text)?;
     let kind = take_number(value.as_object_mut().and_then(|o| o.get_mut("type")));
     let spec = value.get_mut("spec");
     let spec = spec.and_then(Value::as_object_mut);

@@ -13,6 +13,7 @@ use super::{
     Severity, Timeouts,
 };
 use crate::duration::GoDuration;
+use crate::redact::show;
 use crate::workspaces::names;
 use crate::workspaces::url::{self, Purpose, UrlTemplate, Values};
 
@@ -250,7 +251,7 @@ fn host_url(text: &str, faults: &mut Faults) {
     if text.contains('@') {
         faults.add(path, format!("holds a user or a password; {example}"));
     } else if url::check(text).is_err() || (text.contains("://") && web_url(text).is_err()) {
-        faults.add(path, format!("is {text:?}; {example}"));
+        faults.add(path, format!("is {}; {example}", show(text)));
     }
 }
 
@@ -310,10 +311,11 @@ fn web_url(text: &str) -> Result<(), String> {
     }
     if !text.contains("://") {
         return Err(format!(
-            "gives {text:?}, which has no scheme; begin it with \"https://\""
+            "gives {}, which has no scheme; begin it with \"https://\"",
+            show(text)
         ));
     }
-    let what = format!("gives {text:?}, which is no URL");
+    let what = format!("gives {}, which is no URL", show(text));
     let is_odd = |c: &char| c.is_control() || " {}<>\"\\^`|".contains(*c);
     if let Some(odd) = text.chars().find(is_odd) {
         return Err(format!("{what}: it contains {odd:?}"));
@@ -321,7 +323,8 @@ fn web_url(text: &str) -> Result<(), String> {
     let url = ::url::Url::parse(text).map_err(|e| format!("{what}: {e}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!(
-            "gives {text:?}; begin it with \"https://\" or \"http://\""
+            "gives {}; begin it with \"https://\" or \"http://\"",
+            show(text)
         ));
     }
     if url
@@ -347,7 +350,10 @@ fn nodes(m: &file::Manager, faults: &mut Faults) -> Nodes {
         !host.contains(['/', '@', '?', '#'])
             && url::check(&format!("https://{host}/remote/id")).is_ok(),
         "manager.registryFacadeHost",
-        format!("is {host:?}; must be host or host:port, without a scheme"),
+        format!(
+            "is {}; must be host or host:port, without a scheme",
+            show(host)
+        ),
     );
     let example =
         "the directory on the nodes that holds workspaces, such as \"/var/gitpod/workspaces\"";

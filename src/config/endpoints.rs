@@ -9,6 +9,7 @@ use super::{
     Broker, ClientAuth, ImageBuilder, Kubernetes, MessageBus, Mode, RateLimit, Rpc, Settings, Tls,
     file, limits,
 };
+use crate::redact::show;
 use crate::workspaces::names;
 
 pub(super) fn rpc(
@@ -30,7 +31,7 @@ pub(super) fn rpc(
         } else if !is_origin(origin) {
             faults.add(
                 path,
-                format!("is {origin:?}; must be as browsers send it, such as \"https://app.example.com\", or \"*\""),
+                format!("is {}; must be as browsers send it, such as \"https://app.example.com\", or \"*\"", show(origin)),
             );
         }
     }
@@ -254,7 +255,10 @@ pub(super) fn optional_addr(path: &str, text: &str, faults: &mut Faults) -> Opti
     };
     faults.add(
         path,
-        format!("is {text:?}; must be host:port, {why}, such as \"127.0.0.1:8080\""),
+        format!(
+            "is {}; must be host:port, {why}, such as \"127.0.0.1:8080\"",
+            show(text)
+        ),
     );
     None
 }

@@ -7,6 +7,8 @@ use prost::Message;
 use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor};
 
 use crate::error::{Error, FieldViolation};
+use crate::proto::duplicates;
+use crate::redact;
 
 /// How prost-reflect begins to complain about a name that it does not know, and goes on with it in quotes.
 const UNKNOWN: &str = "unrecognized field name '";
@@ -16,6 +18,9 @@ const UNKNOWN: &str = "unrecognized field name '";
 /// # Errors
 /// [`Error::Invalid`], with the path of the field that is at fault.
 pub fn read(kind: &MessageDescriptor, text: &[u8]) -> Result<Vec<u8>, Error> {
+    if let Some(twice) = duplicates::find(kind, text) {
+        return Err(invalid(FieldViolation::new(twice.field, twice.why)));
+    }
     parse(kind, text, &DeserializeOptions::new()).map_err(invalid)
 }
 
@@ -88,15 +93,16 @@ fn violation(path: String, error: &serde_json::Error) -> FieldViolation {
                 path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
                 path => format!("{path}.{name}"),
             };
+            let field = redact::without_secrets(&field);
             FieldViolation::new(field, format!("unknown field{place}"))
         }
-        None => FieldViolation::new(path, plain(&why)),
+        None => FieldViolation::new(redact::without_secrets(path), plain(&why)),
     }
 }
 
-/// Numbers are read by way of conversions whose names tell a caller nothing.
+/// Numbers are read by way of conversions whose names tell a caller nothing. A text in the wrong place is not repeated.
 fn plain(why: &str) -> String {
-    why.replace(
+    redact::without_texts(why).replace(
         "out of range integral type conversion attempted",
         "a number out of range",
     )
@@ -149,11 +155,7 @@ mod tests {
                 "spec.ports[0].port",
                 "a number out of range",
             ),
-            (
-                r#"{"type": "WRONG"}"#,
-                "type",
-                "unrecognized enum value 'WRONG'",
-            ),
+            (r#"{"type": "WRONG"}"#, "type", "unrecognized enum value"),
             (r#"{"id": "a""#, "", "EOF while parsing"),
             (r#"{"id": "a"} x"#, "", "trailing characters"),
             (r#"["id"]"#, "", "invalid type: sequence"),

@@ -316,7 +316,7 @@ fn parameters(
             ("encoding", "proto") if matches!(form, Form::Unary(_)) => {}
             ("compression", _) => return Err(Refusal::Encoding),
             ("encoding" | "base64" | "connect", _) => {
-                return Err(Refusal::field(&key, format!("{value:?} is not served")));
+                return Err(Refusal::field(&key, "has a value that is not served"));
             }
             (name, _) if name.starts_with(PARAMETER) => {}
             _ => {

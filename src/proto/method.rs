@@ -13,6 +13,11 @@ use super::DESCRIPTORS;
 static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).unwrap_or_default());
 
+/// Returns the kind of messages of a full name, such as `wsman.StartWorkspaceRequest`.
+pub fn message(name: &str) -> Option<MessageDescriptor> {
+    POOL.get_message_by_name(name)
+}
+
 /// A unary method.
 #[derive(Debug, Clone)]
 pub struct Unary {

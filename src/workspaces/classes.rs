@@ -3,8 +3,7 @@
 use crate::config::{Class, Manager, UnknownClass};
 use crate::proto::wsman::{DescribeClusterResponse, WorkspaceClass};
 use crate::quantity::Quantity;
-
-use super::request::show;
+use crate::redact::show;
 
 /// Metadata of the answer to a start: the class that the workspace got.
 pub const METADATA: &str = "wsman-class";

@@ -1,11 +1,12 @@
 //! What fills a workspace and saves what is in it. The only backend so far is none: there is nothing to do.
 
-use super::request::{StartRequest, show};
+use super::request::StartRequest;
 use super::{id, names};
 use crate::error::{Error, FieldViolation};
 use crate::proto::wsman::{
     DeleteVolumeSnapshotRequest, WorkspacePhase, WorkspaceStatus, WorkspaceType,
 };
+use crate::redact::show;
 
 /// Checks that somebody can fill the workspace as the request asks.
 ///

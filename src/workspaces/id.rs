@@ -1,6 +1,7 @@
 //! Instance ids as callers name them: label values, so that no id can be mistaken for selector syntax (F-H3).
 
 use crate::error::{Error, FieldViolation};
+use crate::redact::show;
 
 /// Longest id: it is a label value.
 const LONGEST: usize = 63;
@@ -39,7 +40,10 @@ pub(super) fn fault(id: &str) -> Option<FieldViolation> {
             format!("has {} bytes, at most {LONGEST} are possible", bytes.len())
         }
         _ if edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner) => return None,
-        _ => format!("{id:?} is no id: letters, digits, '-', '_' and '.' inside"),
+        _ => format!(
+            "{} is no id: letters, digits, '-', '_' and '.' inside",
+            show(id)
+        ),
     };
     Some(FieldViolation::new("id", why))
 }

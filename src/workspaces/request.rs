@@ -8,12 +8,12 @@ use super::{classes, env, initializer, names};
 use crate::config::Manager;
 use crate::error::Error;
 use crate::proto::wsman;
+use crate::redact::show;
 
 mod faults;
 mod fields;
 
 use faults::Faults;
-pub(super) use faults::show;
 pub(super) use fields::{exposed, port};
 
 /// Bytes of a workspace's Secret that a request may fill. The classic constant was a thousand times as much by mistake.
@@ -196,7 +196,7 @@ fn ids(
     if !id.is_empty() && (!names::is_dns_label(id) || id.len() > room) {
         faults.add(
             "id",
-            format!("is {}; {label}, at most {room} of them", faults::show(id)),
+            format!("is {}; {label}, at most {room} of them", show(id)),
         );
     }
     let prefix = &request.service_prefix;
@@ -216,10 +216,7 @@ fn ids(
     {
         faults.add(
             "service_prefix",
-            format!(
-                "is {}; {label}, at most {room} of them",
-                faults::show(prefix)
-            ),
+            format!("is {}; {label}, at most {room} of them", show(prefix)),
         );
     }
 }

@@ -1,5 +1,7 @@
 //! The templates that the URLs of workspaces and of their ports are made from (spec 7.2).
 
+use crate::redact::show;
+
 /// What a template is for; decides which variables it may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -123,9 +125,9 @@ fn encode(url: &mut String, text: &str) {
 /// Why it is none.
 pub fn check(text: &str) -> Result<(), String> {
     if let Some(odd) = text.chars().find(|c| c.is_control() || *c == ' ') {
-        return Err(format!("{text:?} is no URL: it contains {odd:?}"));
+        return Err(format!("{} is no URL: it contains {odd:?}", show(text)));
     }
-    let no_url = |why: &dyn std::fmt::Display| format!("{text:?} is no URL: {why}");
+    let no_url = |why: &dyn std::fmt::Display| format!("{} is no URL: {why}", show(text));
     if !text.contains("://") {
         // Classic templates may leave out the scheme. What is left must still be a host, not "javascript:" or "mailto:".
         let url = url::Url::parse(&format!("https://{text}")).map_err(|e| no_url(&e))?;
@@ -139,7 +141,7 @@ pub fn check(text: &str) -> Result<(), String> {
     if matches!(url.scheme(), "http" | "https") {
         Ok(())
     } else {
-        Err(format!("{text:?} is no http or https URL"))
+        Err(format!("{} is no http or https URL", show(text)))
     }
 }
 

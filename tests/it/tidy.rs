@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 500;
 
 /// Modules that take values and return values.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "action",
     "config",
     "duration",
@@ -20,6 +20,7 @@ const PURE: [&str; 12] = [
     "outbox",
     "proto",
     "quantity",
+    "redact",
     "workspaces",
 ];
 
@@ -40,22 +41,30 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
-    ("proto", &[]),
+    ("proto", &["redact"]),
+    ("redact", &[]),
     ("objects", &[]),
     ("action", &[]),
     ("clock", &[]),
     (
         "config",
-        &["duration", "error", "quantity", "workspaces", "proto"],
+        &[
+            "redact",
+            "duration",
+            "error",
+            "quantity",
+            "workspaces",
+            "proto",
+        ],
     ),
     (
         "workspaces",
         &[
-            "action", "config", "duration", "error", "objects", "proto", "quantity",
+            "action", "config", "duration", "error", "objects", "proto", "quantity", "redact",
         ],
     ),
     ("history", &["proto"]),
@@ -76,7 +85,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
         ],
     ),
     ("sim", &["clock", "duration"]),
-    ("http", &["error", "grpc", "proto"]),
+    ("http", &["error", "grpc", "proto", "redact"]),
     (
         "cluster",
         &[

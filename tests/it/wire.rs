@@ -2,5 +2,6 @@
 
 mod arrival;
 mod enums;
-
+mod hosts;
 mod messages;
+mod secrets;

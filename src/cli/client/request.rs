@@ -7,7 +7,9 @@ use std::path::Path;
 use serde::Deserializer;
 
 use crate::cli::exit::Failure;
+use crate::proto::duplicates;
 use crate::proto::wsman::StartWorkspaceRequest;
+use crate::redact::without_texts;
 
 /// Far more than a server takes, far less than hurts.
 const LARGEST: u64 = 4 << 20;
@@ -33,6 +35,7 @@ fn parse(text: &str) -> Result<StartWorkspaceRequest, String> {
     if text.trim_start().starts_with('{') {
         let mut json = serde_json::Deserializer::from_str(text);
         let request = typed(&mut json)?;
+        unique(text)?;
         return json
             .end()
             .map(|()| request)
@@ -42,6 +45,14 @@ fn parse(text: &str) -> Result<StartWorkspaceRequest, String> {
     let value: serde_json::Value =
         serde_saphyr::from_str(text).map_err(|error| yaml_error(&error))?;
     typed(value)
+}
+
+/// Refuses a field that is there twice.
+pub(in crate::cli) fn unique(text: &str) -> Result<(), String> {
+    match duplicates::find_in("wsman.StartWorkspaceRequest", text) {
+        Some(twice) => Err(format!("{}: {}", twice.field, twice.why)),
+        None => Ok(()),
+    }
 }
 
 fn typed<'de, D: Deserializer<'de>>(input: D) -> Result<StartWorkspaceRequest, String>
@@ -61,7 +72,7 @@ where
 
 /// The generated code reads numbers by way of types whose names tell a user nothing.
 fn plain(error: &str) -> String {
-    error
+    without_texts(error)
         .replace(
             "data did not match any variant of untagged enum Content",
             "not a number that fits",

@@ -7,8 +7,8 @@ use crate::action::{Action, Mark};
 use crate::duration::GoDuration;
 use crate::error::FieldViolation;
 use crate::proto::wsman::{SetTimeoutRequest, TimeoutType};
+use crate::redact::show;
 use crate::workspaces::marks::annotation;
-use crate::workspaces::request::show;
 
 /// Bytes of a duration. It is kept as it was written, and Go's grammar has no end.
 const LONGEST: usize = 64;

@@ -81,12 +81,3 @@ fn group<K: Ord + AsRef<str>>(faults: &mut [(K, String)]) -> Option<String> {
         .collect();
     Some(format!("invalid request: {}.", texts.join("; ")))
 }
-
-/// Returns a value for a message: quoted, escaped, and cut off where it is long.
-pub(in crate::workspaces) fn show(value: &str) -> String {
-    const MAX: usize = 64;
-    match value.char_indices().nth(MAX) {
-        Some((end, _)) => format!("{:?}\u{2026} ({} bytes)", &value[..end], value.len()),
-        None => format!("{value:?}"),
-    }
-}

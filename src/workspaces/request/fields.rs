@@ -1,13 +1,14 @@
 //! What the values of a request must be so that Kubernetes takes them and nothing is smuggled in (reliability 3.5). The
 //! classic manager left all of this to the API server, or to chance.
 
-use super::faults::{Faults, show};
+use super::faults::Faults;
 use crate::duration::GoDuration;
 use crate::error::FieldViolation;
 use crate::proto::wsman::{
     AdmissionLevel, EnvironmentVariable, PortProtocol, PortSpec, PortVisibility,
     StartWorkspaceSpec, WorkspaceFeatureFlag, WorkspaceMetadata,
 };
+use crate::redact::{is_digest, show};
 use crate::workspaces::{env, initializer, names, services, ssh_key};
 
 /// Bytes of `name=value` that Linux passes to a program (MAX_ARG_STRLEN, with the NUL).
@@ -223,10 +224,16 @@ fn variables(field: &str, list: &[EnvironmentVariable], secrets: bool, faults: &
     }
 }
 
-/// Checks an image reference by its characters: everything in it goes to container runtimes and registries.
+/// Checks an image reference by its characters: everything in it goes to container runtimes and registries. Credentials
+/// would not: they would be in pods, events and logs.
 fn image(field: &str, reference: &str, faults: &mut Faults) {
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-:/@+[]".contains(c);
-    if !reference.chars().all(legal) || reference.len() > 1024 {
+    if let Some((_, digest)) = reference.rsplit_once('@')
+        && !is_digest(digest)
+    {
+        let why = "has something before a '@' that is no digest; give credentials as an image pull secret";
+        faults.add(field, why);
+    } else if !reference.chars().all(legal) || reference.len() > 1024 {
         faults.add(field, format!("is {}, no image reference", show(reference)));
     }
 }

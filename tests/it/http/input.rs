@@ -350,3 +350,43 @@ async fn requests_for_a_stream_are_checked() {
     );
     world.drain().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_field_that_is_there_twice_is_refused() {
+    let cluster = cluster::embedded().await;
+    let world = World::start(&cluster).await;
+    let web = Web::http1(world.addr);
+    for (method, text, field) in [
+        ("StopWorkspace", r#"{"id": "a", "id": "b"}"#, "id"),
+        (
+            "StartWorkspace",
+            r#"{"service_prefix": "a", "servicePrefix": "b"}"#,
+            "service_prefix",
+        ),
+        (
+            "StartWorkspace",
+            r#"{"spec": {"ports": [{"port": 1, "port": 2}]}}"#,
+            "spec.ports[0].port",
+        ),
+        (
+            "GetWorkspaces",
+            r#"{"must_match": {"annotations": {"a": "1", "a": "2"}}}"#,
+            "must_match.annotations[\"a\"]",
+        ),
+    ] {
+        let path = format!("/rpc/{method}");
+        let answer = web.post(&path, &[JSON], text).await;
+        let error = answer.error();
+        let told = (answer.line.as_u16(), error.1.as_str(), error.2.as_str());
+        assert_eq!(told, (400, "INVALID_REQUEST", field), "{answer:?}");
+    }
+    let kind = [("content-type", "application/connect+json")];
+    let text = br#"{"must_match": {}, "mustMatch": {}}"#;
+    let answer = web.post("/rpc/Subscribe", &kind, frame(0, text)).await;
+    let told = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(
+        told.contains("must_match: is there twice, in two spellings"),
+        "{told}"
+    );
+    world.drain().await.unwrap();
+}
