@@ -1,9 +1,13 @@
 //! The command line: one file per verb. The only code that prints, exits or reads files.
 
+mod alive;
 pub mod client;
 pub mod config;
+mod confirm;
 pub mod exit;
 pub mod explain;
+mod input;
+mod manual;
 pub mod output;
 mod reload;
 pub mod render;
@@ -14,12 +18,12 @@ pub mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use exit::Failure;
+use clap::{CommandFactory, Parser, Subcommand};
+use exit::{Failure, Style};
 
 /// Runs workspaces as raw Kubernetes pods.
 #[derive(Debug, Parser)]
-#[command(name = "wsman", version, about, infer_subcommands = false)]
+#[command(name = "wsman", version = VERSION, about, infer_subcommands = false)]
 struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -41,21 +45,35 @@ enum Verb {
     Simulate(simulate::Args),
     /// Follows a deployment and checks that its updates keep the guarantees.
     Verify(verify::Args),
+    /// Prints what completes commands in a shell.
+    Completions(manual::Completions),
+    /// Prints the manual page, or writes a page per command into a folder.
+    Man(manual::Man),
 }
+
+/// The version, the commit that it was built from, and the protocol.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("WSMAN_COMMIT"),
+    "; protocol wsman.WorkspaceManager)"
+);
 
 /// Runs the verb that the process's arguments name.
 pub fn main() -> ExitCode {
-    let verb = Args::parse().verb;
+    let style = Style::of_arguments(std::env::args_os().skip(1));
+    let verb = match Args::try_parse() {
+        Ok(args) => args.verb,
+        Err(error) => return misused(&error, style),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            return exit::report(Err(Failure::new(
-                exit::Exit::Failed,
-                format!("cannot start: {error}"),
-            )));
+            let failure = Failure::new(exit::Exit::Failed, format!("cannot start: {error}"));
+            return exit::report(Err(failure), style);
         }
     };
     let result = runtime.block_on(async {
@@ -67,11 +85,30 @@ pub fn main() -> ExitCode {
             Verb::Render(args) => render::run(&args),
             Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
             Verb::Verify(args) => Box::pin(verify::run(args)).await,
+            Verb::Completions(args) => manual::completions(&args, Args::command()),
+            Verb::Man(args) => manual::man(&args, Args::command()),
         }
     });
     // Whatever still runs in the background, such as a name lookup, does not hold up the end.
     runtime.shutdown_background();
-    exit::report(result)
+    exit::report(result, style)
+}
+
+/// Prints help where it was asked for, and otherwise what is wrong with the arguments.
+fn misused(error: &clap::Error, style: Style) -> ExitCode {
+    if style == Style::Json && error.use_stderr() {
+        let text = error.render().to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let message = lines.next().unwrap_or_default();
+        let failure = Failure::usage(message.trim_start_matches("error: "));
+        return exit::report(
+            Err(failure.details(lines.map(str::to_owned).collect())),
+            style,
+        );
+    }
+    // Nobody reading is no error of its own.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Ends the process without waiting for anything: somebody has asked twice.

@@ -19,6 +19,8 @@ use crate::config::{Broker, Tls};
 
 /// AMQP's code for a broker that is being stopped.
 const FORCED: u16 = 320;
+/// AMQP's code for an exchange or a queue that is not there.
+const NOT_FOUND: u16 = 404;
 /// Longest frame, in bytes, where the URL names none. lapin has room for 32 frames each way from the start: as the broker
 /// would have it, that is 8 MiB for messages of a kilobyte.
 const FRAME: u32 = 16 << 10;
@@ -31,6 +33,8 @@ pub struct Fault {
     pub why: String,
     /// Somebody has to change something: trying again soon is no use.
     pub is_refusal: bool,
+    /// What was asked for is not there, such as an exchange.
+    is_missing: bool,
 }
 
 impl Fault {
@@ -38,13 +42,20 @@ impl Fault {
         Self {
             why: why.into(),
             is_refusal: false,
+            is_missing: false,
         }
+    }
+
+    /// Whether what was asked for, such as an exchange, is not there yet.
+    pub fn is_missing(&self) -> bool {
+        self.is_missing
     }
 
     fn refusal(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
             is_refusal: true,
+            is_missing: false,
         }
     }
 }
@@ -53,7 +64,11 @@ impl From<lapin::Error> for Fault {
     fn from(error: lapin::Error) -> Self {
         match error.kind() {
             ErrorKind::ProtocolError(said) if said.get_id() != FORCED => {
-                Self::refusal(format!("the broker says: {said}"))
+                let is_missing = said.get_id() == NOT_FOUND;
+                Self {
+                    is_missing,
+                    ..Self::refusal(format!("the broker says: {said}"))
+                }
             }
             ErrorKind::ProtocolError(said) => Self::passing(format!("the broker says: {said}")),
             ErrorKind::IOError(error) => Self::passing(error.to_string()),
@@ -142,9 +157,9 @@ pub async fn connect(
         .await
         .map_err(|_| Fault::passing(format!("{address} does not answer within {limit:?}")))?
         .map_err(|error| {
-            let Fault { why, is_refusal } = error.into();
-            let why = format!("cannot connect to {address}: {why}");
-            Fault { why, is_refusal }
+            let fault = Fault::from(error);
+            let why = format!("cannot connect to {address}: {}", fault.why);
+            Fault { why, ..fault }
         })?;
     Ok(Wire {
         connection,

@@ -5,17 +5,19 @@ use clap::Subcommand;
 use connect::{Connection, Target};
 
 use super::exit::Failure;
-use super::output::{Format, Output};
+use super::output::{Format, Formats, Output};
 
 pub(crate) mod bus_tail;
+mod changes;
 mod cluster;
 pub(crate) mod connect;
 mod control;
 mod describe;
-mod encode;
+pub(crate) mod encode;
 mod explain;
 pub(crate) mod follow;
 mod http;
+mod keys;
 mod list;
 pub(super) mod request;
 mod start;
@@ -32,7 +34,7 @@ pub struct Args {
     target: Target,
 
     /// How results are written.
-    #[arg(short, long, value_enum, default_value_t, global = true)]
+    #[arg(short, long, value_parser = Formats::All, default_value = "table", global = true)]
     output: Format,
 
     #[command(subcommand)]
@@ -42,7 +44,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Starts a workspace.
-    Start(start::Args),
+    Start(Box<start::Args>),
     /// Stops workspaces.
     Stop(stop::Args),
     /// Lists workspaces.
@@ -69,7 +71,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
     let connection = Connection::open(&args.target)?;
     match args.verb {
-        Verb::Start(args) => Box::pin(start::run(args, &connection, &mut out)).await,
+        Verb::Start(args) => Box::pin(start::run(*args, &connection, &mut out)).await,
         Verb::Stop(args) => Box::pin(stop::run(args, &connection, &mut out)).await,
         Verb::List(args) => Box::pin(list::run(args, &connection, &mut out)).await,
         Verb::Describe(args) => Box::pin(describe::run(args, &connection, &mut out)).await,

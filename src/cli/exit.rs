@@ -1,13 +1,15 @@
 //! Turns whatever ends a command into one clear line on standard error and the exit code that scripts rely on.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::output::escape;
+use super::output::{Format, escape, escape_json};
 
 /// The exit codes; scripts depend on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,47 @@ pub struct Failure {
     details: Vec<String>,
     /// What to try next.
     hint: Option<String>,
+    /// The name of the gRPC code, and the reason beside it, where a server answered.
+    code: Option<(&'static str, Option<String>)>,
+}
+
+/// How failures are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Lines for people.
+    Text,
+    /// One JSON object in one line.
+    Json,
+}
+
+impl Style {
+    /// Failures are JSON where results are.
+    pub fn of(format: &Format) -> Self {
+        match format {
+            Format::Json => Self::Json,
+            _ => Self::Text,
+        }
+    }
+
+    /// Looks for `-o json` before the arguments were understood, or where they cannot be.
+    pub fn of_arguments(arguments: impl IntoIterator<Item = OsString>) -> Self {
+        let mut follows = false;
+        for argument in arguments {
+            let argument = argument.to_string_lossy();
+            let value = match argument.as_ref() {
+                text if follows => Some(text),
+                "--" => return Self::Text,
+                text => text
+                    .strip_prefix("--output=")
+                    .or_else(|| text.strip_prefix("-o=").or_else(|| text.strip_prefix("-o"))),
+            };
+            if value == Some("json") {
+                return Self::Json;
+            }
+            follows = !follows && matches!(argument.as_ref(), "-o" | "--output");
+        }
+        Self::Text
+    }
 }
 
 impl Failure {
@@ -49,6 +92,7 @@ impl Failure {
             message: message.into(),
             details: Vec::new(),
             hint: None,
+            code: None,
         }
     }
 
@@ -81,6 +125,7 @@ impl Failure {
     /// Makes a failure out of what the server at `address` answered, or of its silence.
     pub fn from_status(status: &Status, address: &str) -> Self {
         let mut failure = Self::new(exit_of(status), sentence(status));
+        failure.code = Some((code_name(status.code()), reason(status)));
         if let Some(request) = status.get_details_bad_request() {
             let lines = request
                 .field_violations
@@ -140,21 +185,30 @@ impl From<anyhow::Error> for Failure {
 }
 
 /// Prints the failure, if there is one, and gives the code to end the process with.
-pub fn report(result: Result<(), Failure>) -> ExitCode {
+pub fn report(result: Result<(), Failure>, style: Style) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            print(&failure);
+            print(&failure, style);
             ExitCode::from(failure.exit as u8)
         }
     }
 }
 
 /// Prints the failure on standard error without ending anything.
-pub fn print(failure: &Failure) {
+pub fn print(failure: &Failure, style: Style) {
     if failure.exit == Exit::Ok {
         return;
     }
+    let text = match style {
+        Style::Text => text(failure),
+        Style::Json => json(failure),
+    };
+    // Nothing can be said when standard error is gone.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+fn text(failure: &Failure) -> String {
     let mut text = format!("error: {}\n", escape(&failure.message));
     for line in &failure.details {
         text.push_str(&format!("  {}\n", escape(line)));
@@ -162,8 +216,24 @@ pub fn print(failure: &Failure) {
     if let Some(hint) = &failure.hint {
         text.push_str(&format!("hint: {}\n", escape(hint)));
     }
-    // Nothing can be said when standard error is gone.
-    let _ = io::stderr().write_all(text.as_bytes());
+    text
+}
+
+fn json(failure: &Failure) -> String {
+    let mut error = json!({ "exit_code": failure.exit as u8, "message": failure.message });
+    if let Some((code, reason)) = &failure.code {
+        error["code"] = json!(code);
+        if let Some(reason) = reason {
+            error["reason"] = json!(reason);
+        }
+    }
+    if !failure.details.is_empty() {
+        error["details"] = json!(failure.details);
+    }
+    if let Some(hint) = &failure.hint {
+        error["hint"] = json!(hint);
+    }
+    format!("{}\n", escape_json(&json!({ "error": error }).to_string()))
 }
 
 /// Says something beside the result, on standard error.
@@ -280,5 +350,34 @@ fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_style_is_known_before_the_arguments_are() {
+        let style = |line: &str| Style::of_arguments(line.split_whitespace().map(OsString::from));
+        for line in [
+            "client -o json list",
+            "-ojson x",
+            "a --output=json",
+            "--output json",
+            "-o=json",
+        ] {
+            assert_eq!(style(line), Style::Json, "{line}");
+        }
+        for line in [
+            "client list",
+            "-o yaml",
+            "-o",
+            "json -o table json",
+            "-- -o json",
+            "--owner json",
+        ] {
+            assert_eq!(style(line), Style::Text, "{line}");
+        }
     }
 }

@@ -6,32 +6,36 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
-use clap::ValueEnum;
-pub use comfy_table::Color;
-use comfy_table::{Cell, Table};
 use serde::Serialize;
+use serde_json::Value;
 
-use super::exit::{Exit, Failure};
+use super::exit::{self, Exit, Failure};
+pub use format::{Format, Formats};
+pub use table::{Column, Layout, shorten};
 
+mod format;
+mod jsonpath;
+mod table;
 #[cfg(test)]
 mod tests;
 
-/// How results are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs: proto3 JSON; streams have one object per line.
-    Json,
-    /// For programs: the same as YAML; streams have one document per value.
-    Yaml,
+/// What is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "they are their names")]
+pub enum Color {
+    Red,
+    Green,
+    Yellow,
+    Cyan,
+    DarkGrey,
 }
 
 /// Standard output in one format.
 pub struct Output {
     format: Format,
     colours: bool,
+    /// Columns of the terminal, if it is one.
+    room: Option<usize>,
     out: Box<dyn Write>,
     /// Whether a YAML document was written, so that the next needs a separator.
     separate: bool,
@@ -69,19 +73,25 @@ impl Output {
         Self {
             format,
             colours: out.is_terminal() && !unwanted && !dumb,
+            room: room(&out),
             out: Box::new(out),
             separate: false,
         }
     }
 
     /// The format asked for.
-    pub fn format(&self) -> Format {
-        self.format
+    pub fn format(&self) -> &Format {
+        &self.format
     }
 
     /// Whether people read this, rather than programs.
     pub fn is_for_people(&self) -> bool {
-        self.format == Format::Table
+        matches!(self.format, Format::Table | Format::Wide)
+    }
+
+    /// Says on standard error that something failed, without ending anything.
+    pub fn failure(&self, failure: &Failure) {
+        exit::print(failure, exit::Style::of(&self.format));
     }
 
     /// Writes one line for people, its pieces as they are.
@@ -93,38 +103,81 @@ impl Output {
         self.write(&format!("{}\n", line.trim_end()))
     }
 
-    /// Writes a table without borders.
-    pub fn table(&mut self, header: &[&str], rows: Vec<Vec<Piece>>) -> Result<(), Failure> {
-        let text = self.layout(Some(header), rows);
-        self.write(&text)
+    /// Writes a table without borders. Returns how it was laid out, for rows that follow.
+    pub fn table(&mut self, columns: &[Column], rows: &[Vec<Piece>]) -> Result<Layout, Failure> {
+        let room = self.room.filter(|_| self.format != Format::Wide);
+        let layout = Layout::fit(columns, rows, room);
+        let header: Vec<Piece> = columns.iter().map(|column| column.title.into()).collect();
+        self.write_rows(&layout, "", std::iter::once(&header).chain(rows))?;
+        Ok(layout)
+    }
+
+    /// Writes a row below a table.
+    pub fn row(&mut self, layout: &Layout, row: &Vec<Piece>) -> Result<(), Failure> {
+        self.write_rows(layout, "", std::iter::once(row))
     }
 
     /// Writes rows aligned like a table, indented and without a header.
     pub fn rows(&mut self, indent: &str, rows: Vec<Vec<Piece>>) -> Result<(), Failure> {
-        let text = self.layout(None, rows);
-        let text: String = text
-            .lines()
-            .map(|line| format!("{indent}{line}\n"))
-            .collect();
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let columns = vec![Column::fixed(""); columns];
+        let layout = Layout::fit(&columns, &rows, None);
+        self.write_rows(&layout, indent, &rows)
+    }
+
+    fn write_rows<'a>(
+        &mut self,
+        layout: &Layout,
+        indent: &str,
+        rows: impl IntoIterator<Item = &'a Vec<Piece>>,
+    ) -> Result<(), Failure> {
+        let mut text = String::new();
+        for row in rows {
+            text.push_str(indent);
+            text.push_str(&layout.line(row, |piece, text| self.dye(piece.colour, text)));
+        }
         self.write(&text)
     }
 
     /// Writes the whole result of a command for programs.
     pub fn document<T: Serialize>(&mut self, value: &T) -> Result<(), Failure> {
-        match self.format {
-            Format::Yaml => self.yaml(value),
-            _ => {
+        match &self.format {
+            Format::Json | Format::Table | Format::Wide => {
                 let text = serde_json::to_string_pretty(value).map_err(cannot_encode)?;
                 self.write(&format!("{}\n", escape_json(&text)))
             }
+            _ => self.record(value),
         }
     }
 
     /// Writes one of a stream of values for programs.
     pub fn record<T: Serialize>(&mut self, value: &T) -> Result<(), Failure> {
-        match self.format {
+        match &self.format {
             Format::Yaml => self.yaml(value),
-            _ => {
+            Format::Name => {
+                let value = serde_json::to_value(value).map_err(cannot_encode)?;
+                let mut names = String::new();
+                for name in names_in(&value) {
+                    names.push_str(&escape(name));
+                    names.push('\n');
+                }
+                self.write(&names)
+            }
+            Format::JsonPath(path) => {
+                let value = serde_json::to_value(value).map_err(cannot_encode)?;
+                // What separates lines and columns comes from the template.
+                let text: String = path
+                    .fill(&value)
+                    .split_inclusive(['\n', '\t'])
+                    .flat_map(|line| {
+                        let end = line.len() - usize::from(line.ends_with(['\n', '\t']));
+                        [escape(&line[..end]).into_owned(), line[end..].to_owned()]
+                    })
+                    .collect();
+                let end = if text.ends_with('\n') { "" } else { "\n" };
+                self.write(&format!("{text}{end}"))
+            }
+            Format::Json | Format::Table | Format::Wide => {
                 let text = serde_json::to_string(value).map_err(cannot_encode)?;
                 self.write(&format!("{}\n", escape_json(&text)))
             }
@@ -142,43 +195,22 @@ impl Output {
         self.write(&format!("{separator}{}\n", text.trim_end()))
     }
 
-    fn layout(&self, header: Option<&[&str]>, rows: Vec<Vec<Piece>>) -> String {
-        let mut table = Table::new();
-        table.load_style(comfy_table::presets::NOTHING);
-        match self.colours {
-            true => table.enforce_styling(),
-            false => table.force_no_tty(),
-        };
-        if let Some(header) = header {
-            table.set_header(header.iter().copied());
-        }
-        table.add_rows(
-            rows.iter()
-                .map(|row| row.iter().map(cell).collect::<Vec<_>>()),
-        );
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 3));
-        }
-        table
-            .lines()
-            .map(|line| format!("{}\n", line.trim_end()))
-            .collect()
+    fn paint(&self, piece: &Piece) -> String {
+        self.dye(piece.colour, &escape(&piece.text))
     }
 
-    fn paint<'a>(&self, piece: &'a Piece) -> Cow<'a, str> {
-        let text = escape(&piece.text);
-        let code = match piece.colour {
+    fn dye(&self, colour: Option<Color>, text: &str) -> String {
+        let code = match colour {
             Some(Color::Red) => 31,
             Some(Color::Green) => 32,
             Some(Color::Yellow) => 33,
             Some(Color::Cyan) => 36,
             Some(Color::DarkGrey) => 90,
-            _ => return text,
+            None => return text.to_owned(),
         };
-        if self.colours {
-            Cow::Owned(format!("\u{1b}[{code}m{text}\u{1b}[0m"))
-        } else {
-            text
+        match self.colours {
+            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
         }
     }
 
@@ -225,16 +257,25 @@ pub fn age(seconds: i64) -> String {
     }
 }
 
-fn cell(piece: &Piece) -> Cell {
-    let cell = Cell::new(escape(&piece.text));
-    match piece.colour {
-        Some(colour) => cell.fg(colour),
-        None => cell,
+/// The names of what a result is about: of each item, of its status, or its own.
+fn names_in(value: &Value) -> Vec<&str> {
+    match value["items"].as_array() {
+        Some(items) => items.iter().flat_map(names_in).collect(),
+        None => {
+            let id = value.pointer("/status/id").or_else(|| value.get("id"));
+            id.and_then(Value::as_str).into_iter().collect()
+        }
     }
 }
 
+/// How many columns there are, if it is a terminal.
+fn room(out: &io::Stdout) -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(out)?;
+    Some(usize::from(width.0)).filter(|width| *width > 0)
+}
+
 /// JSON strings may hold these characters as they are, so the escape loses nothing for programs.
-fn escape_json(text: &str) -> String {
+pub(super) fn escape_json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if c == '\n' || !is_deceptive(c) {

@@ -1,14 +1,14 @@
 //! `wsman render`: shows what a start request would write, without a cluster (design 5).
 
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::client::request::unique;
-use super::config;
 use super::exit::{Exit, Failure, note};
+use super::{config, input};
 use crate::action::Dependant;
 use crate::error::Error;
 use crate::grpc::start::token;
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     } else {
         config::load(&args.config)
     }?;
-    let request = decode(&read(&args.file)?).map_err(Failure::usage)?;
+    let request = decode(&input::text(&args.file, input::SMALL)?).map_err(Failure::usage)?;
     let tokens = Tokens {
         cli_api: given_or_random(args.cli_api_token.as_deref())?,
         owner: given_or_random(args.owner_token.as_deref())?,
@@ -90,16 +90,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         ));
     }
     print(&list(&plan)?, args.output)
-}
-
-fn read(file: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = if file == Path::new("-") {
-        io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(file)
-    };
-    read.map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))
 }
 
 /// Reads a request. JSON readers refuse enum numbers that they do not know, but the wire carries them: numbers are taken

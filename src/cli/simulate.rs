@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::Failure;
+use super::input;
 use crate::cluster::connect::{Source, connect};
 use crate::sim::apiserver::store::Store;
 use crate::sim::apiserver::{self, Server};
@@ -55,6 +56,9 @@ pub struct Args {
 /// # Errors
 /// If the API server cannot be used, or the simulation ends by itself.
 pub async fn run(args: Args) -> Result<(), Failure> {
+    if let Some(kubeconfig) = &args.kubeconfig {
+        input::check(kubeconfig, input::SMALL)?;
+    }
     telemetry::init(false, None);
     Ok(Box::pin(simulate(args)).await?)
 }

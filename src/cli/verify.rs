@@ -7,7 +7,6 @@ pub mod consume;
 mod filter;
 pub mod record;
 
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,7 +21,8 @@ use super::client::bus_tail;
 use super::client::connect::{Connection, Target, parse_duration};
 use super::client::follow::is_passing;
 use super::exit::{Exit, Failure, note};
-use super::output::{Color, Format, Output, Piece};
+use super::input;
+use super::output::{Color, Format, Formats, Output, Piece};
 use crate::amqp::tail::Source;
 use crate::config::Broker;
 use crate::history::{self, Channel, Counts, How, Saw, Violation};
@@ -80,7 +80,7 @@ pub struct Args {
     check: Option<PathBuf>,
 
     /// How results are written.
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(short, long, value_parser = Formats::Report, default_value = "table")]
     output: Format,
 }
 
@@ -95,13 +95,21 @@ struct Summary {
 /// # Errors
 /// If anything is violated, with exit code 1; if the server cannot be reached or the file cannot be read.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let mut out = Output::stdout(args.output);
+    let mut out = Output::stdout(args.output.clone());
     let counts = match &args.check {
         Some(file) => check(file, limit(args.stopping_within), &mut out)?,
         None => Box::pin(follow(&args, &mut out)).await?,
     };
     summarize(counts, &mut out)?;
     match counts.violations {
+        0 if counts.updates + counts.messages == 0 => {
+            let seen = match counts.workspaces {
+                0 => "no workspace was seen",
+                _ => "workspaces were listed, but no update of one was seen",
+            };
+            let hint = "start or stop a workspace while it follows the deployment";
+            Err(Failure::new(Exit::Failed, format!("nothing is verified: {seen}")).hint(hint))
+        }
         0 => Ok(()),
         1 => Err(Failure::new(Exit::Failed, "1 violation")),
         count => Err(Failure::new(Exit::Failed, format!("{count} violations"))),
@@ -116,10 +124,9 @@ fn limit(within: Duration) -> SignedDuration {
 /// Checks a record.
 fn check(path: &Path, limit: SignedDuration, out: &mut Output) -> Result<Counts, Failure> {
     let fault = |why: String| Failure::usage(format!("cannot read {}: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|error| fault(error.to_string()))?;
     let mut checker = history::Checker::new(limit);
-    for (number, line) in std::io::BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|error| fault(error.to_string()))?;
+    for (number, line) in input::lines(path)?.enumerate() {
+        let line = line?;
         let observation = history::read(&line)
             .map_err(|why| fault(format!("line {} is no observation: {why}", number + 1)))?;
         for violation in checker.observe(&observation) {

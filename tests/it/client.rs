@@ -16,7 +16,10 @@ mod failures;
 mod input;
 mod print;
 mod server;
+mod shell;
 mod start;
+mod stop;
+mod terminal;
 mod verify;
 mod verify_bus;
 mod watch;
@@ -56,6 +59,7 @@ impl Running {
             .args(args)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env_remove("WSMAN_HOST")
+            .env("USER", "jane")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -136,6 +140,25 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Runs `wsman` without a server to its end.
+#[track_caller]
+fn wsman(args: &[&str]) -> Done {
+    let output = Command::new(env!("CARGO_BIN_EXE_wsman"))
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("WSMAN_HOST")
+        .env_remove("WSMAN_AMQP_URL")
+        .env("COLUMNS", "100")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    Done {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::Zoned;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::connect::Target;
-use super::words;
+use super::follow::{LONGEST_PAUSE, backoff};
+use super::{encode, words};
 use crate::amqp::connect::Fault;
-use crate::amqp::tail::{self, Delivery, Source};
-use crate::cli::exit::{Exit, Failure};
+use crate::amqp::tail::{self, Delivery, Source, Tail};
+use crate::cli::exit::{Exit, Failure, note};
 use crate::cli::output::{Output, Piece};
+use crate::cli::{alive, input};
 use crate::config::{Broker, Tls};
 use crate::proto::wsman::WorkspaceStatus;
 
@@ -48,33 +50,87 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 
+    /// End with 6 when the connection is cut, and with 1 if there is no exchange.
+    #[arg(long)]
+    no_reconnect: bool,
+
     /// Print owner tokens (JSON and YAML).
     #[arg(long)]
     show_token: bool,
 }
 
-/// Prints messages until the broker ends it.
+/// Prints messages until Ctrl-C, over cuts. Like a watch it fails where the broker was never reached.
 pub(super) async fn run(args: Args, target: &Target, out: &mut Output) -> Result<(), Failure> {
+    if let Some(file) = &args.url_file {
+        input::check(file, input::SMALL)?;
+    }
     let Some(broker) = broker(args.url, args.url_file.as_deref()) else {
         return Err(Failure::usage(
             "which broker? Give --url, --url-file or WSMAN_AMQP_URL",
         ));
     };
     let tls = tls(target);
+    let exchange = args.exchange.clone();
     let source = Source::Exchange {
         name: args.exchange,
         pattern: args.routing_key,
     };
-    let opened = tail::open(&broker, tls.as_ref(), "wsman client bus-tail", &source).await;
-    let mut tail = opened.map_err(failure)?;
     let mut left = args.count.unwrap_or(u64::MAX);
+    let mut pauses = backoff();
+    let mut connected = false;
+    // What was said last: a fault that lasts is said once.
+    let mut said = String::new();
     while left > 0 {
-        let delivery = tail.next().await.map_err(failure)?;
-        delivery.ack().await.map_err(failure)?;
-        print(delivery, args.show_token, out)?;
-        left -= 1;
+        let waiting = || match said.is_empty() {
+            true => "connecting to the broker".to_owned(),
+            false => format!("waiting, because {said}"),
+        };
+        let opening = tail::open(&broker, tls.as_ref(), "wsman client bus-tail", &source);
+        let fault = match alive::during(waiting, opening).await {
+            Ok(mut tail) => {
+                if !said.is_empty() {
+                    note("reconnected");
+                }
+                said.clear();
+                connected = true;
+                loop {
+                    if left == 0 {
+                        return Ok(());
+                    }
+                    let waiting = || format!("waiting for messages of {exchange}");
+                    match alive::during(waiting, next(&mut tail)).await {
+                        Ok(delivery) => print(delivery, args.show_token, out)?,
+                        Err(fault) => break fault,
+                    }
+                    pauses = backoff();
+                    left -= 1;
+                }
+            }
+            Err(fault) => fault,
+        };
+        let is_missing = fault.is_missing();
+        connected |= is_missing;
+        if args.no_reconnect || !(is_missing || connected && !fault.is_refusal) {
+            return Err(failure(fault));
+        }
+        if said != fault.why {
+            note(&match is_missing {
+                true => format!("there is no exchange {exchange} yet; waiting for it"),
+                false => format!("connection lost: {}; reconnecting", fault.why),
+            });
+            said.clone_from(&fault.why);
+        }
+        let pause = tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE));
+        alive::during(|| format!("waiting, because {said}"), pause).await;
     }
     Ok(())
+}
+
+/// The next message, which is taken from the queue.
+async fn next(tail: &mut Tail) -> Result<Delivery, Fault> {
+    let delivery = tail.next().await?;
+    delivery.ack().await?;
+    Ok(delivery)
 }
 
 /// The broker that was named; a file wins.
@@ -106,7 +162,7 @@ fn print(delivery: Delivery, show_token: bool, out: &mut Output) -> Result<(), F
     };
     let message = status.map(|status| status.message).unwrap_or_default();
     out.line([
-        Piece::from(Zoned::now().strftime("%H:%M:%S  ").to_string()),
+        Piece::from(format!("{}  ", words::rfc3339(Timestamp::now()))),
         Piece::from(format!("{:36}  ", header("instanceId"))),
         phase,
         Piece::from(format!("  {:10}  ", format!("v{}", header("version")))),
@@ -115,14 +171,21 @@ fn print(delivery: Delivery, show_token: bool, out: &mut Output) -> Result<(), F
 }
 
 fn record(delivery: Delivery, show_token: bool) -> Value {
-    let mut status = serde_json::from_slice(&delivery.body).unwrap_or(Value::Null);
-    let token = status.pointer_mut("/auth/ownerToken");
-    if let Some(token) = token.filter(|_| !show_token) {
-        *token = words::HIDDEN.into();
-    }
+    let status = match serde_json::from_slice(&delivery.body) {
+        Ok(status) => encode::status(&status, show_token),
+        // Of a newer publisher, perhaps: as it came.
+        Err(_) => {
+            let mut status = serde_json::from_slice(&delivery.body).unwrap_or(Value::Null);
+            let token = status.pointer_mut("/auth/ownerToken");
+            if let Some(token) = token.filter(|_| !show_token) {
+                *token = words::HIDDEN.into();
+            }
+            status
+        }
+    };
     json!({
-        "routingKey": delivery.routing_key,
-        "messageId": delivery.message_id,
+        "routing_key": delivery.routing_key,
+        "message_id": delivery.message_id,
         "headers": delivery.headers,
         "status": status,
     })

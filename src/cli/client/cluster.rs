@@ -1,9 +1,11 @@
 //! `cluster`: the workspace classes that a cluster offers.
 
+use serde_json::json;
+
 use super::connect::Connection;
-use super::words;
+use super::{encode, words};
 use crate::cli::exit::Failure;
-use crate::cli::output::{Output, Piece};
+use crate::cli::output::{Column, Format, Output, Piece};
 use crate::proto::wsman::{DescribeClusterRequest, WorkspaceClass};
 
 /// Runs the verb.
@@ -12,16 +14,26 @@ pub(super) async fn run(connection: &Connection, out: &mut Output) -> Result<(),
         .describe_cluster(DescribeClusterRequest {})
         .await?;
     if !out.is_for_people() {
-        return out.document(&answer);
+        if *out.format() == Format::Name {
+            let ids = answer.workspace_classes.iter();
+            let ids: Vec<_> = ids.map(|class| json!({ "id": class.id })).collect();
+            return out.record(&json!({ "items": ids }));
+        }
+        return out.document(&encode::message("wsman.DescribeClusterResponse", &answer));
     }
-    let rows = answer
+    let rows: Vec<_> = answer
         .workspace_classes
         .iter()
-        .map(|class| row(class, &answer.preferred_workspace_class));
-    out.table(
-        &["CLASS", "NAME", "CREDITS/MIN", "PREFERRED", "DESCRIPTION"],
-        rows.collect(),
-    )
+        .map(|class| row(class, &answer.preferred_workspace_class))
+        .collect();
+    let columns = [
+        Column::fixed("CLASS"),
+        Column::ranked("NAME", 2),
+        Column::ranked("CREDITS/MIN", 3),
+        Column::fixed("PREFERRED"),
+        Column::text("DESCRIPTION", 1),
+    ];
+    out.table(&columns, &rows).map(drop)
 }
 
 fn row(class: &WorkspaceClass, preferred: &str) -> Vec<Piece> {

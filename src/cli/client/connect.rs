@@ -9,6 +9,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::transport::{self, Transport};
+use crate::cli::alive;
 use crate::cli::exit::Failure;
 use crate::proto::wsman::inspect::v1::inspector_client::InspectorClient;
 use crate::proto::wsman::inspect::v1::{ExplainWorkspaceRequest, ExplainWorkspaceResponse};
@@ -116,7 +117,9 @@ macro_rules! unary {
                     let yes = MetadataValue::from_static("true");
                     request.metadata_mut().insert(ending::METADATA, yes);
                 }
-                let answer = tokio::time::timeout(limit, client.$name(request)).await;
+                let what = || format!("waiting for {} to answer", self.address);
+                let call = tokio::time::timeout(limit, client.$name(request));
+                let answer = alive::during(what, call).await;
                 self.answer(answer.unwrap_or_else(|_| Err(late(limit))), limit)
             })*
         }
@@ -183,6 +186,11 @@ impl Connection {
         self.client.clone()
     }
 
+    /// The address of the server.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Starts a workspace; the metadata of the answer says which class it got.
     pub(super) async fn start_workspace(
         &self,
@@ -192,7 +200,9 @@ impl Connection {
         let mut client = self.client.clone();
         let mut request = Request::new(request);
         request.set_timeout(limit);
-        let answer = tokio::time::timeout(limit, client.start_workspace(request)).await;
+        let what = || format!("waiting for {} to answer", self.address);
+        let call = tokio::time::timeout(limit, client.start_workspace(request));
+        let answer = alive::during(what, call).await;
         let mut metadata = MetadataMap::new();
         let answer = answer
             .unwrap_or_else(|_| Err(late(limit)))

@@ -1,15 +1,20 @@
 //! The verbs that are one call with a short answer: mark-active, set-timeout, port, admission, ssh-keys, snapshot, backup.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::connect::Connection;
+use super::keys;
+use crate::cli::confirm;
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
+use crate::duration::GoDuration;
 use crate::proto::wsman::*;
+
+/// Nanoseconds. Nobody works so fast that a shorter timeout is meant to be lived with.
+const MINUTE: i64 = 60_000_000_000;
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -29,11 +34,14 @@ pub(super) enum Verb {
     SetTimeout {
         /// Id of the workspace.
         id: String,
-        /// Go duration, such as "1h30m".
+        /// Go duration, such as "1h30m". Less than a minute ends a workspace and needs --now.
         duration: String,
-        /// The timeout after the user closed the workspace.
+        /// The timeout after the user closed the workspace; 0 switches it off.
         #[arg(long)]
         closed: bool,
+        /// Do not ask before a timeout that ends the workspace.
+        #[arg(long)]
+        now: bool,
     },
     /// Exposes or hides a port of a workspace.
     #[command(subcommand)]
@@ -113,6 +121,15 @@ pub(super) enum Level {
     Everyone,
 }
 
+impl From<Level> for i32 {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Owner => AdmissionLevel::AdmitOwnerOnly.into(),
+            Level::Everyone => AdmissionLevel::AdmitEveryone.into(),
+        }
+    }
+}
+
 /// Runs the verb.
 pub(super) async fn run(
     verb: Verb,
@@ -151,7 +168,11 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
             id,
             duration,
             closed,
+            now,
         } => {
+            if !closed && !now {
+                endangers(&id, &duration)?;
+            }
             let kind = if closed {
                 TimeoutType::ClosedTimeout
             } else {
@@ -176,9 +197,9 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
             done(sentence, &id)
         }
         Verb::Admission { id, level } => {
-            let (level, who) = match level {
-                Level::Owner => (AdmissionLevel::AdmitOwnerOnly, "only its owner"),
-                Level::Everyone => (AdmissionLevel::AdmitEveryone, "everyone"),
+            let who = match level {
+                Level::Owner => "only its owner",
+                Level::Everyone => "everyone",
             };
             connection
                 .control_admission(ControlAdmissionRequest {
@@ -189,7 +210,11 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
             done(format!("{id} admits {who}"), &id)
         }
         Verb::SshKeys { id, file, .. } => {
-            let keys = file.as_deref().map(keys).transpose()?.unwrap_or_default();
+            let keys = file
+                .as_deref()
+                .map(keys::read)
+                .transpose()?
+                .unwrap_or_default();
             let sentence = match keys.len() {
                 0 => format!("{id} has no SSH keys"),
                 1 => format!("{id} has 1 SSH key"),
@@ -273,20 +298,15 @@ fn port_request(port: Port) -> (String, ControlPortRequest) {
     }
 }
 
-/// The keys of an authorized_keys file, without its blank lines and comments.
-fn keys(path: &Path) -> Result<Vec<String>, Failure> {
-    let text = match path == Path::new("-") {
-        true => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map(|_| text)
-        }
-        false => std::fs::read_to_string(path),
+/// Asks before a timeout that is over as soon as it is set. What is no duration is for the server to refuse.
+fn endangers(id: &str, duration: &str) -> Result<(), Failure> {
+    let Ok(parsed) = GoDuration::parse(duration) else {
+        return Ok(());
     };
-    let text =
-        text.map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(lines.map(str::to_owned).collect())
+    let danger = match parsed.as_nanos() {
+        nanos if !(0..MINUTE).contains(&nanos) => return Ok(()),
+        0 => format!("a timeout of {duration} stops {id} at once"),
+        _ => format!("a timeout of {duration} stops {id} after {duration} without activity"),
+    };
+    confirm::ask(&danger, "--now")
 }

@@ -1,10 +1,10 @@
 //! `describe`: everything that is known of one workspace, in sections for people.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde_json::json;
 
 use super::connect::Connection;
-use super::encode::{Encoded, redact};
+use super::encode::{self, redact};
 use super::words;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Output, Piece};
@@ -25,15 +25,6 @@ pub(super) struct Args {
     show_token: bool,
 }
 
-/// DescribeWorkspaceResponse as programs get it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Described {
-    status: Encoded,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    last_activity: String,
-}
-
 /// Runs the verb.
 pub(super) async fn run(
     args: Args,
@@ -46,10 +37,11 @@ pub(super) async fn run(
         .await?;
     let mut status = answer.status.unwrap_or_default();
     if !out.is_for_people() {
-        return out.document(&Described {
-            status: Encoded::new(status, args.show_token),
-            last_activity: answer.last_activity,
-        });
+        let mut described = json!({ "status": encode::status(&status, args.show_token) });
+        if !answer.last_activity.is_empty() {
+            described["last_activity"] = answer.last_activity.into();
+        }
+        return out.document(&described);
     }
     redact(&mut status, args.show_token);
     let now = Timestamp::now();
@@ -101,24 +93,16 @@ fn place(status: &WorkspaceStatus, last_activity: &str, now: Timestamp) -> Vec<F
     let spec = status.spec.clone().unwrap_or_default();
     let runtime = status.runtime.clone().unwrap_or_default();
     let auth = status.auth.clone().unwrap_or_default();
-    let admission = match AdmissionLevel::try_from(auth.admission) {
-        Ok(AdmissionLevel::AdmitOwnerOnly) => "owner only".to_owned(),
-        Ok(AdmissionLevel::AdmitEveryone) => "everyone".to_owned(),
-        Err(_) => auth.admission.to_string(),
-    };
-    let kind = match WorkspaceType::try_from(spec.r#type) {
-        Ok(kind) => kind.as_str_name().to_owned(),
-        Err(_) => spec.r#type.to_string(),
-    };
     let last_activity = match last_activity.parse::<Timestamp>() {
         Ok(time) => ago(time, now),
         Err(_) => last_activity.to_owned(),
     };
+    let kind = words::kind(&spec);
     vec![
         ("Last activity", last_activity),
         ("URL", spec.url),
         ("Owner token", auth.owner_token),
-        ("Admission", admission),
+        ("Admission", words::admission(auth.admission)),
         ("Type", kind),
         (
             "Headless",
@@ -194,16 +178,7 @@ fn sections(status: &WorkspaceStatus) -> Vec<(&'static str, Vec<Vec<String>>)> {
 }
 
 fn port(port: &PortSpec) -> Vec<String> {
-    let visibility = match PortVisibility::try_from(port.visibility) {
-        Ok(PortVisibility::Private) => "private".to_owned(),
-        Ok(PortVisibility::Public) => "public".to_owned(),
-        Err(_) => port.visibility.to_string(),
-    };
-    let protocol = match PortProtocol::try_from(port.protocol) {
-        Ok(PortProtocol::Http) => "http".to_owned(),
-        Ok(PortProtocol::Https) => "https".to_owned(),
-        Err(_) => port.protocol.to_string(),
-    };
+    let (visibility, protocol) = words::port(port);
     vec![
         port.port.to_string(),
         visibility,

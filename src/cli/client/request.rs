@@ -1,28 +1,19 @@
 //! Reads a start request from a file or standard input: JSON or YAML, either spelling of names, nothing unknown.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use serde::Deserializer;
 
 use crate::cli::exit::Failure;
+use crate::cli::input;
 use crate::proto::duplicates;
 use crate::proto::wsman::StartWorkspaceRequest;
 use crate::redact::without_texts;
 
-/// Far more than a server takes, far less than hurts.
-const LARGEST: u64 = 4 << 20;
-
 /// Reads the request at `path`; `-` is standard input.
 pub(super) fn read(path: &Path) -> Result<StartWorkspaceRequest, Failure> {
-    let name = if path == Path::new("-") {
-        "standard input".to_owned()
-    } else {
-        path.display().to_string()
-    };
-    let text =
-        text(path).map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
+    let name = input::name(path);
+    let text = input::text(path, input::SMALL)?;
     parse(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))
 }
 
@@ -90,20 +81,4 @@ fn yaml_error(error: &serde_saphyr::Error) -> String {
         .unwrap_or_default()
         .trim_start_matches("error: ")
         .to_owned()
-}
-
-fn text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let input: &mut dyn Read = if path == Path::new("-") {
-        &mut io::stdin()
-    } else {
-        &mut File::open(path)?
-    };
-    if input.take(LARGEST + 1).read_to_string(&mut text)? as u64 > LARGEST {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "it is larger than 4 MiB",
-        ));
-    }
-    Ok(text)
 }

@@ -2,25 +2,40 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde_json::json;
 use tokio::time::Instant;
 use tonic::Code;
+use tonic_types::StatusExt;
 
-use super::connect::Connection;
+use super::connect::{CallError, Connection};
+use super::control::Level;
 use super::follow::{Event, Follow};
 use super::wait::Wait;
-use super::{request, words};
+use super::{keys, request, words};
 use crate::cli::exit::{Exit, Failure, note};
 use crate::cli::output::Output;
+use crate::proto::contentservice::{EmptyInitializer, WorkspaceInitializer, workspace_initializer};
 use crate::proto::wsman::*;
 use crate::workspaces::classes;
 
 /// Arguments of `start`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A file holds everything that a request may; flags win over it. Without a file, --image is enough: \
+the workspace belongs to the user of this machine and has no content."
+)]
 pub(super) struct Args {
     /// Start request as JSON or YAML; "-" is standard input.
-    #[arg(short, long, value_name = "FILE")]
-    file: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "image")]
+    file: Option<PathBuf>,
+
+    /// Workspace image, instead of the file's.
+    #[arg(long)]
+    image: Option<String>,
+
+    /// Name: the id, and where they are not given the meta id and the prefix, too.
+    #[arg(long, conflicts_with = "id")]
+    name: Option<String>,
 
     /// Id of the workspace [default: the file's, or else a random one].
     #[arg(long)]
@@ -34,10 +49,6 @@ pub(super) struct Args {
     #[arg(long, value_name = "ID")]
     meta_id: Option<String>,
 
-    /// Workspace image, instead of the file's.
-    #[arg(long)]
-    image: Option<String>,
-
     /// Workspace class, instead of the file's.
     #[arg(long)]
     class: Option<String>,
@@ -46,20 +57,44 @@ pub(super) struct Args {
     #[arg(long)]
     prefix: Option<String>,
 
+    /// A variable of the environment, beside the file's; may be repeated.
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE", value_parser = words::pair)]
+    variables: Vec<(String, String)>,
+
+    /// A port that is exposed, such as 8080 or 8080:public, beside the file's; may be repeated.
+    #[arg(short = 'p', long = "port", value_name = "PORT[:public]", value_parser = port)]
+    ports: Vec<PortSpec>,
+
+    /// An annotation, beside the file's; may be repeated.
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = words::pair)]
+    annotations: Vec<(String, String)>,
+
+    /// Stop after so much inactivity, such as "30m". (--timeout is that of the call.)
+    #[arg(long, value_name = "DURATION", visible_alias = "inactivity-timeout")]
+    workspace_timeout: Option<String>,
+
+    /// Stop so long after the user closed it.
+    #[arg(long, value_name = "DURATION")]
+    closed_timeout: Option<String>,
+
+    /// Stop so long after the start, whatever happens.
+    #[arg(long, value_name = "DURATION")]
+    max_lifetime: Option<String>,
+
+    /// Who may enter.
+    #[arg(long, value_enum)]
+    admission: Option<Level>,
+
+    /// File with the SSH keys that may enter, as in authorized_keys.
+    #[arg(long, value_name = "FILE")]
+    ssh_keys: Option<PathBuf>,
+
     /// Print the owner token.
     #[arg(long)]
     show_token: bool,
 
     #[command(flatten)]
     wait: Wait,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Started {
-    id: String,
-    url: String,
-    owner_token: String,
 }
 
 /// Runs the verb.
@@ -80,7 +115,7 @@ pub(super) async fn run(
     let (answer, metadata) = connection
         .start_workspace(request)
         .await
-        .map_err(|error| Failure::from(error).context(&id))?;
+        .map_err(|error| refused(error).context(&id))?;
     let class = metadata.get(classes::METADATA);
     if let Some(class) = class.and_then(|class| class.to_str().ok())
         && let Some(asked) = asked.filter(|asked| !asked.is_empty() && asked != class)
@@ -96,30 +131,112 @@ pub(super) async fn run(
     }
 }
 
-/// The file's request with the flags on top and a random id where there is none.
+/// Says how to go on where a name is in the way.
+fn refused(error: CallError) -> Failure {
+    let info = error.status.get_details_error_info();
+    let state = info.and_then(|info| info.metadata.get("state").cloned());
+    let exists = error.status.code() == Code::AlreadyExists;
+    let failure = Failure::from(error);
+    match state.as_deref() {
+        Some("NAME_IN_USE") => {
+            failure.hint("--prefix NAME chooses another, or stop that workspace")
+        }
+        _ if exists => failure.hint("--id or --name chooses another"),
+        _ => failure,
+    }
+}
+
+/// The file's request with the flags on top, and defaults where there is no file.
 fn assemble(args: &Args) -> Result<StartWorkspaceRequest, Failure> {
-    let mut request = request::read(&args.file)?;
+    let mut request = match &args.file {
+        Some(file) => request::read(file)?,
+        None => StartWorkspaceRequest::default(),
+    };
     let set = |field: &mut String, flag: &Option<String>| {
         if let Some(value) = flag {
             field.clone_from(value);
         }
     };
     set(&mut request.id, &args.id);
-    set(&mut request.service_prefix, &args.prefix);
-    if args.owner.is_some() || args.meta_id.is_some() {
-        let metadata = request.metadata.get_or_insert_default();
-        set(&mut metadata.owner, &args.owner);
-        set(&mut metadata.meta_id, &args.meta_id);
-    }
-    if args.image.is_some() || args.class.is_some() {
-        let spec = request.spec.get_or_insert_default();
-        set(&mut spec.workspace_image, &args.image);
-        set(&mut spec.class, &args.class);
-    }
-    if request.id.is_empty() && args.id.is_none() {
+    set(&mut request.id, &args.name);
+    if request.id.is_empty() && args.id.is_none() && args.name.is_none() {
         request.id = random_id()?;
     }
+    let name = args.name.clone().or_else(|| match args.file {
+        Some(_) => None,
+        None => Some(request.id.clone()),
+    });
+    set(&mut request.service_prefix, &name);
+    set(&mut request.service_prefix, &args.prefix);
+    let metadata = request.metadata.get_or_insert_default();
+    set(&mut metadata.meta_id, &name);
+    set(&mut metadata.meta_id, &args.meta_id);
+    if args.file.is_none() {
+        metadata.owner = user();
+    }
+    set(&mut metadata.owner, &args.owner);
+    metadata
+        .annotations
+        .extend(args.annotations.iter().cloned());
+    let spec = request.spec.get_or_insert_default();
+    if args.file.is_none() {
+        spec.workspace_location = LOCATION.to_owned();
+        spec.initializer = Some(WorkspaceInitializer {
+            spec: Some(workspace_initializer::Spec::Empty(EmptyInitializer {})),
+        });
+    }
+    set(&mut spec.workspace_image, &args.image);
+    set(&mut spec.class, &args.class);
+    set(&mut spec.timeout, &args.workspace_timeout);
+    set(&mut spec.closed_timeout, &args.closed_timeout);
+    set(&mut spec.maximum_lifetime, &args.max_lifetime);
+    if let Some(level) = args.admission {
+        spec.admission = level.into();
+    }
+    for (name, value) in &args.variables {
+        spec.envvars.retain(|variable| variable.name != *name);
+        spec.envvars.push(EnvironmentVariable {
+            name: name.clone(),
+            value: value.clone(),
+            secret: None,
+        });
+    }
+    for port in &args.ports {
+        spec.ports.retain(|other| other.port != port.port);
+        spec.ports.push(port.clone());
+    }
+    if let Some(file) = &args.ssh_keys {
+        spec.ssh_public_keys = keys::read(file)?;
+    }
     Ok(request)
+}
+
+/// Where a workspace without a file works.
+const LOCATION: &str = "/workspace";
+
+/// The user of this machine.
+fn user() -> String {
+    let names = ["USER", "LOGNAME"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok());
+    let mut names = names.filter(|name| !name.is_empty());
+    names.next().unwrap_or_else(|| "nobody".to_owned())
+}
+
+fn port(text: &str) -> Result<PortSpec, String> {
+    let (number, visibility) = match text.split_once(':').unwrap_or((text, "private")) {
+        (number, "private") => (number, PortVisibility::Private),
+        (number, "public") => (number, PortVisibility::Public),
+        _ => return Err("must be PORT, PORT:private or PORT:public".to_owned()),
+    };
+    match number.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(PortSpec {
+            port: port.into(),
+            visibility: visibility.into(),
+            ..PortSpec::default()
+        }),
+        _ => Err("a port is a number from 1 to 65535".to_owned()),
+    }
 }
 
 /// A random (version 4) UUID.
@@ -166,11 +283,7 @@ fn print(
         answer.owner_token
     };
     if !out.is_for_people() {
-        return out.document(&Started {
-            id: id.to_owned(),
-            url: answer.url,
-            owner_token,
-        });
+        return out.document(&json!({"id": id, "url": answer.url, "owner_token": owner_token}));
     }
     out.line([format!("Started {id}").into()])?;
     out.rows(
@@ -214,7 +327,8 @@ async fn until_running(
         Err(_) => follow.restart(),
     }
     let remains = format!("the workspace is left as it is; see: wsman client describe {id}");
-    wait.until(follow, &remains, |event| match event {
+    let goal = format!("{id} to run");
+    wait.until(follow, &goal, &remains, |event| match event {
         Event::Update { now, .. } => look(&now),
         Event::Gone(_) => Err(Failure::new(
             Exit::Failed,

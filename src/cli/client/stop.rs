@@ -1,25 +1,48 @@
-//! `stop`: asks workspaces to stop, and waits until they are gone.
+//! `stop`: asks workspaces to stop, by id, by owner or all of them, and waits until they are gone.
 
 use std::collections::BTreeSet;
 
 use serde_json::json;
 use tokio::time::Instant;
+use tonic::Code;
 
 use super::connect::Connection;
 use super::follow::{Event, Follow};
+use super::list::Selection;
 use super::wait::Wait;
-use crate::cli::exit::{self, Failure, note};
+use crate::cli::confirm;
+use crate::cli::exit::{Exit, Failure, note};
 use crate::cli::output::Output;
 use crate::proto::wsman::{
-    StopWorkspacePolicy, StopWorkspaceRequest, WorkspacePhase, WorkspaceStatus,
+    DescribeWorkspaceRequest, GetWorkspacesRequest, StopWorkspacePolicy, StopWorkspaceRequest,
+    WorkspacePhase, WorkspaceStatus,
 };
+
+/// How many workspaces a question names.
+const SHOWN: usize = 10;
 
 /// Arguments of `stop`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Ids of the workspaces.
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present_any = ["owner", "all"], conflicts_with_all = ["owner", "all"], value_name = "ID")]
     ids: Vec<String>,
+
+    /// Every workspace of this owner; asks first.
+    #[arg(long, value_name = "OWNER", conflicts_with = "all")]
+    owner: Option<String>,
+
+    /// Every workspace; asks first.
+    #[arg(long)]
+    all: bool,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+
+    /// End with 3 if there is no workspace with one of the ids, or none at all.
+    #[arg(long)]
+    strict: bool,
 
     /// With a grace of 1 second instead of 30.
     #[arg(long, conflicts_with = "abort")]
@@ -39,45 +62,118 @@ pub(super) async fn run(
     connection: &Connection,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let policy = match (args.now, args.abort) {
-        (_, true) => StopWorkspacePolicy::Abort,
-        (true, _) => StopWorkspacePolicy::Immediately,
-        _ => StopWorkspacePolicy::Normally,
+    let ids = match args.all || args.owner.is_some() {
+        true => select(&args, connection).await?,
+        false => args.ids.clone(),
     };
+    if ids.is_empty() {
+        return match args.strict {
+            true => Err(Failure::new(
+                Exit::NotFound,
+                "there is no workspace to stop",
+            )),
+            false => say("There is no workspace to stop", out),
+        };
+    }
     let mut follow = match args.wait.wait {
-        true => Some(Follow::open(connection, None, &args.ids).await?),
+        true => Some(Follow::open(connection, None, &ids).await?),
         false => None,
     };
     let since = Instant::now();
-    let mut asked = BTreeSet::new();
-    let mut failure = None;
-    for id in &args.ids {
-        let request = StopWorkspaceRequest {
-            id: id.clone(),
-            policy: policy.into(),
-        };
-        match connection.stop_workspace(request).await {
-            Ok(_) => {
+    let (mut asked, mut absent, mut failure) = (BTreeSet::new(), Vec::new(), None);
+    for id in &ids {
+        match ask(id, &args, connection).await {
+            Ok(true) => {
                 asked.insert(id.clone());
                 if out.is_for_people() {
                     out.line([format!("Stopping {id}").into()])?;
                 } else {
-                    out.record(&json!({"id": id, "policy": policy.as_str_name()}))?;
+                    out.record(&json!({"id": id, "policy": args.policy().as_str_name()}))?;
                 }
             }
-            Err(error) => {
-                let error = Failure::from(error).context(id);
-                match failure {
-                    None => failure = Some(error),
-                    Some(_) => exit::print(&error),
-                }
+            Ok(false) => {
+                absent.push(id.clone());
+                say(&format!("There is no {id}"), out)?;
             }
+            Err(error) => match failure {
+                None => failure = Some(error.context(id)),
+                Some(_) => out.failure(&error.context(id)),
+            },
         }
     }
     if let Some(follow) = &mut follow {
         until_stopped(asked, &args.wait, since, follow, out).await?;
     }
+    if failure.is_none() && args.strict && !absent.is_empty() {
+        let message = format!("no such workspace: {}", absent.join(", "));
+        return Err(Failure::new(Exit::NotFound, message));
+    }
     failure.map_or(Ok(()), Err)
+}
+
+impl Args {
+    fn policy(&self) -> StopWorkspacePolicy {
+        match (self.now, self.abort) {
+            (_, true) => StopWorkspacePolicy::Abort,
+            (true, _) => StopWorkspacePolicy::Immediately,
+            _ => StopWorkspacePolicy::Normally,
+        }
+    }
+}
+
+/// The workspaces that are to be stopped together, once somebody has agreed to that.
+async fn select(args: &Args, connection: &Connection) -> Result<Vec<String>, Failure> {
+    let selection = Selection {
+        owner: args.owner.clone(),
+        ..Selection::default()
+    };
+    let request = GetWorkspacesRequest {
+        must_match: selection.filter(),
+    };
+    let mut listed = connection.get_workspaces(request).await?.status;
+    listed.retain(|status| !is_stopped(status));
+    super::list::sort(&mut listed);
+    let ids: Vec<String> = listed.into_iter().map(|status| status.id).collect();
+    if !ids.is_empty() && !args.yes {
+        let which = match ids.len() {
+            1 => "1 workspace".to_owned(),
+            count => format!("{count} workspaces"),
+        };
+        let whose = args.owner.as_ref().map(|owner| format!(" of {owner}"));
+        let mut named = ids
+            .iter()
+            .take(SHOWN)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
+        if ids.len() > SHOWN {
+            named.push_str(", ...");
+        }
+        let whose = whose.unwrap_or_default();
+        let place = connection.address();
+        confirm::ask(
+            &format!("this stops {which}{whose} on {place}: {named}"),
+            "--yes",
+        )?;
+    }
+    Ok(ids)
+}
+
+/// Asks for the end of one workspace; whether there is one. The protocol answers alike in both cases.
+async fn ask(id: &str, args: &Args, connection: &Connection) -> Result<bool, Failure> {
+    let described = connection
+        .describe_workspace(DescribeWorkspaceRequest { id: id.to_owned() })
+        .await;
+    let is_absent = described.is_err_and(|error| error.status.code() == Code::NotFound);
+    let request = StopWorkspaceRequest {
+        id: id.to_owned(),
+        policy: args.policy().into(),
+    };
+    match connection.stop_workspace(request).await {
+        Ok(_) => Ok(!is_absent),
+        Err(error) if is_absent && error.status.code() == Code::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn until_stopped(
@@ -89,7 +185,11 @@ async fn until_stopped(
 ) -> Result<(), Failure> {
     let mut present = BTreeSet::new();
     let mut complete = false;
-    wait.until(follow, "the workspaces keep stopping", |event| {
+    let goal = match left.first() {
+        Some(id) if left.len() == 1 => format!("{id} to stop"),
+        _ => format!("{} workspaces to stop", left.len()),
+    };
+    wait.until(follow, &goal, "the workspaces keep stopping", |event| {
         let ended = match event {
             Event::Initial(status) => {
                 is_stopped(&status)

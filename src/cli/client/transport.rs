@@ -1,6 +1,6 @@
 //! How calls travel: what an address says about the protocol, and how to be sure that the server is the right one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,7 +16,8 @@ use tower::Service;
 
 use super::connect::{CONNECT, PING_INTERVAL, Target};
 use super::http::Http;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::Failure;
+use crate::cli::input;
 
 /// One way to the server; nothing is sent before the first call.
 #[derive(Clone, Debug)]
@@ -173,11 +174,6 @@ fn authority(target: &Target) -> Result<&PathBuf, Failure> {
     })
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| {
-        Failure::new(
-            Exit::Usage,
-            format!("cannot read {}: {error}", path.display()),
-        )
-    })
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    input::bytes(path, input::SMALL)
 }

@@ -6,7 +6,10 @@ use tokio::time::Instant;
 
 use super::connect::parse_duration;
 use super::follow::{Event, Follow};
+use super::words;
+use crate::cli::alive;
 use crate::cli::exit::{Exit, Failure, note, sentence};
+use crate::proto::wsman::WorkspaceStatus;
 
 /// Whether to wait, and for how long.
 #[derive(Debug, clap::Args)]
@@ -21,16 +24,18 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// Passes every event to `look` until that returns `Some`. Cuts are reported and mended. `remains` says what the
-    /// user leaves behind by not waiting any longer.
+    /// Passes every event to `look` until that returns `Some`. Cuts are reported and mended. `goal` says what is waited
+    /// for, `remains` what the user leaves behind by not waiting any longer.
     pub(super) async fn until<T>(
         &self,
         follow: &mut Follow,
+        goal: &str,
         remains: &str,
         mut look: impl FnMut(Event) -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
         let deadline = Instant::now() + self.wait_timeout;
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut last = String::new();
         loop {
             let event = tokio::select! {
                 // In this order, Ctrl-C is caught before anything is told.
@@ -42,13 +47,26 @@ impl Wait {
                     let message = format!("gave up waiting after {:?}", self.wait_timeout);
                     return Err(Failure::new(Exit::Failed, message).hint(remains));
                 }
-                event = follow.next() => event?,
+                event = alive::during(|| format!("waiting for {goal}{last}"), follow.next()) => event?,
             };
+            if let Event::Initial(status) | Event::Gone(status) = &event {
+                last = state(status);
+            } else if let Event::Update { now, .. } = &event {
+                last = state(now);
+            }
             report_cut(&event);
             if let Some(done) = look(event)? {
                 return Ok(done);
             }
         }
+    }
+}
+
+fn state(status: &WorkspaceStatus) -> String {
+    let (phase, message) = (words::phase(status), words::message(status));
+    match message.is_empty() {
+        true => format!("; {} is {phase}", status.id),
+        false => format!("; {} is {phase}: {message}", status.id),
     }
 }
 

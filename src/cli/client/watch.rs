@@ -1,13 +1,14 @@
 //! `watch`: what there is, then a line for every change, without a gap between the two.
 
-use jiff::Zoned;
+use jiff::Timestamp;
+use serde_json::json;
 
 use super::connect::Connection;
-use super::encode::Encoded;
 use super::follow::{Event, Follow};
 use super::list::Selection;
 use super::wait::report_cut;
-use super::words;
+use super::{changes, encode, words};
+use crate::cli::alive;
 use crate::cli::exit::{Exit, Failure, note};
 use crate::cli::output::{Output, Piece};
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
@@ -15,19 +16,23 @@ use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 /// Arguments of `watch`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Id of the workspace [default: all].
+    /// Id of the workspace, which may be one that is yet to be started [default: all].
     id: Option<String>,
 
     #[command(flatten)]
     selection: Selection,
 
     /// End with 0 when a workspace that is watched is in this phase.
-    #[arg(long, value_name = "PHASE", value_parser = phase)]
+    #[arg(long, value_name = "PHASE", value_parser = words::parse_phase)]
     until: Option<WorkspacePhase>,
 
     /// Do not print what is there at the beginning.
     #[arg(long)]
     no_initial: bool,
+
+    /// End with 3 if there is no workspace with this id.
+    #[arg(long, requires = "id")]
+    strict: bool,
 
     /// End with 6 when the stream is cut.
     #[arg(long)]
@@ -45,8 +50,14 @@ pub(super) async fn run(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let mut follow = Follow::open(connection, args.selection.filter(), args.id.as_slice()).await?;
+    let mut seen = 0_usize;
     loop {
-        let event = follow.next().await?;
+        let what = || match (&args.id, seen) {
+            (Some(id), 0) => format!("waiting for {id} to be started"),
+            (Some(id), _) => format!("waiting for changes of {id}"),
+            (None, _) => "waiting for changes".to_owned(),
+        };
+        let event = alive::during(what, follow.next()).await?;
         match event {
             Event::Cut(error) if args.no_reconnect => {
                 return Err(cut(error.map(Failure::from)));
@@ -55,6 +66,7 @@ pub(super) async fn run(
         }
         match event {
             Event::Initial(now) => {
+                seen += 1;
                 if !args.no_initial {
                     print(&now, None, &args, out)?;
                 }
@@ -63,6 +75,7 @@ pub(super) async fn run(
                 }
             }
             Event::Update { now, before } => {
+                seen += 1;
                 print(&now, before.as_deref(), &args, out)?;
                 if is_goal(&args, &now) {
                     return Ok(());
@@ -77,8 +90,26 @@ pub(super) async fn run(
                 }
                 is_reachable(&args, &last)?;
             }
+            Event::Complete if seen == 0 => absent(&args)?,
             Event::Complete | Event::Cut(_) | Event::Resumed => {}
         }
+    }
+}
+
+/// The one workspace that is watched is not there: a typing error, or it is yet to be started.
+fn absent(args: &Args) -> Result<(), Failure> {
+    match &args.id {
+        Some(id) if args.strict => Err(Failure::new(
+            Exit::NotFound,
+            format!("no such workspace: {id}"),
+        )),
+        Some(id) => {
+            note(&format!(
+                "there is no workspace {id} yet; waiting for it (--strict does not)"
+            ));
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 
@@ -118,40 +149,14 @@ fn print(
     out: &mut Output,
 ) -> Result<(), Failure> {
     if !out.is_for_people() {
-        return out.record(&Encoded::new(now.clone(), args.show_token));
+        let status = encode::status(now, args.show_token);
+        return out.record(&json!({ "status": status }));
     }
     out.line([
-        Piece::from(Zoned::now().strftime("%H:%M:%S  ").to_string()),
+        Piece::from(format!("{}  ", words::rfc3339(Timestamp::now()))),
         Piece::from(format!("{:36}  ", now.id)),
         words::phase_piece(now, 12),
         Piece::from(format!("  {:10}  ", format!("v{}", now.status_version))),
-        Piece::from(changes(now, before)),
+        Piece::from(changes::between(before, now)),
     ])
-}
-
-/// The message if it is new, and every condition that is.
-fn changes(now: &WorkspaceStatus, before: Option<&WorkspaceStatus>) -> String {
-    let old = before.map(words::conditions).unwrap_or_default();
-    let new = words::conditions(now);
-    let mut parts = Vec::new();
-    if !now.message.is_empty() && before.is_none_or(|before| before.message != now.message) {
-        parts.push(now.message.clone());
-    }
-    parts.extend(
-        new.iter()
-            .filter(|entry| !old.contains(entry))
-            .map(|(name, value)| format!("{name}={value}")),
-    );
-    let cleared = old
-        .iter()
-        .filter(|(name, _)| new.iter().all(|(other, _)| other != name));
-    parts.extend(cleared.map(|(name, _)| format!("{name} cleared")));
-    parts.join("; ")
-}
-
-fn phase(text: &str) -> Result<WorkspacePhase, String> {
-    WorkspacePhase::from_str_name(&text.to_ascii_uppercase()).ok_or_else(|| {
-        "must be PENDING, CREATING, INITIALIZING, RUNNING, INTERRUPTED, STOPPING or STOPPED"
-            .to_owned()
-    })
 }

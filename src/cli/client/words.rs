@@ -114,3 +114,51 @@ pub(super) fn rfc3339(time: Timestamp) -> String {
 fn timestamp(time: &pbjson_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(time.seconds, time.nanos).ok()
 }
+
+/// The name of a workspace's type.
+pub(super) fn kind(spec: &WorkspaceSpec) -> String {
+    match WorkspaceType::try_from(spec.r#type) {
+        Ok(kind) => kind.as_str_name().to_owned(),
+        Err(_) => spec.r#type.to_string(),
+    }
+}
+
+/// Who may enter.
+pub(super) fn admission(level: i32) -> String {
+    match AdmissionLevel::try_from(level) {
+        Ok(AdmissionLevel::AdmitOwnerOnly) => "owner only".to_owned(),
+        Ok(AdmissionLevel::AdmitEveryone) => "everyone".to_owned(),
+        Err(_) => level.to_string(),
+    }
+}
+
+/// Whom a port is for, and what it speaks.
+pub(super) fn port(port: &PortSpec) -> (String, String) {
+    let visibility = match PortVisibility::try_from(port.visibility) {
+        Ok(PortVisibility::Private) => "private".to_owned(),
+        Ok(PortVisibility::Public) => "public".to_owned(),
+        Err(_) => port.visibility.to_string(),
+    };
+    let protocol = match PortProtocol::try_from(port.protocol) {
+        Ok(PortProtocol::Http) => "http".to_owned(),
+        Ok(PortProtocol::Https) => "https".to_owned(),
+        Err(_) => port.protocol.to_string(),
+    };
+    (visibility, protocol)
+}
+
+/// Reads the name of a phase.
+pub(super) fn parse_phase(text: &str) -> Result<WorkspacePhase, String> {
+    WorkspacePhase::from_str_name(&text.to_ascii_uppercase()).ok_or_else(|| {
+        "must be UNKNOWN, PENDING, CREATING, INITIALIZING, RUNNING, INTERRUPTED, STOPPING or STOPPED"
+            .to_owned()
+    })
+}
+
+/// Reads KEY=VALUE.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be KEY=VALUE".to_owned()),
+    }
+}

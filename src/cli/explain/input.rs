@@ -1,7 +1,5 @@
 //! Reads what is to be explained: a pod as `kubectl get -o json` prints it, or a case with what belongs to it.
 
-use std::fs;
-use std::io::{self, Read};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -9,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cli::exit::Failure;
+use crate::cli::input;
 use crate::objects::{Event, Node, Pod};
 use crate::workspaces;
 use crate::workspaces::decide::Rules;
@@ -33,15 +32,7 @@ pub(super) struct Config {
 
 /// Reads a case; `-` is standard input.
 pub(super) fn case(file: &str) -> Result<Case, Failure> {
-    let text = match file {
-        "-" => {
-            let mut text = String::new();
-            let read = io::stdin().lock().read_to_string(&mut text);
-            read.map_err(|e| Failure::usage(format!("cannot read standard input: {e}")))?;
-            text
-        }
-        file => read(Path::new(file))?,
-    };
+    let text = input::text(Path::new(file), input::LARGE)?;
     let value: Value = serde_json::from_str(&text)
         .map_err(|e| Failure::usage(format!("{file} holds no JSON: {e}")))?;
     let mut value = only_item(value)?;
@@ -121,9 +112,4 @@ pub(super) fn config(file: Option<&Path>) -> Result<Config, Failure> {
         defaults: workspaces::defaults(&settings.manager),
         rules: workspaces::rules(&settings),
     })
-}
-
-fn read(file: &Path) -> Result<String, Failure> {
-    fs::read_to_string(file)
-        .map_err(|e| Failure::usage(format!("cannot read {}: {e}", file.display())))
 }

@@ -1,21 +1,21 @@
 //! The explanation for programs: one JSON object, whose shape is a contract (design 5).
 
-use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::{Map, Value, json};
 
 use super::Explanation;
 use crate::action::{Action, Dependant};
+use crate::cli::client::encode;
 use crate::duration::GoDuration;
-use crate::proto::DESCRIPTORS;
-use crate::proto::wsman::WorkspaceStatus;
 use crate::workspaces::marks::FINALIZER;
 
 /// Renders the object, indented, with a newline at its end.
 pub(super) fn render(explanation: &Explanation<'_>) -> String {
     let mut object = Map::new();
     match &explanation.told {
-        Ok((told, _)) => object.insert("status".to_owned(), status(told)),
+        Ok((told, _)) => {
+            let status = encode::message("wsman.WorkspaceStatus", told);
+            object.insert("status".to_owned(), status)
+        }
         Err(error) => {
             object.insert("status".to_owned(), Value::Null);
             object.insert("error".to_owned(), json!(error.to_string()))
@@ -33,18 +33,6 @@ pub(super) fn render(explanation: &Explanation<'_>) -> String {
         .map(|wake| json!({"at": wake.at.to_string(), "reason": wake.reason}));
     object.insert("deadline".to_owned(), json!(deadline));
     format!("{:#}\n", Value::Object(object))
-}
-
-/// A status in proto3 JSON with the field names of the proto file.
-fn status(status: &WorkspaceStatus) -> Value {
-    let options = SerializeOptions::new().use_proto_field_name(true);
-    let message = DescriptorPool::decode(DESCRIPTORS)
-        .ok()
-        .and_then(|pool| pool.get_message_by_name("wsman.WorkspaceStatus"))
-        .and_then(|kind| DynamicMessage::decode(kind, status.encode_to_vec().as_slice()).ok());
-    let value = message.map(|m| m.serialize_with_options(serde_json::value::Serializer, &options));
-    // The descriptors were compiled with the type itself; only a time beyond the year 9999 has no JSON form.
-    value.and_then(Result::ok).unwrap_or_default()
 }
 
 fn action(action: &Action) -> Value {

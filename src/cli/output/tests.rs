@@ -41,13 +41,15 @@ fn colours_are_for_terminals() {
         let mut out = Output {
             format: Format::Table,
             colours,
+            room: None,
             out: Box::new(written.clone()),
             separate: false,
         };
         let piece = Piece::coloured("RUNNING", Some(Color::Green));
         out.line([piece.clone()]).unwrap();
         assert_eq!(written.take(), format!("{painted}\n"));
-        out.table(&["PHASE"], vec![vec![piece]]).unwrap();
+        out.table(&[Column::fixed("PHASE")], &[vec![piece]])
+            .unwrap();
         assert_eq!(written.take().contains('\u{1b}'), cell);
     }
 }

@@ -27,17 +27,37 @@ async fn a_tail_prints_what_arrives() {
         return;
     };
     let url = node.vhost("tail", "planted-password").await;
-    // Its exchange must be there: without one it says so.
+    // Its exchange is not there yet: it says so, or waits for it.
     let mut early = wsman();
     early
-        .args(["client", "bus-tail", "--count", "1"])
+        .args(["client", "bus-tail", "--count", "1", "--no-reconnect"])
         .env("WSMAN_AMQP_URL", &url);
     let output = run(early).await;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("no exchange 'wsman'"), "{said}");
 
+    let mut waiting = wsman()
+        .args(["client", "bus-tail", "--count", "1", "-o", "name"])
+        .env("WSMAN_AMQP_URL", &url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut note = String::new();
+    let mut stderr = BufReader::new(waiting.stderr.take().unwrap());
+    stderr.read_line(&mut note).unwrap();
+    assert_eq!(note, "there is no exchange wsman yet; waiting for it\n");
+
     let mut rig = Rig::connected(&url).await;
+    let waiting = tokio::task::spawn_blocking(move || waiting.wait_with_output().unwrap());
+    while !waiting.is_finished() {
+        rig.update("w0", WorkspacePhase::Running);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let output = waiting.await.unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "w0\n");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &url).unwrap();
     for format in ["json", "table"] {

@@ -95,20 +95,64 @@ fn admission() {
 }
 
 #[test]
+fn a_timeout_that_ends_the_workspace_needs_a_flag() {
+    let server = Server::start(vec![]);
+    for duration in ["0", "0s", "0h0m", "5s"] {
+        let done = run(&server, &["set-timeout", "x", duration]).expect(2);
+        assert!(
+            done.stderr
+                .starts_with(&format!("error: a timeout of {duration} stops x "))
+                && done.stderr.ends_with("hint: pass --now to do it\n"),
+            "{}",
+            done.stderr
+        );
+    }
+    assert!(server.call_names().is_empty());
+    run(&server, &["set-timeout", "x", "0", "--now"]).expect(0);
+    assert_eq!(
+        server.requests("SetTimeout"),
+        [json!({"id": "x", "duration": "0"})]
+    );
+    // What is no duration is for the server to judge.
+    run(&server, &["set-timeout", "x", "soon"]).expect(0);
+}
+
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMkhwSFl5uHX+RKdMvZwICCuQYdOLDd3T87WZ0zuLI1w";
+
+#[test]
 fn ssh_keys() {
     let server = Server::start(vec![]);
-    let keys = "# laptop\nssh-ed25519 AAAA me@laptop\n\n  ssh-rsa BBBB me@desk \n";
-    let done = run_with(&server, &["ssh-keys", "x", "-f", "-"], keys).expect(0);
+    let keys = format!("# laptop\n{KEY} me@laptop\n\n  no-pty {KEY} me@desk \n");
+    let done = run_with(&server, &["ssh-keys", "x", "-f", "-"], &keys).expect(0);
     assert_eq!(done.stdout, "x has 2 SSH keys\n");
     let done = run(&server, &["ssh-keys", "x", "--none"]).expect(0);
     assert_eq!(done.stdout, "x has no SSH keys\n");
-    let expected =
-        json!({"id": "x", "keys": ["ssh-ed25519 AAAA me@laptop", "ssh-rsa BBBB me@desk"]});
+    let keys = [format!("{KEY} me@laptop"), format!("no-pty {KEY} me@desk")];
+    let expected = json!({"id": "x", "keys": keys});
     assert_eq!(
         server.requests("UpdateSSHKey"),
         [expected, json!({"id": "x"})]
     );
     run(&server, &["ssh-keys", "x"]).expect(2);
+    let kinds = ["ssh-keys", "x", "-f", "testdata/ssh/authorized_keys"];
+    let done = run(&server, &kinds).expect(0);
+    assert_eq!(done.stdout, "x has 15 SSH keys\n");
+}
+
+#[test]
+fn what_is_no_public_key_never_leaves() {
+    let server = Server::start(vec![]);
+    let private = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----\n";
+    let mixed = format!("{KEY} me\n{private}not a key\n");
+    let mut all = String::new();
+    for text in [private, "not a key", "", "# only a comment\n\n", &mixed] {
+        let done = run_with(&server, &["ssh-keys", "x", "-f", "-"], text).expect(2);
+        assert!(!done.stderr.contains("b3Blb"), "{}", done.stderr);
+        all.push_str(&done.stderr);
+    }
+    check("ssh_keys_refused", &all);
+    assert!(server.call_names().is_empty());
 }
 
 #[test]

@@ -228,3 +228,42 @@ fn tls_checks_the_name_of_the_server() {
         done.stderr
     );
 }
+
+#[test]
+fn failures_are_json_where_results_are() {
+    let server = Server::start(vec![]);
+    let details =
+        ErrorDetails::with_error_info("NOT_FOUND", "wsman", [("id".to_owned(), "x".to_owned())]);
+    let status = Status::with_error_details(Code::Unknown, "workspace x does not exist", details);
+    server.state().refusals.insert("DescribeWorkspace", status);
+    let parse = |done: Done| -> serde_json::Value {
+        assert_eq!((done.stdout.as_str(), done.stderr.lines().count()), ("", 1));
+        serde_json::from_str(&done.stderr).unwrap()
+    };
+    let error = parse(run(&server, &["describe", "x", "-o", "json"]).expect(3));
+    assert_eq!(
+        error["error"],
+        serde_json::json!({
+            "code": "UNKNOWN",
+            "reason": "NOT_FOUND",
+            "exit_code": 3,
+            "message": "workspace x does not exist (UNKNOWN, NOT_FOUND)",
+        })
+    );
+    let error = parse(run(&server, &["-o", "json", "describe"]).expect(2));
+    assert_eq!(error["error"]["exit_code"], 2);
+    assert!(
+        error["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("required arguments")
+    );
+    let error = parse(wsman(&["client", "-H", "localhost:1", "list", "--output=json"]).expect(6));
+    assert_eq!(error["error"]["code"], "UNAVAILABLE");
+    assert!(
+        error["error"]["hint"]
+            .as_str()
+            .unwrap()
+            .contains("WSMAN_HOST")
+    );
+}

@@ -91,6 +91,48 @@ fn files_that_cannot_be_read_are_named() {
 }
 
 #[test]
+fn no_input_is_read_without_end() {
+    let server = Server::start(vec![]);
+    for verb in [
+        &["start", "-f", "/dev/zero"][..],
+        &["ssh-keys", "x", "-f", "/dev/zero"],
+    ] {
+        let done = run(&server, verb).expect(2);
+        assert_eq!(
+            done.stderr,
+            "error: cannot read /dev/zero: it is larger than 4 MiB\n"
+        );
+    }
+    for (args, size) in [
+        (&["explain", "/dev/zero"][..], "larger than 64 MiB"),
+        (&["verify", "--check", "/dev/zero"], "larger than 64 MiB"),
+        (
+            &["render", "--config", "example-config.json", "/dev/zero"],
+            "larger than 4 MiB",
+        ),
+        (&["simulate", "--kubeconfig", "/dev/zero"], "it is a device"),
+        (
+            &[
+                "client",
+                "-H",
+                "grpcs://localhost:1",
+                "--ca",
+                "/dev/zero",
+                "list",
+            ],
+            "larger than 4 MiB",
+        ),
+        (
+            &["client", "bus-tail", "--url-file", "/dev/zero"],
+            "it is a device",
+        ),
+    ] {
+        let done = wsman(args).expect(2);
+        assert!(done.stderr.contains(size), "{args:?}: {}", done.stderr);
+    }
+}
+
+#[test]
 fn both_spellings_of_names_are_read() {
     let server = Server::start(vec![]);
     run_with(

@@ -148,7 +148,7 @@ fn list_for_programs_hides_tokens() {
 }
 
 #[test]
-fn an_empty_list_is_a_header_or_an_empty_array() {
+fn an_empty_list_is_a_header_or_a_list_without_items() {
     let server = Server::start(vec![]);
     assert_eq!(
         run(&server, &["list"])
@@ -162,12 +162,11 @@ fn an_empty_list_is_a_header_or_an_empty_array() {
     );
     assert_eq!(
         run(&server, &["list", "-o", "json"]).expect(0).stdout,
-        "[]\n"
+        "{\n  \"items\": [],\n  \"kind\": \"List\"\n}\n"
     );
-    assert_eq!(
-        run(&server, &["list", "-o", "yaml"]).expect(0).stdout,
-        "[]\n"
-    );
+    let yaml = run(&server, &["list", "-o", "yaml"]).expect(0).stdout;
+    assert_eq!(yaml, "items: []\nkind: List\n");
+    assert_eq!(run(&server, &["list", "-o", "name"]).expect(0).stdout, "");
 }
 
 #[test]
@@ -290,9 +289,10 @@ fn no_deceptive_character_reaches_the_terminal() {
     // Programs still read what the server said.
     for format in ["json", "yaml"] {
         let text = run(&server, &["list", "-o", format]).expect(0).stdout;
-        let value: Vec<WorkspaceStatus> =
-            serde_json::from_value(serde_saphyr::from_str(&text).unwrap()).unwrap();
-        assert_eq!(value, std::slice::from_ref(&status));
+        let mut value: Value = serde_saphyr::from_str(&text).unwrap();
+        let value: WorkspaceStatus =
+            serde_json::from_value(value["items"][0]["status"].take()).unwrap();
+        assert_eq!(value, status);
     }
     server
         .state()
@@ -335,4 +335,123 @@ fn a_reader_that_goes_away_is_no_error() {
             (Some(0), "")
         );
     }
+}
+
+/// The ids of a list, in its order.
+fn ids(server: &Server, args: &[&str]) -> Vec<String> {
+    let text = run(server, &[&["list", "-o", "name"], args].concat())
+        .expect(0)
+        .stdout;
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn lists_are_sorted_and_filtered() {
+    let mut b = workspace("b", WorkspacePhase::Running, 1);
+    b.spec.get_or_insert_default().class = "large".to_owned();
+    b.metadata.get_or_insert_default().owner = "zoe".to_owned();
+    let server = Server::start(vec![
+        workspace("c", WorkspacePhase::Pending, 3),
+        b,
+        workspace("a", WorkspacePhase::Stopping, 2),
+    ]);
+    assert_eq!(ids(&server, &[]), ["a", "b", "c"]);
+    assert_eq!(ids(&server, &["--sort-by", "phase"]), ["c", "b", "a"]);
+    assert_eq!(
+        ids(&server, &["--sort-by", "owner", "--reverse"]),
+        ["b", "c", "a"]
+    );
+    assert_eq!(ids(&server, &["--sort-by", "class"]), ["a", "c", "b"]);
+    assert_eq!(
+        ids(&server, &["--phase", "running", "--phase", "PENDING"]),
+        ["b", "c"]
+    );
+    assert_eq!(ids(&server, &["--class", "large"]), ["b"]);
+    run(&server, &["list", "--phase", "sleeping"]).expect(2);
+    run(&server, &["list", "--sort-by", "colour"]).expect(2);
+}
+
+#[test]
+fn a_list_goes_on_with_a_row_per_change() {
+    let server = Server::start(vec![workspace("a", WorkspacePhase::Creating, 2)]);
+    let mut list = spawn(&server, &["list", "-w"]);
+    let header = list.line();
+    assert!(header.starts_with("ID   OWNER"), "{header}");
+    assert!(list.line().contains("CREATING"));
+    server.update(workspace("a", WorkspacePhase::Running, 3));
+    let row = list.line();
+    assert!(row.starts_with("a    alice   blue-owl   RUNNING "), "{row}");
+    list.interrupt();
+    let done = list.done();
+    assert_eq!((done.stdout.lines().count(), done.stderr.as_str()), (3, ""));
+    let mut names = spawn(&server, &["list", "-w", "-o", "name"]);
+    assert_eq!(names.line(), "a");
+    server.update(workspace("b", WorkspacePhase::Running, 4));
+    assert_eq!(names.line(), "b");
+    names.kill();
+}
+
+#[test]
+fn wide_tables_and_templates() {
+    let server = Server::start(several());
+    check(
+        "list_wide",
+        &run(&server, &["list", "-o", "wide"]).expect(0).stdout,
+    );
+    let template = r#"jsonpath={range .items[*]}{.status.id}{"\t"}{.status.phase}{"\n"}{end}"#;
+    let text = run(&server, &["list", "-o", template]).expect(0).stdout;
+    assert_eq!(text.lines().next(), Some("a-bare\t"));
+    assert!(text.contains("b-failed\tCREATING\n"), "{text}");
+    let describe = [
+        "describe",
+        "b-failed",
+        "-o",
+        "jsonpath={.status.conditions.failed}",
+    ];
+    assert_eq!(
+        run(&server, &describe).expect(0).stdout,
+        "image pull failed\n"
+    );
+    assert_eq!(
+        run(&server, &["cluster", "-o", "name"]).expect(0).stdout,
+        "default\nlarge\n"
+    );
+    let done = run(&server, &["list", "-o", "jsonpath={.items[}"]).expect(2);
+    assert!(done.stderr.contains("invalid template"), "{}", done.stderr);
+    let done = run(&server, &["list", "-o", "xml"]).expect(2);
+    assert!(
+        done.stderr.contains("table, wide, json, yaml, name"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn programs_find_the_same_names_everywhere() {
+    let server = Server::start(several());
+    let id = complete().id;
+    let read = |args: &[&str]| -> Value {
+        let text = run(&server, &[args, &["-o", "json"]].concat())
+            .expect(0)
+            .stdout;
+        serde_json::from_str(&text).unwrap()
+    };
+    let listed = read(&["list"]);
+    let described = read(&["describe", &id]);
+    let items = listed["items"].as_array().unwrap();
+    let item = items
+        .iter()
+        .find(|item| item["status"]["id"] == id.as_str())
+        .unwrap();
+    assert_eq!(item["status"], described["status"]);
+    assert_eq!(
+        described["status"]["spec"]["exposed_ports"][0]["port"],
+        8080
+    );
+    let watched = run(&server, &["watch", &id, "--until", "running", "-o", "json"])
+        .expect(0)
+        .stdout;
+    let watched: Value = serde_json::from_str(&watched).unwrap();
+    assert_eq!(watched["status"], described["status"]);
+    assert_eq!(read(&["cluster"])["preferred_workspace_class"], "default");
 }

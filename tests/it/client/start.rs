@@ -1,4 +1,4 @@
-//! `start` and `stop`, and how they wait.
+//! `start`, from a file or from flags alone, and how it waits.
 
 use tonic::Status;
 
@@ -303,70 +303,118 @@ fn a_refused_start_is_not_waited_for() {
     let done = run(&server, &["start", "-f", FILE, "--id", "x", "--wait"]).expect(4);
     assert_eq!(
         done.stderr,
-        "error: x: workspace instance already exists (ALREADY_EXISTS)\n"
+        "error: x: workspace instance already exists (ALREADY_EXISTS)\n\
+         hint: --id or --name chooses another\n"
     );
 }
 
 #[test]
-fn stop_passes_its_policy_on() {
-    let server = Server::start(vec![]);
-    check(
-        "stop_table",
-        &run(&server, &["stop", "a", "b"]).expect(0).stdout,
-    );
-    run(&server, &["stop", "a", "--now"]).expect(0);
-    check(
-        "stop_json",
-        &run(&server, &["stop", "a", "b", "--abort", "-o", "json"])
-            .expect(0)
-            .stdout,
-    );
-    let policies: Vec<_> = server
-        .requests("StopWorkspace")
-        .iter()
-        .map(|request| request["policy"].clone())
-        .collect();
+fn an_image_is_enough() {
+    let server = server();
+    run(&server, &["start", "--image", "nginx:1.27"]).expect(0);
+    let request = server.requests("StartWorkspace").remove(0);
+    let id = request["id"].as_str().unwrap().to_owned();
     assert_eq!(
-        serde_json::json!(policies),
-        serde_json::json!([null, null, "IMMEDIATELY", "ABORT", "ABORT"])
+        request,
+        serde_json::json!({
+            "id": id,
+            "servicePrefix": id,
+            "metadata": {"owner": "jane", "metaId": id},
+            "spec": {
+                "workspaceImage": "nginx:1.27",
+                "workspaceLocation": "/workspace",
+                "initializer": {"empty": {}},
+            },
+        })
     );
-    run(&server, &["stop", "a", "--now", "--abort"]).expect(2);
-    run(&server, &["stop"]).expect(2);
 }
 
 #[test]
-fn stop_waits_for_each_workspace() {
-    let server = Server::start(vec![
-        workspace("a", Running, 1),
-        workspace("b", Running, 2),
-        workspace("c", Stopped, 3),
-    ]);
-    let mut stop = spawn(&server, &["stop", "--wait", "a", "b", "c", "absent"]);
-    for _ in 0..4 {
-        assert!(stop.line().starts_with("Stopping "));
+fn everything_that_people_ask_for_has_a_flag() {
+    let server = server();
+    let flags = [
+        "start",
+        "--image",
+        "nginx:1.27",
+        "--name",
+        "tour",
+        "--owner",
+        "alice",
+        "--class",
+        "large",
+        "--env",
+        "A=b",
+        "-e",
+        "C=d=e",
+        "--port",
+        "8080:public",
+        "-p",
+        "9000",
+        "--annotation",
+        "k=v",
+        "--workspace-timeout",
+        "30m",
+        "--closed-timeout",
+        "5m",
+        "--max-lifetime",
+        "8h",
+        "--admission",
+        "everyone",
+        "--ssh-keys",
+        "testdata/ssh/authorized_keys",
+    ];
+    run(&server, &flags).expect(0);
+    let mut request = server.requests("StartWorkspace").remove(0);
+    let keys = request["spec"]["sshPublicKeys"].take();
+    assert_eq!(keys.as_array().unwrap().len(), 15);
+    check("start_flags", &format!("{request:#}\n"));
+    // Beside what a file holds; the same name or port is replaced.
+    let more = [
+        "start",
+        "-f",
+        FILE,
+        "-e",
+        "GREETING=hi",
+        "-e",
+        "B=c",
+        "-p",
+        "8080",
+        "-p",
+        "1",
+    ];
+    run(&server, &more).expect(0);
+    let spec = server.requests("StartWorkspace").remove(1)["spec"].take();
+    assert_eq!(
+        spec["envvars"],
+        serde_json::json!([{"name": "GREETING", "value": "hi"}, {"name": "B", "value": "c"}])
+    );
+    assert_eq!(
+        spec["ports"],
+        serde_json::json!([{"port": 8080}, {"port": 1}])
+    );
+    for wrong in [
+        &["--port", "0"][..],
+        &["--port", "8080:all"],
+        &["--env", "A"],
+        &["--name", "a", "--id", "b"],
+    ] {
+        run(&server, &[&["start", "--image", "i"], wrong].concat()).expect(2);
     }
-    assert!(stop.line().starts_with("Stopped c after "));
-    assert_eq!(stop.line(), "There is no absent");
-    server.update(workspace("a", Stopping, 11));
-    server.update(workspace("a", Stopped, 12));
-    assert!(stop.line().starts_with("Stopped a after "));
-    server.state().workspaces.clear();
-    server.cut(None);
-    assert!(stop.line().starts_with("Stopped b after "));
-    stop.done().expect(0);
 }
 
 #[test]
-fn stop_tries_every_workspace() {
-    let server = Server::start(vec![]);
-    server.state().refusals.insert(
-        "StopWorkspace",
-        Status::failed_precondition("under maintenance"),
-    );
-    let done = run(&server, &["stop", "a", "b"]).expect(4);
-    assert_eq!(server.requests("StopWorkspace").len(), 2);
-    assert!(
-        done.stderr.contains("error: a: under maintenance")
-            && done.stderr.contains("error: b: under maintenance")
+fn a_taken_prefix_says_how_to_choose_another() {
+    use tonic_types::{ErrorDetails, StatusExt};
+    let server = server();
+    let state = [("state".to_owned(), "NAME_IN_USE".to_owned())];
+    let details = ErrorDetails::with_error_info("WRONG_STATE", "wsman.dev", state);
+    let why = "the service_prefix \"example\" is taken by workspace tour";
+    let status = Status::with_error_details(tonic::Code::FailedPrecondition, why, details);
+    server.state().refusals.insert("StartWorkspace", status);
+    let done = run(&server, &["start", "-f", FILE, "--id", "x"]).expect(4);
+    assert_eq!(
+        done.stderr,
+        "error: x: the service_prefix \"example\" is taken by workspace tour (FAILED_PRECONDITION, WRONG_STATE)\n\
+         hint: --prefix NAME chooses another, or stop that workspace\n"
     );
 }

@@ -110,3 +110,23 @@ fn what_cannot_be_followed_or_read_is_told() {
     let broken = verify(&["--check", path.to_str().unwrap()]).expect(2);
     assert!(broken.stderr.contains("line 1"), "{}", broken.stderr);
 }
+
+#[test]
+fn nothing_seen_is_nothing_verified() {
+    let server = Server::start(vec![]);
+    let address = server.address.to_string();
+    let done = verify(&["-H", &address, "--for", "1s"]).expect(1);
+    assert!(
+        done.stderr
+            .contains("nothing is verified: no workspace was seen"),
+        "{}",
+        done.stderr
+    );
+    let record = tempfile::NamedTempFile::new().unwrap();
+    let done = verify(&["--check", record.path().to_str().unwrap()]).expect(1);
+    assert!(
+        done.stderr.contains("nothing is verified"),
+        "{}",
+        done.stderr
+    );
+}

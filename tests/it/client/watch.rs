@@ -5,11 +5,14 @@ use tonic::Status;
 use super::*;
 use WorkspacePhase::*;
 
-/// Replaces the time of day at the beginning of each line.
+/// Replaces the time at the beginning of each line.
 fn timeless(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("HH:MM:SS{}\n", &line[8..]))
-        .collect()
+    let line = |line: &str| {
+        let (time, rest) = line.split_once("  ").unwrap();
+        time.parse::<Timestamp>().unwrap();
+        format!("<time>  {rest}\n")
+    };
+    text.lines().map(line).collect()
 }
 
 /// Id, phase and version of a line.
@@ -213,4 +216,53 @@ fn what_no_reconnect_can_mend_ends_the_watch() {
         stderr.contains("error: token expired (PERMISSION_DENIED)"),
         "{stderr}"
     );
+}
+
+#[test]
+fn an_unknown_workspace_is_waited_for_and_said_to_be_unknown() {
+    let server = Server::start(vec![workspace("a", Running, 1)]);
+    let done = run(&server, &["watch", "b", "--strict"]).expect(3);
+    assert_eq!(done.stderr, "error: no such workspace: b\n");
+    let mut watch = spawn(&server, &["watch", "b", "--until", "running"]);
+    server.wait_for("GetWorkspaces", 2);
+    server.update(workspace("b", Running, 2));
+    assert_eq!(essence(&watch.line()), "b RUNNING v2");
+    let stderr = watch.done().expect(0).stderr;
+    assert_eq!(
+        stderr,
+        "there is no workspace b yet; waiting for it (--strict does not)\n"
+    );
+    run(&server, &["watch", "a", "--strict", "--until", "running"]).expect(0);
+}
+
+#[test]
+fn what_callers_change_is_a_line_in_words() {
+    let server = Server::start(vec![workspace("a", Running, 1)]);
+    let mut watch = spawn(&server, &["watch", "a"]);
+    watch.line();
+    let mut status = workspace("a", Running, 2);
+    status.spec.get_or_insert_default().timeout = "1h".to_owned();
+    server.update(status.clone());
+    assert!(watch.line().ends_with("v2          timeout 1h"));
+    status.status_version = 3;
+    status.auth.get_or_insert_default().admission = AdmissionLevel::AdmitEveryone.into();
+    let port = PortSpec {
+        port: 8080,
+        ..Default::default()
+    };
+    status.spec.get_or_insert_default().exposed_ports = vec![port];
+    server.update(status.clone());
+    let line = watch.line();
+    assert!(
+        line.ends_with("port 8080 exposed: private, http; admits everyone"),
+        "{line}"
+    );
+    status.status_version = 4;
+    server.update(status);
+    let line = watch.line();
+    assert!(
+        line.contains("SSH keys changed, or something else"),
+        "{line}"
+    );
+    watch.kill();
 }

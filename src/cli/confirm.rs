@@ -1,0 +1,24 @@
+//! Asks before something ends a workspace: on a terminal; elsewhere a flag has to say so.
+
+use std::io::{self, BufRead, IsTerminal, Read};
+
+use super::exit::{Exit, Failure, note};
+
+/// Asks a question that is answered by y or n. Where nobody can answer, `flag` is needed.
+pub(super) fn ask(danger: &str, flag: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        let hint = format!("pass {flag} to do it");
+        return Err(Failure::usage(danger).hint(hint));
+    }
+    note(&format!("{danger}. Go on? [y/N]"));
+    let mut answer = String::new();
+    let mut line = io::stdin().lock().take(64);
+    line.read_line(&mut answer)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::new(
+            Exit::Failed,
+            "not confirmed; nothing was changed",
+        )),
+    }
+}
