@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use self::input::Case;
+use self::people::Origin;
 use super::exit::{Exit, Failure};
 use crate::action::PodRef;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
@@ -33,7 +34,7 @@ pub struct Args {
     /// The moment to decide at (RFC 3339). Without it, time stands still at the pod's creation.
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
-    /// JSON: a pod, or {"pod", "events", "node" (or "gone"), "activity"}; `-` is standard input.
+    /// JSON or YAML: a pod, or {"pod", "events", "node" (or "gone"), "activity"}; `-` is standard input.
     #[arg(value_name = "FILE", default_value = "-")]
     file: String,
 }
@@ -121,14 +122,21 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let text = match args.output {
         Some(Output::Json) => json::render(&explanation),
         None => match explained {
-            Some(explained) => people::render(&explained, false),
-            None => format!("pod              {}\n", meta.name),
+            Some(explained) => {
+                let config = args.config.is_some();
+                let activity = case.activity.is_some();
+                people::render(&explained, Origin::File { config, activity })
+            }
+            None => String::new(),
         },
     };
     out.write_all(text.as_bytes())?;
     out.flush()?;
     match explanation.told {
         Ok(_) => Ok(()),
-        Err(NotWorkspace(message)) => Err(Failure::new(Exit::Failed, message)),
+        Err(NotWorkspace(why)) => {
+            let message = format!("pod {} is no workspace: {why}", meta.name);
+            Err(Failure::new(Exit::Failed, message))
+        }
     }
 }

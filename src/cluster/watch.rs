@@ -143,7 +143,7 @@ async fn pods(feed: Feed, alive: watch::Sender<()>) {
 async fn strays(feed: Feed) {
     let (component, marker) = (label::COMPONENT, label::MARKER);
     let labels = format!("{component}=workspace,{marker}!=true");
-    let selection = feed.selection("pods", labels, "");
+    let selection = feed.selection("strays", "pods", labels, "");
     informer::follow(
         feed.client.clone(),
         selection,

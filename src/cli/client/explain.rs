@@ -2,7 +2,7 @@
 
 use super::connect::Connection;
 use crate::cli::exit::Failure;
-use crate::cli::explain::people;
+use crate::cli::explain::people::{self, Origin};
 use crate::cli::output::Output;
 use crate::proto::wsman::inspect::v1::ExplainWorkspaceRequest;
 
@@ -25,7 +25,7 @@ pub(super) async fn run(
     if !output.is_for_people() {
         return output.document(&explained);
     }
-    for line in people::render(&explained, true).lines() {
+    for line in people::render(&explained, Origin::Daemon).lines() {
         output.line([line.into()])?;
     }
     Ok(())

@@ -33,9 +33,7 @@ pub(super) struct Config {
 /// Reads a case; `-` is standard input.
 pub(super) fn case(file: &str) -> Result<Case, Failure> {
     let text = input::text(Path::new(file), input::LARGE)?;
-    let value: Value = serde_json::from_str(&text)
-        .map_err(|e| Failure::usage(format!("{file} holds no JSON: {e}")))?;
-    let mut value = only_item(value)?;
+    let mut value = only_item(parse(&text, file)?)?;
     if value.get("pod").is_none() {
         let names_it = value["kind"] == "Pod" || value.get("metadata").is_some();
         if !names_it {
@@ -78,6 +76,16 @@ pub(super) fn case(file: &str) -> Result<Case, Failure> {
         },
         activity,
     })
+}
+
+/// Reads JSON, or YAML where the text does not begin as JSON does.
+fn parse(text: &str, file: &str) -> Result<Value, Failure> {
+    match text.trim_start().starts_with(['{', '[']) {
+        true => serde_json::from_str(text)
+            .map_err(|error| Failure::usage(format!("{file} holds no JSON: {error}"))),
+        false => serde_saphyr::from_str(text)
+            .map_err(|error| Failure::usage(format!("{file} holds no JSON and no YAML: {error}"))),
+    }
 }
 
 /// `kubectl get pods -l workspaceID=... -o json` prints a List, which is fine while it holds one pod.

@@ -5,9 +5,24 @@ use std::fmt::Write;
 use crate::proto::wsman::WorkspacePhase;
 use crate::proto::wsman::inspect::v1::ExplainWorkspaceResponse;
 
-/// Renders a few aligned lines. `live`: a daemon that runs said so, rather than a file.
-pub(in crate::cli) fn render(explained: &ExplainWorkspaceResponse, live: bool) -> String {
+/// Where an explanation comes from, and so what it cannot know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Origin {
+    /// The daemon that manages the workspace: it knows everything.
+    Daemon,
+    /// Objects in a file.
+    File {
+        /// A configuration was given: timeouts are known.
+        config: bool,
+        /// The last activity was given: no object holds it.
+        activity: bool,
+    },
+}
+
+/// Renders a few aligned lines.
+pub(in crate::cli) fn render(explained: &ExplainWorkspaceResponse, origin: Origin) -> String {
     let mut lines = Lines::default();
+    let live = origin == Origin::Daemon;
     let title = format!("{} (pod {})", explained.id, explained.pod);
     lines.add("workspace", &title);
     if live {
@@ -54,7 +69,22 @@ pub(in crate::cli) fn render(explained: &ExplainWorkspaceResponse, live: bool) -
     for action in &explained.actions {
         lines.add("now", &format!("{action} ({})", explained.rule));
     }
-    if let Some(next) = &explained.next {
+    let unknown = unknown(explained, origin);
+    // A deadline that counts from an activity which is not known would be a guess.
+    let guessed = |reason: &str| {
+        matches!(
+            origin,
+            Origin::File {
+                activity: false,
+                ..
+            }
+        ) && matches!(reason, "inactivity timeout" | "closed timeout")
+    };
+    if let Some(next) = explained
+        .next
+        .as_ref()
+        .filter(|next| !guessed(&next.reason))
+    {
         let at = next.at.as_ref().map(moment).unwrap_or_default();
         let source = match next.source.as_str() {
             "" => String::new(),
@@ -62,10 +92,31 @@ pub(in crate::cli) fn render(explained: &ExplainWorkspaceResponse, live: bool) -
         };
         lines.add("next", &format!("{at}: {}{source}", next.reason));
     }
+    for text in unknown {
+        lines.add("unknown", text);
+    }
     if live && !explained.leader {
         lines.add("leader", "another replica acts, not the one that answered");
     }
     lines.0
+}
+
+/// What a file does not say although the next moment depends on it.
+fn unknown(explained: &ExplainWorkspaceResponse, origin: Origin) -> Vec<&'static str> {
+    let Origin::File { config, activity } = origin else {
+        return Vec::new();
+    };
+    let running = matches!(
+        explained.phase(),
+        WorkspacePhase::Running | WorkspacePhase::Interrupted
+    );
+    let ended = explained.phase() == WorkspacePhase::Stopped;
+    let timeouts = "the timeouts: give the daemon's configuration by --config";
+    let user =
+        "the user's last activity: no object holds it; ask the daemon (wsman client explain ID)";
+    let all = [(!config && !ended, timeouts), (!activity && running, user)];
+    let missing = all.into_iter().filter(|(missing, _)| *missing);
+    missing.map(|(_, text)| text).collect()
 }
 
 /// A moment as RFC 3339; beyond the calendar, as the wire has it.

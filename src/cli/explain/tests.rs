@@ -167,11 +167,40 @@ now              set gitpod/failedBeforeStopping to \"true\", set wsman.dev/fail
 now              delete the pod with 30s of grace (failed)
 ";
     assert_eq!(out, expected);
+    let case = json!({"pod": pod(), "activity": "2026-03-01T10:10:00Z"});
+    let (_, out) = explain(&case.to_string(), &config(), "--config CONFIG FILE");
+    let next = "next             2026-03-01T10:40:00Z: inactivity timeout (manager.timeouts.regularWorkspace)\n";
+    assert!(out.ends_with(next), "{out}");
+}
+
+#[test]
+fn says_what_a_file_cannot_know() {
+    let user = "unknown          the user's last activity: no object holds it; \
+                ask the daemon (wsman client explain ID)\n";
+    let timeouts = "unknown          the timeouts: give the daemon's configuration by --config\n";
     let (_, out) = explain(&pod().to_string(), &config(), "--config CONFIG FILE");
-    assert!(
-        out.ends_with(
-            "next             2026-03-01T11:00:00Z: inactivity timeout (manager.timeouts.startup)\n"
-        ),
-        "{out}"
-    );
+    assert!(out.ends_with(user) && !out.contains("next"), "{out}");
+    let (_, out) = explain(&pod().to_string(), &json!({}), "FILE");
+    assert!(out.ends_with(&format!("{timeouts}{user}")), "{out}");
+}
+
+#[test]
+fn reads_yaml() {
+    let yaml = serde_saphyr::to_string(&pod()).unwrap();
+    let (result, out) = explain(&yaml, &json!({}), "-o json FILE");
+    assert!(result.is_ok());
+    assert_eq!(object(&out)["status"]["id"], "crane");
+    let (result, _) = explain("metadata: [", &json!({}), "FILE");
+    assert!(result.unwrap_err().message().contains("no YAML"));
+}
+
+#[test]
+fn a_foreign_pod_is_no_workspace() {
+    let mut stranger = pod();
+    stranger["metadata"]["annotations"] = json!({});
+    let (result, out) = explain(&stranger.to_string(), &json!({}), "FILE");
+    let failure = result.unwrap_err();
+    let why = failure.message();
+    assert!(why.starts_with("pod ws-crane is no workspace: "), "{why}");
+    assert_eq!(out, "");
 }
