@@ -18,6 +18,7 @@ mod process;
 mod rabbit;
 mod reads;
 mod size;
+mod start_path;
 mod streams;
 mod writes;
 
@@ -73,6 +74,11 @@ async fn main() {
     }
     if wanted("starts-64") {
         writes::starts(cluster, 64, 640).await;
+    }
+    for (callers, count) in [(1, 60), (16, 160), (64, 320), (256, 512)] {
+        if wanted(&format!("start-path-{callers}")) {
+            start_path::measure(cluster, callers, count).await;
+        }
     }
     if wanted("two-hundred") {
         writes::two_hundred(cluster).await;
