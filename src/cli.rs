@@ -44,7 +44,7 @@ enum Verb {
     /// Simulates nodes and a kubelet against any API server, or serves an embedded one.
     Simulate(simulate::Args),
     /// Follows a deployment and checks that its updates keep the guarantees.
-    Verify(verify::Args),
+    Verify(Box<verify::Args>),
     /// Prints what completes commands in a shell.
     Completions(manual::Completions),
     /// Prints the manual page, or writes a page per command into a folder.
@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
             Verb::Explain(args) => explain::run(&args, &mut std::io::stdout().lock()),
             Verb::Render(args) => render::run(&args),
             Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
-            Verb::Verify(args) => Box::pin(verify::run(args)).await,
+            Verb::Verify(args) => Box::pin(verify::run(*args)).await,
             Verb::Completions(args) => manual::completions(&args, Args::command()),
             Verb::Man(args) => manual::man(&args, Args::command()),
         }

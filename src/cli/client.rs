@@ -19,7 +19,7 @@ pub(crate) mod follow;
 mod http;
 mod keys;
 mod list;
-pub(super) mod request;
+pub(in crate::cli) mod request;
 mod start;
 mod stop;
 pub mod transport;

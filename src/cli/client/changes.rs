@@ -106,7 +106,7 @@ mod tests {
             port,
             visibility,
             protocol,
-            url: String::new(),
+            ..Default::default()
         }
     }
 

@@ -43,7 +43,7 @@ async fn fs2_streams_end_with_their_reader() {
     drop(world.subscribe().await);
     all(1, 1).await;
     let told = world.probe("/load").await;
-    let in_flight = r#"{"connections":1,"turnedAway":0,"streams":1,"calls":0}"#;
+    let in_flight = r#"{"connections":1,"turnedAway":0,"streams":1,"calls":0,"requestBytes":0}"#;
     assert!(told.ends_with(in_flight), "{told}");
     // The connection is closed in good order.
     let mut gone = channel(&world.addr.to_string()).await;
