@@ -43,6 +43,7 @@ pub mod history;
 pub mod index;
 pub mod lease;
 pub mod outbox;
+pub mod window;
 pub mod workspaces;
 
 pub mod admin;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 500;
 
 /// Modules that take values and return values.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "action",
     "config",
     "duration",
@@ -21,6 +21,7 @@ const PURE: [&str; 13] = [
     "proto",
     "quantity",
     "redact",
+    "window",
     "workspaces",
 ];
 
@@ -41,7 +42,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -49,6 +50,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("redact", &[]),
     ("objects", &[]),
     ("action", &[]),
+    ("window", &[]),
     ("clock", &[]),
     (
         "config",
@@ -99,6 +101,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "readiness",
             "tasks",
             "tenure",
+            "window",
             "workspaces",
         ],
     ),
