@@ -14,7 +14,6 @@ mod shared;
 use std::collections::BTreeMap;
 
 use http::Method;
-use kube::Client;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -22,7 +21,7 @@ use tokio::time::Instant;
 use tracing::info;
 use url::form_urlencoded;
 
-use super::request::{self, Failure, Request};
+use super::request::{self, Client, Failure, JSON, MERGE, Request, STRATEGIC};
 use crate::action::Action;
 use crate::error::Error;
 use crate::hub::Hub;
@@ -66,15 +65,11 @@ impl std::fmt::Debug for Actor {
 /// How often a write is tried on what somebody else keeps changing (F-W3).
 pub const TRIES: usize = 5;
 
-const JSON: &str = "application/json";
-const MERGE: &str = "application/merge-patch+json";
-const STRATEGIC: &str = "application/strategic-merge-patch+json";
-
 impl Actor {
-    /// Returns an actor that feeds `hub`.
-    pub fn new(client: Client, namespace: &str, hub: Hub) -> Self {
+    /// Returns an actor that feeds `hub`. Its copies share one bound on the writes that are under way.
+    pub fn new(client: kube::Client, namespace: &str, hub: Hub) -> Self {
         Self {
-            client,
+            client: Client::new(client),
             namespace: namespace.to_owned(),
             hub,
         }

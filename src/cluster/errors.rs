@@ -10,6 +10,7 @@ use kube::core::response::StatusDetails;
 
 use super::transport;
 use crate::error::{Error, FieldViolation};
+use crate::window::Answer;
 
 /// What an answer is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,18 @@ pub fn repeat(error: &kube::Error) -> Repeat {
             Repeat::UntilDeadline
         }
         _ => Repeat::Never,
+    }
+}
+
+/// What the answer, which took this long, says of how much the server has to do.
+pub fn load(error: &kube::Error, took: Duration) -> Answer {
+    match (cause(error), error) {
+        (Cause::Busy, _) => Answer::Overload,
+        (Cause::Failing, kube::Error::Api(status)) if matches!(status.code, 408 | 504) => {
+            Answer::Overload
+        }
+        (Cause::NoAnswer, _) => Answer::Unknown,
+        _ => Answer::After(took),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::workspaces::maintenance::Switch;
 
 /// Bound on the actions of one decision.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Writes under way at once.
+/// Decisions that are carried out at once; their writes wait for those of starts.
 const PARALLEL: usize = 64;
 /// First and longest pause after a failure.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));

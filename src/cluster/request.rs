@@ -1,20 +1,41 @@
-//! Sends one request to the API server with deadlines and retries of our own.
+//! Sends one request to the API server with deadlines and retries of our own: writes wait their turn.
+
+mod gate;
 
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use http::Method;
-use kube::Client;
 use tokio::time::Instant;
 use tracing::debug;
 
+use self::gate::Gate;
 use super::errors::{self, Cause, Repeat};
 use crate::error::Error;
+use crate::window::{Answer, Kind};
 
 /// Bound on one attempt; a deadline that is nearer wins.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// For how long a request is repeated whose answer may never change.
 const BRIEFLY: Duration = Duration::from_secs(5);
+
+pub(super) const JSON: &str = "application/json";
+pub(super) const MERGE: &str = "application/merge-patch+json";
+pub(super) const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+/// A client of one server; its copies share the bound on writes.
+#[derive(Clone)]
+pub(super) struct Client {
+    inner: kube::Client,
+    gate: Gate,
+}
+
+impl Client {
+    pub(super) fn new(inner: kube::Client) -> Self {
+        let gate = Gate::default();
+        Self { inner, gate }
+    }
+}
 
 /// One request; its body may hold secrets and is never shown.
 pub(super) struct Request<'a> {
@@ -37,19 +58,7 @@ pub(super) async fn send(
     request: &Request<'_>,
     deadline: Instant,
 ) -> Result<String, Failure> {
-    let attempt = || async {
-        let sent = http::Request::builder()
-            .method(&request.method)
-            .uri(request.path)
-            .header(http::header::CONTENT_TYPE, request.content_type)
-            .header(http::header::ACCEPT, "application/json")
-            .body(request.body.clone())
-            .map_err(|error| Failure::Server(kube::Error::HttpError(error)))?;
-        match tokio::time::timeout(ATTEMPT, client.request_text(sent)).await {
-            Ok(answer) => answer.map_err(Failure::Server),
-            Err(_) => Err(Failure::Silent),
-        }
-    };
+    let attempt = || send_once(client, request);
     let schedule = ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(Duration::from_secs(2))
@@ -80,6 +89,34 @@ pub(super) async fn send(
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::Late(last.into_inner().ok().flatten())),
     }
+}
+
+/// Sends a request once. The wait for its turn does not count as a wait for the answer.
+async fn send_once(client: &Client, request: &Request<'_>) -> Result<String, Failure> {
+    let sent = http::Request::builder()
+        .method(&request.method)
+        .uri(request.path)
+        .header(http::header::CONTENT_TYPE, request.content_type)
+        .header(http::header::ACCEPT, JSON)
+        .body(request.body.clone())
+        .map_err(|error| Failure::Server(kube::Error::HttpError(error)))?;
+    let place = match Kind::of(request.method.as_str(), request.path) {
+        Some(kind) => Some(client.gate.enter(kind).await),
+        None => None,
+    };
+    let outcome = match tokio::time::timeout(ATTEMPT, client.inner.request_text(sent)).await {
+        Ok(answer) => answer.map_err(Failure::Server),
+        Err(_) => Err(Failure::Silent),
+    };
+    if let Some(place) = place {
+        let took = place.held();
+        place.leave(match &outcome {
+            Err(Failure::Server(error)) => errors::load(error, took),
+            Err(_) => Answer::Overload,
+            Ok(_) => Answer::After(took),
+        });
+    }
+    outcome
 }
 
 /// Why a request got no good answer.

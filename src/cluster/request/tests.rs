@@ -1,5 +1,7 @@
 //! Pauses between attempts, by paused time, against the embedded API server.
 
+mod writes;
+
 use super::*;
 use crate::cluster::connect::{AGENT, Source, connect};
 use crate::sim::apiserver::faults::Fault;
@@ -26,9 +28,8 @@ impl Api {
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
-        let client = connect(Source::Kubeconfig(&kubeconfig), AGENT)
-            .await
-            .unwrap();
+        let client = connect(Source::Kubeconfig(&kubeconfig), AGENT).await;
+        let client = Client::new(client.unwrap());
         server.faults().record();
         Self { server, client }
     }

@@ -77,6 +77,7 @@ impl Api {
             query,
             user_agent,
         };
+        let _serving = self.faults.serving(&record);
         let fault = self.faults.strike(record);
         match &fault {
             Some(Fault::Status {

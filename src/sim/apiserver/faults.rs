@@ -14,6 +14,25 @@ struct Shared {
     requests: Mutex<Option<Vec<Request>>>,
     watches: watch::Sender<u64>,
     strikes: watch::Sender<u64>,
+    writes: Mutex<AtOnce>,
+}
+
+/// How many writes are being served, and how many were at most.
+#[derive(Default)]
+struct AtOnce {
+    now: usize,
+    most: usize,
+}
+
+/// A request that is being served.
+pub(crate) struct Serving(Option<Faults>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(faults) = &self.0 {
+            locked(&faults.0.writes).now -= 1;
+        }
+    }
 }
 
 /// Which requests go wrong, how, and how often.
@@ -96,6 +115,7 @@ impl Default for Faults {
             requests,
             watches: watch::Sender::new(0),
             strikes: watch::Sender::new(0),
+            writes: Mutex::default(),
         }))
     }
 }
@@ -146,6 +166,13 @@ impl Faults {
     /// Starts to record requests, with an empty record.
     pub fn record(&self) {
         *locked(&self.0.requests) = Some(Vec::new());
+        let mut writes = locked(&self.0.writes);
+        writes.most = writes.now;
+    }
+
+    /// How many writes were served at once at most since [`Self::record`].
+    pub fn most_writes_at_once(&self) -> usize {
+        locked(&self.0.writes).most
     }
 
     /// The requests since [`Self::record`], in order of arrival.
@@ -161,6 +188,17 @@ impl Faults {
     /// Changes when open watches are to end.
     pub(crate) fn watch_ends(&self) -> watch::Receiver<u64> {
         self.0.watches.subscribe()
+    }
+
+    /// Counts a write until what is returned is dropped.
+    pub(crate) fn serving(&self, request: &Request) -> Serving {
+        if !request.is_write() {
+            return Serving(None);
+        }
+        let mut writes = locked(&self.0.writes);
+        writes.now += 1;
+        writes.most = writes.most.max(writes.now);
+        Serving(Some(self.clone()))
     }
 
     /// Records the request and takes one strike from the first rule that matches it.

@@ -1,0 +1,84 @@
+//! Writes to a server that has too much to do, against the embedded API server.
+
+use futures::future::{join, join_all};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::window::FIRST;
+
+const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+const SECRET: &str = "/api/v1/namespaces/default/secrets/s";
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Api {
+    async fn write(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &'static str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        let request = Request {
+            method,
+            path,
+            content_type: kind,
+            body: body.to_string().into_bytes(),
+        };
+        let text = send(&self.client, &request, Instant::now() + MINUTE).await?;
+        Ok(serde_json::from_str(&text).unwrap())
+    }
+
+    async fn create(&self, name: &str) -> Result<Value, Failure> {
+        let secret = json!({ "metadata": { "name": name, "finalizers": ["wsman.dev/test"] } });
+        self.write(Method::POST, SECRETS, JSON, &secret).await
+    }
+
+    async fn patch(&self, path: &str, patch: &Value) -> Result<Value, Failure> {
+        self.write(Method::PATCH, path, MERGE, patch).await
+    }
+
+    /// Makes the next write go wrong and begins a new record.
+    fn spoil(&self, method: &str, times: usize, fault: Fault) {
+        self.server.faults().add(method, SECRETS, times, fault);
+        self.server.faults().record();
+    }
+
+    fn methods(&self) -> Vec<String> {
+        let requests = self.server.faults().requests();
+        requests.into_iter().map(|request| request.method).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_gets_fewer_writes_at_once() {
+    let api = Api::start().await;
+    let empty = json!({});
+    let most = async || {
+        api.spoil("PATCH", 200, Fault::Delay(Duration::from_millis(200)));
+        let writes = (0..200).map(|_| api.patch(SECRET, &empty));
+        join_all(writes).await;
+        api.server.faults().most_writes_at_once()
+    };
+    let before = most().await;
+    assert!((FIRST..FIRST + 8).contains(&before), "{before}");
+    api.spoil("PATCH", 1, status(429, "TooManyRequests", "slow down"));
+    let _ = api.patch(SECRET, &empty).await;
+    let after = most().await;
+    assert!((4..FIRST * 3 / 4).contains(&after), "{after}");
+}
+
+#[tokio::test]
+async fn starts_overtake_repairs() {
+    let api = Api::start().await;
+    api.spoil("PATCH", 300, Fault::Delay(Duration::from_millis(100)));
+    let empty = json!({});
+    let repairs = (0..300).map(|_| api.patch(SECRET, &empty));
+    let names: Vec<_> = (0..6).map(|n| format!("start-{n}")).collect();
+    let starts = names.iter().map(|name| api.create(name));
+    let (_, starts) = join(join_all(repairs), join_all(starts)).await;
+    assert!(starts.iter().all(Result::is_ok));
+    let methods = api.methods();
+    assert_eq!(methods.len(), 306);
+    let last = methods.iter().rposition(|method| method == "POST");
+    assert!(last.is_some_and(|last| last < 2 * FIRST), "{last:?}");
+}
