@@ -113,6 +113,28 @@ pub fn repeat(error: &kube::Error) -> Repeat {
     }
 }
 
+/// Whether a write that met this may have been done all the same.
+pub fn is_unknown(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => {
+            matches!(status.code, 408 | 500 | 502 | 504)
+                && matches!(cause_of(status), Cause::NoAnswer | Cause::Failing)
+                && !is_denied_by_admission(&status.message)
+        }
+        kube::Error::Service(inner) => !was_never_sent(inner.as_ref()),
+        kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether there was no connection that a request could have gone over.
+fn was_never_sent(error: &(dyn std::error::Error + 'static)) -> bool {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain
+        .filter_map(|error| error.downcast_ref::<hyper_util::client::legacy::Error>())
+        .any(hyper_util::client::legacy::Error::is_connect)
+}
+
 /// What the answer, which took this long, says of how much the server has to do.
 pub fn load(error: &kube::Error, took: Duration) -> Answer {
     match (cause(error), error) {

@@ -1,7 +1,10 @@
-//! Sends one request to the API server with deadlines and retries of our own: writes wait their turn.
+//! Sends one request to the API server with deadlines and retries of our own: writes wait their turn, and one whose outcome
+//! is unknown is looked up before it is repeated.
 
 mod gate;
+mod lookup;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -10,6 +13,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use self::gate::Gate;
+use self::lookup::Verdict;
 use super::errors::{self, Cause, Repeat};
 use crate::error::Error;
 use crate::window::{Answer, Kind};
@@ -58,7 +62,20 @@ pub(super) async fn send(
     request: &Request<'_>,
     deadline: Instant,
 ) -> Result<String, Failure> {
-    let attempt = || send_once(client, request);
+    let unknown = AtomicBool::new(false);
+    let attempt = || async {
+        if unknown.load(Ordering::Relaxed) {
+            if let Some(answer) = look_up(client, request).await? {
+                return Ok(answer);
+            }
+            unknown.store(false, Ordering::Relaxed);
+        }
+        let outcome = send_once(client, request).await;
+        if let Err(failure) = &outcome {
+            unknown.store(failure.is_unknown(), Ordering::Relaxed);
+        }
+        outcome
+    };
     let schedule = ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(Duration::from_secs(2))
@@ -119,12 +136,44 @@ async fn send_once(client: &Client, request: &Request<'_>) -> Result<String, Fai
     outcome
 }
 
+/// Finds out whether a write was done. Returns its answer if it was; nothing if it is to be sent again.
+async fn look_up(client: &Client, request: &Request<'_>) -> Result<Option<String>, Failure> {
+    let Some(path) = lookup::target(request) else {
+        return Ok(None);
+    };
+    debug!(?request, "the outcome is unknown, looking for it");
+    let read = Request {
+        method: Method::GET,
+        path: &path,
+        content_type: JSON,
+        body: Vec::new(),
+    };
+    let found = match send_once(client, &read).await {
+        Err(failure) if failure.is_gone() => Err(failure),
+        Err(failure) if failure.repeat() == Repeat::Never => return Ok(None),
+        Err(failure) => return Err(failure),
+        Ok(text) => match serde_json::from_str(&text) {
+            Ok(object) => Ok((text, object)),
+            Err(_) => return Ok(None),
+        },
+    };
+    let object = found.as_ref().ok().map(|(_, object)| object);
+    match (lookup::verdict(request, object), found) {
+        (Verdict::Done, Ok((text, _))) => Ok(Some(text)),
+        (Verdict::Exists, _) => Err(Failure::Found),
+        (Verdict::Gone, Err(gone)) => Err(gone),
+        _ => Ok(None),
+    }
+}
+
 /// Why a request got no good answer.
 pub(super) enum Failure {
     /// The server's answer, or why there was none.
     Server(kube::Error),
     /// One attempt was not answered.
     Silent,
+    /// The object to be created was there when an attempt of unknown outcome was looked up.
+    Found,
     /// The deadline came first; the text is what the last full attempt met.
     Late(Option<String>),
 }
@@ -134,14 +183,23 @@ impl Failure {
         match self {
             Self::Server(error) => errors::repeat(error),
             Self::Silent => Repeat::UntilDeadline,
-            Self::Late(_) => Repeat::Never,
+            Self::Found | Self::Late(_) => Repeat::Never,
+        }
+    }
+
+    /// Whether the request may have done its work.
+    fn is_unknown(&self) -> bool {
+        match self {
+            Self::Server(error) => errors::is_unknown(error),
+            Self::Silent => true,
+            Self::Found | Self::Late(_) => false,
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Server(error) => errors::retry_after(error),
-            Self::Silent | Self::Late(_) => None,
+            Self::Silent | Self::Found | Self::Late(_) => None,
         }
     }
 
@@ -149,6 +207,7 @@ impl Failure {
         match self {
             Self::Server(error) => errors::text(error),
             Self::Silent => format!("no answer from the API server within {ATTEMPT:?}"),
+            Self::Found => "it exists already".to_owned(),
             Self::Late(Some(last)) => last.clone(),
             Self::Late(None) => "no answer from the API server in time".to_owned(),
         }
@@ -161,7 +220,7 @@ impl Failure {
 
     /// Whether an object of that name exists already.
     pub(super) fn is_exists(&self) -> bool {
-        self.is(Cause::Exists)
+        matches!(self, Self::Found) || self.is(Cause::Exists)
     }
 
     /// Whether the object is gone or is not, or not as, it was meant.
@@ -177,6 +236,9 @@ impl Failure {
     pub(super) fn into_error(self, doing: &str) -> Error {
         match self {
             Self::Server(error) => errors::of(&error, doing),
+            Self::Found => Error::Aborted {
+                why: format!("{doing}: {}", self.text()),
+            },
             late => Error::Unreachable {
                 why: format!("{doing}: {}", late.text()),
                 retry_after: None,

@@ -28,6 +28,7 @@ mod http;
 mod inspect;
 mod kubelet;
 mod limits;
+mod lost;
 mod nodes;
 mod outages;
 mod processes;

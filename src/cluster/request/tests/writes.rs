@@ -1,4 +1,4 @@
-//! Writes to a server that has too much to do, against the embedded API server.
+//! Writes whose outcome is unknown, and writes to a server that has too much to do, against the embedded API server.
 
 use futures::future::{join, join_all};
 use serde_json::{Value, json};
@@ -46,6 +46,76 @@ impl Api {
     fn methods(&self) -> Vec<String> {
         let requests = self.server.faults().requests();
         requests.into_iter().map(|request| request.method).collect()
+    }
+}
+
+fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_done_without_an_answer_is_found_and_not_repeated() {
+    let api = Api::start().await;
+    api.spoil("POST", 1, Fault::CutAfter);
+    let failed = api.create("s").await.map_err(|failure| failure.is_exists());
+    assert_eq!(failed, Err(true));
+    assert_eq!(api.methods(), ["POST", "GET"]);
+
+    let patch = json!({ "metadata": { "annotations": { "a": "1" } } });
+    api.spoil("PATCH", 1, Fault::CutAfter);
+    let patched = api.patch(SECRET, &patch).await.ok().unwrap();
+    assert_eq!(patched["metadata"]["annotations"]["a"], "1");
+    assert_eq!(api.methods(), ["PATCH", "GET"]);
+
+    let options = json!({ "preconditions": { "uid": uid(&patched) } });
+    let delete = || api.write(Method::DELETE, SECRET, JSON, &options);
+    api.spoil("DELETE", 1, Fault::CutAfter);
+    let left = delete().await.ok().unwrap();
+    assert!(left["metadata"]["deletionTimestamp"].is_string(), "{left}");
+    assert_eq!(api.methods(), ["DELETE", "GET"]);
+
+    // This one takes the rest of it away.
+    let release = json!({ "metadata": { "finalizers": null } });
+    api.spoil("PATCH", 1, Fault::CutAfter);
+    let gone = api.patch(SECRET, &release).await;
+    assert!(gone.is_err_and(|failure| failure.is_gone()));
+    assert_eq!(api.methods(), ["PATCH", "GET"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_not_done_is_looked_up_once_and_repeated() {
+    let api = Api::start().await;
+    let failing = || status(500, "InternalError", "etcdserver: request timed out");
+    for (name, fault) in [
+        ("cut", Fault::CutBefore),
+        ("silent", Fault::Hang),
+        ("failing", failing()),
+        ("late", status(504, "Timeout", "too slow")),
+    ] {
+        api.spoil("POST", 1, fault);
+        let made = api.create(name).await.ok().unwrap();
+        assert_eq!(made["metadata"]["name"], name);
+        assert_eq!(api.methods(), ["POST", "GET", "POST"], "{name}");
+    }
+    // While nobody answers, the look is repeated, not the write.
+    api.spoil("POST", 1, Fault::CutAfter);
+    api.server.faults().add("GET", SECRETS, 2, failing());
+    assert!(api.create("s").await.is_err());
+    assert_eq!(api.methods(), ["POST", "GET", "GET", "GET"]);
+    // Whoever may not look repeats the write; what it expects makes that harmless.
+    api.spoil("POST", 1, Fault::CutBefore);
+    let no = status(403, "Forbidden", "no");
+    api.server.faults().add("GET", SECRETS, 1, no);
+    assert!(api.create("unseen").await.is_ok());
+    assert_eq!(api.methods(), ["POST", "GET", "POST"]);
+    // These answers leave no doubt.
+    for (name, fault) in [
+        ("busy", status(429, "TooManyRequests", "later")),
+        ("away", status(503, "ServiceUnavailable", "starting")),
+    ] {
+        api.spoil("POST", 1, fault);
+        assert!(api.create(name).await.is_ok());
+        assert_eq!(api.methods(), ["POST", "POST"], "{name}");
     }
 }
 
