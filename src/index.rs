@@ -10,14 +10,15 @@ mod records;
 mod services;
 mod strays;
 mod tombstones;
+mod update;
 mod warnings;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::action::PodRef;
 use crate::objects::{Meta, Pod};
-use crate::proto::encoded::{Encoded, SubscribeResponse};
+use crate::proto::encoded::Encoded;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::decide::Entry;
 use crate::workspaces::facts::{self, Facts};
@@ -30,38 +31,8 @@ pub use crate::workspaces::trace::Trace;
 use around::Nodes;
 use services::Services;
 use tombstones::Tombstones;
+pub use update::Update;
 use warnings::Warnings;
-
-/// A status that subscribers get to see.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Update {
-    /// uid of the first pod of the workspace: a new pod under an old id is a new start, unless it is an old one made
-    /// again.
-    pub uid: Arc<str>,
-    /// The status, with its version.
-    pub status: Encoded,
-    /// The trace that the workspace was started in.
-    pub trace: Trace,
-    /// The message that streams send for it, once one did.
-    pub message: OnceLock<SubscribeResponse>,
-}
-
-impl Update {
-    /// Returns the update of a pod that was started in no trace.
-    pub fn new(uid: &str, status: Encoded) -> Self {
-        Self {
-            uid: uid.into(),
-            status,
-            trace: Trace::default(),
-            message: OnceLock::new(),
-        }
-    }
-
-    /// Whether this is the last update of its pod.
-    pub fn is_last(&self) -> bool {
-        is_last(&self.status)
-    }
-}
 
 /// What an event changed.
 #[derive(Debug, Default, PartialEq)]
