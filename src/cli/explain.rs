@@ -135,7 +135,10 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     match explanation.told {
         Ok(_) => Ok(()),
         Err(NotWorkspace(why)) => {
-            let message = format!("pod {} is no workspace: {why}", meta.name);
+            let message = match held {
+                true => format!("the marks of pod {} cannot be read: {why}", meta.name),
+                false => format!("pod {} is no workspace: {why}", meta.name),
+            };
             Err(Failure::new(Exit::Failed, message))
         }
     }

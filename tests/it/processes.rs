@@ -430,7 +430,13 @@ async fn no_secret_is_logged_or_left_where_others_can_read_it() {
         config: Some(auth),
         ..Default::default()
     };
+    let empty = spec.initializer.clone();
     spec.initializer.as_mut().unwrap().spec = Some(Spec::Git(git));
+    // Nobody fills a workspace yet: the password comes this far and no further.
+    let unfilled = client.start_workspace(start.clone()).await.unwrap_err();
+    assert_eq!(unfilled.code(), tonic::Code::FailedPrecondition);
+    assert!(!format!("{unfilled:?}").contains("planted-password"));
+    start.spec.as_mut().unwrap().initializer = empty;
     let answer = client
         .start_workspace(start.clone())
         .await

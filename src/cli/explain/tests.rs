@@ -198,6 +198,7 @@ fn reads_yaml() {
 fn a_foreign_pod_is_no_workspace() {
     let mut stranger = pod();
     stranger["metadata"]["annotations"] = json!({});
+    stranger["metadata"]["finalizers"] = json!([]);
     let (result, out) = explain(&stranger.to_string(), &json!({}), "FILE");
     let failure = result.unwrap_err();
     let why = failure.message();

@@ -1,8 +1,7 @@
 //! OpenAPI: the schemas of the kinds that are served, for `kubectl explain` and `kubectl apply`, and to find fields that
 //! no kind has.
 //!
-//! `openapi.json` holds the schemas as a real API server publishes them (Kubernetes, Apache License 2.0); a conformance
-//! test compares and rewrites them.
+//! `openapi.json` holds the names and types of the fields of these kinds, as of Kubernetes 1.36, without their texts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -182,7 +181,7 @@ mod tests {
         let schemas = pods["components"]["schemas"].as_object().unwrap();
         let mut names = Vec::new();
         references(&pods, &mut names);
-        assert!(names.len() > 500);
+        assert!(names.len() > 200, "{} references", names.len());
         assert!(names.iter().all(|name| schemas.contains_key(*name)));
         assert!(document("/openapi/v3/apis/apps/v1").is_none());
     }

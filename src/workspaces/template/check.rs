@@ -456,7 +456,7 @@ mod tests {
             ),
             (
                 "spec: [",
-                &["is no YAML: line 1 column 8: unclosed bracket '['"],
+                &["is no YAML: line 1 column 7: unclosed bracket '['"],
             ),
             (
                 "{\"spec\": }",
