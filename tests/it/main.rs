@@ -32,6 +32,7 @@ mod lost;
 mod nodes;
 mod outages;
 mod processes;
+mod readme;
 mod recorded;
 mod reload;
 mod replicas;
