@@ -19,7 +19,12 @@ const LONGEST: u64 = 1 << 20;
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Settings, Failure> {
-    Content::read_for(path, |file| file.role == Role::Template).settings()
+    let content = Content::read_for(path, |file| file.role == Role::Template);
+    let (settings, mut problems) = content.check();
+    problems.retain(|problem| !problem.serving_only);
+    content
+        .accept(settings, problems)
+        .map(|(settings, _)| settings)
 }
 
 /// Reads a configuration and makes do with what is right about it.
@@ -98,6 +103,14 @@ impl Content {
     /// Everything that is wrong with it.
     pub fn settings_and_warnings(&self) -> Result<(Settings, Vec<Problem>), Failure> {
         let (settings, problems) = self.check();
+        self.accept(settings, problems)
+    }
+
+    fn accept(
+        &self,
+        settings: Option<Settings>,
+        problems: Vec<Problem>,
+    ) -> Result<(Settings, Vec<Problem>), Failure> {
         match settings.filter(|_| problems.iter().all(|p| p.severity == Severity::Warning)) {
             Some(settings) => Ok((settings, problems)),
             None => Err(self.refuse(&problems)),

@@ -150,15 +150,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_lists_the_same_rights() {
-        let readme = include_str!("../../README.md");
+    fn the_documentation_lists_the_same_rights() {
+        let page = include_str!("../../docs/operations.md");
         for right in &RIGHTS {
             let group = match right.group {
                 "" => String::new(),
                 group => format!(" ({group})"),
             };
             let line = format!("{}{group}: {}", right.resource, right.verbs.join(", "));
-            assert!(readme.contains(&line), "README.md has no `{line}`");
+            assert!(page.contains(&line), "docs/operations.md has no `{line}`");
         }
     }
 }

@@ -288,6 +288,12 @@ fn template(
             path,
             "gives a URL with two schemes: .Host is manager.hostURL with its scheme; write the host out instead",
         );
+    } else if !tried.contains("://") {
+        let why = without_scheme(&tried);
+        faults.push(Problem {
+            serving_only: true,
+            ..Problem::error(path, why)
+        });
     } else if let Err(why) = web_url(&tried) {
         faults.add(path, why);
     } else if tried == render("other", "another", 8080) {
@@ -304,16 +310,18 @@ fn template(
     template
 }
 
+fn without_scheme(text: &str) -> String {
+    let shown = show(text);
+    format!("gives {shown}, which has no scheme; begin it with \"https://\"")
+}
+
 /// Checks that a text is an http or https URL with a host.
 fn web_url(text: &str) -> Result<(), String> {
     if text.contains('@') {
         return Err("gives a URL with a user or a password; remove it".to_owned());
     }
     if !text.contains("://") {
-        return Err(format!(
-            "gives {}, which has no scheme; begin it with \"https://\"",
-            show(text)
-        ));
+        return Err(without_scheme(text));
     }
     let what = format!("gives {}, which is no URL", show(text));
     let is_odd = |c: &char| c.is_control() || " {}<>\"\\^`|".contains(*c);

@@ -16,6 +16,9 @@ pub struct Problem {
     pub message: String,
     /// Whether the configuration can be used all the same.
     pub severity: Severity,
+    /// It keeps a daemon from serving, but not a verb that only computes.
+    #[serde(skip)]
+    pub serving_only: bool,
 }
 
 /// How bad a problem is.
@@ -36,6 +39,7 @@ impl Problem {
             file: None,
             message: message.into(),
             severity: Severity::Error,
+            serving_only: false,
         }
     }
 

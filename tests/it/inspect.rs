@@ -96,7 +96,7 @@ async fn explain_prints_the_same_over_grpc_and_http() {
     )
     .await;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["phaseRule"], "P11");
+    assert_eq!(json["phase_rule"], "P11");
     story.end().await;
 }
 

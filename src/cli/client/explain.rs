@@ -1,6 +1,7 @@
 //! `client explain`: why a workspace is as it is and what happens next, as the daemon that manages it sees it.
 
 use super::connect::Connection;
+use super::encode;
 use crate::cli::exit::Failure;
 use crate::cli::explain::people::{self, Origin};
 use crate::cli::output::Output;
@@ -23,7 +24,8 @@ pub(super) async fn run(
     let request = ExplainWorkspaceRequest { id: args.id };
     let explained = connection.explain_workspace(request).await?;
     if !output.is_for_people() {
-        return output.document(&explained);
+        let name = "wsman.inspect.v1.ExplainWorkspaceResponse";
+        return output.document(&encode::message(name, &explained));
     }
     for line in people::render(&explained, Origin::Daemon).lines() {
         output.line([line.into()])?;
