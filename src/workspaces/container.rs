@@ -2,7 +2,7 @@
 //! other container (sidecars, native sidecars, injected and ephemeral ones) is not the workspace's end.
 
 use super::marks::{CONTAINER, READY_BY_CONDITION, annotation};
-use crate::objects::{ContainerState, ContainerStatus, Pod, Terminated};
+use crate::objects::{Condition, ContainerState, ContainerStatus, Pod, Terminated};
 
 /// Phase of a pod, as its workspace container has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -104,6 +104,12 @@ fn ready_once(pod: &Pod) -> bool {
     let Some(status) = status(pod) else {
         return false;
     };
+    // The node controller turns the condition of a silent node's pods, but not what its kubelet said last.
+    let gated = |c: &Condition| c.reason == "ReadinessGatesNotReady";
+    if status.ready && status.state.running.is_some() && !pod.condition("Ready").is_some_and(gated)
+    {
+        return true;
+    }
     let states = [&status.state, &status.last_state].into_iter();
     let started = states.flat_map(|state| {
         let running = state.running.as_ref().and_then(|r| r.started_at);

@@ -90,7 +90,8 @@ fn every_problem_is_said_at_once_and_run_refuses_with_the_same_list() {
 
     let (code, stdout, stderr) = validate(&config, &["-o", "json"]);
     assert_eq!(code, Some(2));
-    assert_eq!(stderr, "error: standard input is not valid\n");
+    let failure: Value = serde_json::from_str(&stderr).unwrap();
+    assert_eq!(failure["error"]["message"], "standard input is not valid");
     let problems: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(problems.as_array().unwrap().len(), lines.len() - 2);
     assert_eq!(

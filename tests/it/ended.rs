@@ -224,7 +224,7 @@ async fn the_log_of_a_run_is_json_with_a_line_for_each_stop() {
         });
     }
     let url = folder.path().join("url");
-    std::fs::write(&url, "amqp://user:QQQ@RRR/SSS@127.0.0.1").unwrap();
+    std::fs::write(&url, "amqp://user:QQQ@127.0.0.1:1/SSS").unwrap();
     config["messagebus"] = json!({ "urlFile": url, "stoppedTimeout": "1s" });
     std::fs::write(&path, config.to_string()).unwrap();
     let log = folder.path().join("log");
@@ -243,6 +243,8 @@ async fn the_log_of_a_run_is_json_with_a_line_for_each_stop() {
     let stdout = child.stdout.take().unwrap();
     BufReader::new(stdout).read_line(&mut line).unwrap();
     let addr = line.split(' ').nth(3).unwrap().to_owned();
+    // Read again at each connection, by now badly escaped.
+    std::fs::write(&url, "amqp://user:QQQ@RRR/SSS@127.0.0.1").unwrap();
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{addr}")).unwrap();
     let mut client = WorkspaceManagerClient::new(channel.connect().await.unwrap());
     let all = ["asked", "fails", "completes", "unknown"];

@@ -5,8 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
 use tonic::Code;
+use tonic::transport::Channel;
 use wsman::lease::{DURATION, NAME};
+use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 
 use super::processes::{self, Daemon};
@@ -82,6 +85,7 @@ async fn after_a_kill_the_lifecycle_goes_on_at_once(cluster: &Cluster) {
         let mut client = daemon.client().await;
         client.start_workspace(request(&id)).await.unwrap();
         processes::until(&mut client, &id, WorkspacePhase::Running).await;
+        stopped(&mut client, cluster, &id).await;
         let took = begun.elapsed();
         assert!(took < DURATION / 2, "round {round}: {took:?}");
         drop(client);
@@ -120,7 +124,18 @@ async fn a_second_replica_on_the_host_takes_over_only_from_the_dead(cluster: &Cl
     let begun = Instant::now();
     others.start_workspace(request("third")).await.unwrap();
     processes::until(&mut others, "third", WorkspacePhase::Running).await;
+    stopped(&mut others, cluster, "third").await;
     let took = begun.elapsed();
     assert!(took < DURATION / 2, "{took:?}");
     assert_eq!(holder().await.lease_transitions, Some(1));
+}
+
+/// Stops a workspace until its pod is gone: only the leader lets it go.
+async fn stopped(client: &mut WorkspaceManagerClient<Channel>, cluster: &Cluster, id: &str) {
+    let stop = StopWorkspaceRequest {
+        id: id.to_owned(),
+        ..Default::default()
+    };
+    client.stop_workspace(stop).await.unwrap();
+    cluster.gone::<Pod>(&format!("ws-{id}")).await;
 }

@@ -33,8 +33,9 @@ async fn a_workspace_that_stays_pending_times_out(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     let stuck = request_with("t", |spec| spec.class = "unschedulable".to_owned());
     story.start(stuck).await;
-    let since = created(&story.until("t", WorkspacePhase::Pending).await);
-    // The scheduler says why on the pod, which is no news of the workspace.
+    // The status says why, in the scheduler's words.
+    let pending = story.until_it("t", |s| s.message.contains("no room"));
+    let since = created(&pending.await);
     let why = "workspace timed out after initialization (00h30m) took longer than 00h30m";
     story.times_out("t", since, 30, why).await;
     story.end().await;

@@ -90,10 +90,15 @@ async fn a_tail_prints_what_arrives() {
         );
         if format == "json" {
             let record: serde_json::Value = serde_json::from_str(&said).unwrap();
-            assert_eq!(record["routingKey"], "jane.m-w0.updates");
+            assert_eq!(record["routing_key"], "jane.m-w0.updates");
             assert_eq!(record["status"]["phase"], "RUNNING");
             assert_eq!(record["headers"]["instanceId"], "w0");
-            assert!(record["messageId"].as_str().unwrap().starts_with("uid-w0@"));
+            assert!(
+                record["message_id"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("uid-w0@")
+            );
         } else {
             assert!(
                 said.contains("w0")

@@ -144,7 +144,12 @@ fn a_bus_that_cannot_be_read_is_told_without_its_password() {
     let server = Server::start(Vec::new());
     let address = server.address.to_string();
     for (url, exchange, code, said) in [
-        ("jane:planted@127.0.0.1", "wsman", 1, "is no URL"),
+        (
+            "jane:planted@127.0.0.1",
+            "wsman",
+            1,
+            "must begin with amqp:// or amqps://",
+        ),
         (
             "amqp://jane:planted@127.0.0.1:1",
             "wsman",
