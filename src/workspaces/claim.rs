@@ -13,8 +13,34 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::request::StartRequest;
-use crate::config::{Claim, Class};
-use crate::proto::wsman::{WorkspaceFeatureFlag, WorkspaceType};
+use crate::config::{Claim, Class, Manager};
+use crate::proto::wsman::{StartWorkspaceSpec, WorkspaceFeatureFlag, WorkspaceType};
+
+/// Returns what a class says about the volumes of a type, if it has any.
+pub(super) fn of(class: &Class, kind: WorkspaceType) -> Option<&Claim> {
+    match kind {
+        WorkspaceType::Regular => Some(&class.pvc),
+        WorkspaceType::Prebuild => Some(&class.prebuild_pvc),
+        WorkspaceType::Imagebuild => None,
+    }
+}
+
+/// Says why there is no volume for a request that asks for one: every cluster refuses a claim without a size, after its pod
+/// was made.
+pub(super) fn fault(
+    spec: &StartWorkspaceSpec,
+    kind: WorkspaceType,
+    manager: &Manager,
+) -> Option<String> {
+    let flag = i32::from(WorkspaceFeatureFlag::PersistentVolumeClaim);
+    let (id, class) = manager.class(&spec.class)?;
+    let has_size = of(class, kind).is_some_and(|claim| claim.size.is_some());
+    let asks = spec.feature_flags.contains(&flag);
+    (asks && !has_size).then(|| {
+        let kind = kind.as_str_name();
+        format!("asks for a volume, but class {id} has none for the type {kind}")
+    })
+}
 
 /// Returns the claim, named like the pod, if the request asks for one.
 pub(super) fn build(
@@ -27,13 +53,8 @@ pub(super) fn build(
     if !request.has_flag(WorkspaceFeatureFlag::PersistentVolumeClaim) {
         return None;
     }
-    let none = Claim::default();
-    let claim = match request.kind {
-        WorkspaceType::Regular => &class.pvc,
-        WorkspaceType::Prebuild => &class.prebuild_pvc,
-        WorkspaceType::Imagebuild => &none,
-    };
-    let size = claim.size.as_ref().map_or("0", |size| size.as_str());
+    let claim = of(class, request.kind)?;
+    let size = claim.size.as_ref()?.as_str();
     let snapshot = request.spec.volume_snapshot.as_ref();
     let snapshot = snapshot.filter(|snapshot| !snapshot.volume_snapshot_name.is_empty());
     Some(PersistentVolumeClaim {

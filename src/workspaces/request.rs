@@ -4,7 +4,7 @@ use std::fmt;
 
 use prost::Message;
 
-use super::{classes, env, initializer, names};
+use super::{claim, classes, env, initializer, names};
 use crate::config::Manager;
 use crate::error::Error;
 use crate::proto::wsman;
@@ -97,6 +97,9 @@ pub fn parse(
         fields::spec(spec, &mut faults);
         if let Some(why) = classes::fault(&spec.class, manager) {
             faults.add("spec.class", why);
+        }
+        if let Some(why) = kind.and_then(|kind| claim::fault(spec, kind, manager)) {
+            faults.add("spec.feature_flags", why);
         }
     }
     faults.finish()?;

@@ -11,6 +11,12 @@ pub(super) fn between(before: Option<&WorkspaceStatus>, now: &WorkspaceStatus) -
     }
     conditions(before, now, &mut parts);
     if let Some(before) = before {
+        let node = |status: &WorkspaceStatus| status.runtime.clone().map(|r| r.node_name);
+        if let Some(name) = node(now).filter(|name| !name.is_empty())
+            && node(before).as_ref() != Some(&name)
+        {
+            parts.push(format!("on node {name}"));
+        }
         spec(before, now, &mut parts);
         let is_same = before.phase == now.phase && before.message == now.message;
         if parts.is_empty() && is_same {

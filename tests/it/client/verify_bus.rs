@@ -150,12 +150,7 @@ fn a_bus_that_cannot_be_read_is_told_without_its_password() {
             1,
             "must begin with amqp:// or amqps://",
         ),
-        (
-            "amqp://jane:planted@127.0.0.1:1",
-            "wsman",
-            6,
-            "jane@127.0.0.1:1",
-        ),
+        ("amqp://jane:planted@127.0.0.1:1", "wsman", 6, "127.0.0.1:1"),
         (bus.url.as_str(), "other", 1, "no exchange 'other'"),
     ] {
         let args = [

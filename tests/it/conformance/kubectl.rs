@@ -160,7 +160,7 @@ async fn kubectl_applies_explains_and_sorts() {
         .await;
     assert!(sorted.starts_with("aa"), "{sorted}");
     let explained = kubectl.out("explain pod.spec.containers.image").await;
-    assert!(explained.contains("Container image name"), "{explained}");
+    assert!(explained.contains("FIELD: image <string>"), "{explained}");
     let explained = kubectl.out("explain service.spec").await;
     assert!(explained.contains("clusterIP\t<string>"), "{explained}");
     let explained = kubectl.out("explain lease").await;

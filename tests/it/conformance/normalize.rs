@@ -73,6 +73,13 @@ impl Normalizer {
     }
 
     fn text(&mut self, text: &str) -> String {
+        // An age in a table: every object of an entry is new.
+        if text
+            .strip_suffix('s')
+            .is_some_and(|age| age.parse::<u8>().is_ok())
+        {
+            return "0s".to_owned();
+        }
         let mut text = text.replace(&self.namespace, "<namespace>");
         let mut from = 0;
         while let Some((at, length)) = find(&text[from..], is_uid, 36) {
