@@ -20,7 +20,7 @@ pub(super) struct Completions {
 enum Known {
     /// source <(wsman completions bash)
     Bash,
-    /// wsman completions zsh > "${fpath[1]}/_wsman"
+    /// wsman completions zsh > ~/.zfunc/_wsman
     Zsh,
     /// wsman completions fish > ~/.config/fish/completions/wsman.fish
     Fish,
