@@ -65,9 +65,12 @@ async fn workspaces(
     let requests: Vec<_> = (0..count)
         .map(|n| started(&format!("path-{round}-{n}")))
         .collect();
+    // A connection may have 200 calls in flight.
+    let clients = [client.clone(), daemon.client().await];
+    let requests: Vec<_> = requests.into_iter().enumerate().collect();
     let begun = Instant::now();
-    let starting = timed(callers, requests, |request| {
-        let mut client = client.clone();
+    let starting = timed(callers, requests, |(n, request)| {
+        let mut client = clients[n % clients.len()].clone();
         async move { drop(client.start_workspace(request).await.unwrap()) }
     });
     let running = async {
