@@ -1,6 +1,6 @@
 //! Checks what consumers of a deployment saw against the guarantees: observations in, violations out.
 //!
-//! Nothing here knows how statuses are made: the rules are those of the README, applied to what came over the wire, so
+//! Nothing here knows how statuses are made: the rules are those of docs/protocol.md, applied to what came over the wire, so
 //! that they hold for any server of this protocol. Consumers record what they see in the order in which they see it;
 //! the same rules check a run while it happens and its record afterwards.
 //!
