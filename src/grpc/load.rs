@@ -71,7 +71,7 @@ pub struct Peer {
 pub struct Place {
     of: fn(&mut Load) -> &mut usize,
     load: watch::Sender<Load>,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Gate {
@@ -145,12 +145,12 @@ impl Place {
         load: &watch::Sender<Load>,
         of: fn(&mut Load) -> &mut usize,
     ) -> Option<Self> {
-        let _permit = Arc::clone(places).try_acquire_owned().ok()?;
+        let permit = Arc::clone(places).try_acquire_owned().ok()?;
         load.send_modify(|load| *of(load) += 1);
         Some(Self {
             of,
             load: load.clone(),
-            _permit,
+            permit: Some(permit),
         })
     }
 }
@@ -222,6 +222,7 @@ impl Drop for RequestBytes {
     fn drop(&mut self) {
         if let Some(peer) = self.peer.as_ref().filter(|_| self.counted > 0) {
             let counted = self.counted;
+            drop(self.permits.take());
             peer.load.send_modify(|load| load.request_bytes -= counted);
         }
     }
@@ -259,6 +260,8 @@ impl<T: Unpin> http_body::Body for Holding<T> {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // First the permit: who sees the count fall may come in at once.
+        drop(self.permit.take());
         self.load.send_modify(|load| *(self.of)(load) -= 1);
     }
 }
@@ -275,6 +278,8 @@ fn is_streaming(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use prost_reflect::DescriptorPool;
+
+    use std::sync::LazyLock;
 
     use super::*;
 
@@ -335,6 +340,19 @@ mod tests {
         };
         assert_eq!(*load.borrow(), none);
         assert!(gate.enter().is_some());
+    }
+
+    #[test]
+    fn a_place_is_free_before_the_count_says_so() {
+        static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+        let load = watch::Sender::default();
+        let place = Place::take(&PLACES, &load, |load| {
+            let free = usize::from(load.streams > 0);
+            assert_eq!(PLACES.available_permits(), free);
+            &mut load.streams
+        });
+        drop(place.unwrap());
+        assert_eq!(load.borrow().streams, 0);
     }
 
     #[test]
