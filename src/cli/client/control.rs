@@ -95,6 +95,9 @@ pub(super) enum Port {
         /// The port.
         #[arg(value_parser = clap::value_parser!(u32).range(1..=65535))]
         port: u32,
+        /// The port that the workspace listens on, if it is another.
+        #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u32).range(1..=65535))]
+        target: Option<u32>,
         /// For everybody, not only for those who may enter the workspace.
         #[arg(long)]
         public: bool,
@@ -251,6 +254,7 @@ fn port_request(port: Port) -> (String, ControlPortRequest) {
         Port::Expose {
             id,
             port,
+            target,
             public,
             https,
         } => {
@@ -266,6 +270,7 @@ fn port_request(port: Port) -> (String, ControlPortRequest) {
             };
             let spec = PortSpec {
                 port,
+                target: target.unwrap_or_default(),
                 visibility: visibility.into(),
                 protocol: protocol.into(),
                 ..Default::default()

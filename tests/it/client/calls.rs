@@ -63,6 +63,10 @@ fn ports() {
     let spec = json!({"port": 3000, "visibility": "PORT_VISIBILITY_PUBLIC", "protocol": "PORT_PROTOCOL_HTTPS"});
     assert_eq!(request, json!({"id": "x", "expose": true, "spec": spec}));
     assert_eq!(text, "Exposed port 3000 of x\n");
+    let mapped = ["port", "expose", "x", "80", "--target", "3000"];
+    let (request, _) = call(&mapped, "ControlPort");
+    let spec = json!({"port": 80, "target": 3000});
+    assert_eq!(request, json!({"id": "x", "expose": true, "spec": spec}));
     let (request, text) = call(&["port", "hide", "x", "3000"], "ControlPort");
     assert_eq!(
         (request, text.as_str()),
@@ -74,6 +78,7 @@ fn ports() {
     let server = Server::start(vec![]);
     for port in ["0", "65536", "-1", "http"] {
         run(&server, &["port", "expose", "x", port]).expect(2);
+        run(&server, &["port", "expose", "x", "80", "--target", port]).expect(2);
     }
 }
 
