@@ -1,7 +1,7 @@
 //! How many writes may be under way at once, from how the API server took the last ones; and who goes next.
 //!
-//! The limit grows slowly while it is used up and falls by half when the server is overloaded: additive increase,
-//! multiplicative decrease.
+//! The limit doubles in each round until the server shows that it is enough; then it grows by one in each round while it
+//! is used up, and falls by half when the server is overloaded: slow start, additive increase, multiplicative decrease.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -17,23 +17,33 @@ pub const MOST: usize = 256;
 const REST: Duration = Duration::from_secs(1);
 /// An answer is slow if it took this many times as long as the quickest of its kind,
 const SLOW: u32 = 4;
-/// and longer than this.
-const QUICK: Duration = Duration::from_millis(100);
+/// and longer than this: half of what Kubernetes promises for 99 of 100 writes
+/// (<https://github.com/kubernetes/community/blob/master/sig-scalability/slos/api_call_latency.md>).
+const QUICK: Duration = Duration::from_millis(500);
 /// For how long at least the quickest answer is remembered.
 const LATELY: Duration = Duration::from_secs(60);
 
-/// How urgent a write is, the most urgent first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// How urgent a write is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Creates what a workspace cannot start without.
     Start,
-    /// Creates a Service.
+    /// Creates a Service: of use once the containers are ready, which takes longer. It waits while pods are created.
     Serve,
     /// Anything else: marks, deletions, repairs, records.
     Rest,
 }
 
-const CLASSES: usize = 3;
+impl Class {
+    /// For how long what comes later and is more urgent goes first.
+    fn overtaken(self) -> Duration {
+        match self {
+            Self::Start => Duration::ZERO,
+            Self::Rest => Duration::from_millis(500),
+            Self::Serve => Duration::from_secs(2),
+        }
+    }
+}
 
 /// What is written: the class, and the kind whose answers are compared with each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +95,11 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Window {
     limit: f64,
+    /// No sign yet that the limit is high enough.
+    doubling: bool,
     under_way: usize,
+    /// How many of these belong to starts.
+    starts: usize,
     fell: Option<Duration>,
     low: bool,
     quickest: BTreeMap<String, Quickest>,
@@ -103,7 +117,9 @@ impl Default for Window {
     fn default() -> Self {
         Self {
             limit: FIRST as f64,
+            doubling: true,
             under_way: 0,
+            starts: 0,
             fell: None,
             low: false,
             quickest: BTreeMap::new(),
@@ -124,27 +140,55 @@ impl Window {
     }
 
     /// Takes a place. Returns whether there was one.
-    pub fn enter(&mut self) -> bool {
-        let free = self.under_way < self.limit();
-        self.under_way += usize::from(free);
+    pub fn enter(&mut self, class: Class) -> bool {
+        let free = self.has_room() && (class != Class::Serve || self.starts == 0);
+        if free {
+            self.take(class);
+        }
         free
     }
 
     /// Gives a place back that was not used.
-    pub fn cancel(&mut self) {
+    pub fn cancel(&mut self, class: Class) {
         self.under_way = self.under_way.saturating_sub(1);
+        if class == Class::Start {
+            self.starts = self.starts.saturating_sub(1);
+        }
+    }
+
+    /// Takes a place for the one of those who wait whose turn it is at `now`, and takes that one out.
+    pub fn admit<T>(&mut self, line: &mut Line<T>, now: Duration) -> Option<(Class, T)> {
+        if !self.has_room() {
+            return None;
+        }
+        let (class, waiter) = line.pop(self.starts > 0, now)?;
+        self.take(class);
+        Some((class, waiter))
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way < self.limit()
+    }
+
+    fn take(&mut self, class: Class) {
+        self.under_way += 1;
+        self.starts += usize::from(class == Class::Start);
     }
 
     /// Gives a place back and learns from how the write was answered.
-    pub fn leave(&mut self, kind: &str, answer: Answer, now: Duration) -> Option<Change> {
-        let full = self.under_way >= self.limit();
-        self.cancel();
+    pub fn leave(&mut self, kind: &Kind, answer: Answer, now: Duration) -> Option<Change> {
+        let full = !self.has_room();
+        self.cancel(kind.class);
         match answer {
             Answer::Unknown => {}
             Answer::Overload => self.fall(0.5, now),
-            Answer::After(took) if self.is_slow(kind, took, now) => self.fall(0.9, now),
+            Answer::After(took) if self.is_slow(&kind.name, took, now) => self.fall(0.9, now),
             Answer::After(_) if full => {
-                self.limit = (self.limit + 1.0 / self.limit).min(MOST as f64);
+                let more = match self.doubling {
+                    true => 1.0,
+                    false => 1.0 / self.limit,
+                };
+                self.limit = (self.limit + more).min(MOST as f64);
             }
             Answer::After(_) => {}
         }
@@ -158,6 +202,7 @@ impl Window {
     }
 
     fn fall(&mut self, factor: f64, now: Duration) {
+        self.doubling = false;
         if self
             .fell
             .is_none_or(|fell| now.saturating_sub(fell) >= REST)
@@ -185,46 +230,52 @@ impl Window {
     }
 }
 
-/// Those who wait for a place, by class, each class in the order of arrival.
+/// Those who wait for a place. Each class is overtaken for a while only, so what is urgent goes first and nobody waits
+/// for ever.
 #[derive(Debug)]
 pub struct Line<T> {
-    waiting: [VecDeque<T>; CLASSES],
-    turn: u8,
+    /// By the moment from which nobody goes first who comes later, and by arrival.
+    waiting: BTreeMap<(Duration, u64), (Class, T)>,
+    services: VecDeque<(Duration, T)>,
+    arrived: u64,
 }
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
         Self {
-            waiting: std::array::from_fn(|_| VecDeque::new()),
-            turn: 0,
+            waiting: BTreeMap::new(),
+            services: VecDeque::new(),
+            arrived: 0,
         }
     }
 }
 
 impl<T> Line<T> {
-    /// Puts one at the end of its class.
-    pub fn push(&mut self, class: Class, waiter: T) {
-        if let Some(line) = self.waiting.get_mut(class as usize) {
-            line.push_back(waiter);
+    /// Lets one wait that comes at `now`. Returns until when others may go first.
+    pub fn push(&mut self, class: Class, waiter: T, now: Duration) -> Duration {
+        let turn = now + class.overtaken();
+        match class {
+            Class::Serve => self.services.push_back((turn, waiter)),
+            Class::Start | Class::Rest => {
+                self.waiting.insert((turn, self.arrived), (class, waiter));
+                self.arrived += 1;
+            }
         }
+        turn
     }
 
-    /// Takes out the next one: of the most urgent class, but every fourth time of the least urgent one, so that nobody
-    /// waits for ever.
-    pub fn pop(&mut self) -> Option<T> {
-        let mut lines = self.waiting.iter_mut().filter(|line| !line.is_empty());
-        let line = match self.turn {
-            3 => lines.next_back(),
-            _ => lines.next(),
-        };
-        let next = line?.pop_front();
-        self.turn = (self.turn + 1) % 4;
-        next
-    }
-
-    /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.iter().all(VecDeque::is_empty)
+    /// Takes out the one whose turn it is at `now`; Services only if no start is under way or they waited long enough.
+    fn pop(&mut self, starts: bool, now: Duration) -> Option<(Class, T)> {
+        let other = self.waiting.first_key_value().map(|((turn, _), _)| *turn);
+        let service = self.services.front().map(|(turn, _)| *turn);
+        let service = service.filter(|turn| *turn <= now || (!starts && other.is_none()));
+        match service {
+            Some(service) if other.is_none_or(|other| service < other) => {
+                let (_, waiter) = self.services.pop_front()?;
+                Some((Class::Serve, waiter))
+            }
+            _ => self.waiting.pop_first().map(|(_, waiter)| waiter),
+        }
     }
 }
 

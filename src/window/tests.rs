@@ -4,7 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const POD: &str = "POST pods";
+fn kind(name: &str) -> Kind {
+    let name = name.to_owned();
+    let class = Class::Rest;
+    Kind { class, name }
+}
+
+fn pod() -> Kind {
+    kind("POST pods")
+}
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -16,7 +24,7 @@ fn millis(millis: u64) -> Answer {
 
 /// Takes every place there is.
 fn fill(window: &mut Window) {
-    while window.enter() {}
+    while window.enter(Class::Rest) {}
 }
 
 #[test]
@@ -24,25 +32,40 @@ fn there_are_as_many_places_as_the_limit_says() {
     let mut window = Window::default();
     fill(&mut window);
     assert_eq!((window.limit(), window.under_way()), (FIRST, FIRST));
-    assert_eq!(window.leave(POD, Answer::Unknown, seconds(1)), None);
+    assert_eq!(window.leave(&pod(), Answer::Unknown, seconds(1)), None);
     assert_eq!(window.under_way(), FIRST - 1);
-    assert!(window.enter());
-    assert!(!window.enter());
+    assert!(window.enter(Class::Rest));
+    assert!(!window.enter(Class::Rest));
 }
 
 #[test]
-fn the_limit_grows_by_one_per_round_and_only_while_it_is_used_up() {
+fn the_limit_grows_only_while_it_is_used_up() {
     let mut window = Window::default();
     for _ in 0..1000 {
-        assert!(window.enter());
-        window.leave(POD, millis(5), seconds(1));
+        assert!(window.enter(Class::Rest));
+        window.leave(&pod(), millis(5), seconds(1));
     }
     assert_eq!(window.limit(), FIRST);
-    for _ in 0..=FIRST {
-        fill(&mut window);
-        window.leave(POD, millis(5), seconds(1));
+}
+
+#[test]
+fn the_limit_doubles_in_a_round_and_after_a_fall_grows_by_one() {
+    let mut window = Window::default();
+    let round = |window: &mut Window, answers| {
+        for _ in 0..answers {
+            fill(window);
+            window.leave(&pod(), millis(5), seconds(1));
+        }
+        window.limit()
+    };
+    assert_eq!(round(&mut window, FIRST), 2 * FIRST);
+    window.leave(&pod(), Answer::Overload, seconds(2));
+    assert_eq!(window.limit(), FIRST);
+    while window.under_way() >= FIRST {
+        window.cancel(Class::Rest);
     }
-    assert_eq!(window.limit(), FIRST + 1);
+    assert_eq!(round(&mut window, FIRST + 1), FIRST + 1);
+    assert_eq!(round(&mut Window::default(), 4 * MOST), MOST);
 }
 
 #[test]
@@ -50,11 +73,11 @@ fn overload_halves_the_limit_at_most_once_a_second() {
     let mut window = Window::default();
     fill(&mut window);
     for _ in 0..FIRST {
-        window.leave(POD, Answer::Overload, seconds(1));
+        window.leave(&pod(), Answer::Overload, seconds(1));
     }
-    assert_eq!(window.limit(), 32);
-    window.leave(POD, Answer::Overload, seconds(2));
-    assert_eq!(window.limit(), 16);
+    assert_eq!(window.limit(), FIRST / 2);
+    window.leave(&pod(), Answer::Overload, seconds(2));
+    assert_eq!(window.limit(), FIRST / 4);
 }
 
 #[test]
@@ -62,23 +85,23 @@ fn an_answer_is_slow_by_the_quickest_of_its_own_kind() {
     let mut window = Window::default();
     // A webhook that is always slow says nothing of the load.
     for second in 0..10 {
-        window.leave(POD, millis(500), seconds(second));
-        window.leave("PATCH pods", millis(2), seconds(second));
+        window.leave(&pod(), millis(500), seconds(second));
+        window.leave(&kind("PATCH pods"), millis(2), seconds(second));
     }
     assert_eq!(window.limit(), FIRST);
     // Short times vary by much.
-    window.leave("PATCH pods", millis(90), seconds(20));
+    window.leave(&kind("PATCH pods"), millis(490), seconds(20));
     assert_eq!(window.limit(), FIRST);
-    window.leave("PATCH pods", millis(110), seconds(30));
-    assert_eq!(window.limit(), 57);
-    window.leave(POD, millis(2100), seconds(40));
-    assert_eq!(window.limit(), 51);
+    window.leave(&kind("PATCH pods"), millis(510), seconds(30));
+    assert_eq!(window.limit(), FIRST * 9 / 10);
+    window.leave(&pod(), millis(2100), seconds(40));
+    assert_eq!(window.limit(), FIRST * 81 / 100);
     // What is quick is learnt anew when it lasts.
     for second in [110, 120, 180, 190] {
-        window.leave(POD, millis(2100), seconds(second));
+        window.leave(&pod(), millis(2100), seconds(second));
     }
     let limit = window.limit();
-    window.leave(POD, millis(2100), seconds(200));
+    window.leave(&pod(), millis(2100), seconds(200));
     assert_eq!(window.limit(), limit);
 }
 
@@ -88,13 +111,13 @@ fn a_low_limit_and_its_end_are_reported_once_each() {
     let mut changes = Vec::new();
     for second in 1..6 {
         fill(&mut window);
-        changes.extend(window.leave(POD, Answer::Overload, seconds(second)));
+        changes.extend(window.leave(&pod(), Answer::Overload, seconds(second)));
     }
     assert_eq!(window.limit(), LEAST);
     for _ in 0..10_000 {
         fill(&mut window);
         // Those of before the fall leave too.
-        changes.extend(window.leave(POD, millis(5), seconds(9)));
+        changes.extend(window.leave(&pod(), millis(5), seconds(9)));
     }
     assert_eq!(changes, [Change::Low, Change::Restored]);
 }
@@ -125,24 +148,58 @@ fn writes_are_sorted_by_what_they_are_for() {
     assert_eq!(class("PATCH", &format!("{lease}/wsman")), None);
 }
 
+/// The order in which those who wait come in at `now`, each place being free again at once.
+fn order(line: &mut Line<&'static str>, now: Duration) -> Vec<&'static str> {
+    let mut window = Window::default();
+    let next = || {
+        let (class, waiter) = window.admit(line, now)?;
+        window.cancel(class);
+        Some(waiter)
+    };
+    std::iter::from_fn(next).collect()
+}
+
 #[test]
-fn of_four_places_one_goes_to_the_least_urgent_who_wait() {
+fn what_is_urgent_overtakes_for_a_while() {
     let mut line = Line::default();
-    for n in 0..6 {
-        line.push(Class::Rest, format!("rest {n}"));
-        line.push(Class::Serve, format!("serve {n}"));
-        line.push(Class::Start, format!("start {n}"));
-    }
-    let order: Vec<_> = std::iter::from_fn(|| line.pop()).collect();
+    let at = Duration::from_millis;
+    line.push(Class::Serve, "serve 0", at(0));
+    line.push(Class::Rest, "rest 0", at(0));
+    line.push(Class::Rest, "rest 1", at(0));
+    line.push(Class::Start, "start 0", at(400));
+    line.push(Class::Start, "start 1", at(600));
+    line.push(Class::Rest, "rest 2", at(1400));
+    line.push(Class::Start, "start 2", at(2100));
+    line.push(Class::Serve, "serve 1", at(2100));
     assert_eq!(
-        order[..9],
+        order(&mut line, at(2100)),
         [
-            "start 0", "start 1", "start 2", "rest 0", "start 3", "start 4", "start 5", "rest 1",
-            "serve 0",
+            "start 0", "rest 0", "rest 1", "start 1", "rest 2", "serve 0", "start 2", "serve 1",
         ]
     );
-    assert_eq!(order.len(), 18);
-    assert!(line.is_empty());
+}
+
+#[test]
+fn services_wait_while_pods_are_created_but_not_for_ever() {
+    let mut window = Window::default();
+    let mut line = Line::default();
+    assert!(window.enter(Class::Serve) && window.enter(Class::Start));
+    assert!(!window.enter(Class::Serve) && window.enter(Class::Start));
+    assert_eq!(line.push(Class::Serve, "a", seconds(1)), seconds(3));
+    line.push(Class::Serve, "b", seconds(2));
+    assert_eq!(window.admit(&mut line, seconds(2)), None);
+    assert_eq!(
+        window.admit(&mut line, seconds(3)),
+        Some((Class::Serve, "a"))
+    );
+    assert_eq!(window.admit(&mut line, seconds(3)), None);
+    window.cancel(Class::Start);
+    assert_eq!(window.admit(&mut line, seconds(3)), None);
+    window.cancel(Class::Start);
+    assert_eq!(
+        window.admit(&mut line, seconds(3)),
+        Some((Class::Serve, "b"))
+    );
 }
 
 fn answers() -> impl Strategy<Value = Answer> {
@@ -155,8 +212,8 @@ fn answers() -> impl Strategy<Value = Answer> {
 }
 
 proptest! {
-    /// Whatever the server does: the limit stays within its bounds, falls at most once a second, and what is
-    /// under way never passes the limit that it entered by.
+    /// Whatever the server does: the limit stays within its bounds, falls at most once a second, and what is under way never
+    /// passes the limit that it entered by.
     #[test]
     fn the_limit_stays_within_its_bounds(
         steps in prop::collection::vec((any::<bool>(), answers(), 0u64..3000), 1..2000),
@@ -167,14 +224,14 @@ proptest! {
             now += Duration::from_millis(passes);
             if enters {
                 let before = window.under_way();
-                let admitted = window.enter();
+                let admitted = window.enter(Class::Rest);
                 prop_assert_eq!(admitted, before < window.limit());
                 entered += usize::from(admitted);
             } else if entered > 0 {
                 let before = window.limit;
-                window.leave(POD, answer, now);
+                window.leave(&pod(), answer, now);
                 entered -= 1;
-                prop_assert!(window.limit <= before + 1.0 / before);
+                prop_assert!(window.limit <= before + 1.0);
                 prop_assert!(window.limit >= before * 0.5);
                 if window.limit < before {
                     prop_assert!(fell.is_none_or(|fell| now - fell >= REST));

@@ -21,7 +21,7 @@ struct Shared {
     state: Mutex<State>,
 }
 
-/// While somebody waits there is no free place.
+/// While somebody waits there is no place for them.
 #[derive(Default)]
 struct State {
     window: Window,
@@ -31,7 +31,7 @@ struct State {
 /// The right to send one write; given back when it is dropped.
 pub(super) struct Place {
     gate: Gate,
-    kind: String,
+    kind: Kind,
     since: Instant,
     answer: Option<Answer>,
 }
@@ -48,28 +48,31 @@ impl Default for Gate {
 impl Gate {
     /// Waits for a place. Whoever stops waiting leaves nothing behind.
     pub(super) async fn enter(&self, kind: Kind) -> Place {
-        let waits = {
+        let (mut waits, turn) = {
             let mut state = self.state();
-            match state.window.enter() {
-                true => None,
-                false => {
-                    let (given, waits) = oneshot::channel();
-                    state.line.push(kind.class, (kind.name.clone(), given));
-                    Some(waits)
-                }
+            if state.window.enter(kind.class) {
+                return self.place(kind);
+            }
+            let (given, waits) = oneshot::channel();
+            let waiter = (kind.name, given);
+            let turn = state.line.push(kind.class, waiter, self.0.made.elapsed());
+            (waits, self.0.made + turn)
+        };
+        let place = match tokio::time::timeout_at(turn, &mut waits).await {
+            Ok(place) => place,
+            Err(_) => {
+                self.admit();
+                waits.await
             }
         };
-        match waits {
-            None => self.place(kind.name),
-            Some(waits) => match waits.await {
-                Ok(place) => place,
-                // Never: a waiter is only let go of with a place, or when it has gone.
-                Err(_) => std::future::pending().await,
-            },
+        match place {
+            Ok(place) => place,
+            // Never: a waiter is only let go of with a place, or when it has gone.
+            Err(_) => std::future::pending().await,
         }
     }
 
-    fn place(&self, kind: String) -> Place {
+    fn place(&self, kind: Kind) -> Place {
         Place {
             gate: self.clone(),
             kind,
@@ -78,7 +81,7 @@ impl Gate {
         }
     }
 
-    fn leave(&self, kind: &str, answer: Answer) {
+    fn leave(&self, kind: &Kind, answer: Answer) {
         let now = self.0.made.elapsed();
         let (change, limit) = {
             let mut state = self.state();
@@ -98,6 +101,11 @@ impl Gate {
             }
             None => {}
         }
+        self.admit();
+    }
+
+    /// Gives a place to all those whose turn it is.
+    fn admit(&self) {
         while let Some((kind, given)) = self.next() {
             // One who went at this moment drops the place, which makes room for the next.
             let _ = given.send(self.place(kind));
@@ -105,17 +113,16 @@ impl Gate {
     }
 
     /// Takes a place for the next one who still waits.
-    fn next(&self) -> Option<(String, oneshot::Sender<Place>)> {
-        let mut state = self.state();
-        if !state.window.enter() {
-            return None;
-        }
-        while let Some(next) = state.line.pop() {
-            if !next.1.is_closed() {
-                return Some(next);
+    fn next(&self) -> Option<(Kind, oneshot::Sender<Place>)> {
+        let now = self.0.made.elapsed();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        while let Some((class, (name, given))) = state.window.admit(&mut state.line, now) {
+            if !given.is_closed() {
+                return Some((Kind { class, name }, given));
             }
+            state.window.cancel(class);
         }
-        state.window.cancel();
         None
     }
 

@@ -130,11 +130,11 @@ async fn a_server_that_is_busy_gets_fewer_writes_at_once() {
         api.server.faults().most_writes_at_once()
     };
     let before = most().await;
-    assert!((FIRST..FIRST + 8).contains(&before), "{before}");
+    assert!((FIRST..3 * FIRST).contains(&before), "{before}");
     api.spoil("PATCH", 1, status(429, "TooManyRequests", "slow down"));
     let _ = api.patch(SECRET, &empty).await;
     let after = most().await;
-    assert!((4..FIRST * 3 / 4).contains(&after), "{after}");
+    assert!((4..before * 3 / 4).contains(&after), "{after}");
 }
 
 #[tokio::test]
@@ -150,5 +150,6 @@ async fn starts_overtake_repairs() {
     let methods = api.methods();
     assert_eq!(methods.len(), 306);
     let last = methods.iter().rposition(|method| method == "POST");
-    assert!(last.is_some_and(|last| last < 2 * FIRST), "{last:?}");
+    // With the second round at the latest, which is twice as long.
+    assert!(last.is_some_and(|last| last < 3 * FIRST), "{last:?}");
 }
