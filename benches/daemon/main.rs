@@ -80,9 +80,6 @@ async fn main() {
             start_path::measure(cluster, callers, count).await;
         }
     }
-    if wanted("two-hundred") {
-        writes::two_hundred(cluster).await;
-    }
     if wanted("lifetime") {
         writes::lifetime(cluster, 200).await;
     }

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use wsman::proto::wsman::*;
-use wsman::workspaces::plan::Plan;
 
-use super::process::{Daemon, Kubelet, manager, planned, ready, started};
-use super::writes::{all_ready, write};
+use super::process::{Daemon, Kubelet, manager, ready, started};
+use super::writes::{all_ready, bare_plans, write};
 use super::{envtest, figure, percentile, row, timed};
 
 /// How long each call took, and all until the last pod was up.
@@ -22,12 +21,13 @@ struct Run {
 /// Prints the median of a call and how many come up in a second, at so many callers. Each side runs twice, in turns,
 /// because a cluster gets slower as it fills.
 pub(crate) async fn measure(cluster: &envtest::RealCluster, callers: usize, count: usize) {
-    let first = bare(cluster, callers, count, "a").await;
+    let first = bare(cluster, callers, count, "a", false).await;
     let ours = [
         workspaces(cluster, callers, count, "a").await,
         workspaces(cluster, callers, count, "b").await,
     ];
-    let floor = [first, bare(cluster, callers, count, "b").await];
+    let floor = [first, bare(cluster, callers, count, "b", false).await];
+    let whole = [bare(cluster, callers, count, "c", true).await];
     let median = |runs: &[Run]| {
         let mut calls: Vec<_> = runs.iter().flat_map(|run| run.calls.clone()).collect();
         calls.sort();
@@ -40,13 +40,15 @@ pub(crate) async fn measure(cluster: &envtest::RealCluster, callers: usize, coun
     );
     let rate = |runs: &[Run]| {
         let all: Duration = runs.iter().map(|run| run.all).sum();
-        (runs.len() * count) as f64 / all.as_secs_f64()
+        format!("{:.1}/s", (runs.len() * count) as f64 / all.as_secs_f64())
     };
-    figure(
-        &format!("RUNNING per second, {callers} callers (floor: bare, Ready)"),
-        &format!("{:.1}/s", rate(&ours)),
-        &format!("{:.1}/s", rate(&floor)),
-    );
+    for (name, floor) in [
+        ("bare, Ready", &floor[..]),
+        ("pod, Secret, Services", &whole[..]),
+    ] {
+        let name = format!("RUNNING per second, {callers} callers (floor: {name})");
+        figure(&name, &rate(&ours), &rate(floor));
+    }
 }
 
 async fn workspaces(
@@ -89,21 +91,21 @@ async fn workspaces(
     }
 }
 
-async fn bare(cluster: &envtest::RealCluster, callers: usize, count: usize, round: &str) -> Run {
+/// Pods that are written straight to the API server, with what a workspace has beside its pod or without.
+async fn bare(
+    cluster: &envtest::RealCluster,
+    callers: usize,
+    count: usize,
+    round: &str,
+    dependants: bool,
+) -> Run {
     let namespace = envtest::namespace(&cluster.client(), "bench-bare-path").await;
     let _kubelet = Kubelet::start(cluster, &namespace).await;
     let manager = Arc::new(manager(&namespace));
     let pods: Api<Pod> = Api::namespaced(cluster.client(), &namespace);
     let version = pods.list(&ListParams::default()).await.unwrap();
     let version = version.metadata.resource_version.unwrap();
-    let plans: Vec<Plan> = (0..count)
-        .map(|n| planned(&manager, &format!("bare-{round}-{n}")))
-        .map(|mut plan| {
-            plan.pod.metadata.finalizers = None;
-            plan.dependants.clear();
-            plan
-        })
-        .collect();
+    let plans = bare_plans(&manager, &format!("bare-{round}"), count, dependants);
     let begun = Instant::now();
     let (api, at) = (cluster.client(), namespace.clone());
     let writing = timed(callers, plans, |plan| write(api.clone(), at.clone(), plan));

@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchParams};
 use kube::core::WatchEvent;
 use wsman::action::Dependant;
+use wsman::config::Manager;
 use wsman::proto::wsman::*;
 use wsman::workspaces::plan::Plan;
 
@@ -95,61 +96,6 @@ pub(crate) async fn drain(client: kube::Client, namespace: String, kind: &'stati
         let mut lines = futures::AsyncBufReadExt::lines(lines);
         while let Some(Ok(_)) = lines.next().await {}
     }
-}
-
-/// Two hundred starts until all run, beside two hundred bare pods until all are ready.
-pub(crate) async fn two_hundred(cluster: &envtest::RealCluster) {
-    let namespace = envtest::namespace(&cluster.client(), "bench-bare").await;
-    let _kubelet = Kubelet::start(cluster, &namespace).await;
-    let pods: Api<Pod> = Api::namespaced(cluster.client(), &namespace);
-    let manager = Arc::new(manager(&namespace));
-    let plans: Vec<Plan> = (0..200)
-        .map(|n| planned(&manager, &format!("bare-{n}")))
-        .collect();
-    let version = pods
-        .list(&ListParams::default())
-        .await
-        .unwrap()
-        .metadata
-        .resource_version
-        .unwrap();
-    let begun = Instant::now();
-    let (api, at) = (cluster.client(), namespace.clone());
-    let writing = timed(64, plans, |plan| write(api.clone(), at.clone(), plan));
-    tokio::join!(writing, all_ready(&pods, version, 200));
-    let floor = begun.elapsed();
-
-    let namespace = envtest::namespace(&cluster.client(), "bench-running").await;
-    let _kubelet = Kubelet::start(cluster, &namespace).await;
-    let daemon = Daemon::start(Some(&cluster.kubeconfig_path()), &namespace).await;
-    let mut client = daemon.client().await;
-    ready(&mut client).await;
-    let mut updates = client
-        .subscribe(SubscribeRequest::default())
-        .await
-        .unwrap()
-        .into_inner();
-    let begun = Instant::now();
-    let requests: Vec<_> = (0..200).map(|n| started(&format!("run-{n}"))).collect();
-    let starting = timed(64, requests, |request| {
-        let mut client = client.clone();
-        async move { drop(client.start_workspace(request).await.unwrap()) }
-    });
-    let running = async {
-        let mut running = HashSet::new();
-        while running.len() < 200 {
-            let status = updates.message().await.unwrap().unwrap().status.unwrap();
-            if status.phase() == WorkspacePhase::Running {
-                running.insert(status.id);
-            }
-        }
-    };
-    tokio::join!(starting, running);
-    row(
-        "200 workspaces from Start to RUNNING (bare pods: Ready)",
-        Some(begun.elapsed()),
-        Some(floor),
-    );
 }
 
 /// Sends the writes of a plan straight to the API server, owner references included: they are work for the cluster.
@@ -258,6 +204,24 @@ pub(crate) async fn lifetime(cluster: &envtest::RealCluster, count: usize) {
     );
 }
 
+/// Plans of pods without our finalizer; without `dependants` there is nothing but the pod.
+pub(crate) fn bare_plans(
+    manager: &Arc<Manager>,
+    name: &str,
+    count: usize,
+    dependants: bool,
+) -> Vec<Plan> {
+    let plan = |n| {
+        let mut plan = planned(manager, &format!("{name}-{n}"));
+        plan.pod.metadata.finalizers = None;
+        if !dependants {
+            plan.dependants.clear();
+        }
+        plan
+    };
+    (0..count).map(plan).collect()
+}
+
 async fn bare_lives(cluster: &envtest::RealCluster, count: usize, dependants: bool) -> f64 {
     let namespace = envtest::namespace(&cluster.client(), "bench-bare-lives").await;
     let _kubelet = Kubelet::start(cluster, &namespace).await;
@@ -265,17 +229,7 @@ async fn bare_lives(cluster: &envtest::RealCluster, count: usize, dependants: bo
     let pods: Api<Pod> = Api::namespaced(cluster.client(), &namespace);
     let version = pods.list(&ListParams::default()).await.unwrap();
     let version = version.metadata.resource_version.unwrap();
-    let plans: Vec<Plan> = (0..count)
-        .map(|n| planned(&manager, &format!("bare-{n}")))
-        .map(|mut plan| {
-            plan.pod.metadata.finalizers = None;
-            // Its environment comes from the Secret.
-            if !dependants {
-                plan.dependants.clear();
-            }
-            plan
-        })
-        .collect();
+    let plans = bare_plans(&manager, "bare", count, dependants);
     let before = cpu(cluster).await;
     let (api, at) = (cluster.client(), namespace.clone());
     let writing = timed(16, plans, |plan| write(api.clone(), at.clone(), plan));
