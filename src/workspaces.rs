@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod maintenance;
 pub mod marks;
 pub mod names;
+pub mod node;
 pub mod plan;
 mod pod;
 pub mod recreate;

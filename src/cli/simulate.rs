@@ -21,6 +21,7 @@ use crate::sim::apiserver::store::Store;
 use crate::sim::apiserver::{self, Server};
 use crate::sim::kubelet::{self, Options};
 use crate::telemetry;
+use crate::workspaces::node;
 
 /// Changes that the embedded API server remembers; a watch from before is answered with 410.
 const HISTORY: usize = 100_000;
@@ -66,10 +67,9 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 async fn simulate(args: Args) -> anyhow::Result<()> {
     let options = Options {
         nodes: args.nodes,
-        namespace: args.namespace.clone(),
         schedule: !args.no_scheduler,
         collect_garbage: args.collect_garbage,
-        ..Options::default()
+        ..nodes_of(args.namespace.clone())
     };
     if let Some(listen) = args.serve {
         let embedded = Embedded::serve(listen, args.kubeconfig_out.as_deref(), options).await?;
@@ -99,6 +99,15 @@ async fn simulate(args: Args) -> anyhow::Result<()> {
     Ok(simulation.await?)
 }
 
+/// Nodes for the pods of a namespace, or of all, which take workspaces of both kinds.
+fn nodes_of(namespace: Option<String>) -> Options {
+    Options {
+        node_labels: node::labels(namespace.as_deref().unwrap_or("default")),
+        namespace,
+        ..Options::default()
+    }
+}
+
 /// How the nodes call themselves to the API server.
 const AGENT: &str = concat!("wsman-simulate/", env!("CARGO_PKG_VERSION"));
 
@@ -122,10 +131,7 @@ impl Embedded {
         let listen = listen
             .parse()
             .with_context(|| format!("{listen:?} is no address to listen on"))?;
-        let options = Options {
-            namespace: Some(namespace.to_owned()),
-            ..Options::default()
-        };
+        let options = nodes_of(Some(namespace.to_owned()));
         Self::serve(listen, None, options).await
     }
 

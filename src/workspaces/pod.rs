@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::env::{self, IDE_PORT, SUPERVISOR_PORT, Variable};
 use super::request::StartRequest;
-use super::{marks, names};
+use super::{marks, names, node};
 use crate::config::{Class, GitpodNodes, Manager, Nodes, Resources};
 use crate::proto::wsman::{WorkspaceFeatureFlag as Flag, WorkspaceType};
 
@@ -296,20 +296,11 @@ fn affinity(kind: WorkspaceType, namespace: &str) -> Affinity {
         operator: operator.to_owned(),
         values: None,
     };
-    let load = match kind {
-        WorkspaceType::Regular => "regular",
-        WorkspaceType::Prebuild | WorkspaceType::Imagebuild => "headless",
-    };
+    let [daemon, facade] = node::services(namespace);
     let needs = vec![
-        need(format!("gitpod.io/workload_workspace_{load}"), "Exists"),
-        need(
-            format!("gitpod.io/ws-daemon_ready_ns_{namespace}"),
-            "Exists",
-        ),
-        need(
-            format!("gitpod.io/registry-facade_ready_ns_{namespace}"),
-            "Exists",
-        ),
+        need(node::workload(kind), "Exists"),
+        need(daemon, "Exists"),
+        need(facade, "Exists"),
         need("gitpod.io/experimental".to_owned(), "DoesNotExist"),
     ];
     Affinity {

@@ -174,24 +174,15 @@ fn ready(node: &Node) -> Option<&str> {
 
 fn new_node(index: usize, options: &Options) -> Node {
     let name = format!("{}-{index}", options.node_prefix);
-    let namespace = options.namespace.as_deref().unwrap_or("default");
     let mut labels = BTreeMap::from(
         [
             ("kubernetes.io/hostname", name.as_str()),
             ("kubernetes.io/os", "linux"),
             ("kubernetes.io/arch", "amd64"),
             (KUBELET, options.node_prefix.as_str()),
-            ("gitpod.io/workload_workspace_regular", "true"),
-            ("gitpod.io/workload_workspace_headless", "true"),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned())),
     );
-    for service in ["ws-daemon", "registry-facade"] {
-        labels.insert(
-            format!("gitpod.io/{service}_ready_ns_{namespace}"),
-            "true".to_owned(),
-        );
-    }
     labels.extend(options.node_labels.clone());
     let mut node = Node::default();
     node.metadata.name = Some(name);

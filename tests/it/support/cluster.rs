@@ -17,6 +17,7 @@ use wsman::cluster::connect::{AGENT, Source, connect};
 use wsman::sim::apiserver::store::Store;
 use wsman::sim::apiserver::{Options, Server};
 use wsman::sim::kubelet;
+use wsman::workspaces::node;
 
 use super::envtest::{self, RealCluster};
 use super::world::PATIENCE;
@@ -109,6 +110,7 @@ async fn spawn_kubelet(kubeconfig: &Path, namespace: &str) -> DropGuard {
     let options = kubelet::Options {
         namespace: Some(namespace.to_owned()),
         node_prefix: namespace.to_owned(),
+        node_labels: node::labels(namespace),
         ..kubelet::Options::default()
     };
     let stop = CancellationToken::new();

@@ -1,0 +1,27 @@
+//! The labels of Gitpod nodes (spec 3.3): pods ask for them, and simulated nodes have them.
+
+use std::collections::BTreeMap;
+
+use crate::proto::wsman::WorkspaceType;
+
+/// The label of a node that takes workspaces of this kind.
+pub(super) fn workload(kind: WorkspaceType) -> String {
+    let load = match kind {
+        WorkspaceType::Regular => "regular",
+        WorkspaceType::Prebuild | WorkspaceType::Imagebuild => "headless",
+    };
+    format!("gitpod.io/workload_workspace_{load}")
+}
+
+/// The labels of a node on which both node services of this namespace are ready.
+pub(super) fn services(namespace: &str) -> [String; 2] {
+    ["ws-daemon", "registry-facade"]
+        .map(|service| format!("gitpod.io/{service}_ready_ns_{namespace}"))
+}
+
+/// Returns the labels of a node that takes every workspace of this namespace.
+pub fn labels(namespace: &str) -> BTreeMap<String, String> {
+    let workloads = [WorkspaceType::Regular, WorkspaceType::Prebuild].map(workload);
+    let keys = workloads.into_iter().chain(services(namespace));
+    keys.map(|key| (key, "true".to_owned())).collect()
+}
