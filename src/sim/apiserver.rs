@@ -21,6 +21,7 @@ mod request;
 mod resources;
 mod reviews;
 pub mod rights;
+pub mod rules;
 mod selectors;
 mod spec;
 mod status;
@@ -196,6 +197,3 @@ async fn serve(stream: TcpStream, api: Api) {
         tracing::debug!(%error, "embedded API server: connection");
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,7 @@
 #[macro_use]
 mod support;
 
+mod accepted;
 mod activity;
 mod again;
 mod answers;

@@ -53,7 +53,7 @@ fn rewrite(value: &mut Value) -> Result<(), String> {
 }
 
 /// The canonical form, rounded up to a thousandth; None for what is no quantity.
-fn canonical(text: &str) -> Option<String> {
+pub(crate) fn canonical(text: &str) -> Option<String> {
     let text = text.trim();
     let (sign, unsigned) = match text.strip_prefix('-') {
         Some(rest) => ("-", rest),

@@ -1,29 +1,22 @@
-//! Whatever is accepted as a start is accepted here: the daemon never plans what an API server would refuse, reads what
-//! it planned, and finds it by its id alone.
+//! Whatever is accepted as a start is accepted by the API server: the daemon never plans what it would refuse, reads what
+//! was planned, and finds it by its id alone.
 
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use prost::Message;
 use serde_json::{Value, json};
-
-use super::bootstrap;
-use super::request::Target;
-use super::resources::PODS;
-use super::selectors::Selector;
-use super::store::Store;
-use super::write;
-use crate::action::Dependant;
-use crate::config::Manager;
-use crate::error::Error;
-use crate::golden;
-use crate::objects::Pod;
-use crate::proto::contentservice::{self as content, workspace_initializer::Spec};
-use crate::proto::wsman::*;
-use crate::quantity::Quantity;
-use crate::workspaces::plan::{self, Plan, Tokens};
-use crate::workspaces::status::{self, Defaults, NodeView, Observed};
-use crate::workspaces::{id, request};
+use wsman::action::Dependant;
+use wsman::config::{self, Manager, Severity};
+use wsman::error::Error;
+use wsman::objects::Pod;
+use wsman::proto::contentservice::{self as content, workspace_initializer::Spec};
+use wsman::proto::wsman::*;
+use wsman::quantity::Quantity;
+use wsman::sim::apiserver::rules;
+use wsman::workspaces::plan::{self, Plan, Tokens};
+use wsman::workspaces::status::{self, Defaults, NodeView, Observed};
+use wsman::workspaces::{id, request};
 
 /// Texts that break things, and some that do not.
 const TEXTS: [&str; 45] = [
@@ -246,31 +239,35 @@ static MANAGERS: LazyLock<Vec<Manager>> = LazyLock::new(|| {
         "/p": { "spec": { "priorityClassName": "low", "containers": [{ "name": "workspace", "stdin": true }] } },
     });
     [
-        (Value::Null, Value::Null),
-        (gitpod, Value::Null),
+        (json!({}), json!({})),
+        (gitpod, json!({})),
         (templates, files),
     ]
-    .map(|(patch, files)| {
-        golden::settings(&patch, &files)
-            .expect("a valid configuration")
-            .manager
-    })
+    .map(|(patch, files)| manager(&patch, &files))
     .into()
 });
 
+/// What example-config.json says with `patch` merged into it, its templates taken from `files`.
+fn manager(patch: &Value, files: &Value) -> Manager {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/example-config.json");
+    let text = std::fs::read_to_string(path).expect("the example");
+    let mut example: Value = serde_json::from_str(&text).expect("JSON");
+    json_patch::merge(&mut example, patch);
+    let files = files.as_object().into_iter().flatten();
+    let contents = files.map(|(path, file)| (path.clone(), Ok(file.to_string())));
+    let now = "2027-01-15T08:00:00Z".parse().expect("a time");
+    let config = config::parse(&example.to_string()).expect("a configuration");
+    let (settings, problems) = config.check(&contents.collect(), now);
+    let valid = problems.iter().all(|p| p.severity != Severity::Error);
+    assert!(valid, "{problems:?}");
+    settings.manager
+}
+
 /// Creates an object as a client would, on trial, and returns what would be stored.
 fn accept(kind: &str, object: &impl serde::Serialize) -> Result<Value, String> {
-    static STORE: LazyLock<Store> = LazyLock::new(|| {
-        let store = Store::new();
-        store.with(bootstrap::namespaces);
-        store
-    });
-    let target = Target::parse(&format!("/api/v1/namespaces/default/{kind}")).expect("a path");
+    let path = format!("/api/v1/namespaces/default/{kind}");
     let body = serde_json::to_vec(object).expect("JSON");
-    let created = write::create(&STORE, &target, &body, true);
-    created
-        .map(|(_, stored)| stored.value.clone())
-        .map_err(|refused| format!("{kind}: {}", refused.message))
+    rules::create(&path, &body).map_err(|refused| format!("{kind}: {refused}"))
 }
 
 /// Starts it as far as values go: refused with reasons, or everything that is planned is accepted and can be read.
@@ -350,12 +347,12 @@ fn reads(request: &StartWorkspaceRequest, stored: &Value) -> Result<(), TestCase
 /// The selector that is made from an id asks for exactly that id (F-H3).
 fn selects(id: &str, stored: &Value) -> Result<(), TestCaseError> {
     id::check(id).map_err(|e| TestCaseError::fail(e.to_string()))?;
-    let selector = Selector::parse(PODS, &format!("workspaceID={id}"), "");
-    let selector = selector.map_err(|e| TestCaseError::fail(e.message))?;
-    prop_assert!(selector.matches(PODS, stored));
+    let selector = format!("workspaceID={id}");
+    let selects = |pod| rules::selects(&selector, pod).map_err(TestCaseError::fail);
+    prop_assert!(selects(stored)?);
     let mut other = stored.clone();
     other["metadata"]["labels"]["workspaceID"] = "another-one".into();
-    prop_assert!(id == "another-one" || !selector.matches(PODS, &other));
+    prop_assert!(id == "another-one" || !selects(&other)?);
     Ok(())
 }
 
@@ -403,8 +400,8 @@ proptest! {
             // It is put into a URL as it is.
             let path = format!("http://x/api/v1/namespaces/default/pods?labelSelector=workspaceID%3D{id}");
             let uri: http::Uri = path.parse().map_err(|_| TestCaseError::fail("no URL"))?;
-            let query = super::request::Query::parse(uri.query().unwrap_or_default());
-            prop_assert_eq!(query.get("labelSelector"), format!("workspaceID={id}"));
+            let selector = rules::parameter(uri.query().unwrap_or_default(), "labelSelector");
+            prop_assert_eq!(selector, format!("workspaceID={id}"));
             prop_assert_eq!(uri.path(), "/api/v1/namespaces/default/pods");
         }
     }
@@ -414,12 +411,11 @@ proptest! {
     /// Two readers that were written apart: what ours takes the other takes, and for the same amount.
     #[test]
     fn quantities_are_read_alike(text in "[+-]?[0-9]{0,12}[.]?[0-9]{0,12}(n|u|m||k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|e-?[0-9]{1,2}|x)") {
-        let mut other = json!({ "limits": { "x": text } });
-        let read = super::quantity::canonicalize(&mut other);
+        let read = rules::quantity(&text);
         let Ok(ours) = Quantity::parse(&text) else { return Ok(()) };
-        prop_assert_eq!(read, Ok(()));
-        let canonical = other["limits"]["x"].as_str().unwrap_or_default();
-        let theirs = Quantity::parse(canonical).map_err(|e| TestCaseError::fail(format!("{canonical}: {e}")))?;
+        prop_assert!(read.is_some());
+        let canonical = read.unwrap_or_default();
+        let theirs = Quantity::parse(&canonical).map_err(|e| TestCaseError::fail(format!("{canonical}: {e}")))?;
         // Theirs is rounded up to thousandths.
         prop_assert_eq!(ours.value(), theirs.value(), "{} is {}", text, canonical);
         prop_assert_eq!(ours.is_negative(), theirs.is_negative());
