@@ -26,7 +26,8 @@
 //! 6. Whatever a pod needs beside it carries an owner reference to it, or to the record that stands for it while it is
 //!    made again ([`workspaces::recreate`]), so nothing has to be swept.
 //! 7. Only [`grpc::errors`] turns an [`error::Error`] into a gRPC status.
-//! 8. The simulated cluster ([`sim`]) is another program that happens to live here: the daemon reaches it over HTTP.
+//! 8. The simulated cluster ([`wsman_sim`]) is another program, in a crate that does not know this one: only
+//!    [`cli::simulate`] starts it, and the daemon reaches it over HTTP.
 //!
 //! Modules come in reading order: first the vocabulary, then the things, then what runs them.
 
@@ -60,7 +61,6 @@ pub mod telemetry;
 pub mod tenure;
 
 pub mod cli;
-pub mod sim;
 
 #[cfg(test)]
 mod golden;

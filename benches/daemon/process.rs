@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use wsman::config::{self, Manager};
 use wsman::proto::wsman::*;
-use wsman::sim::kubelet;
 use wsman::workspaces::plan::{self, Plan, Tokens};
 use wsman::workspaces::request;
+use wsman_sim::kubelet;
 
 use super::{Client, envtest};
 

@@ -13,13 +13,13 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use wsman_sim::apiserver::store::Store;
+use wsman_sim::apiserver::{self, Server};
+use wsman_sim::kubelet::{self, Options};
 
 use super::exit::Failure;
 use super::input;
 use crate::cluster::connect::{Source, connect};
-use crate::sim::apiserver::store::Store;
-use crate::sim::apiserver::{self, Server};
-use crate::sim::kubelet::{self, Options};
 use crate::telemetry;
 use crate::workspaces::node;
 

@@ -13,10 +13,10 @@ use wsman::objects::Pod;
 use wsman::proto::contentservice::{self as content, workspace_initializer::Spec};
 use wsman::proto::wsman::*;
 use wsman::quantity::Quantity;
-use wsman::sim::apiserver::rules;
 use wsman::workspaces::plan::{self, Plan, Tokens};
 use wsman::workspaces::status::{self, Defaults, NodeView, Observed};
 use wsman::workspaces::{id, request};
+use wsman_sim::apiserver::rules;
 
 /// Texts that break things, and some that do not.
 const TEXTS: [&str; 45] = [

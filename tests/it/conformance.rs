@@ -1,7 +1,7 @@
 //! One list of API behaviour, run against the embedded API server and against a real one.
 //!
-//! `entries.rs`, `changes.rs` and `edges.rs` hold the table of scripts, `testdata/conformance/<name>.golden` what a real
-//! kube-apiserver answered to each. `UPDATE=1 cargo test conformance_real` rewrites those files; the
+//! `entries.rs`, `changes.rs` and `edges.rs` hold the table of scripts, `sim/testdata/conformance/<name>.golden` what a
+//! real kube-apiserver answered to each. `UPDATE=1 cargo test conformance_real` rewrites those files; the
 //! embedded server never does. A script is lines of
 //!
 //! ```text
@@ -38,9 +38,9 @@ use futures::{AsyncBufReadExt as _, StreamExt as _, TryStreamExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
-use wsman::sim::apiserver::store::Store;
-use wsman::sim::apiserver::{Options, Server};
-use wsman::sim::kubelet;
+use wsman_sim::apiserver::store::Store;
+use wsman_sim::apiserver::{Options, Server};
+use wsman_sim::kubelet;
 
 use ask::{request, send, table};
 use normalize::Normalizer;
@@ -166,7 +166,7 @@ async fn run(client: &kube::Client, prefix: &str, controllers: bool, update: boo
 
 fn compare(name: &str, got: &str, update: bool) -> Result<(), String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join(format!("testdata/conformance/{name}.golden"));
+        .join(format!("sim/testdata/conformance/{name}.golden"));
     if update {
         return std::fs::write(&path, got).map_err(|error| error.to_string());
     }

@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, ListParams};
 use tonic::Code;
 use tonic_types::StatusExt;
 use wsman::proto::wsman::*;
-use wsman::sim::apiserver::faults::Fault;
+use wsman_sim::apiserver::faults::Fault;
 
 use super::support::cluster::{self, Cluster};
 use super::support::proxy::Proxy;

@@ -10,7 +10,7 @@ use kube::runtime::watcher::{self, Event as Watched, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use wsman::sim::kubelet::{Options, run};
+use wsman_sim::kubelet::{Options, run};
 
 use crate::support::cluster::clusters;
 use crate::support::envtest::namespace;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use wsman::proto::wsman::*;
-use wsman::sim::apiserver::faults::Fault;
+use wsman_sim::apiserver::faults::Fault;
 
 use super::support::cluster;
 use super::support::world::World;

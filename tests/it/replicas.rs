@@ -9,7 +9,7 @@ use kube::api::DeleteParams;
 use wsman::clock::Clock;
 use wsman::lease::{DURATION, NAME, RENEW_DEADLINE, RETRY, Standing};
 use wsman::proto::wsman::*;
-use wsman::sim::apiserver::faults::Fault;
+use wsman_sim::apiserver::faults::Fault;
 
 use super::activity::{last_activity, learns, mark_active};
 use super::processes::{self, Daemon};

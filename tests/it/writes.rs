@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use tonic::Code;
 use tonic_types::StatusExt;
 use wsman::proto::wsman::*;
-use wsman::sim::apiserver::faults::Fault;
+use wsman_sim::apiserver::faults::Fault;
 
 use super::support::cluster::{self, Cluster};
 use super::support::world::{Updates, World, request};

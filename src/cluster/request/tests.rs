@@ -2,11 +2,12 @@
 
 mod writes;
 
+use wsman_sim::apiserver::faults::Fault;
+use wsman_sim::apiserver::store::Store;
+use wsman_sim::apiserver::{Options, Server};
+
 use super::*;
 use crate::cluster::connect::{AGENT, Source, connect};
-use crate::sim::apiserver::faults::Fault;
-use crate::sim::apiserver::store::Store;
-use crate::sim::apiserver::{Options, Server};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const MINUTE: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use wsman::proto::wsman::*;
-use wsman::sim::apiserver::faults::Fault;
+use wsman_sim::apiserver::faults::Fault;
 
 use super::{BACKOFF, Belongings, collected, rejected, start};
 use crate::support::cluster;

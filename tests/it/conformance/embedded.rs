@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures::{AsyncBufReadExt as _, StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
-use wsman::sim::apiserver::faults::Fault;
-use wsman::sim::apiserver::store::Store;
-use wsman::sim::apiserver::{Options, Server};
+use wsman_sim::apiserver::faults::Fault;
+use wsman_sim::apiserver::store::Store;
+use wsman_sim::apiserver::{Options, Server};
 
 use super::{PATIENCE, client, request, send};
 
@@ -288,7 +288,7 @@ async fn faults_strike_as_told() {
     let writes = faults
         .requests()
         .into_iter()
-        .filter(wsman::sim::apiserver::faults::Request::is_write);
+        .filter(wsman_sim::apiserver::faults::Request::is_write);
     let writes: Vec<_> = writes
         .map(|one| format!("{} {}", one.method, one.path))
         .collect();

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use wsman::sim::apiserver::store::Store;
-use wsman::sim::apiserver::{Options, Server};
-use wsman::sim::kubelet;
+use wsman_sim::apiserver::store::Store;
+use wsman_sim::apiserver::{Options, Server};
+use wsman_sim::kubelet;
 
 use super::client;
 use crate::support::skip;

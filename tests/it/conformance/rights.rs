@@ -1,8 +1,8 @@
 //! Rights that are taken away: requests are refused, and reviews say so beforehand.
 
 use serde_json::{Value, json};
-use wsman::sim::apiserver::store::Store;
-use wsman::sim::apiserver::{Options, Server};
+use wsman_sim::apiserver::store::Store;
+use wsman_sim::apiserver::{Options, Server};
 
 use super::{client, request};
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 use wsman::proto::wsman::*;
-use wsman::sim::apiserver::faults::Fault;
+use wsman_sim::apiserver::faults::Fault;
 
 use super::{annotation, running};
 use crate::support::cluster::{self, Cluster};

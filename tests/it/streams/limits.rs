@@ -14,7 +14,7 @@ use wsman::grpc::listen;
 use wsman::grpc::load::{CALLS, Gate, Load, STREAMS};
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
-use wsman::sim::apiserver::faults::Fault;
+use wsman_sim::apiserver::faults::Fault;
 
 use crate::http::{JSON, Web};
 use crate::support::cluster;

@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wsman::cluster::connect::{AGENT, Source, connect};
-use wsman::sim::apiserver::store::Store;
-use wsman::sim::apiserver::{Options, Server};
-use wsman::sim::kubelet;
 use wsman::workspaces::node;
+use wsman_sim::apiserver::store::Store;
+use wsman_sim::apiserver::{Options, Server};
+use wsman_sim::kubelet;
 
 use super::envtest::{self, RealCluster};
 use super::world::PATIENCE;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::resources::{PODS, RESOURCES, Resource};
 use super::reviews::REVIEWS;
 use super::rights::VERBS;
-use crate::sim::KUBERNETES;
+use crate::KUBERNETES;
 
 /// The document at `path`, if it is one of discovery.
 pub(crate) fn document(path: &str) -> Option<Value> {

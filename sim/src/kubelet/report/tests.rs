@@ -8,12 +8,9 @@ const NOW: &str = "2026-01-01T00:01:00Z";
 
 fn report(pod: Value, annotations: &[(&str, &str)], act: Act) -> Value {
     let pod: Pod = serde_json::from_value(pod).unwrap();
-    let pairs = annotations.iter().map(|(k, v)| {
-        (
-            format!("{}{k}", crate::sim::script::PREFIX),
-            (*v).to_owned(),
-        )
-    });
+    let pairs = annotations
+        .iter()
+        .map(|(k, v)| (format!("{}{k}", crate::script::PREFIX), (*v).to_owned()));
     let (script, _) = Script::read(&pairs.collect());
     let place = Place {
         ip: "10.0.0.1".to_owned(),

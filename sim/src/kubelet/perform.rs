@@ -15,7 +15,7 @@ use super::node::{LOST, LOST_BY};
 use super::pod::Pod;
 use super::recorder::{self, Note, Recorder};
 use super::report::{self, Place};
-use crate::sim::script::{Act, Script};
+use crate::script::{Act, Script};
 
 /// How long a call may take; a half-open connection would otherwise hold it for ever.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);

@@ -78,7 +78,7 @@ fn group(name: &str) -> Value {
             gather(root, &mut schemas);
         }
     }
-    let info = json!({"title": "Kubernetes", "version": crate::sim::KUBERNETES});
+    let info = json!({"title": "Kubernetes", "version": crate::KUBERNETES});
     json!({"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}})
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::sim::kubelet::pod::Pod;
+use crate::kubelet::pod::Pod;
 
 /// The points in a pod's life from which delays are counted.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

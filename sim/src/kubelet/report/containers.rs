@@ -8,9 +8,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest, Sha256};
 
-use crate::sim::kubelet::pod::Pod;
-use crate::sim::kubelet::recorder::Note;
-use crate::sim::script::last_exit;
+use crate::kubelet::pod::Pod;
+use crate::kubelet::recorder::Note;
+use crate::script::last_exit;
 
 pub(crate) fn is_running(status: &ContainerStatus) -> bool {
     status.state.as_ref().is_some_and(|s| s.running.is_some())

@@ -11,7 +11,7 @@ use super::selectors::Selector;
 use super::status::{self, Cause, Status};
 use super::store::{Object, State, Store, uid};
 use super::validate::text;
-use crate::sim::garbage::Propagation;
+use crate::garbage::Propagation;
 
 /// `metav1.DeleteOptions`, from the body or the query.
 #[derive(Clone, Debug, Default)]

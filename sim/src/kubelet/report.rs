@@ -11,7 +11,7 @@ use containers::{container_id, end, image_id, is_running, pause, phase_of, runni
 use super::Pace;
 use super::pod::{Container, Pod, RestartPolicy};
 use super::recorder::Note;
-use crate::sim::script::{Act, Script, last_exit, never_started, ready_delay};
+use crate::script::{Act, Script, last_exit, never_started, ready_delay};
 
 mod conditions;
 mod containers;

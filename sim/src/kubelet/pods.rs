@@ -20,8 +20,8 @@ use super::perform::{self, Job};
 use super::pod::Pod;
 use super::recorder::{Note, Recorder};
 use super::report::{self, Place};
-use crate::sim::scheduler::{self, Nodes};
-use crate::sim::script::{self, Act, Fault, Host, PREFIX, Script, Seen};
+use crate::scheduler::{self, Nodes};
+use crate::script::{self, Act, Fault, Host, PREFIX, Script, Seen};
 
 /// Writes to pods at the same time.
 const WRITES: usize = 32;

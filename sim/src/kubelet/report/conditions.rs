@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::ContainerStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use crate::sim::kubelet::pod::Pod;
-use crate::sim::script::last_exit;
+use crate::kubelet::pod::Pod;
+use crate::script::last_exit;
 
 /// A condition as it should be.
 #[derive(Clone, Copy, Debug)]

@@ -15,7 +15,7 @@ use super::resources::PODS;
 use super::status::{Cause, Status};
 use super::store::Store;
 use super::validate::text;
-use crate::sim::logs::{self, Log};
+use crate::logs::{self, Log};
 
 /// The log as chunks of text. Followed, it ends with the container or the pod.
 pub(crate) fn stream(

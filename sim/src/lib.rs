@@ -1,5 +1,5 @@
-//! The simulated cluster: an API server inside the process, and nodes that are only clients of one. Both are for trying
-//! wsman and for its tests.
+//! A simulated Kubernetes cluster: an API server inside the process, and nodes that are only clients of one. It knows
+//! nothing of the programs that use it.
 //!
 //! [`apiserver`] answers as a real one does (`testdata/conformance/` holds what both answer). [`kubelet`] works against
 //! either: what it does next with a pod, `script` decides; where the pod goes, `scheduler` does.

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use super::informer::{Change, watch};
-use crate::sim::KUBERNETES;
-use crate::sim::scheduler::Nodes;
+use crate::KUBERNETES;
+use crate::scheduler::Nodes;
 
 /// On a Node: its kubelet has vanished while this is `true`.
 pub(crate) const LOST: &str = "sim.wsman.dev/lost";

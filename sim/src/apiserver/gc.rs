@@ -12,7 +12,7 @@ use super::resources::{self, CLAIMS, NAMESPACES, RESOURCES};
 use super::store::{Place, State, Store, uid};
 use super::validate::text;
 use super::write;
-use crate::sim::garbage::{self, Fate, Propagation, Step};
+use crate::garbage::{self, Fate, Propagation, Step};
 
 /// Collects for as long as it is polled.
 pub(crate) async fn run(store: Store) {

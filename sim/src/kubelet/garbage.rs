@@ -18,7 +18,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::informer::{Change, watch_with};
-use crate::sim::garbage::{self as rule, Fate, Propagation, Step};
+use crate::garbage::{self as rule, Fate, Propagation, Step};
 
 /// How long after a failure an object is looked at again.
 const RETRY: Duration = Duration::from_secs(1);
