@@ -5,8 +5,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
-use futures::{FutureExt, StreamExt};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
     PropagationPolicy,
@@ -22,6 +22,11 @@ use crate::garbage::{self as rule, Fate, Propagation, Step};
 
 /// How long after a failure an object is looked at again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long after a change nothing may come before objects are looked at: each kind has a watch of its own, and one may
+/// tell of an owner's end before another tells of what it owns.
+const QUIET: Duration = Duration::from_millis(30);
+/// What changes all the time waits no longer than this.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 type Meta = PartialObjectMeta<DynamicObject>;
 type Key = ObjectRef<Meta>;
@@ -53,8 +58,10 @@ pub(crate) async fn run(client: Client, namespace: Option<&str>) {
             // No kind may be read: there is nothing to do.
             else => std::future::pending().await,
         }
-        // What is known already comes first: it spares looking things up that have changed since.
-        while let Some(Some((kind, change))) = changes.next().now_or_never() {
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        while tokio::time::Instant::now() < patience
+            && let Ok(Some((kind, change))) = tokio::time::timeout(QUIET, changes.next()).await
+        {
             graph.note(kind, change);
         }
         if graph.listed.len() == graph.kinds.len() {
