@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for name in ["GetWorkspaces", "DescribeWorkspace", "Subscribe"] {
         servers = servers.extern_path(
             format!(".wsman.{name}Response"),
-            format!("crate::proto::encoded::{name}Response"),
+            format!("crate::proto::answers::{name}Response"),
         );
     }
     servers.compile_fds(files)?;

@@ -1,6 +1,6 @@
-//! The publisher: a subscriber of the hub that puts every update on RabbitMQ and knows what the broker has stored.
+//! The publisher: a subscriber that puts every update on RabbitMQ and knows what the broker has stored.
 //!
-//! It reads the hub whatever the broker does, so nothing waits for the broker but the [`Outbox`], which merges. Each
+//! It reads updates whatever the broker does, so nothing waits for the broker but the [`Outbox`], which merges. Each
 //! message is persistent and confirmed; what was not confirmed when a connection ended is sent again under its id.
 
 pub mod connect;
@@ -9,6 +9,7 @@ mod session;
 pub mod tail;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::config::MessageBus;
-use crate::hub::{Hub, Lagged, Start, Subscription, Told};
-use crate::outbox::message::Message;
+use crate::outbox::message::BusMessage;
 use crate::outbox::{Outbox, Outgoing};
 use crate::tenure::Tenure;
-use crate::workspaces::filter::Filter;
+use crate::updates::{Lagged, SubscribeFrom, Subscription, Update, UpdateEvent, Updates};
 use connect::Fault;
 use link::{Happening, Link};
 use session::Answer;
@@ -57,13 +57,13 @@ pub struct State {
     pub refused: u64,
     /// Messages that only refer to a status, because it was too large to be sent.
     pub reduced: u64,
-    /// STOPPEDs that were given up, because too many waited.
+    /// Last updates that were given up, because too many waited.
     pub dropped: u64,
     /// Connections that were made.
     pub connects: u64,
     /// Connections that were lost or could not be made.
     pub faults: u64,
-    /// Pods that were let go before the broker had confirmed their STOPPED.
+    /// Pods that were let go before the broker had confirmed their last update.
     pub unannounced: u64,
 }
 
@@ -101,7 +101,25 @@ impl Default for Timing {
     }
 }
 
-/// Publishes the updates of a hub.
+/// What is published, and who hears what came of it.
+pub struct Feed<U: Update> {
+    /// The updates.
+    pub updates: Updates<U>,
+    /// Makes the message of an update.
+    pub encode: fn(&U) -> BusMessage,
+    /// Called with each last update that the broker has stored.
+    pub confirmed: Box<dyn Fn(&U) + Send + Sync>,
+    /// Returns how many pods were let go before that.
+    pub unannounced: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl<U: Update> fmt::Debug for Feed<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").finish_non_exhaustive()
+    }
+}
+
+/// Publishes updates.
 #[derive(Debug)]
 pub struct Publisher {
     bus: Arc<MessageBus>,
@@ -110,11 +128,11 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Returns a publisher and what it will tell of itself; that ends when the publisher does.
+    /// Returns a publisher and how it is doing; that ends when the publisher does.
     pub fn new(bus: MessageBus, timing: Timing) -> (Self, watch::Receiver<State>) {
-        let (state, told) = watch::channel(State::default());
+        let (state, reported) = watch::channel(State::default());
         let bus = Arc::new(bus);
-        (Self { bus, timing, state }, told)
+        (Self { bus, timing, state }, reported)
     }
 
     /// Returns how it is doing; that ends when the publisher does.
@@ -124,17 +142,17 @@ impl Publisher {
 
     /// Returns what ends when the publisher does.
     pub fn ended(&self) -> impl Future<Output = ()> + use<> {
-        let mut told = self.state();
-        async move { while told.changed().await.is_ok() {} }
+        let mut state = self.state();
+        async move { while state.changed().await.is_ok() {} }
     }
 
     /// Publishes while the Lease is held, until `drain` is set and what is left was sent or took too long.
     ///
     /// # Errors
     /// None: it goes on whatever the broker does.
-    pub async fn run(
+    pub async fn run<U: Update>(
         self,
-        hub: Hub,
+        feed: Feed<U>,
         mut tenure: Tenure,
         drain: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -143,7 +161,7 @@ impl Publisher {
                 () = drain.cancelled() => return Ok(()),
                 () = tenure.begins() => {}
             }
-            let mut term = Term::new(&self, &hub);
+            let mut term = Term::new(&self, &feed);
             tokio::select! {
                 () = term.publish(&drain) => return Ok(()),
                 () = tenure.ends() => info!("no longer the publisher"),
@@ -163,16 +181,16 @@ impl Publisher {
 type Answered = (u64, Arc<str>, Result<Answer, Fault>);
 
 /// From becoming the publisher to ceasing to be it.
-struct Term<'a> {
-    hub: &'a Hub,
+struct Term<'a, U: Update> {
+    feed: &'a Feed<U>,
     state: &'a watch::Sender<State>,
     timing: Timing,
     confirm_timeout: Duration,
     window: usize,
-    outbox: Outbox,
-    /// STOPPEDs that outboxes of earlier terms dropped.
+    outbox: Outbox<U>,
+    /// Last updates that outboxes of earlier terms dropped.
     dropped_before: u64,
-    updates: Subscription,
+    updates: Subscription<U>,
     link: Link,
     /// Messages without an answer, by number, and since when they are.
     sent: BTreeMap<u64, Instant>,
@@ -180,18 +198,26 @@ struct Term<'a> {
     answers: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// This connection has confirmed something.
     works: bool,
-    told_returned: bool,
+    logged_returned: bool,
 }
 
-impl<'a> Term<'a> {
-    fn new(publisher: &'a Publisher, hub: &'a Hub) -> Self {
-        let updates = hub.subscribe(Filter::default(), Start::Past);
+impl<U: Update> Feed<U> {
+    /// Returns a subscription to everything, with all that is remembered.
+    fn subscribe(&self) -> Subscription<U> {
+        self.updates
+            .subscribe(U::Filter::default(), SubscribeFrom::Past)
+    }
+}
+
+impl<'a, U: Update> Term<'a, U> {
+    fn new(publisher: &'a Publisher, feed: &'a Feed<U>) -> Self {
+        let updates = feed.subscribe();
         let dropped_before = publisher.state.borrow().dropped;
         publisher
             .state
             .send_modify(|state| state.is_publisher = true);
         Self {
-            hub,
+            feed,
             state: &publisher.state,
             timing: publisher.timing,
             confirm_timeout: publisher.bus.confirm_timeout.to_std(),
@@ -204,7 +230,7 @@ impl<'a> Term<'a> {
             number: 0,
             answers: FuturesUnordered::new(),
             works: false,
-            told_returned: false,
+            logged_returned: false,
         }
     }
 
@@ -213,7 +239,7 @@ impl<'a> Term<'a> {
         let mut end: Option<Instant> = None;
         loop {
             self.send();
-            self.tell();
+            self.report();
             let over = end.is_some_and(|end| self.outbox.is_empty() || Instant::now() >= end);
             if over {
                 break;
@@ -251,22 +277,22 @@ impl<'a> Term<'a> {
         }
         self.link.close(self.timing.connect).await;
         self.link.cut();
-        self.tell();
+        self.report();
     }
 
-    fn take_in(&mut self, read: Result<Vec<Told>, Lagged>) {
+    fn take_in(&mut self, read: Result<Vec<UpdateEvent<U>>, Lagged>) {
         match read {
-            Ok(told) => {
-                for told in told {
-                    match told {
-                        Told::Update(update) => self.outbox.push(update),
-                        Told::Complete(_) => {}
+            Ok(events) => {
+                for event in events {
+                    match event {
+                        UpdateEvent::Status(update) => self.outbox.push(update),
+                        UpdateEvent::SnapshotComplete(_) => {}
                     }
                 }
             }
             Err(Lagged) => {
                 warn!("the publisher fell behind the log of updates: reading everything again");
-                self.updates = self.hub.subscribe(Filter::default(), Start::Past);
+                self.updates = self.feed.subscribe();
             }
         }
     }
@@ -286,7 +312,7 @@ impl<'a> Term<'a> {
             else {
                 return;
             };
-            let message = Message::new(&update);
+            let message = (self.feed.encode)(&update);
             self.state.send_if_modified(|state| {
                 state.republished += u64::from(again);
                 state.reduced += u64::from(message.is_reduced);
@@ -318,7 +344,7 @@ impl<'a> Term<'a> {
                 }
                 let update = self.outbox.confirm(lane);
                 if let Some(last) = update.filter(|update| update.is_last()) {
-                    self.hub.change(|index| index.announced(&last));
+                    (self.feed.confirmed)(&last);
                 }
                 self.state.send_if_modified(|state| {
                     state.confirmed += 1;
@@ -328,7 +354,7 @@ impl<'a> Term<'a> {
                 });
                 if let Some(id) = returned {
                     debug!(message = id, "no queue takes it");
-                    if !std::mem::replace(&mut self.told_returned, true) {
+                    if !std::mem::replace(&mut self.logged_returned, true) {
                         warn!(
                             message = id,
                             "no queue takes this message; further ones are only counted"
@@ -391,12 +417,12 @@ impl<'a> Term<'a> {
         due.filter(|_| self.link.is_open() && self.outbox.under_way() < self.window)
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         let outbox = &self.outbox;
         let (waiting, unconfirmed) = (outbox.waiting(), outbox.under_way());
         let (dropped, unannounced) = (
             self.dropped_before + outbox.dropped(),
-            self.hub.unannounced(),
+            (self.feed.unannounced)(),
         );
         self.state.send_modify(|state| {
             state.waiting = waiting;

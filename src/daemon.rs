@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
-use crate::amqp::Publisher;
+use crate::amqp::{Feed, Publisher};
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::lease::Keeper;
@@ -29,7 +29,9 @@ use crate::index::{Changes, Index};
 use crate::lease::Standing;
 use crate::readiness::{Component, Readiness};
 use crate::tasks::{Drain, Tasks};
+use crate::workspaces::bus_message;
 use crate::workspaces::decide::Rules;
+use crate::workspaces::update::StatusUpdate;
 use crate::{admin, workspaces};
 
 /// What a daemon is made of. Everything is bound and connected before it starts.
@@ -193,7 +195,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let bus_state = bus.as_ref().map(Publisher::state);
     let flushed = bus.as_ref().map(Publisher::ended);
     if let Some(bus) = bus {
-        let publishing = bus.run(hub.clone(), keeper.tenure(), flush.clone());
+        let publishing = bus.run(feed(&hub), keeper.tenure(), flush.clone());
         tasks.spawn("message bus", publishing);
     }
     let (health, keep_health) =
@@ -273,6 +275,17 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     info!(took = ?begun.elapsed(), "drained");
     anyhow::ensure!(finished.is_ok(), "{left} mutations were still under way");
     Ok(())
+}
+
+/// What the message bus gets of workspaces: a pod whose STOPPED is stored can go.
+pub fn feed(hub: &Hub) -> Feed<StatusUpdate> {
+    let (index, counts) = (hub.clone(), hub.clone());
+    Feed {
+        updates: hub.updates().clone(),
+        encode: bus_message::of,
+        confirmed: Box::new(move |last| drop(index.change(|index| index.announced(last)))),
+        unannounced: Box::new(move || counts.unannounced()),
+    }
 }
 
 /// The index is ready while the API server is heard of.

@@ -1,12 +1,9 @@
-//! The one lock and the one log: the index behind a short mutex, and the updates that subscribers read from it.
+//! The index behind one short mutex, and the updates that come of its changes.
 //!
-//! A subscriber is a cursor into the log. Recent updates are all kept; of older ones only the last of each workspace,
-//! so that a slow reader skips but never lies, and memory is bounded by the number of workspaces. The lock is never
-//! held across an await: nothing slow can delay the watch.
-
-mod log;
-mod subscription;
-mod topics;
+//! The lock is never held across an await, so nothing slow can delay the watch. Updates are published while it is held:
+//! they enter the log in the order in which the index changed, so positions never run backwards, and a subscription has
+//! neither gap nor repeat. The locks are taken in this order only: the hub's, then that of [`Updates`], under which
+//! nothing reaches the hub.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,9 +18,9 @@ use crate::clock::Clock;
 use crate::index::ended::Ended;
 use crate::index::{Changes, Index};
 use crate::objects::ConfigMap;
+use crate::updates::{Update, Updates};
 use crate::workspaces::activity::journal::Journal;
-pub use subscription::{Began, Lagged, News, Start, Subscription, Told};
-use topics::Topics;
+use crate::workspaces::update::StatusUpdate;
 
 /// Shared by everything that writes to or reads from the index.
 #[derive(Debug, Clone)]
@@ -32,6 +29,7 @@ pub struct Hub(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    updates: Updates<StatusUpdate>,
     clock: Clock,
     dirty: Notify,
     /// A checkpoint became due.
@@ -43,7 +41,6 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     index: Index,
-    topics: Topics,
     dirty: HashSet<Arc<str>>,
     journal: Journal,
     ended: Ended,
@@ -59,13 +56,13 @@ impl Hub {
     pub fn with_clock(index: Index, clock: Clock) -> Self {
         let state = State {
             index,
-            topics: Topics::new(),
             dirty: HashSet::new(),
             journal: Journal::default(),
             ended: Ended::default(),
         };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
+            updates: Updates::default(),
             clock,
             dirty: Notify::new(),
             unrecorded: Notify::new(),
@@ -74,7 +71,7 @@ impl Hub {
         }))
     }
 
-    /// Changes the index and sends what came of it. Returns the pods that must be read again.
+    /// Changes the index and publishes what came of it. Returns the pods that must be read again.
     pub fn change(&self, change: impl FnOnce(&mut Index) -> Changes) -> Vec<Arc<str>> {
         let mut state = self.lock();
         let changes = change(&mut state.index);
@@ -82,11 +79,7 @@ impl Hub {
             state.journal.forget(&update.status.id());
             state.ended.insert(&update.status, self.0.clock.now());
         }
-        // Sent under the lock, so that positions never run backwards.
-        state.topics.append(changes.updates);
-        if let Some(floor) = changes.floor {
-            state.topics.raise_floor(floor);
-        }
+        self.0.updates.publish(changes.updates, changes.floor);
         let woken = !changes.dirty.is_empty();
         state.dirty.extend(changes.dirty);
         drop(state);
@@ -100,6 +93,11 @@ impl Hub {
             }
         }
         changes.reread
+    }
+
+    /// What was published, to subscribe to.
+    pub fn updates(&self) -> &Updates<StatusUpdate> {
+        &self.0.updates
     }
 
     /// Reads the index. The closure must be short.
@@ -234,17 +232,6 @@ impl Hub {
     /// Returns how many those are.
     pub fn unannounced(&self) -> u64 {
         self.0.unannounced.load(Ordering::Relaxed)
-    }
-
-    /// Returns how many subscriptions there are.
-    pub fn readers(&self) -> usize {
-        self.lock().topics.readers()
-    }
-
-    /// Waits until it is known what happened up to a status version.
-    pub async fn reached(&self, version: u64) {
-        let mut head = self.lock().topics.head();
-        while self.lock().topics.version() < version && head.changed().await.is_ok() {}
     }
 
     /// Says that the first complete list of everything is in, or that it has become too old to serve.

@@ -10,7 +10,6 @@ mod records;
 mod services;
 mod strays;
 mod tombstones;
-mod update;
 mod warnings;
 
 use std::collections::{HashMap, HashSet};
@@ -18,8 +17,8 @@ use std::sync::Arc;
 
 use crate::action::PodRef;
 use crate::objects::{Meta, Pod};
-use crate::proto::encoded::Encoded;
-use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
+use crate::proto::answers::EncodedStatus;
+use crate::proto::wsman::WorkspaceStatus;
 use crate::workspaces::decide::Entry;
 use crate::workspaces::facts::{self, Facts};
 use crate::workspaces::filter::Filter;
@@ -27,18 +26,17 @@ use crate::workspaces::image;
 use crate::workspaces::marks::{FINALIZER, annotation, label};
 use crate::workspaces::recreate::Record;
 use crate::workspaces::status::{self, Defaults, Observed, Why};
-pub use crate::workspaces::trace::Trace;
+use crate::workspaces::update::{StatusUpdate, is_last};
 use around::Nodes;
 use services::Services;
 use tombstones::Tombstones;
-pub use update::Update;
 use warnings::Warnings;
 
 /// What an event changed.
 #[derive(Debug, Default, PartialEq)]
 pub struct Changes {
     /// Updates to send, in the order of their versions.
-    pub updates: Vec<Update>,
+    pub updates: Vec<StatusUpdate>,
     /// What was missed up to this version is known only as far as it lasted.
     pub floor: Option<u64>,
     /// Names of pods whose next decision may differ.
@@ -81,7 +79,7 @@ pub struct Index {
     /// Starts whose STOPPED was sent, by the uid of their first pod: one stream may lag behind the other.
     over: Tombstones,
     /// Ends that a list showed which is not complete yet.
-    untold: Vec<Update>,
+    untold: Vec<StatusUpdate>,
     /// Version of the last complete list of the pods.
     listed: Option<u64>,
 }
@@ -94,7 +92,7 @@ pub struct Tracked {
     /// What the lifecycle needs beside the status.
     pub facts: Facts,
     /// What clients see.
-    pub status: Encoded,
+    pub status: EncodedStatus,
     /// Which rules made it.
     pub why: Why,
     /// What a registry facade may ask for.
@@ -105,7 +103,7 @@ pub struct Tracked {
     /// The pod ended, but it is made again: the workspace goes on without one.
     gone: bool,
     /// What was told last. The answer to a write runs ahead of the watch, so `status` alone does not tell.
-    told: Option<Encoded>,
+    told: Option<EncodedStatus>,
 }
 
 impl Tracked {
@@ -123,10 +121,10 @@ impl Tracked {
         self.facts.lineage.run(&self.pod)
     }
 
-    fn update(&self, status: Encoded) -> Update {
-        Update {
+    fn update(&self, status: EncodedStatus) -> StatusUpdate {
+        StatusUpdate {
             trace: self.facts.trace.clone(),
-            ..Update::new(self.run(), status)
+            ..StatusUpdate::new(self.run(), status)
         }
     }
 }
@@ -252,7 +250,7 @@ impl Index {
     }
 
     /// Returns every workspace that matches, in no particular order.
-    pub fn list<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a Encoded> {
+    pub fn list<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a EncodedStatus> {
         self.workspaces
             .values()
             .map(|tracked| &tracked.status)
@@ -266,12 +264,12 @@ impl Index {
     }
 
     /// Takes in that the message bus has confirmed the STOPPED of a pod.
-    pub fn announced(&mut self, last: &Update) -> Changes {
+    pub fn announced(&mut self, last: &StatusUpdate) -> Changes {
         let mut changes = Changes::default();
         let name = self.by_id.get(&last.status.id());
         if let Some((name, tracked)) =
             name.and_then(|name| Some((name, self.workspaces.get_mut(name)?)))
-            && *tracked.run() == *last.uid
+            && *tracked.run() == *last.start_uid
             && !std::mem::replace(&mut tracked.facts.announced, true)
         {
             changes.dirty.push(Arc::clone(name));
@@ -364,7 +362,7 @@ impl Index {
         // Whatever becomes of the pod, its workspace has stopped.
         let status = match told.as_ref().filter(|told| is_last(told)) {
             Some(told) => told.clone(),
-            None => Encoded::new(status),
+            None => EncodedStatus::new(status),
         };
         changes.dirty.push(Arc::clone(&name));
         self.workspaces.insert(
@@ -442,9 +440,9 @@ impl Index {
         }
         let status = last.unwrap_or_else(|| tracked.status.read());
         // Should a server not tell when a pod went, its STOPPED is still newer than all before.
-        let told = tracked.told.as_ref().map_or(0, Encoded::version);
+        let told = tracked.told.as_ref().map_or(0, EncodedStatus::version);
         let version = (version + self.defaults.version_offset).max(told + 1);
-        let status = Encoded::new(status::gone(status, Some(version)));
+        let status = EncodedStatus::new(status::gone(status, Some(version)));
         changes.updates.push(tracked.update(status));
     }
 }
@@ -455,10 +453,6 @@ pub fn reference(pod: &Pod) -> PodRef {
         name: pod.metadata.name.clone(),
         uid: pod.metadata.uid.clone(),
     }
-}
-
-fn is_last(status: &Encoded) -> bool {
-    status.phase() == WorkspacePhase::Stopped
 }
 
 /// A pod with the label by which we find ours is a workspace if it has an id, or if we hold it: its id may have been taken

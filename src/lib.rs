@@ -6,11 +6,14 @@
 //!  API server ◀── cluster/act ◀─ Actions                  │
 //!       │                         ▲                       │
 //!       │                         └── decide (pure) ◀── cluster/reconcile
-//!       └─▶ cluster/informer ─▶ hub { index (pure) + log of updates }
+//!       └─▶ cluster/informer ─▶ hub { index (pure) } ─▶ updates
 //! ```
 //!
 //! Replicas differ in one thing only: `cluster/reconcile` runs where the Lease is held ([`lease`] decides,
 //! `cluster/lease` carries it out).
+//!
+//! [`updates`], [`outbox`] and [`amqp`] serve every noun and name none. What they need to know of [`workspaces`] is
+//! registered once, by [`daemon::feed`] and by [`workspaces::update`].
 //!
 //! # Invariants
 //!
@@ -18,8 +21,8 @@
 //!
 //! 1. Pure modules do not await, read a clock, a file or the environment, and hold no client.
 //! 2. Nothing outside [`cluster::act`] writes to Kubernetes; every write is a value of [`action::Action`].
-//! 3. The hub's lock is private and never held across an await; updates enter the log under it, so a subscriber has
-//!    neither gap nor repeat.
+//! 3. The hub's lock is private and never held across an await; updates are published under it, so a subscriber has
+//!    neither gap nor repeat. That of [`updates`] is taken after it, never the other way round.
 //! 4. Nothing is remembered that a restart may not forget: state lives in the marks of a pod
 //!    ([`workspaces::marks`]), activity in ConfigMaps that all replicas merge ([`workspaces::activity::journal`]).
 //! 5. The status is total: a malformed pod is UNKNOWN and says why; it is never an error and never spoils another.
@@ -44,6 +47,7 @@ pub mod history;
 pub mod index;
 pub mod lease;
 pub mod outbox;
+pub mod updates;
 pub mod window;
 pub mod workspaces;
 

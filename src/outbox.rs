@@ -1,7 +1,7 @@
-//! What the message bus has not confirmed yet: one lane per workspace, merged while it waits. Plain data and functions.
+//! What the message bus has not confirmed yet: one lane per group, merged while it waits. Plain data and functions.
 //!
-//! A lane has at most one message under way, so a workspace's messages stay in order; lanes are independent of each
-//! other. What waits is replaced by what is newer, except a STOPPED, which is followed by another pod's updates, and
+//! A lane has at most one message under way, so a group's messages stay in order; lanes are independent of each other.
+//! What waits is replaced by what is newer, except a last update, which is followed by those of another start, and
 //! except what was sent without an answer: it may be stored already and may still surface, so it is sent again, under
 //! the same id, before anything newer.
 
@@ -11,23 +11,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::index::Update;
+use crate::updates::Update;
 
-/// Workspaces that ended and whose STOPPED waits for the bus; of more than these the oldest are dropped and counted.
-/// While their pods are held they cannot be lost: this is for a bus that is away for longer.
+/// Last updates that wait for the bus; of more than these the oldest are dropped and counted. While the pods of their
+/// groups are held they cannot be lost: this is for a bus that is away for longer.
 const ENDED: usize = 16_384;
 /// First and longest pause after the bus refused a message.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Updates that the bus must still take.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    lanes: HashMap<Arc<str>, Lane>,
+#[derive(Debug)]
+pub struct Outbox<U> {
+    lanes: HashMap<Arc<str>, Lane<U>>,
     /// Lanes that have something to send, each once.
     ready: VecDeque<Arc<str>>,
     /// Lanes that the bus refused, by when they may try again.
     paused: BTreeSet<(Instant, Arc<str>)>,
-    /// STOPPEDs that are not stored yet, oldest first: their numbers and lanes.
+    /// Last updates that are not stored yet, oldest first: their numbers and lanes.
     ends: BTreeMap<u64, Arc<str>>,
     numbers: u64,
     waiting: usize,
@@ -35,50 +35,50 @@ pub struct Outbox {
     dropped: u64,
 }
 
-/// One workspace.
-#[derive(Debug, Default)]
-struct Lane {
-    waiting: VecDeque<Item>,
-    under_way: Option<Item>,
+/// One group.
+#[derive(Debug)]
+struct Lane<U> {
+    waiting: VecDeque<Item<U>>,
+    under_way: Option<Item<U>>,
     /// The newest update that was put in: what is not newer is a repeat.
-    newest: Option<Arc<Update>>,
+    newest: Option<Arc<U>>,
     refusals: u32,
     is_listed: bool,
 }
 
-#[derive(Debug, Clone)]
-struct Item {
-    update: Arc<Update>,
-    /// Number of a STOPPED.
+#[derive(Debug)]
+struct Item<U> {
+    update: Arc<U>,
+    /// Number of a last update.
     end: Option<u64>,
     /// It was sent before and not answered.
     again: bool,
 }
 
 /// A message to send now.
-#[derive(Debug, Clone)]
-pub struct Outgoing {
+#[derive(Debug)]
+pub struct Outgoing<U> {
     /// The lane: what [`Outbox::confirm`] and [`Outbox::refuse`] want to know.
     pub lane: Arc<str>,
     /// What to send.
-    pub update: Arc<Update>,
+    pub update: Arc<U>,
     /// It was sent before and not answered.
     pub again: bool,
 }
 
-impl Outbox {
+impl<U: Update> Outbox<U> {
     /// Puts in an update.
-    pub fn push(&mut self, update: Arc<Update>) {
-        let key: Arc<str> = update.status.id().into();
+    pub fn push(&mut self, update: Arc<U>) {
+        let key = update.group_id();
         let lane = self.lanes.entry(Arc::clone(&key)).or_default();
         let is_repeat = lane.newest.as_ref().is_some_and(|newest| {
-            newest.uid == update.uid && newest.status.version() >= update.status.version()
+            newest.start_uid() == update.start_uid() && newest.version() >= update.version()
         });
         if is_repeat {
             return;
         }
         lane.newest = Some(Arc::clone(&update));
-        let merges = |last: &Item| !last.again && last.update.uid == update.uid;
+        let merges = |last: &Item<U>| !last.again && last.update.start_uid() == update.start_uid();
         if lane.waiting.back().is_some_and(merges) {
             lane.waiting.pop_back();
             self.waiting -= 1;
@@ -100,7 +100,7 @@ impl Outbox {
 
     /// Takes the next message to send: it is under way until it is confirmed or refused, or [`Outbox::lose`] says that
     /// nobody knows.
-    pub fn take(&mut self, now: Instant) -> Option<Outgoing> {
+    pub fn take(&mut self, now: Instant) -> Option<Outgoing<U>> {
         while let Some((due, key)) = self.paused.first().filter(|(due, _)| *due <= now).cloned() {
             self.paused.remove(&(due, Arc::clone(&key)));
             if let Some(lane) = self.lanes.get_mut(&key) {
@@ -117,8 +117,8 @@ impl Outbox {
             let Some(item) = lane.waiting.pop_front() else {
                 continue;
             };
-            lane.under_way = Some(item.clone());
-            let Item { update, again, .. } = item;
+            let (update, again) = (Arc::clone(&item.update), item.again);
+            lane.under_way = Some(item);
             self.waiting -= 1;
             self.under_way += 1;
             return Some(Outgoing {
@@ -130,7 +130,7 @@ impl Outbox {
     }
 
     /// Takes in that the bus has stored what was under way in a lane, and returns it.
-    pub fn confirm(&mut self, key: &Arc<str>) -> Option<Arc<Update>> {
+    pub fn confirm(&mut self, key: &Arc<str>) -> Option<Arc<U>> {
         let lane = self.lanes.get_mut(key)?;
         let Item { update, end, .. } = lane.under_way.take()?;
         lane.refusals = 0;
@@ -161,7 +161,7 @@ impl Outbox {
         lane.refusals += 1;
         // Refused for good: unlike an unanswered one it cannot surface later, so something newer may replace it.
         let mut next = lane.waiting.front().into_iter();
-        if !next.any(|next| next.update.uid == refused.update.uid) {
+        if !next.any(|next| next.update.start_uid() == refused.update.start_uid()) {
             lane.waiting.push_front(Item {
                 again: false,
                 ..refused
@@ -218,7 +218,7 @@ impl Outbox {
         self.paused.first().map(|(due, _)| *due)
     }
 
-    /// STOPPEDs that were given up because too many waited.
+    /// Last updates that were given up because too many waited.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -235,7 +235,7 @@ impl Outbox {
         }
     }
 
-    /// Drops the STOPPED that has waited longest where too many wait.
+    /// Drops the last update that has waited longest where too many wait.
     fn shrink(&mut self) {
         if self.ends.len() <= ENDED {
             return;
@@ -257,6 +257,33 @@ impl Outbox {
             if lane.waiting.is_empty() && lane.under_way.is_none() {
                 self.lanes.remove(&key);
             }
+        }
+    }
+}
+
+impl<U> Default for Outbox<U> {
+    fn default() -> Self {
+        Self {
+            lanes: HashMap::new(),
+            ready: VecDeque::new(),
+            paused: BTreeSet::new(),
+            ends: BTreeMap::new(),
+            numbers: 0,
+            waiting: 0,
+            under_way: 0,
+            dropped: 0,
+        }
+    }
+}
+
+impl<U> Default for Lane<U> {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            under_way: None,
+            newest: None,
+            refusals: 0,
+            is_listed: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! JSON follows the proto3 mapping (lowerCamelCase names, enums by name); both spellings of a field are read.
 
+pub mod answers;
 pub mod check;
 pub mod duplicates;
 pub mod encoded;
@@ -36,7 +37,7 @@ pub mod registryfacade {
     tonic::include_proto!("registryfacade");
 }
 
-/// The services as they are served: answers that hold statuses are those of [`encoded`].
+/// The services as they are served: answers that hold statuses are those of [`answers`].
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod served {
     include!(concat!(env!("OUT_DIR"), "/served/wsman.rs"));

@@ -1,6 +1,7 @@
 //! What a workspace is: a pod with marks. Requests become pods, pods become statuses, statuses become decisions.
 
 pub mod activity;
+pub mod bus_message;
 pub mod change;
 mod claim;
 pub mod classes;
@@ -26,7 +27,6 @@ pub mod recreate;
 pub mod repair;
 pub mod repeat;
 pub mod request;
-pub mod resume;
 pub mod secret;
 pub mod services;
 mod sizes;
@@ -35,6 +35,7 @@ pub mod status;
 pub mod stop;
 pub mod template;
 pub mod trace;
+pub mod update;
 pub mod url;
 
 #[cfg(test)]

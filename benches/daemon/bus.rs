@@ -13,14 +13,17 @@ use tokio_util::sync::CancellationToken;
 use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
 use wsman::config::{Broker, MessageBus};
+use wsman::daemon;
 use wsman::duration::GoDuration;
 use wsman::hub::Hub;
-use wsman::index::{Changes, Index, Update};
+use wsman::index::{Changes, Index};
 use wsman::lease::Standing;
-use wsman::outbox::message::Message;
+use wsman::outbox::message::BusMessage;
 use wsman::proto::encoded::Encoded;
 use wsman::proto::wsman::*;
 use wsman::tenure::Tenure;
+use wsman::workspaces::bus_message;
+use wsman::workspaces::update::StatusUpdate;
 
 use super::process::started;
 use super::{figure, rabbit};
@@ -62,7 +65,7 @@ impl Rig {
             until: Duration::from_secs(86_400),
         });
         let tenure = Tenure::new(standing, Clock::system());
-        tokio::spawn(publisher.run(hub.clone(), tenure, CancellationToken::new()));
+        tokio::spawn(publisher.run(daemon::feed(&hub), tenure, CancellationToken::new()));
         state.wait_for(|state| state.is_connected).await.unwrap();
         let none = FieldTable::default();
         let durable = QueueDeclareOptions {
@@ -85,7 +88,7 @@ impl Rig {
         })
     }
 
-    fn tell(&self, updates: Vec<Update>) {
+    fn tell(&self, updates: Vec<StatusUpdate>) {
         self.hub.change(|_| Changes {
             updates,
             ..Changes::default()
@@ -99,10 +102,10 @@ pub(crate) async fn confirmed(count: usize) {
         return;
     };
     let (mut ours, mut floor) = (Duration::ZERO, Duration::ZERO);
-    let size = Message::new(&update(0, 1)).body.len();
+    let size = bus_message::of(&update(0, 1)).body.len();
     for round in 1..=3 {
         let updates: Vec<_> = (0..count).map(|n| update(n, round)).collect();
-        let messages: Vec<_> = updates.iter().map(Message::new).collect();
+        let messages: Vec<_> = updates.iter().map(bus_message::of).collect();
         let goal = rig.state.borrow().confirmed + count as u64;
         let begun = Instant::now();
         for chunk in updates.chunks(64) {
@@ -154,7 +157,7 @@ pub(crate) async fn steady() {
     figure("  most that waited at a time", &most.to_string(), "-");
 }
 
-fn update(n: usize, version: u64) -> Update {
+fn update(n: usize, version: u64) -> StatusUpdate {
     let request = started(&format!("bus-{n}"));
     let status = WorkspaceStatus {
         id: request.id.clone(),
@@ -180,12 +183,12 @@ fn update(n: usize, version: u64) -> Update {
         }),
         ..Default::default()
     };
-    Update::new(&format!("uid-{n}"), Encoded::new(status))
+    StatusUpdate::new(&format!("uid-{n}"), Encoded::new(status))
 }
 
-async fn bare(channel: &Channel, messages: Vec<Message>) -> Duration {
+async fn bare(channel: &Channel, messages: Vec<BusMessage>) -> Duration {
     let begun = Instant::now();
-    let send = |message: Message| {
+    let send = |message: BusMessage| {
         let channel = channel.clone();
         async move {
             let options = BasicPublishOptions {

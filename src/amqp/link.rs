@@ -32,8 +32,8 @@ pub(super) struct Link {
     timing: Timing,
     stage: Stage,
     failures: u32,
-    /// What was said of the last failure, so that it is said once.
-    told: Option<String>,
+    /// The last failure that was logged, so that it is logged once.
+    logged: Option<String>,
     /// The broker lets us in and refuses what we send.
     is_refused: bool,
 }
@@ -55,7 +55,7 @@ impl Link {
             timing,
             stage: Stage::Waiting(Instant::now()),
             failures: 0,
-            told: None,
+            logged: None,
             is_refused: false,
         }
     }
@@ -139,7 +139,7 @@ impl Link {
     /// Takes in that a message was confirmed: what was wrong is over.
     pub(super) fn works(&mut self) {
         self.failures = 0;
-        self.told = None;
+        self.logged = None;
         if std::mem::replace(&mut self.is_refused, false) {
             info!("the message bus takes messages again");
         }
@@ -163,11 +163,11 @@ impl Link {
             .saturating_mul(1 << self.failures.min(16))
             .min(longest);
         self.failures += 1;
-        match self.told.as_ref() == Some(&fault.why) {
+        match self.logged.as_ref() == Some(&fault.why) {
             true => debug!(why = fault.why, "the message bus is still away"),
             false => warn!(why = fault.why, "the message bus is away"),
         }
-        self.told = Some(fault.why);
+        self.logged = Some(fault.why);
         self.stage = Stage::Waiting(Instant::now() + jittered(pause));
     }
 

@@ -11,7 +11,7 @@ use lapin::{BasicProperties, Channel, Confirmation, ErrorKind, Event, ExchangeKi
 use super::Timing;
 use super::connect::{self, Fault, Wire};
 use crate::config::MessageBus;
-use crate::outbox::message::Message;
+use crate::outbox::message::{BusMessage, Header};
 
 /// AMQP's number for a message that is kept on disk.
 const PERSISTENT: u8 = 2;
@@ -83,7 +83,7 @@ impl Session {
     /// Sends a message and waits for the answer, for ever if need be.
     pub(super) fn publish(
         &self,
-        message: Message,
+        message: BusMessage,
     ) -> impl Future<Output = Result<Answer, Fault>> + Send + 'static {
         let (channel, exchange) = (self.channel.clone(), self.exchange.clone());
         let properties = properties(&message, &self.id);
@@ -113,7 +113,7 @@ impl Session {
             match self.events.next().await {
                 Some(Event::ConnectionBlocked(why)) => return Notice::Blocked(why),
                 Some(Event::ConnectionUnblocked) => return Notice::Unblocked,
-                // The end of a channel: who publishes on it is told, and the one that may not declare is given up.
+                // The end of a channel: whoever publishes on it learns of it, and the one that may not declare is given up.
                 Some(Event::Error(error)) if error.is_amqp_soft_error() => {}
                 Some(Event::Error(error)) => return Notice::Gone(error.into()),
                 Some(_) => {}
@@ -154,25 +154,27 @@ fn is_forbidden(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(said) if *said.kind() == forbidden)
 }
 
-/// Repeats are told from faults by the session: within one no message comes twice.
-fn properties(message: &Message, session: &str) -> BasicProperties {
+/// The session tells consumers which messages are repeats: within one no message is published twice.
+fn properties(message: &BusMessage, session: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     let text = |text: &str| AMQPValue::LongString(text.into());
-    headers.insert("instanceId".into(), text(&message.instance));
-    headers.insert("phase".into(), text(&message.phase));
-    let version = i64::try_from(message.version).unwrap_or(i64::MAX);
-    headers.insert("version".into(), AMQPValue::LongLongInt(version));
+    for (name, value) in &message.headers {
+        let value = match value {
+            Header::Text(value) => text(value),
+            Header::Number(value) => {
+                AMQPValue::LongLongInt(i64::try_from(*value).unwrap_or(i64::MAX))
+            }
+        };
+        headers.insert((*name).into(), value);
+    }
     headers.insert("session".into(), text(session));
     if message.is_reduced {
         headers.insert("reduced".into(), AMQPValue::Boolean(true));
     }
-    for (name, value) in message.trace.headers() {
-        headers.insert(name.into(), text(value));
-    }
     BasicProperties::default()
         .with_message_id(message.id.as_str().into())
         .with_content_type("application/json".into())
-        .with_type("wsman.WorkspaceStatus".into())
+        .with_type(message.kind.into())
         .with_app_id("wsman".into())
         .with_delivery_mode(PERSISTENT)
         .with_headers(headers)

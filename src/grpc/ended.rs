@@ -5,7 +5,7 @@ use tonic::metadata::MetadataMap;
 use super::workspaces::Workspaces;
 use crate::error::{Error, FieldViolation};
 use crate::index::ended::End;
-use crate::proto::encoded::Encoded;
+use crate::proto::answers::EncodedStatus;
 use crate::workspaces::ending;
 use crate::workspaces::filter::Filter;
 
@@ -52,7 +52,7 @@ impl Workspaces {
     }
 
     /// Returns every workspace that matches, and those that ended lately.
-    pub(super) fn list_with_ended(&self, filter: &Filter) -> Vec<Encoded> {
+    pub(super) fn list_with_ended(&self, filter: &Filter) -> Vec<EncodedStatus> {
         self.hub.read_with_ended(|index, ended| {
             let gone = ended.iter().filter(|(id, _)| index.by_id(id).is_none());
             let gone = gone.map(|(_, end)| &end.status);

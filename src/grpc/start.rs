@@ -11,11 +11,12 @@ use super::workspaces::{UNARY, Workspaces};
 use crate::action::{Action, Dependant, PodRef};
 use crate::cluster::act::{Actor, Outcome};
 use crate::error::Error;
-use crate::hub::{Subscription, Told};
 use crate::index;
 use crate::proto::wsman::{StartWorkspaceRequest, StartWorkspaceResponse};
+use crate::updates::{Subscription, UpdateEvent};
 use crate::workspaces::plan::{self, Plan, Tokens};
 use crate::workspaces::trace::Trace;
+use crate::workspaces::update::StatusUpdate;
 use crate::workspaces::{content, marks, recreate, repeat, request, services, stop};
 
 /// A start goes on after its caller hung up, at most this long.
@@ -165,7 +166,10 @@ async fn serve(actor: Actor, pod: PodRef, services: Vec<Action>, until: Instant)
 }
 
 /// Waits until a workspace runs.
-pub(super) async fn running(mut updates: Subscription, id: &str) -> Result<(), Error> {
+pub(super) async fn running(
+    mut updates: Subscription<StatusUpdate>,
+    id: &str,
+) -> Result<(), Error> {
     loop {
         let Ok(batch) = updates.next().await else {
             return Err(Error::Unavailable {
@@ -173,9 +177,9 @@ pub(super) async fn running(mut updates: Subscription, id: &str) -> Result<(), E
                 retry_after: None,
             });
         };
-        let updates = batch.iter().filter_map(|told| match told {
-            Told::Update(update) => Some(update.status.read()),
-            Told::Complete(_) => None,
+        let updates = batch.iter().filter_map(|event| match event {
+            UpdateEvent::Status(update) => Some(update.status.read()),
+            UpdateEvent::SnapshotComplete(_) => None,
         });
         for status in updates.filter(|status| status.id == id) {
             match stop::verdict(&status) {

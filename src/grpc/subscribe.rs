@@ -23,10 +23,11 @@ use tracing::debug;
 
 use super::errors;
 use crate::error::Error;
-use crate::hub::{Began, Lagged, News, Start, Subscription, Told};
-use crate::proto::encoded::SubscribeResponse;
+use crate::proto::answers::SubscribeResponse;
 use crate::tasks::Drain;
-use crate::workspaces::resume::Token;
+use crate::updates::resume::Token;
+use crate::updates::{Lagged, News, StartedFrom, SubscribeFrom, Subscription, UpdateEvent};
+use crate::workspaces::update::StatusUpdate;
 
 /// Metadata and header key of the token.
 const RESUME: &str = "wsman-resume";
@@ -47,35 +48,35 @@ pub type Updates = Pin<Box<dyn Stream<Item = Result<SubscribeResponse, Status>> 
 ///
 /// # Errors
 /// [`Error::Invalid`] naming a key whose value is not understood.
-pub fn start(metadata: &MetadataMap, epoch: u64) -> Result<Start, Error> {
+pub fn start(metadata: &MetadataMap, epoch: u64) -> Result<SubscribeFrom, Error> {
     let text = |key| metadata.get(key).map(|value| value.to_str().unwrap_or("?"));
     if let Some(text) = text(RESUME) {
         let token: Token = text
             .parse()
             .map_err(|_| errors::metadata(RESUME, "a token from the header of a message"))?;
         return Ok(match token.epoch == epoch {
-            true => Start::Resume(token.version),
-            false => Start::Snapshot,
+            true => SubscribeFrom::Resume(token.version),
+            false => SubscribeFrom::Snapshot,
         });
     }
     match text(SNAPSHOT) {
-        None | Some("false") => Ok(Start::Now),
-        Some("true") => Ok(Start::Snapshot),
+        None | Some("false") => Ok(SubscribeFrom::Now),
+        Some("true") => Ok(SubscribeFrom::Snapshot),
         Some(_) => Err(errors::metadata(SNAPSHOT, "true or false")),
     }
 }
 
 /// What a stream began with, as [`BEGAN`] tells it.
-pub fn word(began: Began) -> &'static str {
-    match began {
-        Began::Live => "live",
-        Began::Snapshot => "snapshot",
-        Began::Resumed => "resumed",
+pub fn word(from: StartedFrom) -> &'static str {
+    match from {
+        StartedFrom::Live => "live",
+        StartedFrom::Snapshot => "snapshot",
+        StartedFrom::Resumed => "resumed",
     }
 }
 
 /// Returns the stream of a subscription. A dropped stream costs nothing: the cursor goes with it.
-pub fn stream(subscription: Subscription, epoch: u64, drain: Drain) -> Updates {
+pub fn stream(subscription: Subscription<StatusUpdate>, epoch: u64, drain: Drain) -> Updates {
     let news = subscription.news();
     let reader = Reader {
         subscription,
@@ -182,9 +183,9 @@ async fn watch(reader: Weak<Mutex<Option<Reader>>>) {
 }
 
 struct Reader {
-    subscription: Subscription,
+    subscription: Subscription<StatusUpdate>,
     epoch: u64,
-    read: VecDeque<Told>,
+    read: VecDeque<UpdateEvent<StatusUpdate>>,
     /// How often it was asked for a message.
     asked: u64,
 }
@@ -198,8 +199,8 @@ impl Reader {
     fn next(&mut self) -> Result<Next, Lagged> {
         self.asked += 1;
         loop {
-            if let Some(told) = self.read.pop_front() {
-                return Ok(Next::Message(self.message(&told)));
+            if let Some(event) = self.read.pop_front() {
+                return Ok(Next::Message(self.message(&event)));
             }
             self.read.extend(self.subscription.ready()?);
             if self.read.is_empty() {
@@ -212,13 +213,13 @@ impl Reader {
         !self.read.is_empty() || !self.subscription.is_done()
     }
 
-    fn message(&self, told: &Told) -> SubscribeResponse {
+    fn message(&self, event: &UpdateEvent<StatusUpdate>) -> SubscribeResponse {
         let token = |version| {
             let epoch = self.epoch;
             (RESUME.to_owned(), Token { epoch, version }.to_string())
         };
-        match told {
-            Told::Update(update) => {
+        match event {
+            UpdateEvent::Status(update) => {
                 let encode = || {
                     let trace = update.trace.headers();
                     let trace = trace.map(|(name, text)| (name.to_owned(), text.to_owned()));
@@ -228,7 +229,7 @@ impl Reader {
                 };
                 update.message.get_or_init(encode).clone()
             }
-            Told::Complete(version) => {
+            UpdateEvent::SnapshotComplete(version) => {
                 let marker = (SNAPSHOT.to_owned(), "complete".to_owned());
                 SubscribeResponse::new(None, &BTreeMap::from([token(*version), marker]))
             }
@@ -242,13 +243,15 @@ mod tests {
 
     use super::*;
     use crate::hub::Hub;
-    use crate::index::{Changes, Index, Update};
+    use crate::index::{Changes, Index};
     use crate::proto::encoded::Encoded;
     use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
     use crate::workspaces::filter::Filter;
 
     fn subscribe(hub: &Hub) -> Updates {
-        let subscription = hub.subscribe(Filter::default(), Start::Now);
+        let subscription = hub
+            .updates()
+            .subscribe(Filter::default(), SubscribeFrom::Now);
         stream(subscription, 0, Drain::new(Duration::ZERO))
     }
 
@@ -260,7 +263,7 @@ mod tests {
             ..Default::default()
         };
         hub.change(|_| Changes {
-            updates: vec![Update::new("a", Encoded::new(status))],
+            updates: vec![StatusUpdate::new("a", Encoded::new(status))],
             ..Changes::default()
         });
     }
@@ -273,16 +276,16 @@ mod tests {
         tell(&hub, 2);
         updates.next().await.unwrap().unwrap();
         tokio::time::sleep(STALLED - Duration::from_millis(10)).await;
-        assert_eq!(hub.readers(), 1);
+        assert_eq!(hub.updates().subscribers(), 1);
         updates.next().await.unwrap().unwrap();
         // The minute begins again with each message that is taken.
         tokio::time::sleep(STALLED - Duration::from_millis(10)).await;
-        assert_eq!(hub.readers(), 1);
+        assert_eq!(hub.updates().subscribers(), 1);
         tell(&hub, 3);
         tokio::time::sleep(STALLED - Duration::from_millis(10)).await;
-        assert_eq!(hub.readers(), 1);
+        assert_eq!(hub.updates().subscribers(), 1);
         tokio::time::sleep(LOOK).await;
-        assert_eq!(hub.readers(), 0, "nothing is kept for it");
+        assert_eq!(hub.updates().subscribers(), 0, "nothing is kept for it");
         let told = updates.next().await.unwrap().unwrap_err();
         assert_eq!(told.code(), tonic::Code::ResourceExhausted);
         assert!(told.message().contains("resync"), "{told}");
@@ -300,6 +303,6 @@ mod tests {
             updates.next().await.unwrap().unwrap();
         }
         drop(updates);
-        assert_eq!(hub.readers(), 0);
+        assert_eq!(hub.updates().subscribers(), 0);
     }
 }

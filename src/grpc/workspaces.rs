@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::config::Settings;
 use crate::error::Error;
-use crate::hub::{Hub, Start};
-use crate::proto::encoded::{DescribeWorkspaceResponse, GetWorkspacesResponse};
+use crate::hub::Hub;
+use crate::proto::answers::{DescribeWorkspaceResponse, GetWorkspacesResponse};
 use crate::proto::served::workspace_manager_server::WorkspaceManager;
 use crate::proto::wsman::{
     BackupWorkspaceRequest, BackupWorkspaceResponse, ControlAdmissionRequest,
@@ -33,6 +33,7 @@ use crate::proto::wsman::{
 };
 use crate::tasks::Drain;
 use crate::tenure::Tenure;
+use crate::updates::SubscribeFrom;
 use crate::workspaces::change::Change;
 use crate::workspaces::decide::Rules;
 use crate::workspaces::filter::Filter;
@@ -96,7 +97,12 @@ impl WorkspaceManager for Workspaces {
         let id = request.id.clone();
         let asked = request.spec.as_ref().map(|spec| spec.class.clone());
         // Subscribed before the start, so that not even the first update can be missed.
-        let updates = wait.then(|| self.hub.subscribe(Filter::default(), Start::Now));
+        let subscribe = || {
+            self.hub
+                .updates()
+                .subscribe(Filter::default(), SubscribeFrom::Now)
+        };
+        let updates = wait.then(subscribe);
         let this = self.clone();
         let span = info_span!("start", workspace = id);
         let started = self
@@ -201,15 +207,15 @@ impl WorkspaceManager for Workspaces {
     ) -> Result<Response<Updates>, Status> {
         self.open()?;
         let epoch = self.settings().manager.status_version_offset;
-        let start = subscribe::start(request.metadata(), epoch).map_err(errors::status)?;
+        let from = subscribe::start(request.metadata(), epoch).map_err(errors::status)?;
         let filter = Filter::parse(request.into_inner().must_match).map_err(errors::status)?;
         self.listed()?;
-        if let Start::Resume(version) = start {
-            // The other replica may have been a moment ahead; what it told is told here, too.
-            let _ = timeout(BEHIND, self.hub.reached(version)).await;
+        if let SubscribeFrom::Resume(version) = from {
+            // The other replica may have been a moment ahead; what it sent is sent here, too.
+            let _ = timeout(BEHIND, self.hub.updates().reached(version)).await;
         }
-        let subscription = self.hub.subscribe(filter, start);
-        let began = MetadataValue::from_static(subscribe::word(subscription.began()));
+        let subscription = self.hub.updates().subscribe(filter, from);
+        let began = MetadataValue::from_static(subscribe::word(subscription.started_from()));
         let stream = subscribe::stream(subscription, epoch, self.drain.clone());
         let mut response = Response::new(stream);
         response.metadata_mut().insert(subscribe::BEGAN, began);

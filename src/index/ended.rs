@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use jiff::Timestamp;
 
-use crate::proto::encoded::Encoded;
+use crate::proto::answers::EncodedStatus;
 
 /// Workspaces that are remembered.
 const MOST: usize = 4096;
@@ -15,7 +15,7 @@ const MOST_BYTES: usize = 8 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub struct End {
     /// Its STOPPED.
-    pub status: Encoded,
+    pub status: EncodedStatus,
     /// When this replica learned of it.
     pub at: Timestamp,
 }
@@ -31,7 +31,7 @@ pub struct Ended {
 
 impl Ended {
     /// Remembers an end.
-    pub fn insert(&mut self, status: &Encoded, at: Timestamp) {
+    pub fn insert(&mut self, status: &EncodedStatus, at: Timestamp) {
         let id = status.id();
         self.remove(&id);
         self.bytes += status.size();
@@ -81,8 +81,8 @@ mod tests {
     use super::*;
     use crate::proto::wsman::WorkspaceStatus;
 
-    fn status(id: &str, size: usize) -> Encoded {
-        Encoded::new(WorkspaceStatus {
+    fn status(id: &str, size: usize) -> EncodedStatus {
+        EncodedStatus::new(WorkspaceStatus {
             id: id.to_owned(),
             message: "m".repeat(size),
             ..WorkspaceStatus::default()

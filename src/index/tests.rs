@@ -11,6 +11,8 @@ use serde_json::json;
 use super::*;
 use crate::objects::Service;
 use crate::objects::{Event, Node};
+use crate::proto::wsman::WorkspacePhase;
+use crate::updates::Update as _;
 
 /// A workspace pod: its state is a number that moves its status.
 fn pod(name: &str, uid: u64, version: u64, state: u8) -> Pod {
@@ -86,7 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl Truth {
-    fn take(&mut self, step: &Step, index: &mut Index) -> Vec<Update> {
+    fn take(&mut self, step: &Step, index: &mut Index) -> Vec<StatusUpdate> {
         match step {
             Step::Write { pod: number, state } => {
                 self.version += 1;
@@ -158,18 +160,18 @@ proptest! {
     #[test]
     fn the_promises_hold_whatever_the_watch_does(steps in prop::collection::vec(step(), 1..60)) {
         let (mut truth, mut index) = (Truth::default(), Index::default());
-        let mut told: HashMap<Arc<str>, Encoded> = HashMap::new();
+        let mut told: HashMap<Arc<str>, EncodedStatus> = HashMap::new();
         let mut last = 0;
         for step in steps.iter().chain([&Step::List]) {
             for update in truth.take(step, &mut index) {
                 prop_assert!(update.status.version() >= last, "all replicas tell in the order of versions");
                 last = update.status.version();
-                if let Some(before) = told.get(&update.uid) {
+                if let Some(before) = told.get(&update.start_uid) {
                     prop_assert!(update.status.version() > before.version(), "versions grow");
                     prop_assert!(!before.same(&update.status), "no repeats");
                     prop_assert_ne!(before.phase(), WorkspacePhase::Stopped, "nothing after STOPPED");
                 }
-                told.insert(update.uid.clone(), update.status);
+                told.insert(update.start_uid.clone(), update.status);
             }
         }
         // After a list the index is what is there, and everything else was told to have stopped.
@@ -192,7 +194,7 @@ fn a_new_pod_under_an_old_name_ends_the_old_one_first() {
     let updates = index.apply_pod(&pod("ws-a", 2, 9, 0)).updates;
     let told: Vec<_> = updates
         .iter()
-        .map(|u| (&*u.uid, u.status.phase()))
+        .map(|u| (&*u.start_uid, u.status.phase()))
         .collect();
     assert_eq!(
         told,
@@ -357,8 +359,8 @@ fn an_announced_end_is_taken_in_once_and_only_by_its_own_pod() {
         .insert("wsman.dev/stopped".into(), "2026-01-01T00:02:00Z".into());
     let update = index.apply_pod(&stopped).updates.remove(0);
     assert!(update.is_last());
-    let other = Update {
-        uid: "a-2".into(),
+    let other = StatusUpdate {
+        start_uid: "a-2".into(),
         ..update.clone()
     };
     assert_eq!(index.announced(&other), Changes::default());

@@ -5,32 +5,24 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::encoded::Encoded;
-use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
+use crate::updates::toy::Toy;
 
-fn update(id: &str, pod: u64, version: u64, is_last: bool) -> Arc<Update> {
-    let phase = match is_last {
-        true => WorkspacePhase::Stopped,
-        false => WorkspacePhase::Running,
-    };
-    let status = WorkspaceStatus {
-        id: id.to_owned(),
-        status_version: version,
-        phase: phase.into(),
-        ..Default::default()
-    };
-    let uid = format!("{id}-{pod}");
-    Arc::new(Update::new(&uid, Encoded::new(status)))
+fn update(group: &str, start: u64, version: u64, is_last: bool) -> Arc<Toy> {
+    Arc::new(Toy {
+        uid: format!("{group}-{start}").into(),
+        is_last,
+        ..Toy::new(group, version)
+    })
 }
 
-fn sent(outbox: &mut Outbox, now: Instant) -> Vec<(String, u64, bool)> {
+fn sent(outbox: &mut Outbox<Toy>, now: Instant) -> Vec<(String, u64, bool)> {
     std::iter::from_fn(|| outbox.take(now))
-        .map(|out| (out.lane.to_string(), out.update.status.version(), out.again))
+        .map(|out| (out.lane.to_string(), out.update.version, out.again))
         .collect()
 }
 
 #[test]
-fn what_waits_is_merged_and_a_stopped_never_is() {
+fn what_waits_is_merged_and_an_end_never_is() {
     let (mut outbox, now) = (Outbox::default(), Instant::now());
     for version in 1..=3 {
         outbox.push(update("a", 1, version, false));
@@ -40,14 +32,14 @@ fn what_waits_is_merged_and_a_stopped_never_is() {
     outbox.push(update("a", 2, 6, false));
     assert_eq!(outbox.waiting(), 2);
     assert_eq!(sent(&mut outbox, now), [("a".into(), 4, false)]);
-    assert_eq!(outbox.confirm(&"a".into()).unwrap().status.version(), 4);
+    assert_eq!(outbox.confirm(&"a".into()).unwrap().version, 4);
     assert_eq!(sent(&mut outbox, now), [("a".into(), 6, false)]);
     outbox.confirm(&"a".into());
     assert!(outbox.is_empty());
 }
 
 #[test]
-fn one_of_a_workspace_is_under_way_at_a_time() {
+fn one_of_a_group_is_under_way_at_a_time() {
     let (mut outbox, now) = (Outbox::default(), Instant::now());
     outbox.push(update("a", 1, 1, false));
     outbox.push(update("b", 1, 1, false));
@@ -157,9 +149,9 @@ proptest! {
         let mut stored: HashMap<String, Vec<u64>> = HashMap::new();
         let (mut ends, mut last) = (Vec::new(), HashMap::new());
         let name = |w: usize| format!("w{w}");
-        let mut store = |out: Outgoing| {
+        let mut store = |out: Outgoing<Toy>| {
             let history = stored.entry(out.lane.to_string()).or_default();
-            let version = out.update.status.version();
+            let version = out.update.version;
             if !history.contains(&version) {
                 assert!(history.last().is_none_or(|before| *before < version), "{history:?} then {version}");
                 history.push(version);

@@ -3,9 +3,11 @@
 use prost::Message;
 
 use super::id;
+use super::update::StatusUpdate;
 use crate::error::{Error, FieldViolation};
-use crate::proto::encoded::Encoded;
+use crate::proto::answers::EncodedStatus;
 use crate::proto::wsman::MetadataFilter;
+use crate::updates;
 
 /// Annotations of a filter. Each stream keeps its filter, and every update is held against it.
 const MAX_ANNOTATIONS: usize = 64;
@@ -16,9 +18,9 @@ const MAX_BYTES: usize = 16 << 10;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter(Option<MetadataFilter>);
 
-/// What a workspace can be looked up by.
+/// What a subscriber can ask for without reading the updates of all workspaces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Key {
+pub enum Topic {
     /// Whose it is.
     Owner(String),
     /// Its meta id.
@@ -27,9 +29,9 @@ pub enum Key {
     Annotation(String, String),
 }
 
-impl Key {
-    /// Returns the keys of a workspace.
-    pub fn of(status: &Encoded) -> Vec<Self> {
+impl Topic {
+    /// Returns the topics of a workspace.
+    pub fn of(status: &EncodedStatus) -> Vec<Self> {
         let Some(metadata) = status.metadata() else {
             return Vec::new();
         };
@@ -66,7 +68,7 @@ impl Filter {
     }
 
     /// Whether owner and meta id are equal where given, and every annotation is there.
-    pub fn matches(&self, status: &Encoded) -> bool {
+    pub fn matches(&self, status: &EncodedStatus) -> bool {
         let Some(filter) = &self.0 else { return true };
         let Some(metadata) = status.metadata() else {
             return false;
@@ -78,18 +80,23 @@ impl Filter {
                 .iter()
                 .all(|(key, value)| metadata.annotations.get(key) == Some(value))
     }
+}
 
-    /// Returns a key that everything that matches has: the one that the fewest should have.
-    pub fn key(&self) -> Option<Key> {
+impl updates::Filter<StatusUpdate> for Filter {
+    fn matches(&self, update: &StatusUpdate) -> bool {
+        self.matches(&update.status)
+    }
+
+    fn topic(&self) -> Option<Topic> {
         let filter = self.0.as_ref()?;
         if !filter.meta_id.is_empty() {
-            return Some(Key::MetaId(filter.meta_id.clone()));
+            return Some(Topic::MetaId(filter.meta_id.clone()));
         }
         if !filter.owner.is_empty() {
-            return Some(Key::Owner(filter.owner.clone()));
+            return Some(Topic::Owner(filter.owner.clone()));
         }
         let (word, value) = filter.annotations.iter().next()?;
-        Some(Key::Annotation(word.clone(), value.clone()))
+        Some(Topic::Annotation(word.clone(), value.clone()))
     }
 }
 
@@ -98,6 +105,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::proto::encoded::Encoded;
+    use crate::proto::wsman::{WorkspaceMetadata, WorkspaceStatus};
+    use crate::updates::{Filter as _, Update as _};
 
     fn parse(annotations: usize, length: usize) -> Result<Filter, Vec<String>> {
         let annotation = |n| (format!("k{n:03}"), "x".repeat(length));
@@ -123,5 +133,46 @@ mod tests {
         );
         assert_eq!(parse(1, MAX_BYTES), Err(field("must_match")));
         assert_eq!(parse(60_000, 1).unwrap_err().len(), 2);
+    }
+
+    #[test]
+    fn whatever_matches_has_the_topic_of_the_filter() {
+        let status = WorkspaceStatus {
+            metadata: Some(WorkspaceMetadata {
+                owner: "jane".to_owned(),
+                meta_id: "m".to_owned(),
+                annotations: [("of".to_owned(), "us".to_owned())].into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let update = StatusUpdate::new("uid", Encoded::new(status));
+        let topics = update.topics();
+        let filter = |owner: &str, meta_id: &str, of: &[&str]| {
+            let noted = of.iter().map(|of| ("of".to_owned(), (*of).to_owned()));
+            Filter(Some(MetadataFilter {
+                owner: owner.to_owned(),
+                meta_id: meta_id.to_owned(),
+                annotations: noted.collect(),
+            }))
+        };
+        for owner in ["", "jane", "joe"] {
+            for meta_id in ["", "m", "n"] {
+                for of in [&[][..], &["us"], &["them"]] {
+                    let filter = filter(owner, meta_id, of);
+                    let is_right = [owner, meta_id]
+                        .iter()
+                        .all(|word| !["joe", "n"].contains(word));
+                    let matches = updates::Filter::matches(&filter, &update);
+                    assert_eq!(matches, is_right && of != ["them"], "{filter:?}");
+                    let topic = filter.topic();
+                    let is_all = owner.is_empty() && meta_id.is_empty() && of.is_empty();
+                    assert_eq!(topic.is_none(), is_all, "{filter:?}");
+                    if let (true, Some(topic)) = (matches, topic) {
+                        assert!(topics.contains(&topic), "{filter:?}");
+                    }
+                }
+            }
+        }
     }
 }

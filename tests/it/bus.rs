@@ -14,14 +14,16 @@ use tokio_util::sync::CancellationToken;
 use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
 use wsman::config::{Broker, MessageBus, Tls};
+use wsman::daemon::feed;
 use wsman::duration::GoDuration;
 use wsman::hub::Hub;
-use wsman::index::{Changes, Index, Update};
+use wsman::index::{Changes, Index};
 use wsman::lease::Standing;
 use wsman::proto::encoded::Encoded;
 use wsman::proto::wsman::{WorkspaceMetadata, WorkspacePhase, WorkspaceStatus};
 
 use wsman::tenure::Tenure;
+use wsman::workspaces::update::StatusUpdate;
 
 use super::support::queue::{Arrived, Queue};
 use super::support::world::{HASTY, PATIENCE};
@@ -74,7 +76,7 @@ impl Rig {
         let (standing, held) = watch::channel(HOLDS);
         let tenure = Tenure::new(held, Clock::system());
         let drain = CancellationToken::new();
-        let publisher = tokio::spawn(publisher.run(hub.clone(), tenure, drain.clone()));
+        let publisher = tokio::spawn(publisher.run(feed(&hub), tenure, drain.clone()));
         Self {
             hub,
             state,
@@ -114,7 +116,7 @@ impl Rig {
             }),
             ..Default::default()
         };
-        let update = Update::new(&format!("uid-{id}"), Encoded::new(status));
+        let update = StatusUpdate::new(&format!("uid-{id}"), Encoded::new(status));
         self.hub.change(|_| Changes {
             updates: vec![update],
             ..Changes::default()

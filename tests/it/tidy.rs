@@ -42,7 +42,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -66,26 +66,17 @@ const LAYERS: [(&str, &[&str]); 19] = [
     (
         "workspaces",
         &[
-            "action", "config", "duration", "error", "objects", "proto", "quantity", "redact",
+            "action", "config", "duration", "error", "objects", "outbox", "proto", "quantity",
+            "redact", "updates",
         ],
     ),
     ("history", &["proto"]),
     ("index", &["action", "objects", "proto", "workspaces"]),
     ("lease", &["action", "objects"]),
-    ("outbox", &["index", "proto"]),
+    ("updates", &[]),
+    ("outbox", &["updates"]),
     ("tenure", &["clock", "lease"]),
-    (
-        "amqp",
-        &[
-            "config",
-            "hub",
-            "index",
-            "outbox",
-            "proto",
-            "tenure",
-            "workspaces",
-        ],
-    ),
+    ("amqp", &["config", "outbox", "tenure", "updates"]),
     ("http", &["error", "grpc", "proto", "redact"]),
     (
         "cluster",
@@ -111,6 +102,34 @@ const OURS: [&str; 3] = ["workspace", "gitpod", "wsman::"];
 
 /// The one file that starts the simulated cluster, which is another program.
 const SIMULATE: &str = "src/cli/simulate.rs";
+
+/// Modules that serve every noun: each registers in `daemon`, and these name none.
+const NOUNLESS: [&str; 3] = ["amqp", "outbox", "updates"];
+
+/// What code that serves every noun may not say, but for the name of a test.
+const NOUNS: [&str; 1] = ["workspace"];
+
+#[test]
+fn core_names_no_noun() {
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        if !NOUNLESS.contains(&module(&path).as_str()) {
+            continue;
+        }
+        let before_tests = text.lines().take_while(|line| *line != "#[cfg(test)]");
+        for (number, line) in before_tests.enumerate() {
+            for noun in NOUNS.iter().filter(|n| line.to_lowercase().contains(**n)) {
+                let number = number + 1;
+                faults.push(format!("{}:{number}: says `{noun}`", path.display()));
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "what serves every noun names none:\n{}",
+        faults.join("\n")
+    );
+}
 
 #[test]
 fn pure_modules_do_no_io() {

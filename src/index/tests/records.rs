@@ -252,7 +252,7 @@ impl Truth {
         }));
     }
 
-    fn take(&mut self, act: Act, index: &mut Index) -> Vec<Update> {
+    fn take(&mut self, act: Act, index: &mut Index) -> Vec<StatusUpdate> {
         match act {
             // The records lag behind the pods, but not by a whole life.
             Act::Start
@@ -401,23 +401,23 @@ proptest! {
     fn a_workspace_stays_one_however_often_its_pod_is_made_again(acts in prop::collection::vec(act(), 1..120)) {
         let defaults = Defaults { max_recreations: 3, ..Defaults::default() };
         let (mut truth, mut index) = (Truth::default(), Index::new(defaults));
-        let mut told: HashMap<Arc<str>, Encoded> = HashMap::new();
+        let mut told: HashMap<Arc<str>, EncodedStatus> = HashMap::new();
         let settle = [Act::ListPods, Act::ListRecords, Act::Look, Act::ListPods, Act::Look];
         for act in acts.iter().chain(&settle) {
             for update in truth.take(*act, &mut index) {
-                if let Some(before) = told.get(&update.uid) {
+                if let Some(before) = told.get(&update.start_uid) {
                     prop_assert!(update.status.version() > before.version(), "versions grow");
                     prop_assert!(!before.same(&update.status), "no repeats");
                     prop_assert_ne!(before.phase(), WorkspacePhase::Stopped, "nothing after STOPPED");
                 }
-                told.insert(update.uid.clone(), update.status);
+                told.insert(update.start_uid.clone(), update.status);
             }
         }
         let listed = index.list(&Default::default()).count();
         let lives = truth.lives();
         if let Some(run) = lives {
             prop_assert_eq!(listed, 1, "what lives is listed");
-            let last = told.get(run.to_string().as_str()).map(Encoded::phase);
+            let last = told.get(run.to_string().as_str()).map(EncodedStatus::phase);
             // One that was known from answers only is told with its new pod.
             let lives = last.is_none_or(|phase| phase == WorkspacePhase::Pending);
             prop_assert!(lives, "what lives has not ended");

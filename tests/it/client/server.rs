@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
-use wsman::proto::encoded::{
-    DescribeWorkspaceResponse, Encoded, GetWorkspacesResponse, SubscribeResponse,
+use wsman::proto::answers::{
+    DescribeWorkspaceResponse, EncodedStatus, GetWorkspacesResponse, SubscribeResponse,
 };
 use wsman::proto::served::workspace_manager_server::{WorkspaceManager, WorkspaceManagerServer};
 use wsman::proto::wsman::*;
@@ -192,7 +192,7 @@ impl State {
     }
 
     fn tell(&mut self, status: WorkspaceStatus) {
-        let message = SubscribeResponse::new(Some(&Encoded::new(status)), &BTreeMap::new());
+        let message = SubscribeResponse::new(Some(&EncodedStatus::new(status)), &BTreeMap::new());
         self.streams
             .retain(|stream| stream.send(Ok(message.clone())).is_ok());
     }
@@ -266,7 +266,12 @@ impl WorkspaceManager for Service {
                 state.tell(status);
             }
             Ok(GetWorkspacesResponse {
-                status: state.workspaces.iter().cloned().map(Encoded::new).collect(),
+                status: state
+                    .workspaces
+                    .iter()
+                    .cloned()
+                    .map(EncodedStatus::new)
+                    .collect(),
             })
         })
         .await
@@ -329,7 +334,7 @@ impl WorkspaceManager for Service {
                     request.id
                 ))),
                 status => Ok(DescribeWorkspaceResponse {
-                    status: status.map(Encoded::new),
+                    status: status.map(EncodedStatus::new),
                     last_activity: state.last_activity.clone(),
                 }),
             }

@@ -5,9 +5,9 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ExchangeKind};
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use wsman::index::Update;
-use wsman::outbox::message::Message;
 use wsman::proto::encoded::Encoded;
+use wsman::workspaces::bus_message;
+use wsman::workspaces::update::StatusUpdate;
 
 use super::verify::{found, verify};
 use super::*;
@@ -48,7 +48,7 @@ impl Publisher {
     /// Publishes a status, in a session, and waits until it is in every queue.
     fn say(&self, session: &str, status: WorkspaceStatus) {
         let uid = format!("uid-{}", status.id);
-        let message = Message::new(&Update::new(&uid, Encoded::new(status)));
+        let message = bus_message::of(&StatusUpdate::new(&uid, Encoded::new(status)));
         let mut headers = FieldTable::default();
         headers.insert("session".into(), AMQPValue::LongString(session.into()));
         let properties = BasicProperties::default()

@@ -20,7 +20,7 @@ fn status() -> WorkspaceStatus {
 
 #[test]
 fn a_status_comes_back_as_it_went_in() {
-    let encoded = Encoded::new(status());
+    let encoded = EncodedStatus::new(status());
     assert_eq!(encoded.read(), status());
     assert_eq!((encoded.id().as_str(), encoded.version()), ("one", 7));
     assert_eq!(encoded.metadata(), status().metadata);

@@ -1,36 +1,40 @@
-//! Updates by position: all recent ones, and of older ones the last of each workspace. Plain data.
+//! Updates by position: all recent ones, and of older ones the last of each start. Plain data.
 //!
 //! Positions grow with the pods' resourceVersions, so a version tells a place in the log of any replica.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::index::Update;
+use super::Update;
 
 /// Updates that are kept unmerged.
 pub(super) const RECENT: usize = 1024;
-/// Ended workspaces whose STOPPED a slow reader can still get.
+/// Ended groups whose last update a slow subscriber can still get.
 pub(super) const ENDED: usize = 4096;
 
 /// One log.
-#[derive(Debug, Default)]
-pub(super) struct Log {
+#[derive(Debug)]
+pub(super) struct Log<U> {
     head: u64,
-    /// Positions up to here may have lost a STOPPED.
+    /// Positions up to here may have lost a last update.
     lost: u64,
-    old: BTreeMap<u64, Arc<Update>>,
-    recent: BTreeMap<u64, Arc<Update>>,
-    /// Position of the last update of each pod, by uid.
+    old: BTreeMap<u64, Arc<U>>,
+    recent: BTreeMap<u64, Arc<U>>,
+    /// Position of the last update of each start, by uid.
     last: HashMap<Arc<str>, u64>,
     ended: VecDeque<(u64, Arc<str>)>,
 }
 
-impl Log {
+impl<U: Update> Log<U> {
     /// Returns an empty log that goes on after `head`.
     pub(super) fn after_head(head: u64) -> Self {
         Self {
             head,
-            ..Self::default()
+            lost: 0,
+            old: BTreeMap::new(),
+            recent: BTreeMap::new(),
+            last: HashMap::new(),
+            ended: VecDeque::new(),
         }
     }
 
@@ -39,24 +43,25 @@ impl Log {
         self.head
     }
 
-    /// Whether a reader at `position` missed the end of a workspace for good.
+    /// Whether a subscriber at `position` missed the end of a group for good.
     pub(super) fn lost(&self, position: u64) -> bool {
         position < self.lost
     }
 
     /// Appends an update at `position`, beyond the head. Returns the version up to which an end was forgotten for it.
-    pub(super) fn append(&mut self, position: u64, update: Arc<Update>) -> Option<u64> {
+    pub(super) fn append(&mut self, position: u64, update: Arc<U>) -> Option<u64> {
         self.head = position;
-        if let Some(before) = self.last.insert(Arc::clone(&update.uid), position) {
+        let uid = update.start_uid();
+        if let Some(before) = self.last.insert(Arc::clone(uid), position) {
             self.old.remove(&before);
         }
         if update.is_last() {
-            self.ended.push_back((position, Arc::clone(&update.uid)));
+            self.ended.push_back((position, Arc::clone(uid)));
         }
         self.recent.insert(position, update);
         if self.recent.len() > RECENT
             && let Some((position, update)) = self.recent.pop_first()
-            && self.last.get(&update.uid) == Some(&position)
+            && self.last.get(update.start_uid()) == Some(&position)
         {
             self.old.insert(position, update);
         }
@@ -68,11 +73,11 @@ impl Log {
         self.lost = position;
         let forgotten = self.old.remove(&position);
         let forgotten = forgotten.or_else(|| self.recent.remove(&position));
-        forgotten.map(|update| update.status.version())
+        forgotten.map(|update| update.version())
     }
 
     /// Returns what comes after a position, in order.
-    pub(super) fn after(&self, position: u64) -> impl Iterator<Item = (u64, &Arc<Update>)> {
+    pub(super) fn after(&self, position: u64) -> impl Iterator<Item = (u64, &Arc<U>)> {
         let next = position + 1;
         self.old
             .range(next..)
@@ -80,12 +85,11 @@ impl Log {
             .map(|(position, update)| (*position, update))
     }
 
-    /// Returns the last update of every workspace, in order; those that ended only if they did after `version`, and of
-    /// the others only those that changed after it.
-    pub(super) fn latest_after(&self, version: u64) -> impl Iterator<Item = &Arc<Update>> {
+    /// Returns the last update of every start, in order; only those after `version`.
+    pub(super) fn latest_after(&self, version: u64) -> impl Iterator<Item = &Arc<U>> {
         self.after(0)
-            .filter(|(position, update)| self.last.get(&update.uid) == Some(position))
+            .filter(|(position, update)| self.last.get(update.start_uid()) == Some(position))
             .map(|(_, update)| update)
-            .filter(move |update| update.status.version() > version)
+            .filter(move |update| update.version() > version)
     }
 }

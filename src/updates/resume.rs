@@ -1,6 +1,6 @@
 //! The token that continues a stream of updates where it stopped, on any replica.
 //!
-//! It names the last status version that was told. Versions are resourceVersions of pods, which every replica sees in the
+//! It names the last version that was sent. Versions are resourceVersions of pods, which every replica sees in the
 //! same order (KEP-5504), so a replica that knows everything after it needs nothing else.
 
 use std::fmt;
@@ -9,9 +9,9 @@ use std::str::FromStr;
 /// A place in the stream of updates, as text `1.<epoch>.<version>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    /// What counts versions: `manager.statusVersionOffset`. Places of one epoch mean nothing in another.
+    /// Which server counted: versions of one epoch mean nothing in another.
     pub epoch: u64,
-    /// Everything up to this status version was told.
+    /// Everything up to this version was sent.
     pub version: u64,
 }
 
