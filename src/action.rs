@@ -16,7 +16,7 @@ pub struct PodRef {
     pub uid: String,
 }
 
-/// The ConfigMap that stands for a workspace between two pods. Actions never touch a newer one of the same name.
+/// The ConfigMap that stands for a group between two pods. Actions never touch a newer one of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordRef {
     /// Name in the configured namespace; that of the pod.
@@ -57,9 +57,9 @@ impl fmt::Debug for SecretChange {
 pub enum Dependant {
     /// Protected environment and other secrets.
     Secret(Box<Secret>),
-    /// Volume of a workspace with PERSISTENT_VOLUME_CLAIM.
+    /// A volume that outlives the pod's containers.
     Claim(Box<PersistentVolumeClaim>),
-    /// Ports of the workspace.
+    /// Ports of the pod.
     Service(Box<Service>),
 }
 
@@ -121,7 +121,7 @@ pub enum Action {
     Recreate(Recreate),
 }
 
-/// One step of making a rejected pod again; `workspaces::recreate` tells their order. A version is a precondition: of
+/// One step of making a rejected pod again; whoever decides knows their order. A version is a precondition: of
 /// an object that has changed since nothing is done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Recreate {

@@ -35,7 +35,7 @@ use warnings::Warnings;
 /// What an event changed.
 #[derive(Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Updates to send, in the order of their versions.
+    /// Updates to publish, in the order of their versions.
     pub updates: Vec<StatusUpdate>,
     /// What was missed up to this version is known only as far as it lasted.
     pub floor: Option<u64>,
@@ -76,10 +76,10 @@ pub struct Index {
     held: HashMap<Arc<str>, (Entry, Pod)>,
     /// Pods and records that are gone, by uid: a late answer brings none back.
     ended: Tombstones,
-    /// Starts whose STOPPED was sent, by the uid of their first pod: one stream may lag behind the other.
+    /// Starts whose STOPPED was published, by the uid of their first pod: one stream may lag behind the other.
     over: Tombstones,
     /// Ends that a list showed which is not complete yet.
-    untold: Vec<StatusUpdate>,
+    unpublished: Vec<StatusUpdate>,
     /// Version of the last complete list of the pods.
     listed: Option<u64>,
 }
@@ -102,8 +102,8 @@ pub struct Tracked {
     version: u64,
     /// The pod ended, but it is made again: the workspace goes on without one.
     gone: bool,
-    /// What was told last. The answer to a write runs ahead of the watch, so `status` alone does not tell.
-    told: Option<EncodedStatus>,
+    /// What was published last. The answer to a write runs ahead of the watch, so `status` may be newer.
+    last_published: Option<EncodedStatus>,
 }
 
 impl Tracked {
@@ -155,25 +155,25 @@ impl Index {
         };
     }
 
-    /// Takes in a pod as the watch tells it, in the order of versions: the only thing that updates are sent for, so that
-    /// every replica sends them in the same order.
+    /// Takes in a pod as the watch tells it, in the order of versions: the only thing that updates are published for, so
+    /// that every replica publishes them in the same order.
     pub fn apply_pod(&mut self, pod: &Pod) -> Changes {
         let mut changes = Changes::default();
         if self.take_in(pod, Source::Watch, &mut changes) {
-            self.tell(&pod.metadata.name, &mut changes);
+            self.publish(&pod.metadata.name, &mut changes);
         }
         changes
     }
 
-    /// Takes in a pod of a list. It is known from now on, and told when the list is complete.
+    /// Takes in a pod of a list. It is known from now on, and published when the list is complete.
     pub fn list_pod(&mut self, pod: &Pod) -> Changes {
         let mut changes = Changes::default();
         self.take_in(pod, Source::List, &mut changes);
-        self.untold.append(&mut changes.updates);
+        self.unpublished.append(&mut changes.updates);
         changes
     }
 
-    /// Takes in a pod as the answer to a call shows it. It is known from now on, and told with the watch.
+    /// Takes in a pod as the answer to a call shows it. It is known from now on, and published with the watch.
     pub fn see_pod(&mut self, pod: &Pod) -> Changes {
         let mut changes = Changes::default();
         self.take_in(pod, Source::Answer, &mut changes);
@@ -203,10 +203,10 @@ impl Index {
     }
 
     /// Takes in that a complete list at `version`, whose pods were taken in, held only those named in `present`: all
-    /// others are gone. What changed since the last event is told.
+    /// others are gone. What changed since the last event is published.
     pub fn retain_pods(&mut self, present: &HashSet<String>, version: u64) -> Changes {
         let mut changes = Changes {
-            updates: std::mem::take(&mut self.untold),
+            updates: std::mem::take(&mut self.unpublished),
             ..Changes::default()
         };
         let listed: Vec<Arc<str>> = self
@@ -218,7 +218,7 @@ impl Index {
             .collect();
         for name in listed {
             if present.contains(&*name) {
-                self.tell(&name, &mut changes);
+                self.publish(&name, &mut changes);
             } else {
                 self.end(&name, None, version, &mut changes);
             }
@@ -346,7 +346,7 @@ impl Index {
                 .push((Arc::clone(&name), facts.unreadable.clone()));
         }
         let before = known.map(|known| known.status.id());
-        let told = known.and_then(|known| known.told.clone());
+        let last_published = known.and_then(|known| known.last_published.clone());
         let node = status
             .runtime
             .as_ref()
@@ -360,8 +360,8 @@ impl Index {
         }
         self.by_id.insert(status.id.clone(), Arc::clone(&name));
         // Whatever becomes of the pod, its workspace has stopped.
-        let status = match told.as_ref().filter(|told| is_last(told)) {
-            Some(told) => told.clone(),
+        let status = match last_published.as_ref().filter(|last| is_last(last)) {
+            Some(last) => last.clone(),
             None => EncodedStatus::new(status),
         };
         changes.dirty.push(Arc::clone(&name));
@@ -376,22 +376,22 @@ impl Index {
                 node,
                 version,
                 gone: false,
-                told,
+                last_published,
             },
         );
     }
 
-    /// Sends what is known of a workspace, unless it was. What changes without the pod (an event, a node) is sent with
-    /// the pod's next version (design 3).
-    fn tell(&mut self, name: &str, changes: &mut Changes) {
+    /// Publishes what is known of a workspace, unless it was. What changes without the pod (an event, a node) is published
+    /// with the pod's next version (design 3).
+    fn publish(&mut self, name: &str, changes: &mut Changes) {
         let Some(tracked) = self.workspaces.get_mut(name) else {
             return;
         };
-        let news = tracked.told.as_ref().is_none_or(|told| {
-            tracked.status.version() > told.version() && !told.same(&tracked.status)
+        let news = tracked.last_published.as_ref().is_none_or(|last| {
+            tracked.status.version() > last.version() && !last.same(&tracked.status)
         });
         if news {
-            tracked.told = Some(tracked.status.clone());
+            tracked.last_published = Some(tracked.status.clone());
             changes.updates.push(tracked.update(tracked.status.clone()));
         }
     }
@@ -402,7 +402,7 @@ impl Index {
             return;
         };
         self.ended.insert(&tracked.pod.uid);
-        let stopped = tracked.told.as_ref().is_some_and(is_last);
+        let stopped = tracked.last_published.as_ref().is_some_and(is_last);
         let entry = last.clone().unwrap_or_else(|| tracked.entry());
         let unseen = last.is_none() && self.may_be_replaced(&entry);
         if tracked.gone || (!stopped && (unseen || self.is_replaced(&entry))) {
@@ -413,7 +413,7 @@ impl Index {
         self.stand_in(name, changes);
     }
 
-    /// Ends the workspace under `name` as of `version`: its STOPPED is sent unless it was.
+    /// Ends the workspace under `name` as of `version`: its STOPPED is published unless it was.
     fn conclude(
         &mut self,
         name: &str,
@@ -435,13 +435,16 @@ impl Index {
             self.by_id.remove(&id);
         }
         changes.dirty.push(name);
-        if tracked.told.as_ref().is_some_and(is_last) {
+        if tracked.last_published.as_ref().is_some_and(is_last) {
             return;
         }
         let status = last.unwrap_or_else(|| tracked.status.read());
         // Should a server not tell when a pod went, its STOPPED is still newer than all before.
-        let told = tracked.told.as_ref().map_or(0, EncodedStatus::version);
-        let version = (version + self.defaults.version_offset).max(told + 1);
+        let published = tracked
+            .last_published
+            .as_ref()
+            .map_or(0, EncodedStatus::version);
+        let version = (version + self.defaults.version_offset).max(published + 1);
         let status = EncodedStatus::new(status::gone(status, Some(version)));
         changes.updates.push(tracked.update(status));
     }

@@ -26,7 +26,7 @@ const LATELY: Duration = Duration::from_secs(60);
 /// How urgent a write is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Creates what a workspace cannot start without.
+    /// Creates what a pod cannot start without.
     Start,
     /// Creates a Service: of use once the containers are ready, which takes longer. It waits while pods are created.
     Serve,

@@ -30,7 +30,7 @@ impl Index {
         self.records.insert(Arc::clone(&name), record);
         self.stand_in(&name, &mut changes);
         if let Some((_, pod)) = self.held.remove(&name) {
-            // It is told when it has taken over, which is a change of its own.
+            // It is published when it has taken over, which is a change of its own.
             changes.extend(self.see_pod(&pod));
         }
         changes
@@ -63,7 +63,7 @@ impl Index {
         if let Some(tracked) = self.workspaces.get_mut(name) {
             tracked.gone = true;
         }
-        self.tell(name, changes);
+        self.publish(name, changes);
     }
 
     /// Takes in that a record is gone, with its last state.

@@ -33,7 +33,7 @@ impl Index {
     pub fn delete_stray(&mut self, name: &str) -> Changes {
         let known = self.strays.remove_entry(name);
         Changes {
-            // Its end may have been told while it was a stray.
+            // Its end may have been published while it was a stray.
             dirty: known.into_iter().map(|(name, _)| name).collect(),
             ..Changes::default()
         }
@@ -59,7 +59,7 @@ impl Index {
         meta.deletion_timestamp.is_none() && meta.finalizers.iter().any(|f| f == FINALIZER)
     }
 
-    /// What a stray needs: its label, or, if its end was told already, to be let go.
+    /// What a stray needs: its label, or, if its end was published already, to be let go.
     pub(super) fn decide_stray(&self, name: &str) -> Option<Decision> {
         let pod = self.strays.get(name)?.clone();
         let action = match self.ended.contains(&pod.uid) {

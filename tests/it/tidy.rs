@@ -104,7 +104,22 @@ const OURS: [&str; 3] = ["workspace", "gitpod", "wsman::"];
 const SIMULATE: &str = "src/cli/simulate.rs";
 
 /// Modules that serve every noun: each registers in `daemon`, and these name none.
-const NOUNLESS: [&str; 3] = ["amqp", "outbox", "updates"];
+const NOUNLESS: [&str; 14] = [
+    "action",
+    "amqp",
+    "clock",
+    "duration",
+    "lease",
+    "objects",
+    "outbox",
+    "quantity",
+    "readiness",
+    "redact",
+    "tasks",
+    "tenure",
+    "updates",
+    "window",
+];
 
 /// What code that serves every noun may not say, but for the name of a test.
 const NOUNS: [&str; 1] = ["workspace"];
