@@ -4,17 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use prost::Message;
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rustc-env=WSMAN_COMMIT={}", commit());
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let files = protox::compile(
-        ["core.proto", "imagespec.proto", "inspect.proto"],
-        ["proto"],
-    )?;
-    let descriptors = files.encode_to_vec();
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_source_info(true).include_imports(true);
+    compiler.open_files(protos()?)?;
+    let files = compiler.file_descriptor_set();
+    // Options of our own are kept only in this form.
+    let descriptors = compiler.encode_file_descriptor_set();
     std::fs::write(out.join("descriptors.bin"), &descriptors)?;
     tonic_prost_build::configure()
         .build_server(false)
@@ -45,6 +44,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .register_descriptors(&descriptors)?
         .build(&[".wsman", ".contentservice"])?;
     Ok(())
+}
+
+/// The files of `proto/`, by their names in it.
+fn protos() -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir("proto")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        names.extend(name.ends_with(".proto").then_some(name));
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// The commit that is built: as WSMAN_COMMIT says, or git, or "unknown" where there is neither, as in an archive.

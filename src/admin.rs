@@ -1,7 +1,9 @@
-//! Probes over HTTP: `/livez` while the process turns, `/readyz` while it may be sent callers. Neither depends on what else
-//! is told: `/load`, what is in flight, and `/messagebus`, how the publisher is doing.
+//! Probes over HTTP: `/livez` while the process turns, `/readyz` while it may be sent callers. Neither depends on what else is
+//! shown: pages of JSON that parts of the daemon register, such as what is in flight.
 
-use axum::extract::State;
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -9,9 +11,33 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::amqp;
-use crate::grpc::load::Load;
-use crate::readiness::Components;
+use crate::readiness::{self, Components};
+
+/// A page of JSON.
+#[allow(missing_debug_implementations, reason = "it holds a function")]
+pub struct Page {
+    path: &'static str,
+    content: Box<dyn Fn() -> Option<serde_json::Value> + Send + Sync>,
+}
+
+impl Page {
+    /// Returns the page `/<path>`; without content it says that nothing of that name is configured.
+    pub fn new(
+        path: &'static str,
+        content: impl Fn() -> Option<serde_json::Value> + Send + Sync + 'static,
+    ) -> Self {
+        let content = Box::new(content);
+        Self { path, content }
+    }
+
+    fn answer(&self) -> Result<Json<serde_json::Value>, (StatusCode, String)> {
+        let missing = || format!("no {} is configured", self.path);
+        let content = (self.content)().ok_or_else(missing);
+        content
+            .map(Json)
+            .map_err(|why| (StatusCode::NOT_FOUND, why))
+    }
+}
 
 /// Serves the probes for ever.
 ///
@@ -19,30 +45,30 @@ use crate::readiness::Components;
 /// If the listener cannot go on.
 pub async fn serve(
     listener: TcpListener,
-    readiness: watch::Receiver<Components>,
-    load: watch::Receiver<Load>,
-    bus: Option<watch::Receiver<amqp::State>>,
+    components: watch::Receiver<Components>,
+    pages: Vec<Page>,
     draining: CancellationToken,
 ) -> anyhow::Result<()> {
-    let bus = async move || match &bus {
-        Some(state) => Ok(Json(state.borrow().clone())),
-        None => Err((StatusCode::NOT_FOUND, "no messagebus is configured")),
-    };
-    let routes = Router::new()
+    let mut routes = Router::new()
         .route("/livez", get(async || "ok"))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
-        .route("/load", get(async move || Json(*load.borrow())))
-        .route("/messagebus", get(bus))
-        .with_state((readiness, draining));
+        .with_state((components, draining));
+    for page in pages {
+        let path = format!("/{}", page.path);
+        let page = Arc::new(page);
+        routes = routes.route(&path, get(async move || page.answer()));
+    }
     Ok(axum::serve(listener, routes).await?)
 }
 
+/// `?verbose` lists every component, as that of Kubernetes does.
 async fn ready(
-    State((readiness, draining)): State<(watch::Receiver<Components>, CancellationToken)>,
+    State((components, draining)): State<(watch::Receiver<Components>, CancellationToken)>,
+    RawQuery(query): RawQuery,
 ) -> (StatusCode, String) {
-    let components = readiness.borrow();
-    if draining.is_cancelled() {
+    let components = components.borrow();
+    let (code, text) = if draining.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned())
     } else if components.are_ready() {
         (StatusCode::OK, "ok".to_owned())
@@ -50,5 +76,21 @@ async fn ready(
         let reasons = components.reasons();
         let lines = reasons.map(|(name, reason)| format!("{name}: {reason}\n"));
         (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
+    };
+    let is_verbose = query.is_some_and(|query| query.starts_with("verbose"));
+    match is_verbose {
+        false => (code, text),
+        true => (code, components.iter().map(line).collect()),
+    }
+}
+
+fn line((name, state): (&str, &readiness::State)) -> String {
+    let optional = match state.is_optional() {
+        true => " (the daemon can do without it)",
+        false => "",
+    };
+    match state.reason() {
+        None => format!("[+]{name} ok\n"),
+        Some(reason) => format!("[-]{name} failed: {reason}{optional}\n"),
     }
 }

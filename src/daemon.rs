@@ -11,28 +11,37 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
-use crate::amqp::{Feed, Publisher};
+use crate::admin::{self, Page};
+use crate::amqp::{self, Feed, Publisher};
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::lease::Keeper;
 use crate::cluster::{activity, reconcile, rights, watch as cluster_watch};
 use crate::config::{ClientAuth, Settings};
-use crate::grpc::control::Turns;
 use crate::grpc::forward::Forward;
-use crate::grpc::limits::Limits;
-use crate::grpc::load::{self, Gate, Load};
+use crate::grpc::images::Images;
+use crate::grpc::inspect::Inspect;
+use crate::grpc::lookup::Lookup;
 use crate::grpc::workspaces::Workspaces;
-use crate::grpc::{self, listen};
 use crate::http::hosts::Hosts;
 use crate::hub::Hub;
 use crate::index::{Changes, Index};
 use crate::lease::Standing;
+use crate::proto::served::inspector_server::InspectorServer;
+use crate::proto::served::spec_provider_server::SpecProviderServer;
+use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
 use crate::readiness::{Component, Readiness};
+use crate::rpc::REQUEST_LIMIT;
+use crate::rpc::call::CallContext;
+use crate::rpc::in_flight::{self, ConnectionLimiter, InFlight};
+use crate::rpc::limits::Limits;
+use crate::rpc::methods::Methods;
+use crate::server::{Server, Services, listen};
 use crate::tasks::{Drain, Tasks};
+use crate::workspaces;
 use crate::workspaces::bus_message;
 use crate::workspaces::decide::Rules;
 use crate::workspaces::update::StatusUpdate;
-use crate::{admin, workspaces};
 
 /// What a daemon is made of. Everything is bound and connected before it starts.
 #[allow(missing_debug_implementations, reason = "the client has none")]
@@ -48,7 +57,7 @@ pub struct Parts {
     /// Where callers connect.
     pub listener: TcpListener,
     /// Told what is in flight.
-    pub load: watch::Sender<Load>,
+    pub in_flight: watch::Sender<InFlight>,
     /// Who publishes updates on a message bus, if there is one.
     pub bus: Option<Publisher>,
     /// How callers connect, if not in the clear.
@@ -57,13 +66,13 @@ pub struct Parts {
     pub probes: Option<TcpListener>,
     /// What time it is.
     pub clock: Clock,
-    /// How patiently it ends.
-    pub patience: Patience,
+    /// How long its end may take.
+    pub shutdown: ShutdownTimeouts,
 }
 
 /// How long the steps of a drain may take; all together they stay below 25 s.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct ShutdownTimeouts {
     /// From not ready to refusing calls: load balancers must have noticed.
     pub notice: Duration,
     /// Over which the ends of streams are spread.
@@ -71,16 +80,16 @@ pub struct Patience {
     /// For mutations under way.
     pub mutations: Duration,
     /// For connections after the last stream: peers that never answer and health watches that never end are cut.
-    pub goodbye: Duration,
+    pub connections: Duration,
 }
 
-impl Patience {
+impl ShutdownTimeouts {
     /// Behind a load balancer.
     pub const CLUSTER: Self = Self {
         notice: Duration::from_secs(3),
         spread: Duration::from_secs(5),
         mutations: Duration::from_secs(15),
-        goodbye: Duration::from_secs(2),
+        connections: Duration::from_secs(2),
     };
     /// On a desk.
     pub const LOCAL: Self = Self {
@@ -89,6 +98,9 @@ impl Patience {
         ..Self::CLUSTER
     };
 }
+
+/// Name of the message bus among the components.
+const MESSAGE_BUS: &str = "messagebus";
 
 /// For the last checkpoint, and again for the release of the Lease.
 const LAST_WRITE: Duration = Duration::from_secs(2);
@@ -104,16 +116,15 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         standing,
         client,
         listener,
-        load,
+        in_flight,
         bus,
         tls,
         probes,
         clock,
-        patience,
+        shutdown,
     } = parts;
     let initial = settings.borrow().clone();
-    let limits = Limits::new(&initial.rpc.rate_limits, &clock)?;
-    let (new_limits, limits) = watch::channel(limits);
+    let (new_limits, limits) = watch::channel(Limits::default());
     let namespace = initial.manager.namespace.clone();
     let index = Index::new(workspaces::defaults(&initial.manager));
     let hub = Hub::with_clock(index, clock.clone());
@@ -130,7 +141,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         readiness.component("lease"),
     );
     let flush = CancellationToken::new();
-    let drain = Drain::new(patience.spread);
+    let drain = Drain::new(shutdown.spread);
     let closing = CancellationToken::new();
     let builder = Forward::new(initial.image_builder.as_ref(), drain.clone())?;
 
@@ -172,16 +183,6 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         activity::keep(hub.clone(), actor.clone(), keeper.tenure(), clock.clone()),
     );
     tasks.spawn(
-        "configuration",
-        configure(
-            settings.clone(),
-            new_rules,
-            new_limits,
-            hub.clone(),
-            clock.clone(),
-        ),
-    );
-    tasks.spawn(
         "lifecycle",
         reconcile::run(
             hub.clone(),
@@ -195,46 +196,75 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let bus_state = bus.as_ref().map(Publisher::state);
     let flushed = bus.as_ref().map(Publisher::ended);
     if let Some(bus) = bus {
+        let component = readiness.optional(MESSAGE_BUS);
+        tasks.spawn("message bus state", follow_bus(bus.state(), component));
         let publishing = bus.run(feed(&hub), keeper.tenure(), flush.clone());
         tasks.spawn("message bus", publishing);
     }
-    let (health, keep_health) =
-        grpc::health(readiness.watch(), bus_state.clone(), stop.clone()).await;
-    tasks.spawn("health", keep_health);
-    if let Some(probes) = probes {
-        let probes = admin::serve(
-            probes,
-            readiness.watch(),
-            load.subscribe(),
-            bus_state,
-            stop.clone(),
-        );
-        tasks.spawn("probes", probes);
-    }
-    let service = Workspaces {
+    let context = CallContext::new(drain.clone(), limits);
+    let lookup = Lookup::new(hub.clone(), actor.clone(), maintenance);
+    let workspaces = Workspaces::new(
+        context.clone(),
+        lookup.clone(),
+        settings.clone(),
+        clock.clone(),
+    );
+    let images = Images {
         hub: hub.clone(),
         actor: actor.clone(),
-        settings,
-        maintenance,
-        clock: clock.clone(),
-        drain: drain.clone(),
-        limits,
-        turns: Turns::default(),
+    };
+    let inspect = Inspect {
+        lookup,
         rules,
         tenure: keeper.tenure(),
+        clock: clock.clone(),
     };
-    let gate = Gate::new(load::CONNECTIONS, load);
+    let services = Services::new()?
+        .register(WorkspaceManagerServer::new(workspaces).max_decoding_message_size(REQUEST_LIMIT))?
+        .register(SpecProviderServer::new(images).max_decoding_message_size(REQUEST_LIMIT))?
+        .register(InspectorServer::new(inspect).max_decoding_message_size(REQUEST_LIMIT))?
+        .passthrough(builder);
+    let methods = services.methods().clone();
+    new_limits.send_replace(Limits::new(&initial.rpc.rate_limits, &methods, &clock)?);
+    let (server, keep_health) =
+        Server::new(services, context, readiness.watch(), stop.clone()).await?;
+    tasks.spawn("health", keep_health);
+    tasks.spawn(
+        "configuration",
+        configure(
+            settings,
+            new_rules,
+            new_limits,
+            methods,
+            hub.clone(),
+            clock.clone(),
+        ),
+    );
+    if let Some(probes) = probes {
+        let in_flight = in_flight.subscribe();
+        let pages = vec![
+            Page::new("load", move || {
+                serde_json::to_value(*in_flight.borrow()).ok()
+            }),
+            Page::new(MESSAGE_BUS, move || {
+                let state = bus_state.as_ref()?.borrow().clone();
+                serde_json::to_value(state).ok()
+            }),
+        ];
+        let probes = admin::serve(probes, readiness.watch(), pages, stop.clone());
+        tasks.spawn("probes", probes);
+    }
+    let limiter = ConnectionLimiter::new(in_flight::CONNECTIONS, in_flight);
     let hosts = Hosts {
         loopback: listener.local_addr()?.ip().to_canonical().is_loopback(),
         tls: tls.is_some(),
         identity: tls.is_some() && initial.rpc.client_auth == ClientAuth::Require,
         origins: initial.rpc.allow_origins.clone(),
     };
-    let connections = listen::accept(listener, tls, gate);
+    let connections = listen::accept(listener, tls, limiter);
     let serving = closing.clone();
-    let mut server = AbortOnDropHandle::new(tokio::spawn(async move {
-        grpc::serve(service, connections, health, builder, hosts, serving).await
-    }));
+    let serving = server.serve(connections, hosts, serving);
+    let mut server = AbortOnDropHandle::new(tokio::spawn(serving));
 
     tokio::select! {
         () = stop.cancelled() => {}
@@ -247,25 +277,25 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
 
     let begun = Instant::now();
     info!("draining");
-    tokio::time::sleep(patience.notice).await;
+    tokio::time::sleep(shutdown.notice).await;
     drain.refuse.cancel();
     drain.streams.cancel();
     closing.cancel();
     drain.mutations.close();
     let refused = Instant::now();
-    let finished = timeout_at(refused + patience.mutations, drain.mutations.wait()).await;
+    let finished = timeout_at(refused + shutdown.mutations, drain.mutations.wait()).await;
     let left = drain.mutations.len();
     flush.cancel();
-    let goodbye = timeout_at(
-        Instant::now().max(refused + patience.spread) + patience.goodbye,
+    let closed = timeout_at(
+        Instant::now().max(refused + shutdown.spread) + shutdown.connections,
         &mut server,
     );
-    let (goodbye, ()) = tokio::join!(goodbye, async {
+    let (closed, ()) = tokio::join!(closed, async {
         if let Some(flushed) = flushed {
             flushed.await;
         }
     });
-    if goodbye.is_err() {
+    if closed.is_err() {
         info!("cutting the connections that are left");
     }
     tasks.abort().await;
@@ -302,12 +332,34 @@ async fn follow_synced(
     }
 }
 
+/// The message bus is ready while it takes what this replica publishes.
+async fn follow_bus(
+    mut bus: watch::Receiver<amqp::State>,
+    component: Component,
+) -> anyhow::Result<()> {
+    loop {
+        let state = bus.borrow_and_update().clone();
+        match state.is_well() {
+            true => component.ready(),
+            false => {
+                let why = state.blocked.or(state.fault);
+                component.not_ready(why.unwrap_or_else(|| "is not connected".to_owned()));
+            }
+        }
+        if bus.changed().await.is_err() {
+            // The publisher ended with the daemon.
+            return std::future::pending().await;
+        }
+    }
+}
+
 /// Passes a new configuration on to the index, to the lifecycle and to the rate limits. Limits that did not change keep
 /// their buckets.
 async fn configure(
     mut changes: watch::Receiver<Arc<Settings>>,
     rules: watch::Sender<Arc<Rules>>,
     limits: watch::Sender<Limits>,
+    methods: Methods,
     hub: Hub,
     clock: Clock,
 ) -> anyhow::Result<()> {
@@ -315,7 +367,7 @@ async fn configure(
     while changes.changed().await.is_ok() {
         let before = std::mem::replace(&mut settings, changes.borrow_and_update().clone());
         if before.rpc.rate_limits != settings.rpc.rate_limits {
-            limits.send_replace(Limits::new(&settings.rpc.rate_limits, &clock)?);
+            limits.send_replace(Limits::new(&settings.rpc.rate_limits, &methods, &clock)?);
         }
         hub.change(|index| {
             index.set_defaults(workspaces::defaults(&settings.manager));

@@ -23,7 +23,7 @@ impl FieldViolation {
     }
 }
 
-/// Why something did not happen. `grpc::errors` maps it to a code, `cli` to an exit code.
+/// Why something did not happen. `rpc::errors` maps it to a code, `cli` to an exit code.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The request can never work.
@@ -145,6 +145,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the reason that callers may branch on: it is API.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "INVALID_REQUEST",
+            Self::NotFound { .. } | Self::Ended { .. } => "WORKSPACE_NOT_FOUND",
+            Self::Exists { .. } => "WORKSPACE_EXISTS",
+            Self::Precondition { .. } | Self::Maintenance { .. } => "WRONG_STATE",
+            Self::Denied { .. } => "CLUSTER_REFUSED",
+            Self::Foreign { .. } => "FOREIGN_ORIGIN",
+            Self::Exhausted { .. } => "EXHAUSTED",
+            Self::Aborted { .. } | Self::Contended { .. } => "CONFLICT",
+            Self::Unavailable { .. } | Self::Unreachable { .. } => "UNAVAILABLE",
+            Self::Deadline { .. } => "DEADLINE_EXCEEDED",
+            Self::Unimplemented { .. } => "UNIMPLEMENTED",
+            Self::Internal { .. } => "INTERNAL",
+        }
+    }
+
     /// Whether the same may go better a moment later.
     pub fn is_passing(&self) -> bool {
         matches!(

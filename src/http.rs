@@ -1,19 +1,15 @@
 //! The RPCs over plain HTTP, on the port of gRPC: JSON and Connect in, a gRPC call in this process, and its answer back.
 //!
 //! A layer before the gRPC services, and the one place where the limits of a connection hold for every form of a call.
-//! What speaks gRPC passes as it is. For each RPC `M` there are `POST /rpc/M` and `POST /wsman.WorkspaceManager/M`, and
-//! GET where `M` only reads; nothing here knows what an RPC does.
+//! What speaks gRPC passes as it is. For each RPC `M` of a service `S` there are `POST /rpc/M` and `POST /S/M`, and GET where
+//! `M` only reads; nothing here knows what an RPC does.
 
-pub mod arriving;
 pub mod call;
 pub mod errors;
-pub mod frames;
 pub mod hosts;
-pub mod intake;
 pub mod json;
-pub mod methods;
-pub mod pass;
-pub mod refusal;
+pub mod passthrough;
+pub mod rejection;
 pub mod request;
 pub mod stream;
 
@@ -37,9 +33,9 @@ use tower::{Layer, Service};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::error::Error;
-use crate::grpc::load::{Peer, until_over};
-use methods::{Method, Methods};
-use refusal::Refusal;
+use crate::rpc::in_flight::{Peer, until_over};
+use crate::rpc::methods::{Method, Methods};
+use crate::rpc::rejection::Rejection;
 use request::{Codec, Form, Terms};
 
 /// Answers longer than this are printed on a thread that may be busy.
@@ -52,14 +48,9 @@ pub struct HttpLayer {
 }
 
 impl HttpLayer {
-    /// Reads the descriptors.
-    ///
-    /// # Errors
-    /// If they cannot be read.
-    pub fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            methods: Methods::load()?,
-        })
+    /// Serves these methods.
+    pub fn new(methods: Methods) -> Self {
+        Self { methods }
     }
 }
 
@@ -122,16 +113,17 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let peer = request.extensions().get::<Peer>();
-        let admitted = peer.map(|peer| peer.admit(request.uri().path()));
-        let (place, admitted) = match admitted.transpose() {
-            Ok(place) => (place, Ok(())),
+        let streams = || self.methods.streams(request.uri().path());
+        let admitted = peer.map(|peer| peer.admit(streams()));
+        let (permit, admitted) = match admitted.transpose() {
+            Ok(permit) => (permit, Ok(())),
             Err(error) => (None, Err(error)),
         };
-        let answer = match pass::kind(&request) {
+        let answer = match passthrough::kind(&request) {
             Some(kind) => {
-                let due = pass::due(request.headers());
+                let deadline = passthrough::deadline(request.headers());
                 let call = admitted.map(|()| self.inner.call(request).map(|Ok(answer)| answer));
-                pass::answer(kind, due, call).left_future()
+                passthrough::answer(kind, deadline, call).left_future()
             }
             None => {
                 let (inner, methods) = (self.inner.clone(), self.methods.clone());
@@ -140,9 +132,9 @@ where
         };
         Box::pin(async move {
             let answer = answer.await;
-            Ok(match place {
+            Ok(match permit {
                 None => answer,
-                Some(place) => answer.map(|body| until_over(body, place)),
+                Some(permit) => answer.map(|body| until_over(body, permit)),
             })
         })
     }
@@ -160,8 +152,8 @@ where
     S::Error: Into<StdError>,
 {
     let version = request.version();
-    let answer = pass::caught(serve(service, &methods, request, admitted)).await;
-    let mut answer = answer.unwrap_or_else(Refusal::response);
+    let answer = passthrough::caught(serve(service, &methods, request, admitted)).await;
+    let mut answer = answer.unwrap_or_else(rejection::response);
     let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
     if version < Version::HTTP_2 && unread.contains(&answer.status()) {
         // The rest of the request is not read, so nothing can follow it.
@@ -177,7 +169,7 @@ async fn serve<S>(
     methods: &Methods,
     request: Request<Body>,
     admitted: Result<(), Error>,
-) -> Result<Response<Body>, Refusal>
+) -> Result<Response<Body>, Rejection>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Error: Into<StdError>,
@@ -185,17 +177,17 @@ where
     let path = request.uri().path();
     let method = methods
         .find(path)
-        .ok_or_else(|| Refusal::Unknown(path.to_owned()))?;
-    let form = request::form(&method, &request)?;
+        .ok_or_else(|| Rejection::Unknown(path.to_owned()))?;
+    let form = request::form(method, &request)?;
     let served = match (admitted, form) {
-        (Err(error), _) => Err(Refusal::from(error)),
-        (Ok(()), Form::Unary(codec)) => unary(service, &method, codec, request).await,
-        (Ok(()), _) => streaming(service, &method, form, request).await,
+        (Err(error), _) => Err(Rejection::from(error)),
+        (Ok(()), Form::Unary(codec)) => unary(service, method, codec, request).await,
+        (Ok(()), _) => streaming(service, method, form, request).await,
     };
     match (served, form) {
         // The answer to a Connect stream is a stream, whatever happened.
-        (Err(refusal), Form::Connect(_)) => {
-            let last = stream::end(form, &HeaderMap::new(), Some(&refusal.status()));
+        (Err(rejection), Form::Connect(_)) => {
+            let last = stream::end(form, &HeaderMap::new(), Some(&rejection.status()));
             Ok(describe(Response::new(full(last)), content_type(form)))
         }
         (served, _) => served,
@@ -207,14 +199,14 @@ async fn unary<S>(
     method: &Method,
     codec: Codec,
     request: Request<Body>,
-) -> Result<Response<Body>, Refusal>
+) -> Result<Response<Body>, Rejection>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Error: Into<StdError>,
 {
     let form = Form::Unary(codec);
     let terms = request::terms(&request)?;
-    let due = terms.due;
+    let deadline = terms.deadline;
     let work = async move {
         let mut answer = ask(service, method, form, terms, request).await?;
         let message = answer.message().await?.unwrap_or_default();
@@ -236,7 +228,7 @@ where
         }
         Ok(describe(response, content_type(form)))
     };
-    within(due, work).await
+    within(deadline, work).await
 }
 
 async fn streaming<S>(
@@ -244,16 +236,16 @@ async fn streaming<S>(
     method: &Method,
     form: Form,
     request: Request<Body>,
-) -> Result<Response<Body>, Refusal>
+) -> Result<Response<Body>, Rejection>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Error: Into<StdError>,
 {
     let terms = request::terms(&request)?;
-    let due = terms.due;
-    let mut answer = within(due, ask(service, method, form, terms, request)).await?;
+    let deadline = terms.deadline;
+    let mut answer = within(deadline, ask(service, method, form, terms, request)).await?;
     let headers = std::mem::take(&mut answer.headers);
-    let pieces = stream::pieces(answer, form, method.output.clone(), due)
+    let pieces = stream::pieces(answer, form, method.output.clone(), deadline)
         .map(|piece| Ok::<_, Status>(http_body::Frame::data(piece)));
     let mut response = Response::new(Body::new(StreamBody::new(pieces)));
     *response.headers_mut() = headers;
@@ -273,7 +265,7 @@ async fn ask<S>(
     form: Form,
     terms: Terms,
     request: Request<Body>,
-) -> Result<call::Answer, Refusal>
+) -> Result<call::Answer, Rejection>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Error: Into<StdError>,
@@ -281,25 +273,35 @@ where
     let extensions = request.extensions().clone();
     let (message, _held) = request::message(&method.input, form, request).await?;
     // A stream is ended here, at its deadline; the service is told only how long to work on one answer.
-    let limit = terms.limit.filter(|_| !method.streams);
+    let timeout = terms.timeout.filter(|_| !method.streams);
     let metadata = terms.metadata;
-    Ok(call::call(service, &method.path, metadata, limit, extensions, &message).await?)
+    Ok(call::call(
+        service,
+        &method.path,
+        metadata,
+        timeout,
+        extensions,
+        &message,
+    )
+    .await?)
 }
 
 /// Answers within the caller's deadline, whoever works on it.
 async fn within<T>(
-    due: Option<Instant>,
-    work: impl Future<Output = Result<T, Refusal>>,
-) -> Result<T, Refusal> {
-    let Some(due) = due else { return work.await };
-    timeout_at(due, work).await.unwrap_or_else(|_| {
-        Err(Refusal::from(Error::Deadline {
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, Rejection>>,
+) -> Result<T, Rejection> {
+    let Some(deadline) = deadline else {
+        return work.await;
+    };
+    timeout_at(deadline, work).await.unwrap_or_else(|_| {
+        Err(Rejection::from(Error::Deadline {
             doing: "answering".to_owned(),
         }))
     })
 }
 
-async fn print(method: &Method, message: Bytes) -> Result<Bytes, Refusal> {
+async fn print(method: &Method, message: Bytes) -> Result<Bytes, Rejection> {
     let kind = method.output.clone();
     let printed = match message.len() {
         ..LONG => json::print(&kind, &message),

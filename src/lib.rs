@@ -1,13 +1,17 @@
 //! wsman: a stateless gRPC daemon that runs workspaces as raw Kubernetes pods. This file is the map.
 //!
 //! ```text
-//!  client ─▶ grpc ── plan (pure) ─┐                       ┌─▶ grpc Subscribe ─▶ clients
-//!    http ───▲                    ▼                       ├─▶ amqp { outbox (pure) } ─▶ RabbitMQ
+//!  client ─▶ rpc ─▶ grpc ── plan (pure) ─┐                ┌─▶ grpc Subscribe ─▶ clients
+//!    http ───▲                           ▼                ├─▶ amqp { outbox (pure) } ─▶ RabbitMQ
 //!  API server ◀── cluster/act ◀─ Actions                  │
 //!       │                         ▲                       │
 //!       │                         └── decide (pure) ◀── cluster/reconcile
 //!       └─▶ cluster/informer ─▶ hub { index (pure) } ─▶ updates
 //! ```
+//!
+//! [`rpc`] is below every service and every form of a call: methods as descriptors tell them, deadlines, limits, errors.
+//! [`grpc`] has one service per noun, [`http`] makes calls of JSON, and neither knows the other; [`server`] puts them
+//! together, and [`daemon`] registers each service with one line.
 //!
 //! Replicas differ in one thing only: `cluster/reconcile` runs where the Lease is held ([`lease`] decides,
 //! `cluster/lease` carries it out).
@@ -28,7 +32,7 @@
 //! 5. The status is total: a malformed pod is UNKNOWN and says why; it is never an error and never spoils another.
 //! 6. Whatever a pod needs beside it carries an owner reference to it, or to the record that stands for it while it is
 //!    made again ([`workspaces::recreate`]), so nothing has to be swept.
-//! 7. Only [`grpc::errors`] turns an [`error::Error`] into a gRPC status.
+//! 7. Only [`rpc::errors`] turns an [`error::Error`] into a gRPC status.
 //! 8. The simulated cluster ([`wsman_sim`]) is another program, in a crate that does not know this one: only
 //!    [`cli::simulate`] starts it, and the daemon reaches it over HTTP.
 //!
@@ -60,6 +64,8 @@ pub mod grpc;
 pub mod http;
 pub mod hub;
 pub mod readiness;
+pub mod rpc;
+pub mod server;
 pub mod tasks;
 pub mod telemetry;
 pub mod tenure;

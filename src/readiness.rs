@@ -1,5 +1,5 @@
-//! Which parts of the daemon are ready to serve: named components, each with a reason while it is not. Probes and the
-//! health service ask for all of them and know none.
+//! Named components of the daemon, each with a state and the reason for it. Probes and the health service ask for all of
+//! them and know none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,27 +10,59 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<watch::Sender<Components>>);
 
-/// The components by name, each with the reason why it is not ready, if it is not.
+/// The components by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Components(BTreeMap<&'static str, Option<String>>);
+pub struct Components(BTreeMap<&'static str, State>);
+
+/// How a component is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Why it is not ready, if it is not.
+    reason: Option<String>,
+    /// Whether the daemon can do without it.
+    optional: bool,
+}
 
 /// One component's way to say how it is.
 #[derive(Debug, Clone)]
 pub struct Component {
     name: &'static str,
+    optional: bool,
     readiness: Option<Readiness>,
 }
 
-impl Components {
-    /// Whether all are ready.
-    pub fn are_ready(&self) -> bool {
-        self.0.values().all(Option::is_none)
+impl State {
+    /// Whether it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.reason.is_none()
     }
 
-    /// The components that are not ready, with their reasons.
+    /// Whether the daemon can do without it.
+    pub fn is_optional(&self) -> bool {
+        self.optional
+    }
+
+    /// Why it is not ready.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+}
+
+impl Components {
+    /// Whether all are ready that the daemon cannot do without.
+    pub fn are_ready(&self) -> bool {
+        self.reasons().next().is_none()
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &State)> {
+        self.0.iter().map(|(name, state)| (*name, state))
+    }
+
+    /// The components that the daemon cannot do without and that are not ready, with their reasons.
     pub fn reasons(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let reasons = self.0.iter();
-        reasons.filter_map(|(name, reason)| Some((*name, reason.as_deref()?)))
+        let needed = self.iter().filter(|(_, state)| !state.optional);
+        needed.filter_map(|(name, state)| Some((name, state.reason()?)))
     }
 }
 
@@ -42,17 +74,30 @@ impl Readiness {
 
     /// Adds a component that is ready until it says otherwise.
     pub fn component(&self, name: &'static str) -> Component {
+        self.add(name, false)
+    }
+
+    /// Adds a component whose state is shown, and that the daemon can do without.
+    pub fn optional(&self, name: &'static str) -> Component {
+        self.add(name, true)
+    }
+
+    fn add(&self, name: &'static str, optional: bool) -> Component {
         let readiness = Some(self.clone());
-        let component = Component { name, readiness };
+        let component = Component {
+            name,
+            optional,
+            readiness,
+        };
         component.ready();
         component
     }
 
-    fn set(&self, name: &'static str, reason: Option<String>) {
+    fn set(&self, name: &'static str, state: State) {
         self.0.send_if_modified(|components| {
-            let changes = components.0.get(name) != Some(&reason);
+            let changes = components.0.get(name) != Some(&state);
             if changes {
-                components.0.insert(name, reason);
+                components.0.insert(name, state);
             }
             changes
         });
@@ -60,10 +105,11 @@ impl Readiness {
 }
 
 impl Component {
-    /// Returns a component that the daemon does without.
+    /// Returns a component that nobody asks for.
     pub fn optional(name: &'static str) -> Self {
         Self {
             name,
+            optional: true,
             readiness: None,
         }
     }
@@ -80,7 +126,42 @@ impl Component {
 
     fn set(&self, reason: Option<String>) {
         if let Some(readiness) = &self.readiness {
-            readiness.set(self.name, reason);
+            let optional = self.optional;
+            readiness.set(self.name, State { reason, optional });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_needed_counts_and_everything_shows() {
+        let readiness = Readiness::default();
+        let components = readiness.watch();
+        let (cluster, bus) = (readiness.component("cluster"), readiness.optional("bus"));
+        bus.not_ready("away");
+        let states = |components: &Components| {
+            let states = components.iter().map(|(name, state)| {
+                let reason = state.reason().unwrap_or("ready");
+                format!("{name}: {reason}")
+            });
+            states.collect::<Vec<_>>()
+        };
+        assert!(components.borrow().are_ready());
+        assert_eq!(
+            states(&components.borrow()),
+            ["bus: away", "cluster: ready"]
+        );
+        cluster.not_ready("silent");
+        bus.ready();
+        assert!(!components.borrow().are_ready());
+        let reasons: Vec<_> = components
+            .borrow()
+            .reasons()
+            .map(|(name, why)| format!("{name}: {why}"))
+            .collect();
+        assert_eq!(reasons, ["cluster: silent"]);
     }
 }

@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure, note};
 use super::{config, input};
 use crate::action::Dependant;
 use crate::error::Error;
-use crate::grpc::start::token;
+use crate::grpc::workspaces::start::token;
 use crate::proto::wsman::StartWorkspaceRequest;
 use crate::workspaces::plan::{Plan, Tokens, plan};
 use crate::workspaces::{classes, request};

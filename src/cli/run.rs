@@ -22,8 +22,8 @@ use crate::clock::Clock;
 use crate::cluster::connect::{AGENT, Source, connect};
 use crate::cluster::process;
 use crate::config::{ClientAuth, Kubernetes, Settings};
-use crate::daemon::{self, Parts, Patience};
-use crate::grpc::listen;
+use crate::daemon::{self, Parts, ShutdownTimeouts};
+use crate::server::listen;
 use crate::telemetry;
 
 /// Options of `wsman run`.
@@ -81,10 +81,9 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
         );
     }
     let (client, embedded) = cluster(args, &settings).await?;
-    let patience = if embedded.is_some() {
-        Patience::LOCAL
-    } else {
-        Patience::CLUSTER
+    let shutdown = match &embedded {
+        Some(_) => ShutdownTimeouts::LOCAL,
+        None => ShutdownTimeouts::CLUSTER,
     };
     announce(&listener.local_addr()?, embedded.as_ref());
     let bus = settings.message_bus.clone();
@@ -102,12 +101,12 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
         standing: watch::Sender::default(),
         client,
         listener,
-        load: watch::Sender::default(),
+        in_flight: watch::Sender::default(),
         bus,
         tls,
         probes,
         clock: Clock::system(),
-        patience,
+        shutdown,
     };
     let ended = tokio::select! {
         ended = daemon::run(parts, stop) => ended,

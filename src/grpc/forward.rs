@@ -37,9 +37,9 @@ use tonic::server::NamedService;
 use tower::{Service, ServiceExt};
 use tracing::{info, warn};
 
-use super::{deadline, errors};
 use crate::config::{ImageBuilder, Tls};
 use crate::error::Error;
+use crate::rpc::{deadline, errors};
 use crate::tasks::Drain;
 
 /// The service that is forwarded.

@@ -2,39 +2,45 @@
 
 use tonic::{Request, Response, Status};
 
-use super::workspaces::{UNARY, Workspaces};
-use super::{errors, method};
+use crate::cluster::act::Actor;
 use crate::error::Error;
+use crate::hub::Hub;
 use crate::proto::registryfacade::{GetImageSpecRequest, GetImageSpecResponse};
 use crate::proto::served::spec_provider_server::SpecProvider;
+use crate::rpc::call;
 use crate::workspaces::id;
 
+/// Knows the images of workspaces.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// What is known.
+    pub hub: Hub,
+    /// What asks the API server.
+    pub actor: Actor,
+}
+
 #[tonic::async_trait]
-impl SpecProvider for Workspaces {
+impl SpecProvider for Images {
     async fn get_image_spec(
         &self,
         request: Request<GetImageSpecRequest>,
     ) -> Result<Response<GetImageSpecResponse>, Status> {
-        let (request, due) = self.admit(method::GET_IMAGE_SPEC, request, UNARY).await?;
-        id::check(&request.id).map_err(errors::status)?;
-        let id = request.id.as_str();
+        let (GetImageSpecRequest { id }, deadline) = call::take(request);
+        id::check(&id)?;
         let known = || {
             self.hub.read(|index| {
-                let tracked = index.by_id(id)?;
+                let tracked = index.by_id(&id)?;
                 Some((tracked.image.clone(), tracked.status.clone()))
             })
         };
         let mut found = known();
         if found.is_none() {
             // Another replica may have made the pod a moment ago.
-            let looked = self.actor.find_pods(id, due).await;
-            looked.map_err(errors::status)?;
+            self.actor.find_pods(&id, deadline).await?;
             found = known();
         }
-        let found = found.ok_or_else(|| Error::NotFound { id: id.to_owned() });
-        let spec = found
-            .and_then(|(image, status)| image.spec(&status.read()))
-            .map_err(errors::status)?;
+        let (image, status) = found.ok_or_else(|| Error::NotFound { id: id.clone() })?;
+        let spec = image.spec(&status.read())?;
         Ok(Response::new(GetImageSpecResponse { spec: Some(spec) }))
     }
 }

@@ -1,25 +1,25 @@
 //! The `WorkspaceManager` service: parse, plan, act, reply. Each call fits on a screen and decides nothing itself.
 
+pub mod start;
+pub mod subscribe;
+
+mod change;
+mod maintenance;
+mod stop;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
-use tracing::{Instrument, info_span, warn};
+use tracing::{Span, info_span, warn};
 
-use super::control::Turns;
-use super::limits::Limits;
-use super::start;
-use super::subscribe::{self, Updates};
-use super::{ended, errors, method};
 use crate::action::Action;
 use crate::clock::Clock;
-use crate::cluster::act::Actor;
 use crate::config::Settings;
-use crate::error::Error;
-use crate::hub::Hub;
+use crate::error::{Error, FieldViolation};
 use crate::proto::answers::{DescribeWorkspaceResponse, GetWorkspacesResponse};
 use crate::proto::served::workspace_manager_server::WorkspaceManager;
 use crate::proto::wsman::{
@@ -31,49 +31,37 @@ use crate::proto::wsman::{
     StopWorkspaceRequest, StopWorkspaceResponse, SubscribeRequest, TakeSnapshotRequest,
     TakeSnapshotResponse, UpdateSshKeyRequest, UpdateSshKeyResponse,
 };
-use crate::tasks::Drain;
-use crate::tenure::Tenure;
+use crate::rpc::call::{self, CallContext};
+use crate::rpc::errors;
+use crate::rpc::keyed_lock::KeyedLock;
 use crate::updates::SubscribeFrom;
 use crate::workspaces::change::Change;
-use crate::workspaces::decide::Rules;
 use crate::workspaces::filter::Filter;
-use crate::workspaces::maintenance::Switch;
 use crate::workspaces::trace::Trace;
-use crate::workspaces::{self, activity, classes, content, stop};
+use crate::workspaces::{self, activity, classes, content, ending};
+use change::Changes;
+use maintenance::Maintenance;
+use start::Starts;
+use subscribe::Updates;
 
-/// Default deadlines; a caller's own may be shorter or longer (reliability 4).
-pub(super) const UNARY: Duration = Duration::from_secs(30);
-const START: Duration = Duration::from_secs(60);
+use super::lookup::Lookup;
+
 /// Metadata key of a start that is answered when the workspace runs.
 const WAIT: &str = "wsman-wait";
 /// How far one replica may be behind another before a stream that comes over begins anew.
 const BEHIND: Duration = Duration::from_secs(1);
-/// A mutation that runs into the deadline gets to say what it met.
-const LAST_WORD: Duration = Duration::from_millis(20);
 
-/// Everything a call needs.
+/// Serves workspaces.
 #[derive(Debug, Clone)]
 pub struct Workspaces {
-    /// What is known.
-    pub hub: Hub,
-    /// What writes.
-    pub actor: Actor,
+    calls: CallContext,
+    lookup: Lookup,
     /// The configuration as it is now; a call takes it once.
-    pub settings: watch::Receiver<Arc<Settings>>,
-    /// What the ConfigMap says about maintenance.
-    pub maintenance: watch::Receiver<Switch>,
-    /// What time it is.
-    pub clock: Clock,
-    /// When to stop taking work.
-    pub drain: Drain,
-    /// How much may be asked.
-    pub limits: watch::Receiver<Limits>,
-    /// Whose turn it is to change a workspace.
-    pub turns: Turns,
-    /// What the configuration says about the lifecycle.
-    pub rules: watch::Receiver<Arc<Rules>>,
-    /// Whether this replica leads.
-    pub tenure: Tenure,
+    settings: watch::Receiver<Arc<Settings>>,
+    clock: Clock,
+    maintenance: Maintenance,
+    starts: Starts,
+    changes: Changes,
 }
 
 #[tonic::async_trait]
@@ -87,40 +75,34 @@ impl WorkspaceManager for Workspaces {
         let wait = match request.metadata().get(WAIT) {
             None => false,
             Some(value) if value == "running" => true,
-            Some(_) => return Err(errors::status(errors::metadata(WAIT, "\"running\""))),
+            Some(_) => return Err(errors::metadata(WAIT, "\"running\"").into()),
         };
         let metadata = request.metadata();
         let trace = Trace::read(|name| metadata.get(name)?.to_str().ok());
-        let (request, due) = self.admit(method::START_WORKSPACE, request, START).await?;
-        self.await_listed(due).await?;
-        self.refuse_in_maintenance()?;
+        let (request, deadline) = call::take(request);
+        self.lookup.await_listed(deadline).await?;
+        self.maintenance.check()?;
         let id = request.id.clone();
         let asked = request.spec.as_ref().map(|spec| spec.class.clone());
         // Subscribed before the start, so that not even the first update can be missed.
         let subscribe = || {
-            self.hub
-                .updates()
-                .subscribe(Filter::default(), SubscribeFrom::Now)
+            let updates = self.lookup.hub().updates();
+            updates.subscribe(Filter::default(), SubscribeFrom::Now)
         };
         let updates = wait.then(subscribe);
-        let this = self.clone();
+        let starts = self.starts.clone();
         let span = info_span!("start", workspace = id);
+        let starting = async move { starts.start(request, trace, deadline).await };
         let started = self
-            .mutate(
-                "starting the workspace",
-                due,
-                async move { this.start(request, trace, due).await }.instrument(span),
-            )
+            .calls
+            .mutate("starting the workspace", deadline, span, starting)
             .await?;
         if let Some(updates) = updates {
             let running = start::running(updates, &id);
-            let doing = || Error::Deadline {
+            let late = |_| Error::Deadline {
                 doing: format!("waiting for workspace {id} to run"),
             };
-            timeout_at(due, running)
-                .await
-                .map_err(|_| errors::status(doing()))?
-                .map_err(errors::status)?;
+            timeout_at(deadline, running).await.map_err(late)??;
         }
         let mut response = Response::new(started);
         if let Some(class) = self.class_of(&id, &asked.unwrap_or_default()) {
@@ -133,41 +115,33 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<StopWorkspaceRequest>,
     ) -> Result<Response<StopWorkspaceResponse>, Status> {
-        let (request, due) = self.admit(method::STOP_WORKSPACE, request, UNARY).await?;
-        let policy = stop::policy(&request).map_err(errors::status)?;
-        let mark = stop::mark(policy);
+        let (request, deadline) = call::take(request);
+        let policy = workspaces::stop::policy(&request)?;
+        let mark = workspaces::stop::mark(policy);
         let span = info_span!(
             "stop",
             workspace = request.id,
             policy = policy.as_str_name()
         );
-        let this = self.clone();
-        let stopping = async move {
-            this.stop(&request.id, &mark, due).await?;
-            Ok(StopWorkspaceResponse {})
-        };
-        self.mutate(
-            "asking the workspace to stop",
-            due,
-            stopping.instrument(span),
-        )
-        .await
-        .map(Response::new)
+        let lookup = self.lookup.clone();
+        let stopping = async move { stop::stop(&lookup, &request.id, &mark, deadline).await };
+        self.calls
+            .mutate("asking the workspace to stop", deadline, span, stopping)
+            .await?;
+        Ok(Response::new(StopWorkspaceResponse {}))
     }
 
     async fn get_workspaces(
         &self,
         request: Request<GetWorkspacesRequest>,
     ) -> Result<Response<GetWorkspacesResponse>, Status> {
-        let include_ended = ended::are_included(request.metadata()).map_err(errors::status)?;
-        let (request, _) = self.admit(method::GET_WORKSPACES, request, UNARY).await?;
-        let filter = Filter::parse(request.must_match).map_err(errors::status)?;
-        self.listed()?;
-        let status = match include_ended {
-            true => self.list_with_ended(&filter),
-            false => self
-                .hub
-                .read(|index| index.list(&filter).cloned().collect()),
+        let with_ended = include_ended(request.metadata())?;
+        let request = request.into_inner();
+        let filter = Filter::parse(request.must_match)?;
+        self.lookup.check_listed()?;
+        let status = match with_ended {
+            true => self.lookup.list_with_ended(&filter),
+            false => self.lookup.list(&filter),
         };
         Ok(Response::new(GetWorkspacesResponse { status }))
     }
@@ -176,24 +150,22 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<DescribeWorkspaceRequest>,
     ) -> Result<Response<DescribeWorkspaceResponse>, Status> {
-        let include_ended = ended::are_included(request.metadata()).map_err(errors::status)?;
-        let (request, _) = self
-            .admit(method::DESCRIBE_WORKSPACE, request, UNARY)
-            .await?;
-        self.listed()?;
+        let with_ended = include_ended(request.metadata())?;
+        let request = request.into_inner();
+        self.lookup.check_listed()?;
         let id = request.id;
-        workspaces::id::check(&id).map_err(errors::status)?;
-        let known = self.hub.read_with_activity(|index, journal| {
+        workspaces::id::check(&id)?;
+        let known = self.lookup.hub().read_with_activity(|index, journal| {
             let entry = index.by_id(&id)?;
             let last_activity = journal.last(&id, entry.facts.created);
             Some((entry.status.clone(), last_activity))
         });
         let known = known.or_else(|| {
-            let end = self.end(&id).filter(|_| include_ended)?;
+            let end = self.lookup.end(&id).filter(|_| with_ended)?;
             Some((end.status, None))
         });
         let Some((status, last_activity)) = known else {
-            return Err(errors::status(self.not_found(&id)));
+            return Err(self.lookup.not_found(&id).into());
         };
         Ok(Response::new(DescribeWorkspaceResponse {
             status: Some(status),
@@ -205,18 +177,19 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Updates>, Status> {
-        self.open()?;
-        let epoch = self.settings().manager.status_version_offset;
-        let from = subscribe::start(request.metadata(), epoch).map_err(errors::status)?;
-        let filter = Filter::parse(request.into_inner().must_match).map_err(errors::status)?;
-        self.listed()?;
+        self.calls.check_open()?;
+        let epoch = self.settings.borrow().manager.status_version_offset;
+        let from = subscribe::start(request.metadata(), epoch)?;
+        let filter = Filter::parse(request.into_inner().must_match)?;
+        self.lookup.check_listed()?;
+        let updates = self.lookup.hub().updates();
         if let SubscribeFrom::Resume(version) = from {
             // The other replica may have been a moment ahead; what it sent is sent here, too.
-            let _ = timeout(BEHIND, self.hub.updates().reached(version)).await;
+            let _ = timeout(BEHIND, updates.reached(version)).await;
         }
-        let subscription = self.hub.updates().subscribe(filter, from);
+        let subscription = updates.subscribe(filter, from);
         let began = MetadataValue::from_static(subscribe::word(subscription.started_from()));
-        let stream = subscribe::stream(subscription, epoch, self.drain.clone());
+        let stream = subscribe::stream(subscription, epoch, self.calls.drain().clone());
         let mut response = Response::new(stream);
         response.metadata_mut().insert(subscribe::BEGAN, began);
         Ok(response)
@@ -226,11 +199,11 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<MarkActiveRequest>,
     ) -> Result<Response<MarkActiveResponse>, Status> {
-        let (request, due) = self.admit(method::MARK_ACTIVE, request, UNARY).await?;
-        self.listed()?;
-        workspaces::id::check(&request.id).map_err(errors::status)?;
+        let (request, deadline) = call::take(request);
+        self.lookup.check_listed()?;
+        workspaces::id::check(&request.id)?;
         let now = self.clock.now();
-        let known = self.hub.read(|index| {
+        let known = self.lookup.hub().read(|index| {
             index.by_id(&request.id).map(|entry| {
                 (
                     entry.pod.clone(),
@@ -239,29 +212,28 @@ impl WorkspaceManager for Workspaces {
             })
         });
         let Some((pod, activity)) = known else {
-            return Err(errors::status(self.not_found(&request.id)));
+            return Err(self.lookup.not_found(&request.id).into());
         };
         let activity::Activity { counts, mark } = activity;
         if counts {
-            self.hub.mark_active(&request.id, now);
+            self.lookup.hub().mark_active(&request.id, now);
         }
         if let Some(mark) = mark {
-            let actor = self.actor.clone();
+            let actor = self.lookup.actor().clone();
             let action = Action::Mark(pod, mark);
-            self.mutate("marking the workspace", due, async move {
-                actor.act(&action, due).await.map(|_| ())
-            })
-            .await?;
+            let marking = async move { actor.act(&action, deadline).await.map(|_| ()) };
+            self.calls
+                .mutate("marking the workspace", deadline, Span::current(), marking)
+                .await?;
         }
         Ok(Response::new(MarkActiveResponse {}))
     }
 
     async fn describe_cluster(
         &self,
-        request: Request<DescribeClusterRequest>,
+        _: Request<DescribeClusterRequest>,
     ) -> Result<Response<DescribeClusterResponse>, Status> {
-        self.admit(method::DESCRIBE_CLUSTER, request, UNARY).await?;
-        let settings = self.settings();
+        let settings = self.settings.borrow().clone();
         Ok(Response::new(classes::describe_classes(&settings.manager)))
     }
 
@@ -269,9 +241,9 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<SetTimeoutRequest>,
     ) -> Result<Response<SetTimeoutResponse>, Status> {
-        let (request, due) = self.admit(method::SET_TIMEOUT, request, UNARY).await?;
-        let change = Change::timeout(request).map_err(errors::status)?;
-        self.change("setting the timeout", change, due).await?;
+        let (request, deadline) = call::take(request);
+        let change = Change::timeout(request)?;
+        self.change("setting the timeout", change, deadline).await?;
         Ok(Response::new(SetTimeoutResponse {}))
     }
 
@@ -279,9 +251,9 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<ControlPortRequest>,
     ) -> Result<Response<ControlPortResponse>, Status> {
-        let (request, due) = self.admit(method::CONTROL_PORT, request, UNARY).await?;
-        let change = Change::port(request).map_err(errors::status)?;
-        self.change("changing the ports", change, due).await?;
+        let (request, deadline) = call::take(request);
+        let change = Change::port(request)?;
+        self.change("changing the ports", change, deadline).await?;
         Ok(Response::new(ControlPortResponse {}))
     }
 
@@ -289,11 +261,10 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<ControlAdmissionRequest>,
     ) -> Result<Response<ControlAdmissionResponse>, Status> {
-        let (request, due) = self
-            .admit(method::CONTROL_ADMISSION, request, UNARY)
+        let (request, deadline) = call::take(request);
+        let change = Change::admission(request)?;
+        self.change("changing the admission", change, deadline)
             .await?;
-        let change = Change::admission(request).map_err(errors::status)?;
-        self.change("changing the admission", change, due).await?;
         Ok(Response::new(ControlAdmissionResponse {}))
     }
 
@@ -301,9 +272,10 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<UpdateSshKeyRequest>,
     ) -> Result<Response<UpdateSshKeyResponse>, Status> {
-        let (request, due) = self.admit(method::UPDATE_SSH_KEY, request, UNARY).await?;
-        let change = Change::ssh_keys(request).map_err(errors::status)?;
-        self.change("changing the SSH keys", change, due).await?;
+        let (request, deadline) = call::take(request);
+        let change = Change::ssh_keys(request)?;
+        self.change("changing the SSH keys", change, deadline)
+            .await?;
         Ok(Response::new(UpdateSshKeyResponse {}))
     }
 
@@ -311,11 +283,11 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<TakeSnapshotRequest>,
     ) -> Result<Response<TakeSnapshotResponse>, Status> {
-        let (request, due) = self.admit(method::TAKE_SNAPSHOT, request, UNARY).await?;
-        workspaces::id::check(&request.id).map_err(errors::status)?;
-        self.refuse_in_maintenance()?;
-        let entry = self.known(&request.id, due).await.map_err(errors::status)?;
-        let url = content::snapshot(&entry.status).map_err(errors::status)?;
+        let (request, deadline) = call::take(request);
+        workspaces::id::check(&request.id)?;
+        self.maintenance.check()?;
+        let entry = self.lookup.known(&request.id, deadline).await?;
+        let url = content::snapshot(&entry.status)?;
         Ok(Response::new(TakeSnapshotResponse { url }))
     }
 
@@ -323,10 +295,10 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<BackupWorkspaceRequest>,
     ) -> Result<Response<BackupWorkspaceResponse>, Status> {
-        let (request, due) = self.admit(method::BACKUP_WORKSPACE, request, UNARY).await?;
-        workspaces::id::check(&request.id).map_err(errors::status)?;
-        let entry = self.known(&request.id, due).await.map_err(errors::status)?;
-        let url = content::back_up(&entry.status).map_err(errors::status)?;
+        let (request, deadline) = call::take(request);
+        workspaces::id::check(&request.id)?;
+        let entry = self.lookup.known(&request.id, deadline).await?;
+        let url = content::back_up(&entry.status)?;
         Ok(Response::new(BackupWorkspaceResponse { url }))
     }
 
@@ -334,18 +306,62 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<DeleteVolumeSnapshotRequest>,
     ) -> Result<Response<DeleteVolumeSnapshotResponse>, Status> {
-        let method = method::DELETE_VOLUME_SNAPSHOT;
-        let (request, _) = self.admit(method, request, UNARY).await?;
-        let was_deleted = content::delete_volume_snapshot(&request).map_err(errors::status)?;
+        let request = request.into_inner();
+        let was_deleted = content::delete_volume_snapshot(&request)?;
         Ok(Response::new(DeleteVolumeSnapshotResponse { was_deleted }))
     }
 }
 
 impl Workspaces {
+    /// Serves what `lookup` finds.
+    pub fn new(
+        calls: CallContext,
+        lookup: Lookup,
+        settings: watch::Receiver<Arc<Settings>>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            maintenance: Maintenance {
+                settings: settings.clone(),
+                lookup: lookup.clone(),
+                clock: clock.clone(),
+            },
+            starts: Starts {
+                lookup: lookup.clone(),
+                settings: settings.clone(),
+                mutations: calls.mutations().clone(),
+            },
+            changes: Changes {
+                lookup: lookup.clone(),
+                settings: settings.clone(),
+                clock: clock.clone(),
+                locks: KeyedLock::default(),
+            },
+            calls,
+            lookup,
+            settings,
+            clock,
+        }
+    }
+
+    /// Carries out a change, whoever still waits.
+    async fn change(
+        &self,
+        doing: &'static str,
+        change: Change,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let changes = self.changes.clone();
+        let span = info_span!("change", workspace = change.id, doing);
+        let changing = async move { changes.carry_out(doing, &change, deadline).await };
+        self.calls.mutate(doing, deadline, span, changing).await
+    }
+
     /// Returns the class that a workspace got, for its caller; and logs that it is not the one that was asked for.
     fn class_of(&self, id: &str, asked: &str) -> Option<MetadataValue<Ascii>> {
         let status = self
-            .hub
+            .lookup
+            .hub()
             .read(|index| index.by_id(id).map(|tracked| tracked.status.clone()))?;
         let class = status.read().spec?.class;
         if !asked.is_empty() && class != asked {
@@ -356,53 +372,20 @@ impl Workspaces {
         }
         class.parse().ok()
     }
+}
 
-    /// Runs a mutation to its end even if the caller hangs up, and answers within the caller's deadline.
-    pub(super) async fn mutate<T: Send + 'static>(
-        &self,
-        doing: &str,
-        due: Instant,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Status> {
-        self.open()?;
-        let task = self.drain.mutations.spawn(work);
-        match timeout_at(due + LAST_WORD, task).await {
-            Err(_) => Err(errors::status(Error::Deadline {
-                doing: doing.to_owned(),
-            })),
-            Ok(Err(panic)) => Err(errors::status(Error::Internal {
-                why: format!("{doing}: {panic}"),
-            })),
-            Ok(Ok(outcome)) => outcome.map_err(errors::status),
+/// Whether a call asks for workspaces that ended, too.
+fn include_ended(metadata: &MetadataMap) -> Result<bool, Error> {
+    match metadata.get(ending::METADATA).map(|value| value.as_bytes()) {
+        None | Some(b"false") => Ok(false),
+        Some(b"true") => Ok(true),
+        Some(_) => {
+            let why = "must be true or false";
+            let field = ending::METADATA;
+            Err(Error::Invalid {
+                message: format!("invalid request: {field}: {why}"),
+                violations: vec![FieldViolation::new(field, why)],
+            })
         }
-    }
-
-    pub(super) fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.borrow())
-    }
-
-    /// Refuses new work while the server drains.
-    pub(super) fn open(&self) -> Result<(), Status> {
-        if self.drain.refuse.is_cancelled() {
-            let why = "this server is shutting down".to_owned();
-            return Err(errors::status(Error::Unavailable {
-                why,
-                retry_after: None,
-            }));
-        }
-        Ok(())
-    }
-
-    /// Refuses to answer from an index that never was complete: a partial list would end workspaces (spec 6.4).
-    pub(super) fn listed(&self) -> Result<(), Status> {
-        let switch = *self.maintenance.borrow();
-        if switch != Switch::Unknown && self.hub.read(|index| index.is_listed()) {
-            return Ok(());
-        }
-        let why = "the workspaces are not listed yet".to_owned();
-        Err(errors::status(Error::Unavailable {
-            why,
-            retry_after: None,
-        }))
     }
 }

@@ -13,7 +13,7 @@ use tonic::codegen::StdError;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 
-use super::frames::{Frames, frame};
+use crate::rpc::frames::{Frames, frame};
 
 /// What the service answers.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Answer {
     status: Option<Status>,
 }
 
-/// Calls an RPC. `limit` is how long the caller waits.
+/// Calls an RPC. `timeout` is how long the caller waits.
 ///
 /// # Errors
 /// What the service answered instead of messages.
@@ -34,7 +34,7 @@ pub async fn call<S>(
     service: S,
     path: &str,
     metadata: HeaderMap,
-    limit: Option<Duration>,
+    timeout: Option<Duration>,
     extensions: Extensions,
     message: &[u8],
 ) -> Result<Answer, Status>
@@ -56,8 +56,8 @@ where
         HeaderValue::from_static("application/grpc"),
     );
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    if let Some(limit) = limit.and_then(timeout) {
-        headers.insert("grpc-timeout", limit);
+    if let Some(timeout) = timeout.and_then(header_of) {
+        headers.insert("grpc-timeout", timeout);
     }
     let response = service
         .oneshot(request)
@@ -151,9 +151,9 @@ fn is_reserved(name: &HeaderName) -> bool {
 }
 
 /// At most eight digits and a unit (gRPC over HTTP/2, "Timeout"); a longer time is as good as none.
-fn timeout(limit: Duration) -> Option<HeaderValue> {
-    let (count, unit) = match limit.as_millis() {
-        0 => (limit.as_micros().max(1), 'u'),
+fn header_of(timeout: Duration) -> Option<HeaderValue> {
+    let (count, unit) = match timeout.as_millis() {
+        0 => (timeout.as_micros().max(1), 'u'),
         millis @ ..=99_999_999 => (millis, 'm'),
         millis @ ..=99_999_999_999 => (millis / 1000, 'S'),
         _ => return None,
@@ -167,15 +167,15 @@ mod tests {
 
     #[test]
     fn timeouts_fit_the_header() {
-        let told = |limit| timeout(limit).map(|value| value.to_str().unwrap().to_owned());
-        for (limit, wanted) in [
+        let told = |timeout| header_of(timeout).map(|value| value.to_str().unwrap().to_owned());
+        for (timeout, wanted) in [
             (Duration::ZERO, Some("1u")),
             (Duration::from_millis(1), Some("1m")),
             (Duration::from_millis(99_999_999), Some("99999999m")),
             (Duration::from_millis(100_000_000), Some("100000S")),
             (Duration::MAX, None),
         ] {
-            assert_eq!(told(limit).as_deref(), wanted);
+            assert_eq!(told(timeout).as_deref(), wanted);
         }
     }
 }

@@ -18,11 +18,11 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use url::Url;
 
-use super::pass;
-use super::refusal::Refusal;
+use super::{passthrough, rejection};
 use crate::error::Error;
-use crate::grpc::load::Peer;
 use crate::redact;
+use crate::rpc::in_flight::Peer;
+use crate::rpc::rejection::Rejection;
 
 /// What a listener knows about those who connect.
 #[derive(Debug, Clone)]
@@ -38,14 +38,14 @@ pub struct Hosts {
 }
 
 /// A name and a port, if there is one.
-type Place<'a> = (&'a str, Option<u16>);
+type Endpoint<'a> = (&'a str, Option<u16>);
 
 impl Hosts {
     /// Checks a request; `local` says whether its connection came from this machine.
     ///
     /// # Errors
     /// If it is unclear which host it means, or if that or its origin is a foreign one.
-    pub fn check<B>(&self, request: &Request<B>, local: bool) -> Result<(), Refusal> {
+    pub fn check<B>(&self, request: &Request<B>, local: bool) -> Result<(), Rejection> {
         let host = host(request)?;
         let host = host.as_ref().map(|host| (host.host(), host.port_u16()));
         if self.identity || self.origins.iter().any(|origin| origin == "*") {
@@ -89,8 +89,8 @@ impl Hosts {
 }
 
 /// Returns the host that a request means: the one of its target, or of the one `Host`. Before HTTP/1.1 there may be none.
-fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal> {
-    let unclear = |why: &str| Err(Refusal::Host(why.to_owned()));
+fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Rejection> {
+    let unclear = |why: &str| Err(Rejection::Host(why.to_owned()));
     let mut hosts = request.headers().get_all(HOST).iter();
     let header = hosts.next();
     if hosts.next().is_some() {
@@ -116,8 +116,8 @@ fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal> {
     }
 }
 
-fn foreign(what: &'static str, value: &str, ours: &str) -> Refusal {
-    Refusal::from(Error::Foreign {
+fn foreign(what: &'static str, value: &str, ours: &str) -> Rejection {
+    Rejection::from(Error::Foreign {
         what,
         value: redact::without_secrets(value),
         why: format!("this server answers to {ours} and to what rpcServer.cors.allowOrigins lists"),
@@ -146,7 +146,7 @@ fn is_loopback(name: &str) -> bool {
 }
 
 /// Whether a page of an origin calls the host that it came from. What stands between may have taken TLS off.
-fn is_same(origin: &str, (name, port): Place<'_>) -> bool {
+fn is_same(origin: &str, (name, port): Endpoint<'_>) -> bool {
     let Ok(url) = Url::parse(origin) else {
         return false;
     };
@@ -203,17 +203,17 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let peer = request.extensions().get::<Peer>();
         let local = peer.is_some_and(Peer::is_local);
-        let Err(refusal) = self.hosts.check(&request, local) else {
+        let Err(rejected) = self.hosts.check(&request, local) else {
             return self.inner.call(request).left_future();
         };
-        let answer = match pass::kind(&request) {
+        let answer = match passthrough::kind(&request) {
             Some(kind) => {
-                let mut answer = refusal.status().into_http();
+                let mut answer = rejected.status().into_http();
                 answer.headers_mut().insert(CONTENT_TYPE, kind);
                 answer
             }
             None => {
-                let mut answer = refusal.response();
+                let mut answer = rejection::response(rejected);
                 if request.version() < Version::HTTP_2 && answer.status() == StatusCode::BAD_REQUEST
                 {
                     // Whoever stands between may see another request in it.
@@ -377,7 +377,7 @@ mod tests {
                 request = request.header(HOST, *host);
             }
             let checked = hosts.check(&request.body(()).unwrap(), false);
-            !matches!(checked, Err(Refusal::Host(_)))
+            !matches!(checked, Err(Rejection::Host(_)))
         };
         let (v10, v11, v2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
         assert!(request(v10, "/", &[]));

@@ -4,11 +4,12 @@
 //! does not know, so that one newer marker would make a whole list unreadable.
 
 use prost::Message;
-use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor, ReflectMessage};
 
 use crate::error::{Error, FieldViolation};
 use crate::proto::duplicates;
 use crate::redact;
+use crate::rpc::errors::invalid;
 
 /// How prost-reflect begins to complain about a name that it does not know, and goes on with it in quotes.
 const UNKNOWN: &str = "unrecognized field name '";
@@ -38,26 +39,30 @@ pub fn read_answer(kind: &MessageDescriptor, text: &[u8]) -> Result<Vec<u8>, Err
 /// # Errors
 /// [`Error::Invalid`] if it is no such message, or has no form in JSON.
 pub fn print(kind: &MessageDescriptor, message: &[u8]) -> Result<Vec<u8>, Error> {
-    let message = DynamicMessage::decode(kind.clone(), message).map_err(|error| {
+    print_decoded(&decode(kind, message)?)
+}
+
+/// Decodes a message.
+///
+/// # Errors
+/// [`Error::Invalid`] if it is no such message.
+pub fn decode(kind: &MessageDescriptor, message: &[u8]) -> Result<DynamicMessage, Error> {
+    DynamicMessage::decode(kind.clone(), message).map_err(|error| {
         let why = format!("this is no {}: {error}", kind.full_name());
-        invalid(FieldViolation::new("", why))
-    })?;
-    serde_json::to_vec(&message).map_err(|error| {
-        let why = format!("{} cannot be told in JSON: {error}", kind.full_name());
         invalid(FieldViolation::new("", why))
     })
 }
 
-/// Makes the error of one fault. It has no path where the whole is at fault.
-pub fn invalid(violation: FieldViolation) -> Error {
-    let message = match violation.field.as_str() {
-        "" => violation.why.clone(),
-        field => format!("{field}: {}", violation.why),
-    };
-    Error::Invalid {
-        message,
-        violations: vec![violation],
-    }
+/// Prints a message as [`print`] does.
+///
+/// # Errors
+/// [`Error::Invalid`] if it has no form in JSON.
+pub fn print_decoded(message: &DynamicMessage) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(message).map_err(|error| {
+        let kind = message.descriptor();
+        let why = format!("{} cannot be told in JSON: {error}", kind.full_name());
+        invalid(FieldViolation::new("", why))
+    })
 }
 
 fn parse(
@@ -111,8 +116,8 @@ fn plain(why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::methods::Methods;
     use crate::proto::wsman::{StartWorkspaceRequest, WorkspaceStatus};
+    use crate::rpc::methods::Methods;
 
     fn kind(method: &str) -> MessageDescriptor {
         let methods = Methods::load().unwrap();

@@ -1,13 +1,11 @@
 //! Reads a request: which form of the protocol it speaks, how long it waits, what it brings along, and its one message.
 
-use std::io::Read;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::{Bytes, BytesMut};
-use flate2::bufread::MultiGzDecoder;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri, header};
 use http_body_util::BodyExt;
@@ -15,19 +13,16 @@ use prost_reflect::MessageDescriptor;
 use tokio::time::Instant;
 use tonic::body::Body;
 
-use super::arriving::{self, Arriving};
-use super::call;
-use super::frames::{self, Frame, Frames};
-use super::json;
-use super::methods::Method;
-use super::refusal::Refusal;
-use crate::grpc::load::{Peer, RequestBytes};
-use crate::grpc::{self, deadline};
+use super::{call, json};
+use crate::rpc::arriving::{self, Arriving};
+use crate::rpc::in_flight::{Peer, RequestBytes};
+use crate::rpc::methods::Method;
+use crate::rpc::packing::{Packing, enveloped, gunzip};
+use crate::rpc::rejection::Rejection;
+use crate::rpc::{REQUEST_LIMIT, deadline};
 
-/// As much of a request is read, so that the client comes to read its refusal.
-const PATIENCE: usize = 4 * grpc::REQUEST_LIMIT;
-/// So much is unpacked at a time.
-const UNPACKED: u64 = 64 << 10;
+/// As much of a request is read, so that the client comes to read its rejection.
+const LONGEST_READ: usize = 4 * REQUEST_LIMIT;
 /// Names how the content is packed that is a message.
 const CONTENT_PACKING: &str = "content-encoding";
 /// Names how the messages of a Connect stream may be packed.
@@ -63,9 +58,9 @@ pub enum Form {
 #[derive(Debug)]
 pub struct Terms {
     /// When the caller stops waiting.
-    pub due: Option<Instant>,
+    pub deadline: Option<Instant>,
     /// The same as a span.
-    pub limit: Option<Duration>,
+    pub timeout: Option<Duration>,
     /// The metadata of the call.
     pub metadata: HeaderMap,
 }
@@ -74,7 +69,7 @@ pub struct Terms {
 ///
 /// # Errors
 /// If the verb, the type of its content or of the answer that it takes is not served.
-pub fn form(method: &Method, request: &Request<Body>) -> Result<Form, Refusal> {
+pub fn form(method: &Method, request: &Request<Body>) -> Result<Form, Rejection> {
     let headers = request.headers();
     match *request.method() {
         Verb::POST => {}
@@ -84,8 +79,8 @@ pub fn form(method: &Method, request: &Request<Body>) -> Result<Form, Refusal> {
                 query(request.uri()).any(|(key, value)| key == "encoding" && value == "proto");
             return Ok(Form::Unary(if proto { Codec::Proto } else { Codec::Json }));
         }
-        _ if method.reads => return Err(Refusal::Verb("GET, POST")),
-        _ => return Err(Refusal::Verb("POST")),
+        _ if method.reads => return Err(Rejection::Verb("GET, POST")),
+        _ => return Err(Rejection::Verb("POST")),
     }
     let content = headers
         .get(header::CONTENT_TYPE)
@@ -98,8 +93,10 @@ pub fn form(method: &Method, request: &Request<Body>) -> Result<Form, Refusal> {
         ("application/json", true) => readable(headers),
         ("application/connect+json", true) => Ok(Form::Connect(Codec::Json)),
         ("application/connect+proto", true) => Ok(Form::Connect(Codec::Proto)),
-        (_, false) => Err(Refusal::ContentType("application/json, application/proto")),
-        (_, true) => Err(Refusal::ContentType(
+        (_, false) => Err(Rejection::ContentType(
+            "application/json, application/proto",
+        )),
+        (_, true) => Err(Rejection::ContentType(
             "application/json, application/connect+json, application/connect+proto",
         )),
     }
@@ -109,14 +106,14 @@ pub fn form(method: &Method, request: &Request<Body>) -> Result<Form, Refusal> {
 ///
 /// # Errors
 /// If one of them cannot be understood.
-pub fn terms(request: &Request<Body>) -> Result<Terms, Refusal> {
+pub fn terms(request: &Request<Body>) -> Result<Terms, Rejection> {
     let headers = request.headers();
     if let Some(version) = headers.get("connect-protocol-version")
         && version != "1"
     {
-        return Err(Refusal::field("connect-protocol-version", "must be 1"));
+        return Err(Rejection::field("connect-protocol-version", "must be 1"));
     }
-    let limit = match (
+    let timeout = match (
         headers.get("connect-timeout-ms"),
         headers.get(deadline::HEADER),
     ) {
@@ -125,7 +122,7 @@ pub fn terms(request: &Request<Body>) -> Result<Terms, Refusal> {
                 (1..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
             });
             let millis = millis.and_then(|text| text.parse().ok()).ok_or_else(|| {
-                Refusal::field(
+                Rejection::field(
                     "connect-timeout-ms",
                     "must be milliseconds, in at most ten digits",
                 )
@@ -133,12 +130,12 @@ pub fn terms(request: &Request<Body>) -> Result<Terms, Refusal> {
             Some(Duration::from_millis(millis))
         }
         (None, Some(text)) => {
-            let limit = text
+            let timeout = text
                 .to_str()
                 .ok()
                 .and_then(deadline::parse)
-                .ok_or_else(|| Refusal::field(deadline::HEADER, deadline::EXPECTED))?;
-            Some(limit)
+                .ok_or_else(|| Rejection::field(deadline::HEADER, deadline::EXPECTED))?;
+            Some(timeout)
         }
         (None, None) => None,
     };
@@ -146,7 +143,7 @@ pub fn terms(request: &Request<Body>) -> Result<Terms, Refusal> {
     call::copy(headers, &mut metadata);
     if *request.method() == Verb::GET {
         for (key, value) in query(request.uri()).filter(|(key, _)| key.starts_with(PARAMETER)) {
-            let unfit = || Refusal::field(&key, "cannot be sent as metadata");
+            let unfit = || Rejection::field(&key, "cannot be sent as metadata");
             let name = HeaderName::try_from(&key).map_err(|_| unfit())?;
             metadata.insert(name, HeaderValue::try_from(&value).map_err(|_| unfit())?);
         }
@@ -156,8 +153,8 @@ pub fn terms(request: &Request<Body>) -> Result<Terms, Refusal> {
         metadata.insert(RESUME, last);
     }
     Ok(Terms {
-        due: limit.and_then(|limit| Instant::now().checked_add(limit)),
-        limit,
+        deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        timeout,
         metadata,
     })
 }
@@ -170,7 +167,7 @@ pub async fn message(
     kind: &MessageDescriptor,
     form: Form,
     request: Request<Body>,
-) -> Result<(Bytes, RequestBytes), Refusal> {
+) -> Result<(Bytes, RequestBytes), Rejection> {
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().cloned();
     let mut arriving = Arriving::new(body, peer);
@@ -182,8 +179,8 @@ pub async fn message(
         .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > PATIENCE as u64) {
-        return Err(Refusal::TooLarge);
+    if length.is_some_and(|length| length > LONGEST_READ as u64) {
+        return Err(Rejection::TooLarge);
     }
     let bytes = match form {
         Form::Connect(_) => {
@@ -198,99 +195,25 @@ pub async fn message(
     Ok((decode(kind, form, bytes)?, arriving.into_bytes()))
 }
 
-/// How the messages of a request may be packed.
-#[derive(Debug, Clone, Copy)]
-pub struct Packing {
-    /// Names the way.
-    header: &'static str,
-    gzip: bool,
-}
-
-impl Packing {
-    /// Reads the header of that name.
-    ///
-    /// # Errors
-    /// If it is another way.
-    pub fn of(headers: &HeaderMap, header: &'static str) -> Result<Self, Refusal> {
-        let gzip = match headers.get(header).map(HeaderValue::as_bytes) {
-            None | Some(b"" | b"identity") => false,
-            Some(b"gzip") => true,
-            Some(_) => return Err(Refusal::Encoding),
-        };
-        Ok(Self { header, gzip })
-    }
-
-    /// Returns the message of a frame.
-    ///
-    /// # Errors
-    /// If the flags of the frame say otherwise, or it cannot be unpacked.
-    pub fn unpack(self, frame: Frame, arriving: &mut Arriving) -> Result<Bytes, Refusal> {
-        match (frame.flags, self.gzip) {
-            (0, _) => Ok(frame.payload),
-            (frames::COMPRESSED, true) => gunzip(&frame.payload, arriving),
-            (frames::COMPRESSED, false) => {
-                let header = self.header;
-                let why = format!("a message is compressed, but {header} does not say how");
-                Err(Refusal::field("", why))
-            }
-            (flags, _) => {
-                let why = format!("the flags {flags:#010b} of a message mean nothing");
-                Err(Refusal::field("", why))
-            }
-        }
-    }
-}
-
 /// The whole content is the message. One that is too long is read to its end and thrown away: a client that is still
 /// sending would not see the answer. There is an end to that, too.
-async fn whole(arriving: &mut Arriving, packing: Packing) -> Result<Bytes, Refusal> {
+async fn whole(arriving: &mut Arriving, packing: Packing) -> Result<Bytes, Rejection> {
     let (mut bytes, mut length) = (BytesMut::new(), 0);
     while let Some(part) = arriving.frame().await {
-        let part = part.map_err(arriving::refusal)?;
+        let part = part.map_err(arriving::rejection)?;
         let Ok(data) = part.into_data() else { continue };
         length += data.len();
-        if length <= grpc::REQUEST_LIMIT {
+        if length <= REQUEST_LIMIT {
             bytes.extend_from_slice(&data);
-        } else if length <= PATIENCE {
+        } else if length <= LONGEST_READ {
             bytes = BytesMut::new();
         } else {
             break;
         }
     }
-    match (length, packing.gzip) {
-        (..=grpc::REQUEST_LIMIT, true) => gunzip(&bytes, arriving),
-        (..=grpc::REQUEST_LIMIT, false) => Ok(bytes.freeze()),
-        _ => Err(Refusal::TooLarge),
-    }
-}
-
-/// The content is one message with five bytes before it, and nothing after it.
-///
-/// # Errors
-/// If there is none, more than one, or one that cannot be read.
-pub async fn enveloped(arriving: &mut Arriving, packing: Packing) -> Result<Bytes, Refusal> {
-    let mut frames = Frames::new(&mut *arriving, grpc::REQUEST_LIMIT);
-    let first = frames.next().await?;
-    let first = first.ok_or_else(|| Refusal::field("", "the request has no message"))?;
-    if frames.next().await?.is_some() {
-        return Err(Refusal::field("", "the request has more than one message"));
-    }
-    packing.unpack(first, arriving)
-}
-
-/// Unpacks what may be far longer than it arrived.
-fn gunzip(bytes: &[u8], arriving: &mut Arriving) -> Result<Bytes, Refusal> {
-    let mut plain = Vec::new();
-    let mut packed = MultiGzDecoder::new(bytes);
-    loop {
-        let before = plain.len();
-        let part = packed.by_ref().take(UNPACKED).read_to_end(&mut plain);
-        part.map_err(|error| Refusal::field("", format!("the content is no gzip: {error}")))?;
-        match plain.len() - before {
-            _ if plain.len() > grpc::REQUEST_LIMIT => return Err(Refusal::TooLarge),
-            0 => return Ok(plain.into()),
-            count => arriving.add(count)?,
-        }
+    match length {
+        ..=REQUEST_LIMIT => packing.unpack_whole(bytes.freeze(), arriving),
+        _ => Err(Rejection::TooLarge),
     }
 }
 
@@ -300,7 +223,7 @@ fn parameters(
     form: Form,
     request: &Parts,
     arriving: &mut Arriving,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, Rejection> {
     const URL: GeneralPurpose = GeneralPurpose::new(
         &alphabet::URL_SAFE,
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -314,13 +237,13 @@ fn parameters(
             ("compression", "identity" | "") | ("connect", "v1") => {}
             ("encoding", "json") => {}
             ("encoding", "proto") if matches!(form, Form::Unary(_)) => {}
-            ("compression", _) => return Err(Refusal::Encoding),
+            ("compression", _) => return Err(Rejection::Encoding),
             ("encoding" | "base64" | "connect", _) => {
-                return Err(Refusal::field(&key, "has a value that is not served"));
+                return Err(Rejection::field(&key, "has a value that is not served"));
             }
             (name, _) if name.starts_with(PARAMETER) => {}
             _ => {
-                return Err(Refusal::field(
+                return Err(Rejection::field(
                     &key,
                     "unknown parameter; the request goes into message=",
                 ));
@@ -330,7 +253,7 @@ fn parameters(
     let bytes = match base64 {
         true => URL
             .decode(message.as_bytes())
-            .map_err(|error| Refusal::field("message", format!("is no base64: {error}")))?
+            .map_err(|error| Rejection::field("message", format!("is no base64: {error}")))?
             .into(),
         false => Bytes::from(message),
     };
@@ -341,7 +264,7 @@ fn parameters(
     decode(kind, form, bytes)
 }
 
-fn decode(kind: &MessageDescriptor, form: Form, bytes: Bytes) -> Result<Bytes, Refusal> {
+fn decode(kind: &MessageDescriptor, form: Form, bytes: Bytes) -> Result<Bytes, Rejection> {
     match form {
         // Whoever takes it in checks it.
         Form::Unary(Codec::Proto) | Form::Connect(Codec::Proto) => Ok(bytes),
@@ -350,7 +273,7 @@ fn decode(kind: &MessageDescriptor, form: Form, bytes: Bytes) -> Result<Bytes, R
 }
 
 /// Lines unless events are asked for first.
-fn readable(headers: &HeaderMap) -> Result<Form, Refusal> {
+fn readable(headers: &HeaderMap) -> Result<Form, Rejection> {
     let mut listed = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -369,7 +292,7 @@ fn readable(headers: &HeaderMap) -> Result<Form, Refusal> {
             }
             _ => None,
         })
-        .ok_or(Refusal::Accept)
+        .ok_or(Rejection::Accept)
 }
 
 /// A media type without its parameters.

@@ -8,19 +8,16 @@ use bytes::Bytes;
 use futures::Stream;
 use futures::stream::unfold;
 use http::HeaderMap;
-use prost::Message;
-use prost_reflect::MessageDescriptor;
+use prost_reflect::{DynamicMessage, MapKey, MessageDescriptor, Value as Reflected};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Code, Status};
 
 use super::call::Answer;
-use super::frames::{END, frame};
 use super::request::{Codec, Form, RESUME};
 use super::{errors, json as text};
 use crate::error::Error;
-use crate::grpc;
-use crate::proto::wsman::SubscribeResponse;
+use crate::rpc::frames::{END, frame};
 
 /// A stream of text that was silent this long says that it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -29,7 +26,7 @@ struct Reader {
     answer: Answer,
     form: Form,
     kind: MessageDescriptor,
-    due: Option<Instant>,
+    deadline: Option<Instant>,
     begun: bool,
     over: bool,
 }
@@ -44,13 +41,13 @@ pub fn pieces(
     answer: Answer,
     form: Form,
     kind: MessageDescriptor,
-    due: Option<Instant>,
+    deadline: Option<Instant>,
 ) -> impl Stream<Item = Bytes> + Send {
     let reader = Reader {
         answer,
         form,
         kind,
-        due,
+        deadline,
         begun: false,
         over: false,
     };
@@ -96,10 +93,10 @@ impl Reader {
             // Shows readers, and whatever buffers between, that the stream stands.
             return Some(Bytes::from_static(b":\n\n"));
         }
-        let due = self.due;
+        let deadline = self.deadline;
         let next = tokio::select! {
             biased;
-            () = until(due) => Next::Message(Err(grpc::errors::status(Error::Deadline {
+            () = reached(deadline) => Next::Message(Err(Status::from(Error::Deadline {
                 doing: "streaming".to_owned(),
             }))),
             message = self.answer.message() => Next::Message(message),
@@ -127,27 +124,28 @@ impl Reader {
         if self.form == Form::Connect(Codec::Proto) {
             return Ok(frame(0, message));
         }
-        let mut line = text::print(&self.kind, message).map_err(|error| {
-            grpc::errors::status(Error::Internal {
-                why: error.to_string(),
-            })
-        })?;
+        let internal = |error: Error| Error::Internal {
+            why: error.to_string(),
+        };
+        let message = text::decode(&self.kind, message).map_err(internal)?;
+        let mut line = text::print_decoded(&message).map_err(internal)?;
         match self.form {
             Form::Connect(_) | Form::Unary(_) => Ok(frame(0, &line)),
             Form::Lines => {
                 line.push(b'\n');
                 Ok(line.into())
             }
-            Form::Events => Ok(event(message, &line)),
+            Form::Events => Ok(event(&message, &line)),
         }
     }
 }
 
-/// JSON has no raw line break, so one `data:` holds it.
-fn event(message: &[u8], line: &[u8]) -> Bytes {
-    let token = SubscribeResponse::decode(message)
-        .ok()
-        .and_then(|mut update| update.header.remove(RESUME))
+/// JSON has no raw line break, so one `data:` holds it. What continues the stream is in the message's map `header`.
+fn event(message: &DynamicMessage, line: &[u8]) -> Bytes {
+    let header = message.get_field_by_name("header");
+    let header = header.as_deref().and_then(Reflected::as_map);
+    let token = header
+        .and_then(|header| header.get(&MapKey::String(RESUME.to_owned()))?.as_str())
         .filter(|token| !token.contains(['\n', '\r', '\0']));
     let id = token.map_or_else(String::new, |token| format!("id: {token}\n"));
     [id.as_bytes(), b"data: ", line, b"\n\n"].concat().into()
@@ -165,9 +163,9 @@ fn listed(metadata: &HeaderMap) -> Value {
     Value::Object(names.collect())
 }
 
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

@@ -40,6 +40,7 @@ mod replicas;
 mod restarts;
 mod rights;
 mod scenarios;
+mod services;
 mod stops;
 mod streams;
 mod tidy;

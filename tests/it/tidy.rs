@@ -42,7 +42,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -77,7 +77,31 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("outbox", &["updates"]),
     ("tenure", &["clock", "lease"]),
     ("amqp", &["config", "outbox", "tenure", "updates"]),
-    ("http", &["error", "grpc", "proto", "redact"]),
+    ("readiness", &[]),
+    ("tasks", &[]),
+    ("rpc", &["clock", "config", "error", "proto", "tasks"]),
+    ("http", &["error", "proto", "redact", "rpc"]),
+    (
+        "grpc",
+        &[
+            "action",
+            "clock",
+            "cluster",
+            "config",
+            "error",
+            "hub",
+            "index",
+            "objects",
+            "proto",
+            "rpc",
+            "tasks",
+            "tenure",
+            "updates",
+            "workspaces",
+        ],
+    ),
+    ("admin", &["readiness"]),
+    ("server", &["config", "http", "proto", "readiness", "rpc"]),
     (
         "cluster",
         &[
@@ -104,17 +128,21 @@ const OURS: [&str; 3] = ["workspace", "gitpod", "wsman::"];
 const SIMULATE: &str = "src/cli/simulate.rs";
 
 /// Modules that serve every noun: each registers in `daemon`, and these name none.
-const NOUNLESS: [&str; 14] = [
+const NOUNLESS: [&str; 18] = [
     "action",
+    "admin",
     "amqp",
     "clock",
     "duration",
+    "http",
     "lease",
     "objects",
     "outbox",
     "quantity",
     "readiness",
     "redact",
+    "rpc",
+    "server",
     "tasks",
     "tenure",
     "updates",
@@ -191,6 +219,33 @@ fn layers_hold() {
         }
     }
     assert!(faults.is_empty(), "layers:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn protocols_stand_on_rpc_and_not_on_each_other() {
+    let ranks = BTreeMap::from([
+        ("rpc", 0),
+        ("grpc", 1),
+        ("http", 1),
+        ("admin", 1),
+        ("server", 2),
+    ]);
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        let from = module(&path);
+        let Some(rank) = ranks.get(from.as_str()) else {
+            continue;
+        };
+        for (number, line) in code_lines(&text) {
+            for used in crate_modules(line) {
+                let above = ranks.get(used.as_str()).is_some_and(|used| used >= rank);
+                if used != from && above {
+                    faults.push(format!("{}:{number}: {from} uses {used}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "protocols:\n{}", faults.join("\n"));
 }
 
 #[test]

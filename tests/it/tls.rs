@@ -11,9 +11,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use wsman::config::{ClientAuth, Tls};
-use wsman::grpc::listen;
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
+use wsman::server::listen;
 
 use super::http::verbs::run;
 use super::support::cluster;

@@ -1,6 +1,7 @@
 //! The calls of the client over HTTP and JSON, for `-H http://host:port/rpc`: each gRPC call becomes a request of the
 //! Connect protocol, and its answer a gRPC answer, so that no verb knows the difference.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -23,10 +24,10 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use super::connect::{CONNECT, LARGEST_ANSWER, PING_INTERVAL};
-use crate::grpc::deadline;
-use crate::http::frames::{self, Frames};
-use crate::http::methods::{Method, Methods};
 use crate::http::{call, errors, json};
+use crate::rpc::deadline;
+use crate::rpc::frames::{self, Frames};
+use crate::rpc::methods::{Method, Methods};
 
 /// A server over HTTP.
 #[derive(Debug, Clone)]
@@ -78,7 +79,7 @@ impl Http {
     async fn call(self, request: Request<Body>) -> Result<Response<Body>, Status> {
         let path = request.uri().path();
         let unknown = || Status::internal(format!("{path} is no RPC"));
-        let method = self.methods.find(path).ok_or_else(unknown)?;
+        let method = self.methods.find(path).ok_or_else(unknown)?.clone();
         let name = match self.full_names {
             true => method.path.trim_start_matches('/'),
             false => method.path.rsplit('/').next().unwrap_or_default(),
@@ -99,7 +100,7 @@ impl Http {
         });
         let answer = self.client.request(sent).await.map_err(unreachable)?;
         match method.streams {
-            true => updates(&method, answer).await,
+            true => updates(method, answer).await,
             false => single(&method, answer).await,
         }
     }
@@ -171,7 +172,10 @@ async fn single(method: &Method, answer: Response<Incoming>) -> Result<Response<
 }
 
 /// The answers of a call that has many.
-async fn updates(method: &Method, answer: Response<Incoming>) -> Result<Response<Body>, Status> {
+async fn updates(
+    method: Arc<Method>,
+    answer: Response<Incoming>,
+) -> Result<Response<Body>, Status> {
     let (parts, body) = answer.into_parts();
     if parts.status != StatusCode::OK {
         let body = Limited::new(body, LARGEST_ANSWER).collect().await;
@@ -180,12 +184,6 @@ async fn updates(method: &Method, answer: Response<Incoming>) -> Result<Response
     expect(&parts.headers, "application/connect+json")?;
     let mut headers = HeaderMap::new();
     call::copy(&parts.headers, &mut headers);
-    let method = Method {
-        path: method.path.clone(),
-        input: method.input.clone(),
-        output: method.output.clone(),
-        ..*method
-    };
     let frames = Some(Frames::new(body, LARGEST_ANSWER));
     let parts = unfold((frames, method), |(frames, method)| async move {
         let mut frames = frames?;
@@ -280,12 +278,12 @@ fn refusal(line: StatusCode, body: &[u8]) -> Status {
 
 fn unreachable(error: ClientError) -> Status {
     let mut status = Status::new(Code::Unavailable, "cannot reach the server");
-    status.set_source(std::sync::Arc::new(error));
+    status.set_source(Arc::new(error));
     status
 }
 
 fn cut(error: impl Into<StdError>) -> Status {
     let mut status = Status::new(Code::Unavailable, "the answer broke off");
-    status.set_source(std::sync::Arc::from(error.into()));
+    status.set_source(Arc::from(error.into()));
     status
 }

@@ -117,6 +117,10 @@ async fn a_bus_that_never_comes_holds_no_pod_for_longer_than_it_may(cluster: &Cl
     assert_eq!(world.health("messagebus").await, ServingStatus::NotServing);
     assert_eq!(world.health("").await, ServingStatus::Serving);
     assert!(world.probe("/readyz").await.ends_with("ok"));
+    let all = world.probe("/readyz?verbose").await;
+    assert!(all.contains("[+]lease ok\n"), "{all}");
+    assert!(all.contains("[-]messagebus failed: "), "{all}");
+    assert_eq!(world.health("lease").await, ServingStatus::Serving);
     let answer = world.probe("/messagebus").await;
     assert!(answer.contains(r#""isConnected":false"#), "{answer}");
     assert!(answer.contains("127.0.0.1:1"), "{answer}");

@@ -9,10 +9,10 @@ use http::{Method, StatusCode};
 use prost::Message;
 use serde_json::json;
 use tonic_types::pb;
-use wsman::http::frames::{Frames, frame};
 use wsman::http::json as text;
-use wsman::http::methods::Methods;
 use wsman::proto::wsman::*;
+use wsman::rpc::frames::{Frames, frame};
+use wsman::rpc::methods::Methods;
 
 use super::{JSON, PROTO, Web};
 use crate::support::cluster;

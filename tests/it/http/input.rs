@@ -6,8 +6,8 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
-use wsman::http::frames::{COMPRESSED, END, Frames, frame};
 use wsman::proto::wsman::{DescribeWorkspaceRequest, GetWorkspacesRequest};
+use wsman::rpc::frames::{COMPRESSED, END, Frames, frame};
 
 use super::{JSON, PROTO, Web};
 use crate::support::cluster;

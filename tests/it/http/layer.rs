@@ -18,8 +18,9 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tower::{Layer, Service};
 use wsman::http::HttpLayer;
-use wsman::http::frames::{END, Frames, frame};
 use wsman::proto::wsman::*;
+use wsman::rpc::frames::{END, Frames, frame};
+use wsman::rpc::methods::Methods;
 
 use super::JSON;
 
@@ -44,7 +45,7 @@ impl Service<Request<Body>> for Broken {
 /// F-S9
 #[tokio::test]
 async fn fs9_a_panic_is_an_internal_error_of_one_call() {
-    let mut layer = HttpLayer::new().unwrap().layer(Broken);
+    let mut layer = HttpLayer::new(Methods::load().unwrap()).layer(Broken);
     for kind in [
         "application/json",
         "application/grpc",
@@ -115,8 +116,7 @@ impl Service<Request<Body>> for Fake {
 impl Fake {
     async fn ask(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Response<Body> {
         let request = request.body(Body::new(Full::new(body.into()))).unwrap();
-        HttpLayer::new()
-            .unwrap()
+        HttpLayer::new(Methods::load().unwrap())
             .layer(self.clone())
             .call(request)
             .await
@@ -386,8 +386,7 @@ async fn a_request_that_does_not_arrive_is_not_waited_for() {
             .header(JSON.0, JSON.1)
             .body(body)
             .unwrap();
-        let answer = HttpLayer::new()
-            .unwrap()
+        let answer = HttpLayer::new(Methods::load().unwrap())
             .layer(fake.clone())
             .call(request)
             .await

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use wsman::grpc::listen;
-use wsman::grpc::load::Gate;
+use wsman::rpc::in_flight::ConnectionLimiter;
+use wsman::server::listen;
 
 use crate::streams::while_time_leaps;
 use crate::support::cluster;
@@ -187,7 +187,11 @@ async fn a_request_that_breaks_off_does_nothing() {
 async fn who_never_begins_is_shown_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let mut connections = listen::accept(listener, None, Gate::new(9, watch::Sender::default()));
+    let mut connections = listen::accept(
+        listener,
+        None,
+        ConnectionLimiter::new(9, watch::Sender::default()),
+    );
     for said in [&b""[..], b"PRI * HTT", b"GET / HT"] {
         let mut client = TcpStream::connect(addr).await.unwrap();
         client.write_all(said).await.unwrap();
@@ -212,7 +216,11 @@ async fn who_never_begins_is_shown_out() {
 async fn who_has_said_enough_may_be_silent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let mut connections = listen::accept(listener, None, Gate::new(9, watch::Sender::default()));
+    let mut connections = listen::accept(
+        listener,
+        None,
+        ConnectionLimiter::new(9, watch::Sender::default()),
+    );
     let mut client = TcpStream::connect(addr).await.unwrap();
     client
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")

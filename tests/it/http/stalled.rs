@@ -60,8 +60,8 @@ async fn fs1_who_reads_nothing_for_a_minute_is_told_to_begin_again() {
         let headers = [("content-type", content), ("accept", accept)];
         let empty = match content {
             "application/json" => Bytes::new(),
-            "application/connect+json" => wsman::http::frames::frame(0, b"{}"),
-            _ => wsman::http::frames::frame(0, b""),
+            "application/connect+json" => wsman::rpc::frames::frame(0, b"{}"),
+            _ => wsman::rpc::frames::frame(0, b""),
         };
         let stream = web.begin(Method::POST, path, &headers, empty).await;
         assert_eq!(stream.status(), 200, "{content}");

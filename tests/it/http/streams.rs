@@ -6,8 +6,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use prost::Message;
 use serde_json::Value;
-use wsman::http::frames::{END, frame};
 use wsman::proto::wsman::*;
+use wsman::rpc::frames::{END, frame};
 
 use super::{JSON, Web};
 use crate::support::cluster;

@@ -5,8 +5,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use wsman::config::{ClientAuth, Tls};
-use wsman::grpc::listen;
 use wsman::proto::wsman::WorkspacePhase;
+use wsman::server::listen;
 
 use crate::support::cluster;
 use crate::support::world::{World, request};

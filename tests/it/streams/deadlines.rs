@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
-use wsman::http::frames::frame;
 use wsman::proto::wsman::WorkspacePhase;
+use wsman::rpc::frames::frame;
 
 use super::while_time_leaps;
 use crate::support::cluster;

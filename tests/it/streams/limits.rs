@@ -10,10 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use wsman::grpc::listen;
-use wsman::grpc::load::{CALLS, Gate, Load, STREAMS};
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
+use wsman::rpc::in_flight::{CALLS, ConnectionLimiter, InFlight, STREAMS};
+use wsman::server::listen;
 use wsman_sim::apiserver::faults::Fault;
 
 use crate::http::{JSON, Web};
@@ -143,8 +143,8 @@ async fn fs7_calls_beyond_the_limit_of_a_connection_are_refused_at_once() {
 async fn fs10_connections_beyond_the_limit_are_closed_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let load = watch::Sender::new(Load::default());
-    let mut connections = listen::accept(listener, None, Gate::new(2, load.clone()));
+    let load = watch::Sender::new(InFlight::default());
+    let mut connections = listen::accept(listener, None, ConnectionLimiter::new(2, load.clone()));
     let mut clients = Vec::new();
     let mut served = Vec::new();
     for _ in 0..2 {

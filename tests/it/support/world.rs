@@ -18,11 +18,11 @@ use tonic_health::pb::health_client::HealthClient;
 use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
 use wsman::config::{self, Settings, Severity};
-use wsman::daemon::{self, Parts, Patience};
-use wsman::grpc::load::Load;
+use wsman::daemon::{self, Parts, ShutdownTimeouts};
 use wsman::lease::{self, Standing};
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
+use wsman::rpc::in_flight::InFlight;
 
 use super::cluster::Cluster;
 
@@ -48,7 +48,7 @@ pub(crate) struct World {
     pub(crate) identity: String,
     settings: watch::Sender<Arc<Settings>>,
     standing: watch::Receiver<Standing>,
-    load: watch::Receiver<Load>,
+    load: watch::Receiver<InFlight>,
     /// What the publisher tells of itself, where there is a message bus.
     pub(crate) bus: Option<watch::Receiver<State>>,
     stop: CancellationToken,
@@ -133,19 +133,19 @@ impl World {
         let (bus, told) = bus.map(|bus| Publisher::new(bus, HASTY)).unzip();
         let (sender, settings) = watch::channel(Arc::new(settings));
         let (teller, standing) = watch::channel(Standing::default());
-        let (meter, load) = watch::channel(Load::default());
+        let (meter, load) = watch::channel(InFlight::default());
         let parts = Parts {
             settings,
             identity: identity.clone(),
             standing: teller,
             client,
             listener,
-            load: meter,
+            in_flight: meter,
             bus,
             tls,
             probes: Some(probes),
             clock: clock.clone(),
-            patience: Patience::LOCAL,
+            shutdown: ShutdownTimeouts::LOCAL,
         };
         let daemon = tokio::spawn(daemon::run(parts, stop.clone()));
         let lazy = Channel::from_shared(format!("http://{addr}"))
@@ -238,7 +238,7 @@ impl World {
     }
 
     /// Waits until what is in flight is so, and returns it.
-    pub(crate) async fn load_of(&self, mut wanted: impl FnMut(&Load) -> bool) -> Load {
+    pub(crate) async fn load_of(&self, mut wanted: impl FnMut(&InFlight) -> bool) -> InFlight {
         let mut load = self.load.clone();
         let reached = tokio::time::timeout(PATIENCE, load.wait_for(&mut wanted)).await;
         let Ok(reached) = reached else {

@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use wsman::grpc::load::CONNECTION_BYTES;
-use wsman::http::frames::frame;
 use wsman::proto::wsman::SubscribeRequest;
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
+use wsman::rpc::frames::frame;
+use wsman::rpc::in_flight::CONNECTION_BYTES;
 
 use crate::streams::while_time_leaps;
 use crate::support::cluster;

@@ -6,7 +6,7 @@ use prost_reflect::{
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use wsman::http::frames::frame;
+use wsman::rpc::frames::frame;
 
 use crate::http::{JSON, Web};
 use crate::support::cluster;

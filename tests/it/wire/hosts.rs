@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use wsman::http::frames::frame;
+use wsman::rpc::frames::frame;
 
 use crate::http::Web;
 use crate::support::cluster;

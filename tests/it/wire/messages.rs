@@ -4,8 +4,8 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use wsman::http::frames::{COMPRESSED, frame};
 use wsman::proto::wsman::{DescribeWorkspaceRequest, MetadataFilter, SubscribeRequest};
+use wsman::rpc::frames::{COMPRESSED, frame};
 
 use crate::http::input::gzip;
 use crate::http::{Answer, Web};

@@ -4,7 +4,7 @@ use prost_reflect::prost::Message;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value,
 };
-use wsman::http::frames::frame;
+use wsman::rpc::frames::frame;
 
 use crate::http::{Answer, JSON, Web};
 use crate::support::cluster;

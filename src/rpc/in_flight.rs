@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::{REQUEST_LIMIT, forward};
+use super::REQUEST_LIMIT;
 use crate::error::Error;
 
 /// Connections of a server.
@@ -26,15 +26,13 @@ pub const CALLS: usize = 200;
 pub const CONNECTION_BYTES: usize = 4 * REQUEST_LIMIT;
 /// The same of all connections.
 pub const ALL_BYTES: usize = 16 * REQUEST_LIMIT;
-/// As much of each request does not count, so that who only asks for a workspace is answered while others fill the server.
+/// As much of each request does not count, so that short questions are answered while others fill the server.
 const UNCOUNTED: usize = 1 << 10;
-/// What answers for as long as somebody listens; any other method answers once.
-const STREAMING: [&str; 3] = ["Subscribe", "Watch", "ServerReflectionInfo"];
 
 /// How much is in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Load {
+pub struct InFlight {
     /// Open connections.
     pub connections: usize,
     /// Connections that were closed at once because there were too many.
@@ -47,12 +45,12 @@ pub struct Load {
     pub request_bytes: usize,
 }
 
-/// Lets connections in.
+/// Lets connections in, up to a limit.
 #[derive(Debug, Clone)]
-pub struct Gate {
-    places: Arc<Semaphore>,
+pub struct ConnectionLimiter {
+    connections: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
-    load: watch::Sender<Load>,
+    in_flight: watch::Sender<InFlight>,
 }
 
 /// A connection as its requests know it.
@@ -63,34 +61,36 @@ pub struct Peer {
     bytes: Arc<Semaphore>,
     all_bytes: Arc<Semaphore>,
     local: bool,
-    load: watch::Sender<Load>,
+    in_flight: watch::Sender<InFlight>,
 }
 
-/// A place among what is in flight, for as long as it is held.
+/// Counts among what is in flight for as long as it is held.
 #[derive(Debug)]
-pub struct Place {
-    of: fn(&mut Load) -> &mut usize,
-    load: watch::Sender<Load>,
+pub struct Permit {
+    of: fn(&mut InFlight) -> &mut usize,
+    in_flight: watch::Sender<InFlight>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Gate {
-    /// Returns a gate for so many connections. `load` is told what is in flight.
-    pub fn new(connections: usize, load: watch::Sender<Load>) -> Self {
+impl ConnectionLimiter {
+    /// Returns a limiter of so many connections. `in_flight` is told how much there is.
+    pub fn new(connections: usize, in_flight: watch::Sender<InFlight>) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(connections)),
+            connections: Arc::new(Semaphore::new(connections)),
             bytes: Arc::new(Semaphore::new(ALL_BYTES)),
-            load,
+            in_flight,
         }
     }
 
-    /// Takes the place of a connection; `None` if there are too many.
-    pub fn enter(&self) -> Option<Place> {
-        let place = Place::take(&self.places, &self.load, |load| &mut load.connections);
-        if place.is_none() {
-            self.load.send_modify(|load| load.turned_away += 1);
+    /// Takes the permit of a connection; `None` if there are too many.
+    pub fn enter(&self) -> Option<Permit> {
+        let permit = Permit::take(&self.connections, &self.in_flight, |in_flight| {
+            &mut in_flight.connections
+        });
+        if permit.is_none() {
+            self.in_flight.send_modify(|now| now.turned_away += 1);
         }
-        place
+        permit
     }
 
     /// Returns a connection that asked for nothing yet; `local` says whether it comes from this machine.
@@ -101,7 +101,7 @@ impl Gate {
             bytes: Arc::new(Semaphore::new(CONNECTION_BYTES)),
             all_bytes: Arc::clone(&self.bytes),
             local,
-            load: self.load.clone(),
+            in_flight: self.in_flight.clone(),
         }
     }
 }
@@ -112,44 +112,46 @@ impl Peer {
         self.local
     }
 
-    /// Takes the place of a call of the method that `path` ends with.
+    /// Takes the permit of a call; `streams` says whether its method answers for as long as somebody listens.
     ///
     /// # Errors
     /// [`Error::Exhausted`] if the connection has as many of its kind in flight as it may.
-    pub fn admit(&self, path: &str) -> Result<Place, Error> {
-        let taken = match is_streaming(path) {
-            true => Place::take(&self.streams, &self.load, |load| &mut load.streams),
-            false => Place::take(&self.calls, &self.load, |load| &mut load.calls),
+    pub fn admit(&self, streams: bool) -> Result<Permit, Error> {
+        let taken = match streams {
+            true => Permit::take(&self.streams, &self.in_flight, |now| &mut now.streams),
+            false => Permit::take(&self.calls, &self.in_flight, |now| &mut now.calls),
         };
-        let (limit, why) = match is_streaming(path) {
-            true => (
-                "STREAMS",
-                format!("a connection may have {STREAMS} streams open at a time"),
-            ),
-            false => (
-                "CALLS",
-                format!("a connection may have {CALLS} unary calls in flight at a time"),
-            ),
-        };
-        taken.ok_or(Error::Exhausted {
-            limit,
-            why,
-            retry_after: None,
+        taken.ok_or_else(|| {
+            let (limit, why) = match streams {
+                true => (
+                    "STREAMS",
+                    format!("a connection may have {STREAMS} streams open at a time"),
+                ),
+                false => (
+                    "CALLS",
+                    format!("a connection may have {CALLS} unary calls in flight at a time"),
+                ),
+            };
+            Error::Exhausted {
+                limit,
+                why,
+                retry_after: None,
+            }
         })
     }
 }
 
-impl Place {
+impl Permit {
     fn take(
-        places: &Arc<Semaphore>,
-        load: &watch::Sender<Load>,
-        of: fn(&mut Load) -> &mut usize,
+        permits: &Arc<Semaphore>,
+        in_flight: &watch::Sender<InFlight>,
+        of: fn(&mut InFlight) -> &mut usize,
     ) -> Option<Self> {
-        let permit = Arc::clone(places).try_acquire_owned().ok()?;
-        load.send_modify(|load| *of(load) += 1);
+        let permit = Arc::clone(permits).try_acquire_owned().ok()?;
+        in_flight.send_modify(|now| *of(now) += 1);
         Some(Self {
             of,
-            load: load.clone(),
+            in_flight: in_flight.clone(),
             permit: Some(permit),
         })
     }
@@ -207,7 +209,7 @@ impl RequestBytes {
         }
         self.counted += more;
         if more > 0 {
-            peer.load.send_modify(|load| load.request_bytes += more);
+            peer.in_flight.send_modify(|now| now.request_bytes += more);
         }
         Ok(())
     }
@@ -223,7 +225,8 @@ impl Drop for RequestBytes {
         if let Some(peer) = self.peer.as_ref().filter(|_| self.counted > 0) {
             let counted = self.counted;
             drop(self.permits.take());
-            peer.load.send_modify(|load| load.request_bytes -= counted);
+            peer.in_flight
+                .send_modify(|now| now.request_bytes -= counted);
         }
     }
 }
@@ -258,108 +261,71 @@ impl<T: Unpin> http_body::Body for Holding<T> {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         // First the permit: who sees the count fall may come in at once.
         drop(self.permit.take());
-        self.load.send_modify(|load| *(self.of)(load) -= 1);
+        self.in_flight.send_modify(|now| *(self.of)(now) -= 1);
     }
-}
-
-fn is_streaming(path: &str) -> bool {
-    // Nobody here knows which of them stream.
-    if path.starts_with(&format!("/{}/", forward::SERVICE)) {
-        return true;
-    }
-    let method = path.rsplit('/').next();
-    method.is_some_and(|method| STREAMING.contains(&method))
 }
 
 #[cfg(test)]
 mod tests {
-    use prost_reflect::DescriptorPool;
-
     use std::sync::LazyLock;
 
     use super::*;
 
     #[test]
-    fn every_method_that_streams_is_known() {
-        let described = [
-            crate::proto::DESCRIPTORS,
-            tonic_health::pb::FILE_DESCRIPTOR_SET,
-            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        ];
-        let mut streaming = 0;
-        for set in described {
-            let pool = DescriptorPool::decode(set).unwrap();
-            for method in pool.services().flat_map(|service| {
-                let methods: Vec<_> = service.methods().collect();
-                methods
-            }) {
-                let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-                assert_eq!(is_streaming(&path), method.is_server_streaming(), "{path}");
-                streaming += usize::from(method.is_server_streaming());
-            }
-        }
-        assert!(streaming >= STREAMING.len());
-        assert!(is_streaming("/builder.ImageBuilder/Build"));
-        assert!(is_streaming("/rpc/Subscribe") && !is_streaming("/rpc/GetWorkspaces"));
-    }
-
-    #[test]
-    fn places_are_given_back() {
-        let load = watch::Sender::default();
-        let gate = Gate::new(1, load.clone());
-        let connection = gate.enter().unwrap();
-        assert!(gate.enter().is_none());
-        let (one, other) = (gate.peer(true), gate.peer(true));
-        let streams: Vec<_> = (0..STREAMS)
-            .map(|_| one.admit("/rpc/Subscribe").unwrap())
-            .collect();
+    fn permits_are_given_back() {
+        let in_flight = watch::Sender::default();
+        let limiter = ConnectionLimiter::new(1, in_flight.clone());
+        let connection = limiter.enter().unwrap();
+        assert!(limiter.enter().is_none());
+        let (one, other) = (limiter.peer(true), limiter.peer(true));
+        let streams: Vec<_> = (0..STREAMS).map(|_| one.admit(true).unwrap()).collect();
         let calls: Vec<_> = (0..CALLS)
-            .map(|_| one.clone().admit("/rpc/GetWorkspaces").unwrap())
+            .map(|_| one.clone().admit(false).unwrap())
             .collect();
-        for (path, limit) in [("Subscribe", STREAMS), ("DescribeCluster", CALLS)] {
-            let refused = one.admit(path).unwrap_err().to_string();
+        for (streams, limit) in [(true, STREAMS), (false, CALLS)] {
+            let refused = one.admit(streams).unwrap_err().to_string();
             assert!(refused.contains(&limit.to_string()), "{refused}");
-            drop(other.admit(path).unwrap());
+            drop(other.admit(streams).unwrap());
         }
-        let all = Load {
+        let all = InFlight {
             connections: 1,
             turned_away: 1,
             streams: STREAMS,
             calls: CALLS,
             request_bytes: 0,
         };
-        assert_eq!(*load.borrow(), all);
+        assert_eq!(*in_flight.borrow(), all);
         drop((streams, calls, connection, one));
-        let none = Load {
+        let none = InFlight {
             turned_away: 1,
-            ..Load::default()
+            ..InFlight::default()
         };
-        assert_eq!(*load.borrow(), none);
-        assert!(gate.enter().is_some());
+        assert_eq!(*in_flight.borrow(), none);
+        assert!(limiter.enter().is_some());
     }
 
     #[test]
-    fn a_place_is_free_before_the_count_says_so() {
-        static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
-        let load = watch::Sender::default();
-        let place = Place::take(&PLACES, &load, |load| {
-            let free = usize::from(load.streams > 0);
-            assert_eq!(PLACES.available_permits(), free);
-            &mut load.streams
+    fn a_permit_is_free_before_the_count_says_so() {
+        static PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+        let in_flight = watch::Sender::default();
+        let permit = Permit::take(&PERMITS, &in_flight, |in_flight| {
+            let free = usize::from(in_flight.streams > 0);
+            assert_eq!(PERMITS.available_permits(), free);
+            &mut in_flight.streams
         });
-        drop(place.unwrap());
-        assert_eq!(load.borrow().streams, 0);
+        drop(permit.unwrap());
+        assert_eq!(in_flight.borrow().streams, 0);
     }
 
     #[test]
     fn bytes_are_counted_per_connection_and_in_all() {
-        let load = watch::Sender::default();
-        let gate = Gate::new(9, load.clone());
-        let held = || load.borrow().request_bytes;
+        let in_flight = watch::Sender::default();
+        let limiter = ConnectionLimiter::new(9, in_flight.clone());
+        let held = || in_flight.borrow().request_bytes;
         let refused = |bytes: &mut RequestBytes, count| {
             let Err(Error::Exhausted { limit, why, .. }) = bytes.add(count) else {
                 panic!("{count} bytes were taken")
@@ -367,7 +333,7 @@ mod tests {
             assert_eq!(limit, "REQUEST_BYTES");
             why
         };
-        let one = gate.peer(true);
+        let one = limiter.peer(true);
         let mut small = RequestBytes::new(Some(one.clone()));
         small.add(UNCOUNTED).unwrap();
         assert_eq!(held(), 0);
@@ -381,13 +347,13 @@ mod tests {
         // Other connections have bytes of their own, until the server has none.
         let others: Vec<_> = (1..ALL_BYTES / CONNECTION_BYTES)
             .map(|_| {
-                let mut bytes = RequestBytes::new(Some(gate.peer(true)));
+                let mut bytes = RequestBytes::new(Some(limiter.peer(true)));
                 bytes.add(CONNECTION_BYTES + UNCOUNTED).unwrap();
                 bytes
             })
             .collect();
         assert_eq!(held(), ALL_BYTES);
-        let mut further = RequestBytes::new(Some(gate.peer(true)));
+        let mut further = RequestBytes::new(Some(limiter.peer(true)));
         let why = refused(&mut further, UNCOUNTED + 1);
         assert!(why.contains("all connections"), "{why}");
         large.clear();

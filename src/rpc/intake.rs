@@ -1,9 +1,8 @@
 //! Before every service: takes the request of a call in and checks it, so that each refuses the same in the same words.
 //!
-//! A service is called when its request is there whole: in time, not too long, unpacked, and a message of its kind.
-//! Which methods there are is read from descriptors; a service that is described is limited without a line here.
+//! A service is called when its request is there whole: in time, not too long, unpacked, a message of its kind, and within
+//! the rate limit of its method. Which methods there are comes from descriptors; a new service needs no line here.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,21 +13,21 @@ use futures::stream::{self, unfold};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::StreamBody;
-use prost_reflect::{DescriptorPool, MessageDescriptor};
+use prost_reflect::MessageDescriptor;
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::arriving::{ARRIVAL, Arriving};
+use super::call::CallContext;
 use super::frames::{self, Frames};
-use super::refusal::Refusal;
-use super::request::{self, Packing};
+use super::in_flight::{Peer, RequestBytes, until_over};
+use super::methods::{Method, Methods};
+use super::packing::{self, Packing};
+use super::rejection::Rejection;
+use super::{REQUEST_LIMIT, deadline, errors};
 use crate::error::FieldViolation;
-use crate::grpc::REQUEST_LIMIT;
-use crate::grpc::load::{Peer, RequestBytes, until_over};
-use crate::grpc::{deadline, forward};
-use crate::proto::DESCRIPTORS;
 use crate::proto::check::check;
 
 /// Names how the messages of a call may be packed.
@@ -37,43 +36,14 @@ const PACKING: &str = "grpc-encoding";
 /// Puts the intake before services.
 #[derive(Debug, Clone)]
 pub struct IntakeLayer {
-    methods: Arc<HashMap<String, Method>>,
-}
-
-#[derive(Debug, Clone)]
-struct Method {
-    input: MessageDescriptor,
-    /// Whether a request is one message.
-    single: bool,
+    methods: Methods,
+    context: CallContext,
 }
 
 impl IntakeLayer {
-    /// Reads the descriptors of all services: ours, health and reflection.
-    ///
-    /// # Errors
-    /// If they cannot be read.
-    pub fn new() -> anyhow::Result<Self> {
-        let mut methods = HashMap::new();
-        for set in [
-            DESCRIPTORS,
-            tonic_health::pb::FILE_DESCRIPTOR_SET,
-            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-        ] {
-            let pool = DescriptorPool::decode(set)?;
-            for service in pool.services() {
-                methods.extend(service.methods().map(|method| {
-                    let path = format!("/{}/{}", service.full_name(), method.name());
-                    let described = Method {
-                        input: method.input(),
-                        single: !method.is_client_streaming(),
-                    };
-                    (path, described)
-                }));
-            }
-        }
-        let methods = Arc::new(methods);
-        Ok(Self { methods })
+    /// Takes calls of these methods in.
+    pub fn new(methods: Methods, context: CallContext) -> Self {
+        Self { methods, context }
     }
 }
 
@@ -81,8 +51,11 @@ impl<S> Layer<S> for IntakeLayer {
     type Service = Intake<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let methods = Arc::clone(&self.methods);
-        Intake { inner, methods }
+        Intake {
+            inner,
+            methods: self.methods.clone(),
+            context: self.context.clone(),
+        }
     }
 }
 
@@ -90,7 +63,8 @@ impl<S> Layer<S> for IntakeLayer {
 #[derive(Debug, Clone)]
 pub struct Intake<S> {
     inner: S,
-    methods: Arc<HashMap<String, Method>>,
+    methods: Methods,
+    context: CallContext,
 }
 
 impl<S> Service<Request<Body>> for Intake<S>
@@ -111,32 +85,33 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        let service = path.split('/').nth(1).unwrap_or_default();
-        // Whoever it is forwarded to checks it.
-        if service == forward::SERVICE {
+        // What it is passed through to checks it.
+        if self.methods.is_passthrough(path) {
             return Box::pin(self.inner.call(request));
         }
-        let method = self.methods.get(path).cloned();
-        let method = method.ok_or_else(|| Refusal::Unknown(path.to_owned()));
+        let method = self.methods.by_path(path).cloned();
+        let method = method.ok_or_else(|| Rejection::Unknown(path.to_owned()));
         // What was polled to be ready is what is called.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
+        let context = self.context.clone();
         Box::pin(async move {
-            match take(method, request).await {
+            match take(&context, method, request).await {
                 Ok((request, held)) => {
                     let answer = inner.call(request).await?;
                     Ok(answer.map(|body| until_over(body, held)))
                 }
-                Err(refusal) => Ok(answer(refusal)),
+                Err(rejection) => Ok(answer(rejection)),
             }
         })
     }
 }
 
 async fn take(
-    method: Result<Method, Refusal>,
+    context: &CallContext,
+    method: Result<Arc<Method>, Rejection>,
     request: Request<Body>,
-) -> Result<(Request<Body>, RequestBytes), Refusal> {
+) -> Result<(Request<Body>, RequestBytes), Rejection> {
     let method = method?;
     let (mut parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().cloned();
@@ -144,13 +119,18 @@ async fn take(
     let packing = Packing::of(&parts.headers, PACKING)?;
     parts.headers.remove(PACKING);
     parts.headers.remove(CONTENT_LENGTH);
-    if !method.single {
-        let body = each(Arriving::in_parts(body, peer), packing, method.input);
+    if method.takes_many {
+        let kind = method.input.clone();
+        let body = each(Arriving::in_parts(body, peer), packing, kind);
         return Ok((Request::from_parts(parts, body), RequestBytes::default()));
     }
     let mut arriving = Arriving::new(body, peer);
-    let message = request::enveloped(&mut arriving, packing).await?;
+    let message = packing::enveloped(&mut arriving, packing).await?;
     checked(&method.input, &message)?;
+    if method.is_unary() {
+        let call = context.admit(&method, &parts.headers, &message).await?;
+        parts.extensions.insert(call);
+    }
     let framed = [frames::prefix(0, &message), message];
     let framed = framed.map(|part| Ok::<_, Status>(http_body::Frame::data(part)));
     let body = Body::new(StreamBody::new(stream::iter(framed)));
@@ -168,7 +148,7 @@ fn each(arriving: Arriving, packing: Packing, kind: MessageDescriptor) -> Body {
                 Ok(None) => return None,
                 Ok(Some(message)) => Ok(http_body::Frame::data(frames::frame(0, &message))),
                 // After a message that is none there is no other.
-                Err(refusal) => return Some((Err(refusal.status()), (None, packing, kind))),
+                Err(rejection) => return Some((Err(rejection.status()), (None, packing, kind))),
             };
             Some((next, (Some(frames), packing, kind)))
         },
@@ -180,12 +160,12 @@ async fn next(
     frames: &mut Frames<Arriving>,
     packing: Packing,
     kind: &MessageDescriptor,
-) -> Result<Option<Bytes>, Refusal> {
+) -> Result<Option<Bytes>, Rejection> {
     let mut began = false;
     let frame = loop {
         match timeout(ARRIVAL, frames.next()).await {
             Ok(frame) => break frame?,
-            Err(_) if began => return Err(Refusal::TooSlow),
+            Err(_) if began => return Err(Rejection::TooSlow),
             // A peer may be silent between messages, but not within one.
             Err(_) => began = frames.is_within(),
         }
@@ -197,29 +177,29 @@ async fn next(
     Ok(Some(message))
 }
 
-fn checked(kind: &MessageDescriptor, message: &[u8]) -> Result<(), Refusal> {
+fn checked(kind: &MessageDescriptor, message: &[u8]) -> Result<(), Rejection> {
     check(kind, message).map_err(|fault| {
         let why = match fault.field.as_str() {
             "" => format!("this is no {}: it {}", kind.full_name(), fault.why),
             _ => fault.why.to_owned(),
         };
-        super::json::invalid(FieldViolation::new(fault.field, why)).into()
+        errors::invalid(FieldViolation::new(fault.field, why)).into()
     })
 }
 
 /// A deadline that cannot be understood would be none.
-fn in_time(headers: &HeaderMap) -> Result<(), Refusal> {
+fn in_time(headers: &HeaderMap) -> Result<(), Rejection> {
     let asked = headers.get(deadline::HEADER);
     let understood = |value: &HeaderValue| value.to_str().ok().and_then(deadline::parse).is_some();
     match asked.is_none_or(understood) {
         true => Ok(()),
-        false => Err(Refusal::field(deadline::HEADER, deadline::EXPECTED)),
+        false => Err(Rejection::field(deadline::HEADER, deadline::EXPECTED)),
     }
 }
 
-fn answer(refusal: Refusal) -> Response<Body> {
-    let packed = matches!(refusal, Refusal::Encoding);
-    let mut answer = refusal.status().into_http();
+fn answer(rejection: Rejection) -> Response<Body> {
+    let packed = matches!(rejection, Rejection::Encoding);
+    let mut answer = rejection.status().into_http();
     if packed {
         let read = HeaderValue::from_static("identity,gzip");
         answer.headers_mut().insert("grpc-accept-encoding", read);

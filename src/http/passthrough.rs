@@ -10,8 +10,7 @@ use tonic::body::Body;
 
 use super::request;
 use crate::error::Error;
-use crate::grpc::deadline;
-use crate::grpc::errors;
+use crate::rpc::{deadline, errors};
 
 /// Returns the type of the content if the call is one of gRPC, which needs HTTP/2, or of gRPC-Web.
 pub fn kind(request: &Request<Body>) -> Option<HeaderValue> {
@@ -26,18 +25,18 @@ pub fn kind(request: &Request<Body>) -> Option<HeaderValue> {
 }
 
 /// Returns when the caller is to have an answer at the latest, if it says so. The transport begins to count later.
-pub fn due(headers: &HeaderMap) -> Option<Instant> {
-    let limit = deadline::parse(headers.get(deadline::HEADER)?.to_str().ok()?)?;
-    Some(deadline::last_moment(limit))
+pub fn deadline(headers: &HeaderMap) -> Option<Instant> {
+    let timeout = deadline::parse(headers.get(deadline::HEADER)?.to_str().ok()?)?;
+    Some(deadline::last_moment(timeout))
 }
 
 /// Answers a call, or says why there is none: in the caller's time, and whether or not the handler panics.
 pub async fn answer(
     kind: HeaderValue,
-    due: Option<Instant>,
+    deadline: Option<Instant>,
     call: Result<impl Future<Output = Response<Body>>, Error>,
 ) -> Response<Body> {
-    let answer = async { in_time(due, call?).await };
+    let answer = async { in_time(deadline, call?).await };
     caught(answer).await.unwrap_or_else(|error| {
         let mut answer = errors::status(error).into_http();
         answer.headers_mut().insert(CONTENT_TYPE, kind);
@@ -55,12 +54,15 @@ pub async fn caught<T, E: From<Error>>(work: impl Future<Output = Result<T, E>>)
 }
 
 /// Answers before the transport gives up on the call.
-async fn in_time<T>(due: Option<Instant>, answer: impl Future<Output = T>) -> Result<T, Error> {
-    let Some(due) = due else {
+async fn in_time<T>(
+    deadline: Option<Instant>,
+    answer: impl Future<Output = T>,
+) -> Result<T, Error> {
+    let Some(deadline) = deadline else {
         return Ok(answer.await);
     };
-    let answered = match due > Instant::now() {
-        true => timeout_at(due, answer).await.ok(),
+    let answered = match deadline > Instant::now() {
+        true => timeout_at(deadline, answer).await.ok(),
         false => None,
     };
     answered.ok_or_else(|| Error::Deadline {

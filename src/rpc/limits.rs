@@ -12,38 +12,14 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use lru::LruCache;
-use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
-use tonic::{Request, Status};
 
-use super::workspaces::Workspaces;
-use super::{deadline, errors};
+use super::methods::Methods;
 use crate::clock::Clock;
 use crate::config::RateLimit;
 use crate::error::Error;
 use crate::proto::method::{FieldPath, Unary};
-
-impl Workspaces {
-    /// Lets a call in: takes the request and its deadline, or refuses what is beyond the limit of the method.
-    pub(super) async fn admit<T: Message>(
-        &self,
-        method: &str,
-        request: Request<T>,
-        default: Duration,
-    ) -> Result<(T, Instant), Status> {
-        let due = deadline::of(request.metadata(), default);
-        let request = request.into_inner();
-        let limits = self.limits.borrow().clone();
-        tokio::select! {
-            biased;
-            passed = limits.pass(method, &request, due) => passed.map_err(errors::status)?,
-            // Who still waits for a token when the server drains gets none.
-            () = self.drain.refuse.cancelled() => self.open()?,
-        }
-        Ok((request, due))
-    }
-}
 
 /// The limits of a server; without any, a call costs nothing.
 #[derive(Debug, Clone, Default)]
@@ -68,9 +44,17 @@ impl Limits {
     ///
     /// # Errors
     /// If it was not checked: a method or a field is not there, or a number is zero.
-    pub fn new(configured: &BTreeMap<String, RateLimit>, clock: &Clock) -> anyhow::Result<Self> {
+    pub fn new(
+        configured: &BTreeMap<String, RateLimit>,
+        methods: &Methods,
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
         let limit = |(name, limit): (&String, &RateLimit)| {
-            let limit = Limit::new(name, limit, clock);
+            let method = methods.by_path(name).filter(|method| method.is_unary());
+            let limit = match method {
+                Some(method) => Limit::new(Unary::of(method.input.clone()), limit, clock),
+                None => Err("is no unary method of this server".to_owned()),
+            };
             let limit = limit.map_err(|why| anyhow::anyhow!("rate limit of {name}: {why}"))?;
             Ok((name.clone(), limit))
         };
@@ -81,23 +65,17 @@ impl Limits {
     /// Takes a token for a call, or waits for one where that is configured.
     ///
     /// # Errors
-    /// [`Error::Exhausted`] if there is none, or none before `due`, with the time after which there will be one.
-    pub async fn pass(
-        &self,
-        method: &str,
-        request: &impl Message,
-        due: Instant,
-    ) -> Result<(), Error> {
+    /// [`Error::Exhausted`] if there is none, or none before the deadline, with the time after which there will be one.
+    pub async fn pass(&self, method: &str, request: &[u8], deadline: Instant) -> Result<(), Error> {
         match self.0.get(method) {
             None => Ok(()),
-            Some(limit) => limit.pass(request, due).await,
+            Some(limit) => limit.pass(request, deadline).await,
         }
     }
 }
 
 impl Limit {
-    fn new(name: &str, limit: &RateLimit, clock: &Clock) -> Result<Self, String> {
-        let method = Unary::find(name)?;
+    fn new(method: Unary, limit: &RateLimit, clock: &Clock) -> Result<Self, String> {
         let key: Result<_, _> = limit.keys().map(|path| method.field(path)).collect();
         let quota = Quota::with_period(limit.refill_interval.to_std())
             .zip(NonZeroU32::new(limit.bucket_size))
@@ -114,7 +92,7 @@ impl Limit {
         })
     }
 
-    async fn pass(&self, request: &impl Message, due: Instant) -> Result<(), Error> {
+    async fn pass(&self, request: &[u8], deadline: Instant) -> Result<(), Error> {
         let key = match self.key.as_slice() {
             [] => [0; 32],
             paths => Sha256::digest(self.method.select(request, paths)).into(),
@@ -125,11 +103,11 @@ impl Limit {
                 why: "too many requests".to_owned(),
                 retry_after: Some(wait),
             };
-            if !self.block || Instant::now() + wait > due {
+            if !self.block || Instant::now() + wait > deadline {
                 return Err(refused);
             }
             let refilled = self.clock.sleep_until(Some(self.clock.now() + wait));
-            if timeout_at(due, refilled).await.is_err() {
+            if timeout_at(deadline, refilled).await.is_err() {
                 return Err(refused);
             }
         }
@@ -142,7 +120,9 @@ impl Limit {
         let ticks = Ticks(self.clock.clone());
         let now = ticks.now();
         let bucket = buckets.get_or_insert(key, || Bucket::direct_with_clock(self.quota, ticks));
-        let taken = bucket.check().map_err(|until| until.wait_time_from(now));
+        let taken = bucket
+            .check()
+            .map_err(|refused| refused.wait_time_from(now));
         if buckets.len() > self.remembered {
             buckets.pop_lru();
         }

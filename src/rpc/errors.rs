@@ -1,6 +1,6 @@
 //! The core's `Error` as a gRPC status: a canonical code, a text, and machine-readable details (AIP-193).
 //!
-//! The reasons are API: callers may branch on them. They are told once here, together with their codes.
+//! The reasons are API, too: callers may branch on them.
 
 use std::collections::HashMap;
 
@@ -13,9 +13,15 @@ use crate::error::{Error, FieldViolation};
 /// The domain of every reason.
 pub const DOMAIN: &str = "wsman.dev";
 
+impl From<Error> for Status {
+    fn from(failure: Error) -> Self {
+        status(failure)
+    }
+}
+
 /// Returns the status of an error. Internal errors are logged whole and told as a reference only.
 pub fn status(failure: Error) -> Status {
-    let (code, reason) = code(&failure);
+    let (code, reason) = (code(&failure), failure.reason());
     let mut text = failure.to_string();
     // That the API server does not answer is logged when it begins, not with every call.
     let unreachable = matches!(failure, Error::Unreachable { .. });
@@ -86,23 +92,32 @@ pub fn metadata(key: &str, expected: &str) -> Error {
     }
 }
 
-/// Returns the code and the reason of an error: the table of style 3.5.
-fn code(error: &Error) -> (Code, &'static str) {
+/// Returns the error of one fault. It has no path where the whole is at fault.
+pub fn invalid(violation: FieldViolation) -> Error {
+    let message = match violation.field.as_str() {
+        "" => violation.why.clone(),
+        field => format!("{field}: {}", violation.why),
+    };
+    Error::Invalid {
+        message,
+        violations: vec![violation],
+    }
+}
+
+/// Returns the code of an error: the table of style 3.5.
+fn code(error: &Error) -> Code {
     match error {
-        Error::Invalid { .. } => (Code::InvalidArgument, "INVALID_REQUEST"),
-        Error::NotFound { .. } | Error::Ended { .. } => (Code::NotFound, "WORKSPACE_NOT_FOUND"),
-        Error::Exists { .. } => (Code::AlreadyExists, "WORKSPACE_EXISTS"),
-        Error::Precondition { .. } | Error::Maintenance { .. } => {
-            (Code::FailedPrecondition, "WRONG_STATE")
-        }
-        Error::Denied { .. } => (Code::PermissionDenied, "CLUSTER_REFUSED"),
-        Error::Foreign { .. } => (Code::PermissionDenied, "FOREIGN_ORIGIN"),
-        Error::Exhausted { .. } => (Code::ResourceExhausted, "EXHAUSTED"),
-        Error::Aborted { .. } | Error::Contended { .. } => (Code::Aborted, "CONFLICT"),
-        Error::Unavailable { .. } | Error::Unreachable { .. } => (Code::Unavailable, "UNAVAILABLE"),
-        Error::Deadline { .. } => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
-        Error::Unimplemented { .. } => (Code::Unimplemented, "UNIMPLEMENTED"),
-        Error::Internal { .. } => (Code::Internal, "INTERNAL"),
+        Error::Invalid { .. } => Code::InvalidArgument,
+        Error::NotFound { .. } | Error::Ended { .. } => Code::NotFound,
+        Error::Exists { .. } => Code::AlreadyExists,
+        Error::Precondition { .. } | Error::Maintenance { .. } => Code::FailedPrecondition,
+        Error::Denied { .. } | Error::Foreign { .. } => Code::PermissionDenied,
+        Error::Exhausted { .. } => Code::ResourceExhausted,
+        Error::Aborted { .. } | Error::Contended { .. } => Code::Aborted,
+        Error::Unavailable { .. } | Error::Unreachable { .. } => Code::Unavailable,
+        Error::Deadline { .. } => Code::DeadlineExceeded,
+        Error::Unimplemented { .. } => Code::Unimplemented,
+        Error::Internal { .. } => Code::Internal,
     }
 }
 

@@ -10,10 +10,10 @@ use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
 use tonic::codegen::StdError;
 
+use super::REQUEST_LIMIT;
 use super::frames::Broken;
-use super::refusal::Refusal;
-use crate::grpc::REQUEST_LIMIT;
-use crate::grpc::load::{Peer, RequestBytes};
+use super::in_flight::{Peer, RequestBytes};
+use super::rejection::Rejection;
 
 /// A client that has not sent its request by then is answered 408, or DEADLINE_EXCEEDED.
 pub const ARRIVAL: Duration = Duration::from_secs(30);
@@ -61,7 +61,7 @@ impl Arriving {
     ///
     /// # Errors
     /// If there is no room.
-    pub fn add(&mut self, count: usize) -> Result<(), Refusal> {
+    pub fn add(&mut self, count: usize) -> Result<(), Rejection> {
         Ok(self.bytes.add(count)?)
     }
 
@@ -78,22 +78,22 @@ impl Arriving {
 }
 
 /// Says why a request cannot be read.
-pub fn refusal(error: StdError) -> Refusal {
+pub fn rejection(error: StdError) -> Rejection {
     match error.downcast::<Cut>() {
         Ok(cut) => match *cut {
-            Cut::Late => Refusal::TooSlow,
+            Cut::Late => Rejection::TooSlow,
             Cut::Full(error) => error.into(),
-            broken @ Cut::Broken(_) => Refusal::field("", broken.to_string()),
+            broken @ Cut::Broken(_) => Rejection::field("", broken.to_string()),
         },
-        Err(other) => Refusal::field("", format!("the request broke off: {other}")),
+        Err(other) => Rejection::field("", format!("the request broke off: {other}")),
     }
 }
 
-impl From<Broken> for Refusal {
+impl From<Broken> for Rejection {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::TooLarge(_) => Self::TooLarge,
-            Broken::Body(error) => refusal(error),
+            Broken::Body(error) => rejection(error),
             Broken::Truncated => Self::field("", "the request ends within a message"),
         }
     }

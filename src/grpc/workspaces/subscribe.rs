@@ -21,9 +21,9 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tracing::debug;
 
-use super::errors;
 use crate::error::Error;
 use crate::proto::answers::SubscribeResponse;
+use crate::rpc::errors;
 use crate::tasks::Drain;
 use crate::updates::resume::Token;
 use crate::updates::{Lagged, News, StartedFrom, SubscribeFrom, Subscription, UpdateEvent};

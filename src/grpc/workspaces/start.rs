@@ -1,18 +1,24 @@
 //! How a start is carried out, and waited for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
+use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, warn};
 
-use super::standing::{ATTEMPTS, keeps_changing};
-use super::workspaces::{UNARY, Workspaces};
+use super::stop::{ATTEMPTS, keeps_changing};
 use crate::action::{Action, Dependant, PodRef};
 use crate::cluster::act::{Actor, Outcome};
+use crate::config::Settings;
 use crate::error::Error;
+use crate::grpc::lookup::Lookup;
 use crate::index;
+use crate::objects::Pod;
 use crate::proto::wsman::{StartWorkspaceRequest, StartWorkspaceResponse};
+use crate::rpc::methods::UNARY;
 use crate::updates::{Subscription, UpdateEvent};
 use crate::workspaces::plan::{self, Plan, Tokens};
 use crate::workspaces::trace::Trace;
@@ -22,7 +28,16 @@ use crate::workspaces::{content, marks, recreate, repeat, request, services, sto
 /// A start goes on after its caller hung up, at most this long.
 const MUTATION: Duration = Duration::from_secs(60);
 
-impl Workspaces {
+/// Starts workspaces.
+#[derive(Debug, Clone)]
+pub(super) struct Starts {
+    pub(super) lookup: Lookup,
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
+    /// Where Services are made that nobody waits for.
+    pub(super) mutations: TaskTracker,
+}
+
+impl Starts {
     /// Creates the pod, then what it needs; or finds that this was done before. Until the pod is there the caller's
     /// deadline counts; from then on the start is finished or taken back, whoever still waits. Services are made
     /// meanwhile, by a task that a drain waits for.
@@ -30,16 +45,16 @@ impl Workspaces {
         &self,
         request: StartWorkspaceRequest,
         trace: Trace,
-        due: Instant,
+        deadline: Instant,
     ) -> Result<StartWorkspaceResponse, Error> {
-        let settings = self.settings();
+        let settings = self.settings.borrow().clone();
         let manager = &settings.manager;
         let request = request::parse(request, manager)?;
         content::check(&request)?;
         let mut plan = plan::plan(&request, manager, &tokens()?)?;
         plan.trace(&trace);
         let name = plan.pod.metadata.name.clone().unwrap_or_default();
-        let other = self.hub.read(|index| {
+        let other = self.lookup.hub().read(|index| {
             index
                 .by_id(&plan.id)
                 .is_some_and(|entry| entry.pod.name != name)
@@ -51,11 +66,11 @@ impl Workspaces {
             self.check_prefix(request.prefix(), &name)?;
         }
         for _ in 0..ATTEMPTS {
-            let outcome = match self.replaced(&plan, &name, due).await? {
+            let outcome = match self.replaced(&plan, &name, deadline).await? {
                 Some(pod) => Outcome::Exists(Box::new(pod)),
                 None => {
                     let create = Action::CreatePod(Box::new(plan.pod.clone()));
-                    match self.actor.act(&create, due).await {
+                    match self.lookup.actor().act(&create, deadline).await {
                         // The pod that was in the way went meanwhile.
                         Err(Error::Aborted { .. }) => continue,
                         outcome => outcome?,
@@ -72,7 +87,11 @@ impl Workspaces {
                 // What belongs to it is being handed over.
                 Outcome::Exists(pod) if recreate::is_under_way(&pod) => {
                     let answer = repeat::answer(&plan, &pod);
-                    if self.hub.read(|index| index.by_name(&name).is_some()) {
+                    if self
+                        .lookup
+                        .hub()
+                        .read(|index| index.by_name(&name).is_some())
+                    {
                         return answer;
                     }
                     let why = format!("pod {name} was made too late and is on its way out");
@@ -92,10 +111,32 @@ impl Workspaces {
         Err(keeps_changing(&plan.id))
     }
 
+    /// Returns the pod of a workspace whose pod is made again, as it is or as it was: at no moment may a start take its
+    /// name.
+    async fn replaced(
+        &self,
+        plan: &Plan,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Option<Pod>, Error> {
+        let (hub, actor) = (self.lookup.hub(), self.lookup.actor());
+        if !hub.read(|index| index.is_made_again(name)) {
+            return Ok(None);
+        }
+        if let Some(pod) = actor.read_pod(name, deadline).await? {
+            return Ok(Some(pod));
+        }
+        actor.find_records(&plan.id, deadline).await?;
+        match hub.read(|index| index.record(name).cloned()) {
+            Some(record) if !record.ends.is_empty() => Err(repeat::stopping(&plan.id)),
+            record => Ok(record.map(|record| record.pod)),
+        }
+    }
+
     /// Refuses a prefix that would make two workspaces want Services of the same names. Where two starts run at the same
     /// time this sees neither; then the Services of one are refused.
     fn check_prefix(&self, prefix: &str, pod: &str) -> Result<(), Error> {
-        self.hub.read(|index| match index.of_prefix(prefix, pod) {
+        self.lookup.hub().read(|index| match index.of_prefix(prefix, pod) {
             None => Ok(()),
             Some(other) => Err(Error::Precondition {
                 state: "NAME_IN_USE",
@@ -115,7 +156,7 @@ impl Workspaces {
         plan: &Plan,
         pod: PodRef,
         created: bool,
-        until: Instant,
+        deadline: Instant,
     ) -> Result<(), Error> {
         let (services, needed): (Vec<_>, Vec<_>) = plan
             .dependants
@@ -124,9 +165,10 @@ impl Workspaces {
             .partition(|action| {
                 matches!(action, Action::CreateDependant(_, Dependant::Service(_)))
             });
-        let serving = serve(self.actor.clone(), pod.clone(), services, until);
-        let serving = self.drain.mutations.spawn(serving.in_current_span());
-        let creating = needed.iter().map(|action| self.actor.act(action, until));
+        let actor = self.lookup.actor();
+        let serving = serve(actor.clone(), pod.clone(), services, deadline);
+        let serving = self.mutations.spawn(serving.in_current_span());
+        let creating = needed.iter().map(|action| actor.act(action, deadline));
         if let Err(error) = try_join_all(creating).await {
             if created && !error.is_passing() {
                 serving.abort();
@@ -135,7 +177,7 @@ impl Workspaces {
                     Action::RemoveFinalizer(pod, marks::FINALIZER),
                 ];
                 for action in undo {
-                    self.actor.act(&action, Instant::now() + UNARY).await?;
+                    actor.act(&action, Instant::now() + UNARY).await?;
                 }
             }
             return Err(error);
@@ -146,8 +188,8 @@ impl Workspaces {
 
 /// Creates Services. One that is refused for good takes nothing back: the workspace runs without it, and says so. What is
 /// missing the lifecycle makes.
-async fn serve(actor: Actor, pod: PodRef, services: Vec<Action>, until: Instant) {
-    let creating = services.iter().map(|action| actor.act(action, until));
+async fn serve(actor: Actor, pod: PodRef, services: Vec<Action>, deadline: Instant) {
+    let creating = services.iter().map(|action| actor.act(action, deadline));
     let failed = join_all(creating).await;
     let failed = failed.into_iter().filter_map(Result::err);
     let (passing, refused): (Vec<_>, Vec<_>) = failed.partition(Error::is_passing);
@@ -160,7 +202,7 @@ async fn serve(actor: Actor, pod: PodRef, services: Vec<Action>, until: Instant)
     let why = services::refusal(error);
     warn!(pod = pod.name, why, "a Service was refused");
     let mark = Action::Mark(pod, services::refused(Some(why)));
-    if let Err(error) = actor.act(&mark, until).await {
+    if let Err(error) = actor.act(&mark, deadline).await {
         debug!(%error, "the lifecycle will mark the pod");
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
 
-/// The header that tells it.
+/// The header that says so.
 pub const HEADER: &str = "grpc-timeout";
 /// What its value must be.
 pub const EXPECTED: &str = "must be at most eight digits and one of H, M, S, m, u, n";
@@ -18,19 +18,19 @@ const LAST_MOMENT: Duration = Duration::from_millis(10);
 const TICK: Duration = Duration::from_millis(2);
 
 /// Returns when the caller must have its answer.
-pub fn of(metadata: &MetadataMap, default: Duration) -> Instant {
+pub fn of(metadata: &HeaderMap, default: Duration) -> Instant {
     let asked = metadata
         .get(HEADER)
         .and_then(|value| value.to_str().ok())
         .and_then(parse);
-    let limit = asked.unwrap_or(default);
-    Instant::now() + limit.checked_sub(MARGIN).unwrap_or(limit / 2)
+    let timeout = asked.unwrap_or(default);
+    Instant::now() + timeout.checked_sub(MARGIN).unwrap_or(timeout / 2)
 }
 
 /// Returns when to answer at the latest, whatever the call still does: the transport would say CANCELLED. That is at once
 /// if nothing can be done in so short a time.
-pub fn last_moment(limit: Duration) -> Instant {
-    let left = limit.saturating_sub(LAST_MOMENT.min(limit / 2));
+pub fn last_moment(timeout: Duration) -> Instant {
+    let left = timeout.saturating_sub(LAST_MOMENT.min(timeout / 2));
     Instant::now() + if left < TICK { Duration::ZERO } else { left }
 }
 

@@ -25,8 +25,8 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use super::load::{Gate, Peer, Place};
 use crate::config::{ClientAuth, Tls};
+use crate::rpc::in_flight::{ConnectionLimiter, Peer, Permit};
 
 /// A client that has not finished its handshake by then is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -51,11 +51,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Connections(mpsc::Receiver<io::Result<Connection>>);
 
-/// Starts to accept on a bound listener whatever passes the gate.
+/// Starts to accept on a bound listener whatever the limiter lets in.
 pub fn accept(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
-    gate: Gate,
+    limiter: ConnectionLimiter,
 ) -> Connections {
     let (ready, connections) = mpsc::channel(64);
     tokio::spawn(async move {
@@ -72,11 +72,11 @@ pub fn accept(
                     warn!(%error, "cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
-                Ok((stream, addr)) => match gate.enter() {
-                    Some(place) => {
+                Ok((stream, addr)) => match limiter.enter() {
+                    Some(permit) => {
                         full = false;
-                        let peer = gate.peer(addr.ip().to_canonical().is_loopback());
-                        let welcome = welcome(stream, acceptor.clone(), place, peer);
+                        let peer = limiter.peer(addr.ip().to_canonical().is_loopback());
+                        let welcome = welcome(stream, acceptor.clone(), permit, peer);
                         let ready = ready.clone();
                         // No connection waits for another's handshake.
                         tokio::spawn(async move {
@@ -103,7 +103,7 @@ pub fn accept(
 async fn welcome(
     stream: TcpStream,
     acceptor: Option<TlsAcceptor>,
-    place: Place,
+    permit: Permit,
     peer: Peer,
 ) -> io::Result<Connection> {
     tune(&stream)?;
@@ -124,7 +124,7 @@ async fn welcome(
         gathered: false,
         stuck: None,
         peer,
-        _place: place,
+        _permit: permit,
     })
 }
 
@@ -207,7 +207,7 @@ pub struct Connection {
     /// While nothing can be written: when to give up.
     stuck: Option<Pin<Box<Sleep>>>,
     peer: Peer,
-    _place: Place,
+    _permit: Permit,
 }
 
 #[derive(Debug)]

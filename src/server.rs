@@ -1,0 +1,201 @@
+//! Puts a server together: services, health, reflection, HTTP and limits. A service is registered with one line, and has all
+//! of them by what its descriptor says.
+
+pub mod health;
+pub mod listen;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use prost_reflect::DescriptorPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::http::Request;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
+use tower::Service;
+use tower::util::option_layer;
+
+use crate::http::hosts::{HostLayer, Hosts};
+use crate::http::{self, HttpLayer};
+use crate::proto;
+use crate::readiness::Components;
+use crate::rpc::REQUEST_LIMIT;
+use crate::rpc::call::CallContext;
+use crate::rpc::intake::IntakeLayer;
+use crate::rpc::methods::{self, Methods};
+use listen::Connections;
+
+/// The services of a server.
+#[derive(Debug, Default)]
+pub struct Services {
+    routes: Routes,
+    methods: Methods,
+    names: Vec<&'static str>,
+    /// Encoded sets of descriptors, and what they describe.
+    described: Vec<(&'static [u8], DescriptorPool)>,
+}
+
+impl Services {
+    /// Returns no services, which `proto/` may describe.
+    ///
+    /// # Errors
+    /// If a descriptor cannot be read.
+    pub fn new() -> anyhow::Result<Self> {
+        Self::default().describe(proto::DESCRIPTORS)
+    }
+
+    /// Adds descriptors of services, or of messages that clients want to print, such as the details of errors.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn describe(mut self, descriptors: &'static [u8]) -> anyhow::Result<Self> {
+        let pool = DescriptorPool::decode(descriptors)?;
+        self.described.push((descriptors, pool));
+        Ok(self)
+    }
+
+    /// Registers a service.
+    ///
+    /// # Errors
+    /// If no descriptor has it, or one of its methods has the same path over HTTP as another.
+    pub fn register<S>(mut self, service: S) -> anyhow::Result<Self>
+    where
+        S: Service<Request<Body>, Error = Infallible> + NamedService,
+        S: Clone + Send + Sync + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send + 'static,
+    {
+        let described = methods::service(self.described.iter().map(|(_, pool)| pool), S::NAME)?;
+        self.methods.add(&described)?;
+        self.names.push(S::NAME);
+        self.routes = self.routes.add_service(service);
+        Ok(self)
+    }
+
+    /// Adds a service that answers for its calls itself: nothing is known of them.
+    pub fn passthrough<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Error = Infallible> + NamedService,
+        S: Clone + Send + Sync + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.methods.add_passthrough(S::NAME);
+        self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// The methods of the services.
+    pub fn methods(&self) -> &Methods {
+        &self.methods
+    }
+
+    /// Adds a service of gRPC itself, which HTTP does not serve.
+    fn add_grpc_only<S>(mut self, service: S) -> anyhow::Result<Self>
+    where
+        S: Service<Request<Body>, Error = Infallible> + NamedService,
+        S: Clone + Send + Sync + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send + 'static,
+    {
+        let described = methods::service(self.described.iter().map(|(_, pool)| pool), S::NAME)?;
+        self.methods.add_grpc_only(&described);
+        self.routes = self.routes.add_service(service);
+        Ok(self)
+    }
+
+    /// Adds health and reflection of the services.
+    async fn complete(
+        self,
+        components: watch::Receiver<Components>,
+        draining: CancellationToken,
+    ) -> anyhow::Result<(Self, impl Future<Output = anyhow::Result<()>>)> {
+        let (health, keep_health) = health::service(self.names.clone(), components, draining).await;
+        let services = self
+            .describe(tonic_health::pb::FILE_DESCRIPTOR_SET)?
+            .describe(tonic_types::pb::FILE_DESCRIPTOR_SET)?;
+        let reflection = || {
+            let mut builder = tonic_reflection::server::Builder::configure();
+            for (descriptors, _) in &services.described {
+                builder = builder.register_encoded_file_descriptor_set(descriptors);
+            }
+            // Of the services described only these are served.
+            let health = tonic_health::pb::health_server::SERVICE_NAME;
+            for name in services.names.iter().copied().chain([health]) {
+                builder = builder.with_service_name(name);
+            }
+            builder
+        };
+        let v1 = reflection().build_v1()?;
+        // The Python client and older grpcurl speak only this one.
+        let v1alpha = reflection().build_v1alpha()?;
+        let services = services
+            .describe(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)?
+            .describe(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)?
+            .add_grpc_only(health.max_decoding_message_size(REQUEST_LIMIT))?
+            .add_grpc_only(v1.max_decoding_message_size(REQUEST_LIMIT))?
+            .add_grpc_only(v1alpha.max_decoding_message_size(REQUEST_LIMIT))?;
+        Ok((services, keep_health))
+    }
+}
+
+/// A server that does not listen yet.
+#[derive(Debug)]
+pub struct Server {
+    services: Services,
+    context: CallContext,
+}
+
+impl Server {
+    /// Returns a server of these services, and the task that keeps its health true.
+    ///
+    /// # Errors
+    /// If the descriptors do not fit together.
+    pub async fn new(
+        services: Services,
+        context: CallContext,
+        components: watch::Receiver<Components>,
+        draining: CancellationToken,
+    ) -> anyhow::Result<(Self, impl Future<Output = anyhow::Result<()>>)> {
+        let (services, keep_health) = services.complete(components, draining).await?;
+        Ok((Self { services, context }, keep_health))
+    }
+
+    /// Serves until `closing` is set and every connection ended; whoever is in a hurry drops it.
+    ///
+    /// # Errors
+    /// If the transport cannot go on.
+    pub async fn serve(
+        self,
+        connections: Connections,
+        hosts: Hosts,
+        closing: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let Self { services, context } = self;
+        let cors = http::cors(&hosts.origins);
+        // Limits and their reasons: reliability 4.
+        tonic::transport::Server::builder()
+            // HTTP/1.1 is what JSON comes by; requests of either version may be JSON, gRPC-Web or, by HTTP/2, gRPC.
+            .accept_http1(true)
+            .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            // More than the limits of a connection, which refuse: what is beyond this one only waits.
+            .max_concurrent_streams(10_000)
+            .initial_stream_window_size(256 << 10)
+            .initial_connection_window_size(1 << 20)
+            .tcp_nodelay(true)
+            .layer(HostLayer::new(hosts))
+            .layer(option_layer(cors))
+            .layer(HttpLayer::new(services.methods.clone()))
+            .layer(GrpcWebLayer::new())
+            .layer(IntakeLayer::new(services.methods, context))
+            .add_routes(services.routes)
+            .serve_with_incoming_shutdown(connections, closing.cancelled_owned())
+            .await?;
+        Ok(())
+    }
+}
