@@ -4,6 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use heck::ToUpperCamelCase;
+use protox::prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rustc-env=WSMAN_COMMIT={}", commit());
@@ -15,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Options of our own are kept only in this form.
     let descriptors = compiler.encode_file_descriptor_set();
     std::fs::write(out.join("descriptors.bin"), &descriptors)?;
+    std::fs::write(out.join("calls.rs"), calls(&compiler.descriptor_pool()))?;
     tonic_prost_build::configure()
         .build_server(false)
         .compile_well_known_types(true)
@@ -55,6 +59,41 @@ fn protos() -> std::io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Says of each request of a unary method which method takes it and what answers it: `impl Call for Request`. The names of
+/// those that HTTP serves, too, are `UNARY`.
+fn calls(pool: &DescriptorPool) -> String {
+    let (mut text, mut names) = (String::new(), Vec::new());
+    let grpc_only = pool.get_extension_by_name("wsman.options.v1.grpc_only");
+    let path = |message: MessageDescriptor| {
+        let module = message.package_name().replace('.', "::");
+        // As prost names types: an acronym is a word.
+        format!(
+            "crate::proto::{module}::{}",
+            message.name().to_upper_camel_case()
+        )
+    };
+    for service in pool.services() {
+        let is_unary = |method: &MethodDescriptor| {
+            !method.is_client_streaming() && !method.is_server_streaming()
+        };
+        let grpc_only = grpc_only
+            .as_ref()
+            .is_some_and(|option| service.options().has_extension(option));
+        for method in service.methods().filter(is_unary) {
+            let (request, answer) = (path(method.input()), path(method.output()));
+            if !grpc_only {
+                names.push(method.name().to_owned());
+            }
+            let method = format!("/{}/{}", service.full_name(), method.name());
+            text.push_str(&format!(
+                "impl super::Call for {request} {{\n    type Answer = {answer};\n    const METHOD: &str = {method:?};\n}}\n"
+            ));
+        }
+    }
+    text.push_str(&format!("pub const UNARY: &[&str] = &{names:?};\n"));
+    text
 }
 
 /// The commit that is built: as WSMAN_COMMIT says, or git, or "unknown" where there is neither, as in an archive.

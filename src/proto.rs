@@ -3,6 +3,7 @@
 //! JSON follows the proto3 mapping (lowerCamelCase names, enums by name); both spellings of a field are read.
 
 pub mod answers;
+pub mod call;
 pub mod check;
 pub mod duplicates;
 pub mod encoded;

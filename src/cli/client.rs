@@ -8,6 +8,7 @@ use super::exit::Failure;
 use super::output::{Format, Formats, Output};
 
 pub(crate) mod bus_tail;
+mod call;
 mod changes;
 mod cluster;
 pub(crate) mod connect;
@@ -61,6 +62,8 @@ enum Verb {
     Cluster,
     #[command(flatten)]
     Control(control::Verb),
+    /// Makes any call that has one answer, in JSON.
+    Call(call::Args),
 }
 
 /// Runs the verb that the arguments name.
@@ -80,6 +83,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         // It has no server to connect to: see above.
         Verb::BusTail(_) => Ok(()),
         Verb::Cluster => Box::pin(cluster::run(&connection, &mut out)).await,
+        Verb::Call(args) => Box::pin(call::run(args, &connection, &mut out)).await,
         Verb::Control(verb) => Box::pin(control::run(verb, &connection, &mut out)).await,
     }
 }

@@ -10,9 +10,7 @@ use crate::proto::wsman::{DescribeClusterRequest, WorkspaceClass};
 
 /// Runs the verb.
 pub(super) async fn run(connection: &Connection, out: &mut Output) -> Result<(), Failure> {
-    let answer = connection
-        .describe_cluster(DescribeClusterRequest {})
-        .await?;
+    let answer = connection.call(DescribeClusterRequest {}).await?;
     if !out.is_for_people() {
         if *out.format() == Format::Name {
             let ids = answer.workspace_classes.iter();

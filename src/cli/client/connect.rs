@@ -5,16 +5,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::codec::Codec;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
 
 use super::transport::{self, Transport};
 use crate::cli::alive;
 use crate::cli::exit::Failure;
-use crate::proto::wsman::inspect::v1::inspector_client::InspectorClient;
-use crate::proto::wsman::inspect::v1::{ExplainWorkspaceRequest, ExplainWorkspaceResponse};
+use crate::proto::call::Call;
 use crate::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
-use crate::proto::wsman::*;
+use crate::proto::wsman::{MetadataFilter, SubscribeRequest, SubscribeResponse};
+use crate::rpc::methods::{Methods, UNARY};
 use crate::workspaces::ending;
 
 /// A list of thousands of workspaces is far beyond the default of 4 MiB.
@@ -82,8 +86,8 @@ pub(in crate::cli) struct Target {
 /// A connection that is made at the first call and made again whenever it was lost.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Connection {
-    client: WorkspaceManagerClient<Transport>,
-    inspector: InspectorClient<Transport>,
+    transport: Transport,
+    methods: Methods,
     address: String,
     timeout: Option<Duration>,
     include_ended: bool,
@@ -103,74 +107,21 @@ impl From<CallError> for Failure {
     }
 }
 
-/// One method per call that has one answer: its deadline is the user's or, failing that, the default in seconds.
-macro_rules! unary {
-    ($client:ident: $($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty, $seconds:literal;)*) => {
-        impl Connection {
-            $($(#[$doc])*
-            pub(super) async fn $name(&self, request: $request) -> Result<$response, CallError> {
-                let limit = self.timeout.unwrap_or(Duration::from_secs($seconds));
-                let mut client = self.$client.clone();
-                let mut request = Request::new(request);
-                request.set_timeout(limit);
-                if self.include_ended {
-                    let yes = MetadataValue::from_static("true");
-                    request.metadata_mut().insert(ending::METADATA, yes);
-                }
-                let what = || format!("waiting for {} to answer", self.address);
-                let call = tokio::time::timeout(limit, client.$name(request));
-                let answer = alive::during(what, call).await;
-                self.answer(answer.unwrap_or_else(|_| Err(late(limit))), limit)
-            })*
-        }
-    };
-}
-
-unary! {
-    client:
-    /// Lists workspaces.
-    get_workspaces(GetWorkspacesRequest) -> GetWorkspacesResponse, 30;
-    /// Stops a workspace.
-    stop_workspace(StopWorkspaceRequest) -> StopWorkspaceResponse, 30;
-    /// Describes a workspace.
-    describe_workspace(DescribeWorkspaceRequest) -> DescribeWorkspaceResponse, 30;
-    /// Backs up a workspace.
-    backup_workspace(BackupWorkspaceRequest) -> BackupWorkspaceResponse, 30;
-    /// Records activity.
-    mark_active(MarkActiveRequest) -> MarkActiveResponse, 30;
-    /// Changes a timeout.
-    set_timeout(SetTimeoutRequest) -> SetTimeoutResponse, 30;
-    /// Exposes or hides a port.
-    control_port(ControlPortRequest) -> ControlPortResponse, 30;
-    /// Takes a snapshot.
-    take_snapshot(TakeSnapshotRequest) -> TakeSnapshotResponse, 30;
-    /// Changes who may enter.
-    control_admission(ControlAdmissionRequest) -> ControlAdmissionResponse, 30;
-    /// Replaces SSH keys.
-    update_ssh_key(UpdateSshKeyRequest) -> UpdateSshKeyResponse, 30;
-    /// Describes what the cluster offers.
-    describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse, 30;
-}
-
-unary! {
-    inspector:
-    /// Explains a workspace.
-    explain_workspace(ExplainWorkspaceRequest) -> ExplainWorkspaceResponse, 30;
-}
-
 impl Connection {
     /// Prepares a connection; nothing is sent yet.
     pub(in crate::cli) fn open(target: &Target) -> Result<Self, Failure> {
-        let transport = transport::open(target)?;
-        let client = WorkspaceManagerClient::new(transport.clone())
-            .max_decoding_message_size(LARGEST_ANSWER);
         Ok(Self {
-            client,
-            inspector: InspectorClient::new(transport),
+            transport: transport::open(target)?,
+            methods: Methods::load()?,
             address: target.host.clone(),
             timeout: target.timeout,
             include_ended: false,
         })
+    }
+
+    /// The methods of the protocol.
+    pub(super) fn methods(&self) -> &Methods {
+        &self.methods
     }
 
     /// Returns the same connection whose calls may ask for workspaces that ended lately, too.
@@ -181,9 +132,10 @@ impl Connection {
         }
     }
 
-    /// Returns what the calls are made with.
+    /// Returns what subscribes.
     pub(in crate::cli) fn client(&self) -> WorkspaceManagerClient<Transport> {
-        self.client.clone()
+        WorkspaceManagerClient::new(self.transport.clone())
+            .max_decoding_message_size(LARGEST_ANSWER)
     }
 
     /// The address of the server.
@@ -191,25 +143,60 @@ impl Connection {
         &self.address
     }
 
-    /// Starts a workspace; the metadata of the answer says which class it got.
-    pub(super) async fn start_workspace(
+    /// Makes a call that has one answer.
+    pub(super) async fn call<C: Call>(&self, request: C) -> Result<C::Answer, CallError> {
+        let (answer, _) = self.call_with_metadata(request).await?;
+        Ok(answer)
+    }
+
+    /// Makes a call that has one answer, and returns the metadata of that, too.
+    pub(super) async fn call_with_metadata<C: Call>(
         &self,
-        request: StartWorkspaceRequest,
-    ) -> Result<(StartWorkspaceResponse, MetadataMap), CallError> {
-        let limit = self.timeout.unwrap_or(Duration::from_secs(60));
-        let mut client = self.client.clone();
+        request: C,
+    ) -> Result<(C::Answer, MetadataMap), CallError> {
+        let codec = ProstCodec::<C, C::Answer>::default();
+        self.ask(C::METHOD, request, codec).await
+    }
+
+    /// Makes a call that has one answer. The deadline is the user's or, failing that, the method's.
+    pub(super) async fn ask<C>(
+        &self,
+        method: &str,
+        request: C::Encode,
+        codec: C,
+    ) -> Result<(C::Decode, MetadataMap), CallError>
+    where
+        C: Codec,
+        C::Encode: Send + Sync + 'static,
+        C::Decode: Send + Sync + 'static,
+    {
+        let known = self.methods.by_path(method);
+        let timeout = known.map_or(UNARY, |method| method.default_deadline);
+        let timeout = self.timeout.unwrap_or(timeout);
         let mut request = Request::new(request);
-        request.set_timeout(limit);
+        request.set_timeout(timeout);
+        if self.include_ended {
+            let yes = MetadataValue::from_static("true");
+            request.metadata_mut().insert(ending::METADATA, yes);
+        }
         let what = || format!("waiting for {} to answer", self.address);
-        let call = tokio::time::timeout(limit, client.start_workspace(request));
-        let answer = alive::during(what, call).await;
-        let mut metadata = MetadataMap::new();
-        let answer = answer
-            .unwrap_or_else(|_| Err(late(limit)))
-            .inspect(|answer| {
-                metadata.clone_from(answer.metadata());
-            });
-        Ok((self.answer(answer, limit)?, metadata))
+        let call = async {
+            let mut grpc =
+                Grpc::new(self.transport.clone()).max_decoding_message_size(LARGEST_ANSWER);
+            let unready = |error| Status::unknown(format!("Service was not ready: {error}"));
+            grpc.ready().await.map_err(unready)?;
+            let unfit = |error| Status::internal(format!("{method}: {error}"));
+            let path = PathAndQuery::try_from(method).map_err(unfit)?;
+            grpc.unary(request, path, codec).await
+        };
+        match alive::during(what, tokio::time::timeout(timeout, call)).await {
+            Ok(Ok(answer)) => {
+                let (metadata, answer, _) = answer.into_parts();
+                Ok((answer, metadata))
+            }
+            Ok(Err(status)) if !is_cut(&status) => Err(self.error(status)),
+            _ => Err(self.error(late(timeout))),
+        }
     }
 
     /// Opens a stream of updates. It has no deadline.
@@ -218,7 +205,7 @@ impl Connection {
         filter: Option<MetadataFilter>,
     ) -> Result<Streaming<SubscribeResponse>, CallError> {
         let request = SubscribeRequest { must_match: filter };
-        let answer = self.client.clone().subscribe(request).await;
+        let answer = self.client().subscribe(request).await;
         answer
             .map(Response::into_inner)
             .map_err(|status| self.error(status))
@@ -231,23 +218,11 @@ impl Connection {
             address: self.address.clone(),
         }
     }
+}
 
-    /// The transport's own timer, which may be first, reports a late answer as CANCELLED.
-    fn answer<T>(
-        &self,
-        answer: Result<Response<T>, Status>,
-        limit: Duration,
-    ) -> Result<T, CallError> {
-        match answer {
-            Ok(response) => Ok(response.into_inner()),
-            Err(status)
-                if status.code() == Code::Cancelled && status.message() == "Timeout expired" =>
-            {
-                Err(self.error(late(limit)))
-            }
-            Err(status) => Err(self.error(status)),
-        }
-    }
+/// Whether the transport's own timer was first: it reports a late answer as CANCELLED.
+fn is_cut(status: &Status) -> bool {
+    status.code() == Code::Cancelled && status.message() == "Timeout expired"
 }
 
 /// Reads a duration such as "30s" or "1h30m"; it must be longer than nothing.
@@ -259,6 +234,6 @@ pub(in crate::cli) fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn late(limit: Duration) -> Status {
-    Status::deadline_exceeded(format!("no answer within {limit:?}"))
+fn late(timeout: Duration) -> Status {
+    Status::deadline_exceeded(format!("no answer within {timeout:?}"))
 }

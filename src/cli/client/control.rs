@@ -161,7 +161,7 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
                 closed,
                 ignore_if_active: if_first,
             };
-            connection.mark_active(request).await?;
+            connection.call(request).await?;
             done(
                 format!("Marked {id} {}", if closed { "closed" } else { "active" }),
                 &id,
@@ -186,7 +186,7 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
                 duration: duration.clone(),
                 r#type: kind.into(),
             };
-            connection.set_timeout(request).await?;
+            connection.call(request).await?;
             let sentence = match closed {
                 true => format!("The closed timeout of {id} is {duration}"),
                 false => format!("The timeout of {id} is {duration}, and it has no closed timeout"),
@@ -196,7 +196,7 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
         Verb::Port(port) => {
             let (sentence, request) = port_request(port);
             let id = request.id.clone();
-            connection.control_port(request).await?;
+            connection.call(request).await?;
             done(sentence, &id)
         }
         Verb::Admission { id, level } => {
@@ -205,7 +205,7 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
                 Level::Everyone => "everyone",
             };
             connection
-                .control_admission(ControlAdmissionRequest {
+                .call(ControlAdmissionRequest {
                     id: id.clone(),
                     level: level.into(),
                 })
@@ -224,7 +224,7 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
                 count => format!("{id} has {count} SSH keys"),
             };
             connection
-                .update_ssh_key(UpdateSshKeyRequest {
+                .call(UpdateSshKeyRequest {
                     id: id.clone(),
                     keys,
                 })
@@ -236,12 +236,12 @@ async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Fa
                 id: id.clone(),
                 return_immediately: no_wait,
             };
-            let url = connection.take_snapshot(request).await?.url;
+            let url = connection.call(request).await?.url;
             (url.clone(), json!({"id": id, "url": url}))
         }
         Verb::Backup { id } => {
             let url = connection
-                .backup_workspace(BackupWorkspaceRequest { id: id.clone() })
+                .call(BackupWorkspaceRequest { id: id.clone() })
                 .await?
                 .url;
             (url.clone(), json!({"id": id, "url": url}))

@@ -33,7 +33,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let answer = connection
         .including_ended(args.include_ended)
-        .describe_workspace(DescribeWorkspaceRequest { id: args.id })
+        .call(DescribeWorkspaceRequest { id: args.id })
         .await?;
     let mut status = answer.status.unwrap_or_default();
     if !out.is_for_people() {

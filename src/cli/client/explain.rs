@@ -22,7 +22,7 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let request = ExplainWorkspaceRequest { id: args.id };
-    let explained = connection.explain_workspace(request).await?;
+    let explained = connection.call(request).await?;
     if !output.is_for_people() {
         let name = "wsman.inspect.v1.ExplainWorkspaceResponse";
         return output.document(&encode::message(name, &explained));

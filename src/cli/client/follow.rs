@@ -172,7 +172,7 @@ impl Follow {
         let request = GetWorkspacesRequest {
             must_match: self.filter.clone(),
         };
-        let mut listed = self.connection.get_workspaces(request).await?.status;
+        let mut listed = self.connection.call(request).await?.status;
         listed.retain(|status| self.wants(status));
         super::list::sort(&mut listed);
         self.stream = Some(stream);

@@ -143,7 +143,7 @@ pub(super) async fn run(
         must_match: args.selection.filter(),
     };
     let connection = connection.including_ended(args.include_ended);
-    let mut listed = connection.get_workspaces(request).await?.status;
+    let mut listed = connection.call(request).await?.status;
     listed.retain(|status| args.wants(status));
     args.sort(&mut listed);
     if out.is_for_people() {

@@ -113,7 +113,7 @@ pub(super) async fn run(
     let since = Instant::now();
     let asked = request.spec.as_ref().map(|spec| spec.class.clone());
     let (answer, metadata) = connection
-        .start_workspace(request)
+        .call_with_metadata(request)
         .await
         .map_err(|error| refused(error).context(&id))?;
     let class = metadata.get(classes::METADATA);
@@ -312,7 +312,7 @@ async fn until_running(
     };
     // A workspace that was started before by the same request may be at its goal already and never change again.
     match connection
-        .describe_workspace(DescribeWorkspaceRequest { id: id.to_owned() })
+        .call(DescribeWorkspaceRequest { id: id.to_owned() })
         .await
     {
         Ok(answer) => {

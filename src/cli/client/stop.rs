@@ -130,7 +130,7 @@ async fn select(args: &Args, connection: &Connection) -> Result<Vec<String>, Fai
     let request = GetWorkspacesRequest {
         must_match: selection.filter(),
     };
-    let mut listed = connection.get_workspaces(request).await?.status;
+    let mut listed = connection.call(request).await?.status;
     listed.retain(|status| !is_stopped(status));
     super::list::sort(&mut listed);
     let ids: Vec<String> = listed.into_iter().map(|status| status.id).collect();
@@ -162,14 +162,14 @@ async fn select(args: &Args, connection: &Connection) -> Result<Vec<String>, Fai
 /// Asks for the end of one workspace; whether there is one. The protocol answers alike in both cases.
 async fn ask(id: &str, args: &Args, connection: &Connection) -> Result<bool, Failure> {
     let described = connection
-        .describe_workspace(DescribeWorkspaceRequest { id: id.to_owned() })
+        .call(DescribeWorkspaceRequest { id: id.to_owned() })
         .await;
     let is_absent = described.is_err_and(|error| error.status.code() == Code::NotFound);
     let request = StopWorkspaceRequest {
         id: id.to_owned(),
         policy: args.policy().into(),
     };
-    match connection.stop_workspace(request).await {
+    match connection.call(request).await {
         Ok(_) => Ok(!is_absent),
         Err(error) if is_absent && error.status.code() == Code::NotFound => Ok(false),
         Err(error) => Err(error.into()),

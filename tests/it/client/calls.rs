@@ -20,6 +20,23 @@ fn call(args: &[&str], rpc: &str) -> (Value, String) {
 }
 
 #[test]
+fn any_call_by_its_name() {
+    let (request, text) = call(&["call", "MarkActive", r#"{"id": "x"}"#], "MarkActive");
+    assert_eq!((request, text.as_str()), (json!({"id": "x"}), "{}\n"));
+    let (request, _) = call(&["call", "DescribeCluster"], "DescribeCluster");
+    assert_eq!(request, json!({}));
+    let server = Server::start(vec![]);
+    let wrong = run(&server, &["call", "MarkActive", r#"{"ids": "x"}"#]).expect(2);
+    assert!(
+        wrong.stderr.contains("ids: unknown field"),
+        "{}",
+        wrong.stderr
+    );
+    run(&server, &["call", "MarkPassive"]).expect(2);
+    assert!(server.requests("MarkActive").is_empty());
+}
+
+#[test]
 fn activity() {
     let (request, text) = call(&["mark-active", "x"], "MarkActive");
     assert_eq!(

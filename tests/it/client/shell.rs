@@ -24,13 +24,21 @@ fn every_shell_has_completions() {
         ("fish", "complete -c wsman"),
     ] {
         let script = wsman(&["completions", shell]).expect(0).stdout;
-        for word in [part, "set-timeout", "show-token", "jsonpath"] {
+        for word in [
+            part,
+            "set-timeout",
+            "show-token",
+            "jsonpath",
+            "UpdateSSHKey",
+        ] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
     wsman(&["completions", "tcsh"]).expect(2);
     // A shell that is there has to be able to read its own.
     let script = wsman(&["completions", "bash"]).expect(0).stdout;
+    // What `client call` takes.
+    assert!(script.contains("UpdateSSHKey") && script.contains("ExplainWorkspace"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
     let check = Command::new("bash")
