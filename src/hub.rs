@@ -16,10 +16,14 @@ use tokio::sync::{Notify, watch};
 use crate::action::Checkpoint;
 use crate::clock::Clock;
 use crate::index::ended::Ended;
+use crate::index::input::Input;
+use crate::index::observer::{Observer, Seen};
 use crate::index::{Changes, Index};
 use crate::objects::ConfigMap;
 use crate::updates::{Update, Updates};
 use crate::workspaces::activity::journal::Journal;
+use crate::workspaces::decide::Rules;
+use crate::workspaces::lifecycle::Decision;
 use crate::workspaces::update::StatusUpdate;
 
 /// Shared by everything that writes to or reads from the index.
@@ -31,6 +35,7 @@ struct Shared {
     state: Mutex<State>,
     updates: Updates<StatusUpdate>,
     clock: Clock,
+    observers: Vec<Arc<dyn Observer>>,
     dirty: Notify,
     /// A checkpoint became due.
     unrecorded: Notify,
@@ -54,6 +59,14 @@ impl Hub {
 
     /// Returns a hub over an index that notes by a clock when workspaces end.
     pub fn with_clock(index: Index, clock: Clock) -> Self {
+        Self::observed(index, clock, Vec::new())
+    }
+
+    /// Returns a hub whose observers see all that the index is told, and what came of it.
+    pub fn observed(mut index: Index, clock: Clock, observers: Vec<Arc<dyn Observer>>) -> Self {
+        if !observers.is_empty() {
+            index.observe();
+        }
         let state = State {
             index,
             dirty: HashSet::new(),
@@ -64,6 +77,7 @@ impl Hub {
             state: Mutex::new(state),
             updates: Updates::default(),
             clock,
+            observers,
             dirty: Notify::new(),
             unrecorded: Notify::new(),
             synced: watch::Sender::new(false),
@@ -71,13 +85,26 @@ impl Hub {
         }))
     }
 
+    /// Takes in what the API server told and publishes what came of it. Returns the pods that must be read again.
+    pub fn take(&self, input: Input<'_>) -> Vec<Arc<str>> {
+        self.change(|index| {
+            // Under the lock, so that inputs and what comes of them are seen in their order.
+            self.show(&Seen::Input(&input));
+            index.take(input)
+        })
+    }
+
     /// Changes the index and publishes what came of it. Returns the pods that must be read again.
     pub fn change(&self, change: impl FnOnce(&mut Index) -> Changes) -> Vec<Arc<str>> {
         let mut state = self.lock();
         let changes = change(&mut state.index);
+        for folded in &changes.folded {
+            self.show(&Seen::Status(folded));
+        }
         for update in changes.updates.iter().filter(|update| update.is_last()) {
             state.journal.forget(&update.status.id());
             state.ended.insert(&update.status, self.0.clock.now());
+            self.show(&Seen::Ended(update));
         }
         self.0.updates.publish(changes.updates, changes.floor);
         let woken = !changes.dirty.is_empty();
@@ -174,6 +201,26 @@ impl Hub {
             self.0.dirty.notify_one();
         }
         self.0.unrecorded.notify_one();
+    }
+
+    /// Decides what the workspace under a pod's name needs; `None` if there is none.
+    pub fn decide(&self, name: &str, rules: &Rules, now: Timestamp) -> Option<Decision> {
+        let state = self.lock();
+        if self.0.observers.is_empty() {
+            return state.index.decide(name, &state.journal, rules, now);
+        }
+        self.show(&Seen::Clock(now));
+        let decided = state
+            .index
+            .decide_observed(name, &state.journal, rules, now)?;
+        self.show(&Seen::Decision(&decided));
+        Some(decided.decision)
+    }
+
+    fn show(&self, seen: &Seen<'_>) {
+        for observer in &self.0.observers {
+            observer.see(seen);
+        }
     }
 
     /// Waits until a checkpoint may have become due.

@@ -6,6 +6,8 @@
 mod around;
 mod decision;
 pub mod ended;
+pub mod input;
+pub mod observer;
 mod records;
 mod services;
 mod strays;
@@ -19,6 +21,7 @@ use crate::action::PodRef;
 use crate::objects::{Meta, Pod};
 use crate::proto::answers::EncodedStatus;
 use crate::proto::wsman::WorkspaceStatus;
+use crate::workspaces::case::Objects;
 use crate::workspaces::decide::Entry;
 use crate::workspaces::facts::{self, Facts};
 use crate::workspaces::filter::Filter;
@@ -28,6 +31,8 @@ use crate::workspaces::recreate::Record;
 use crate::workspaces::status::{self, Defaults, Observed, Why};
 use crate::workspaces::update::{StatusUpdate, is_last};
 use around::Nodes;
+use input::Source;
+use observer::Folded;
 use services::Services;
 use tombstones::Tombstones;
 use warnings::Warnings;
@@ -45,6 +50,8 @@ pub struct Changes {
     pub reread: Vec<Arc<str>>,
     /// Names of pods whose marks have become unreadable, and which; or readable again, and nothing.
     pub unreadable: Vec<(Arc<str>, Box<str>)>,
+    /// Statuses that were folded, and from what; empty where nobody observes.
+    pub folded: Vec<Folded>,
 }
 
 impl Changes {
@@ -55,6 +62,7 @@ impl Changes {
         self.dirty.extend(more.dirty);
         self.reread.extend(more.reread);
         self.unreadable.extend(more.unreadable);
+        self.folded.extend(more.folded);
     }
 }
 
@@ -82,6 +90,8 @@ pub struct Index {
     unpublished: Vec<StatusUpdate>,
     /// Version of the last complete list of the pods.
     listed: Option<u64>,
+    /// What statuses are folded from is kept.
+    observed: bool,
 }
 
 /// One workspace as it is kept: its status as bytes.
@@ -104,6 +114,8 @@ pub struct Tracked {
     gone: bool,
     /// What was published last. The answer to a write runs ahead of the watch, so `status` may be newer.
     last_published: Option<EncodedStatus>,
+    /// What the status was folded from, where somebody observes.
+    objects: Option<Arc<Objects>>,
 }
 
 impl Tracked {
@@ -127,14 +139,6 @@ impl Tracked {
             ..StatusUpdate::new(self.run(), status)
         }
     }
-}
-
-/// How a pod became known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Watch,
-    List,
-    Answer,
 }
 
 impl Index {
@@ -326,11 +330,25 @@ impl Index {
             }
         }
         let image = image::recorded(&pod.metadata, &entry.status);
-        self.store(entry, image, version, changes);
+        let objects = self.objects(pod);
+        self.store(entry, image, version, objects, changes);
         true
     }
 
-    fn store(&mut self, entry: Entry, image: image::Recorded, version: u64, changes: &mut Changes) {
+    fn store(
+        &mut self,
+        entry: Entry,
+        image: image::Recorded,
+        version: u64,
+        objects: Option<Arc<Objects>>,
+        changes: &mut Changes,
+    ) {
+        let folded = objects.iter().map(|objects| Folded {
+            objects: Arc::clone(objects),
+            status: entry.status.clone(),
+            why: entry.why,
+        });
+        changes.folded.extend(folded);
         let Entry {
             pod,
             status,
@@ -377,6 +395,7 @@ impl Index {
                 version,
                 gone: false,
                 last_published,
+                objects,
             },
         );
     }

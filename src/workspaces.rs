@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod bus_message;
+pub mod case;
 pub mod change;
 mod claim;
 pub mod classes;

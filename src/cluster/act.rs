@@ -25,7 +25,7 @@ use super::request::{self, Client, Failure, JSON, MERGE, Request, STRATEGIC};
 use crate::action::Action;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::index::Changes;
+use crate::index::input::{Input, Source};
 use crate::objects::{Lease, List, Object, Pod};
 use crate::workspaces::marks::label;
 
@@ -120,7 +120,7 @@ impl Actor {
         let doing = format!("reading pod {name}");
         let found = self.find::<Pod>(&path, &doing, deadline).await?;
         if let Some(pod) = &found {
-            self.hub.change(|index| index.see_pod(pod));
+            self.hub.take(Input::Pod(Source::Answer, pod));
         }
         Ok(found)
     }
@@ -133,13 +133,9 @@ impl Actor {
         let selector = format!("{}={id}", label::WORKSPACE_ID);
         let doing = "looking for the workspace's pod";
         let found = self.list("pods", &selector, doing, deadline).await?;
-        self.hub.change(|index| {
-            let mut changes = Changes::default();
-            for pod in &found {
-                changes.extend(index.see_pod(pod));
-            }
-            changes
-        });
+        for pod in &found {
+            self.hub.take(Input::Pod(Source::Answer, pod));
+        }
         Ok(found)
     }
 
@@ -221,7 +217,7 @@ impl Actor {
     /// Feeds the pod in an answer to the hub.
     fn saw(&self, text: &str) -> Result<Pod, Error> {
         let pod: Pod = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
-        self.hub.change(|index| index.see_pod(&pod));
+        self.hub.take(Input::Pod(Source::Answer, &pod));
         Ok(pod)
     }
 

@@ -117,7 +117,7 @@ async fn work(
             }
             let now = clock.now();
             let rules = rules.borrow().under(*maintenance.borrow());
-            let Some(decision) = decide_on(hub, &name, &rules, now) else {
+            let Some(decision) = hub.decide(&name, &rules, now) else {
                 queue.clear(&name);
                 failures.remove(&name);
                 stops.forget(&name);
@@ -141,10 +141,6 @@ async fn work(
             }
         }
     }
-}
-
-fn decide_on(hub: &Hub, name: &str, rules: &Rules, now: Timestamp) -> Option<Decision> {
-    hub.read_with_activity(|index, journal| index.decide(name, journal, rules, now))
 }
 
 /// How the actions of a decision went.

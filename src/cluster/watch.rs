@@ -12,7 +12,8 @@ use super::act::Actor;
 use super::informer::{self, Event, Selection};
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::index::{Changes, Index};
+use crate::index::Index;
+use crate::index::input::{Input, Source};
 use crate::objects::{self, ConfigMap, Node, Pod, Service};
 use crate::readiness::{Component, Readiness};
 use crate::tasks::Tasks;
@@ -99,8 +100,8 @@ impl Feed {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Index) -> Changes) {
-        for pod in self.hub.change(change) {
+    fn take(&self, input: Input<'_>) {
+        for pod in self.hub.take(input) {
             // A full queue only delays what the pod's next change brings anyway.
             let _ = self.reread.try_send(pod);
         }
@@ -124,12 +125,12 @@ async fn pods(feed: Feed, alive: watch::Sender<()>) {
     let selection = feed.selection("pods", "pods", format!("{}=true", label::MARKER), "");
     informer::follow(feed.client.clone(), selection, |event: Event<Pod>| {
         match event {
-            Event::Item(pod) => feed.change(|index| index.list_pod(&pod)),
-            Event::Apply(pod) => feed.change(|index| index.apply_pod(&pod)),
+            Event::Item(pod) => feed.take(Input::Pod(Source::List, &pod)),
+            Event::Apply(pod) => feed.take(Input::Pod(Source::Watch, &pod)),
             Event::Delete(pod) if Index::only_strayed(&pod) => {}
-            Event::Delete(pod) => feed.change(|index| index.delete_pod(&pod)),
+            Event::Delete(pod) => feed.take(Input::PodGone(&pod)),
             Event::Listed { names, version } => {
-                feed.change(|index| index.retain_pods(&names, version));
+                feed.take(Input::PodsListed(&names, version));
                 feed.check_synced();
             }
             Event::Alive => {}
@@ -148,9 +149,9 @@ async fn strays(feed: Feed) {
         feed.client.clone(),
         selection,
         |event: Event<Pod>| match event {
-            Event::Item(pod) | Event::Apply(pod) => feed.change(|index| index.apply_stray(&pod)),
-            Event::Delete(pod) => feed.change(|index| index.delete_stray(&pod.metadata.name)),
-            Event::Listed { names, .. } => feed.change(|index| index.retain_strays(&names)),
+            Event::Item(pod) | Event::Apply(pod) => feed.take(Input::Stray(&pod)),
+            Event::Delete(pod) => feed.take(Input::StrayGone(&pod)),
+            Event::Listed { names, .. } => feed.take(Input::StraysListed(&names)),
             Event::Alive => {}
         },
     )
@@ -168,10 +169,10 @@ async fn records(feed: Feed) {
         feed.client.clone(),
         selection,
         |event: Event<ConfigMap>| match event {
-            Event::Item(map) | Event::Apply(map) => feed.change(|index| index.apply_record(&map)),
-            Event::Delete(map) => feed.change(|index| index.delete_record(&map)),
+            Event::Item(map) | Event::Apply(map) => feed.take(Input::Record(&map)),
+            Event::Delete(map) => feed.take(Input::RecordGone(&map)),
             Event::Listed { names, version } => {
-                feed.change(|index| index.retain_records(&names, version));
+                feed.take(Input::RecordsListed(&names, version));
                 feed.check_synced();
             }
             Event::Alive => {}
@@ -227,13 +228,9 @@ async fn services(feed: Feed, needed: bool) {
         feed.client.clone(),
         selection,
         |event: Event<Service>| match event {
-            Event::Item(service) | Event::Apply(service) => {
-                feed.change(|index| index.apply_service(service))
-            }
-            Event::Delete(service) => {
-                feed.change(|index| index.delete_service(&service.metadata.name))
-            }
-            Event::Listed { names, .. } => feed.change(|index| index.retain_services(&names)),
+            Event::Item(service) | Event::Apply(service) => feed.take(Input::Service(service)),
+            Event::Delete(service) => feed.take(Input::ServiceGone(service)),
+            Event::Listed { names, .. } => feed.take(Input::ServicesListed(&names)),
             Event::Alive => {}
         },
     )
@@ -253,13 +250,9 @@ async fn nodes(feed: Feed) {
         feed.client.clone(),
         selection,
         |event: Event<Node>| match event {
-            Event::Item(node) | Event::Apply(node) => feed.change(|index| index.apply_node(node)),
-            Event::Delete(node) => {
-                feed.change(|index| index.delete_node(&node.metadata.name, node.metadata.version()))
-            }
-            Event::Listed { names, version } => {
-                feed.change(|index| index.retain_nodes(&names, version))
-            }
+            Event::Item(node) | Event::Apply(node) => feed.take(Input::Node(node)),
+            Event::Delete(node) => feed.take(Input::NodeGone(node)),
+            Event::Listed { names, version } => feed.take(Input::NodesListed(&names, version)),
             Event::Alive => {}
         },
     )
@@ -277,13 +270,9 @@ async fn warnings(feed: Feed) {
         feed.client.clone(),
         selection,
         |event: Event<objects::Event>| match event {
-            Event::Item(event) | Event::Apply(event) => {
-                feed.change(|index| index.apply_event(event))
-            }
-            Event::Delete(event) => feed.change(|index| index.delete_event(&event)),
-            Event::Listed { names, version } => {
-                feed.change(|index| index.retain_events(&names, version))
-            }
+            Event::Item(event) | Event::Apply(event) => feed.take(Input::Event(event)),
+            Event::Delete(event) => feed.take(Input::EventGone(&event)),
+            Event::Listed { names, version } => feed.take(Input::EventsListed(&names, version)),
             Event::Alive => {}
         },
     )

@@ -1,5 +1,7 @@
 //! What the hub adds to its index: who is woken, and in which order updates are published.
 
+mod observers;
+
 use super::*;
 use crate::proto::encoded::Encoded;
 use crate::proto::wsman::WorkspaceStatus;

@@ -43,6 +43,7 @@ impl Index {
         };
         let (entry, version) = (self.fold(&record.pod), record.version);
         let image = image::recorded(&record.pod.metadata, &entry.status);
+        let objects = self.objects(&record.pod);
         if self.over.contains(entry.run()) || self.ended.contains(&entry.pod.uid) {
             return;
         }
@@ -59,7 +60,7 @@ impl Index {
             None => {}
         }
         let version = entry.facts.version;
-        self.store(entry, image, version, changes);
+        self.store(entry, image, version, objects, changes);
         if let Some(tracked) = self.workspaces.get_mut(name) {
             tracked.gone = true;
         }

@@ -38,6 +38,11 @@ pub(super) fn any<'de, D: Deserializer<'de>, T: Lenient>(deserializer: D) -> Res
     deserializer.deserialize_any(AnyVisitor(PhantomData))
 }
 
+/// The function for `#[serde(skip_serializing_if)]`: what reads as absent is not written.
+pub(super) fn is_absent<T: Lenient + PartialEq>(value: &T) -> bool {
+    *value == T::absent()
+}
+
 /// A type whose fields are all read leniently, so that reading it from a map cannot fail on a type.
 pub trait Object: for<'de> Deserialize<'de> + Default {}
 

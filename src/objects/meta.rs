@@ -3,61 +3,103 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::lenient;
 
 /// `ObjectMeta`, as far as it is used.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Meta {
     /// Name within the namespace.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub name: String,
     /// Namespace; empty for cluster-wide kinds.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub namespace: String,
     /// Identity over time: a new object under an old name has another.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub uid: String,
     /// Version as the server wrote it; see [`Meta::version`].
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub resource_version: String,
     /// When the server accepted the object.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub creation_timestamp: Option<Timestamp>,
     /// When the object is to be gone: the time of the delete plus its grace period.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub deletion_timestamp: Option<Timestamp>,
     /// Seconds of grace of a running deletion.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub deletion_grace_period_seconds: Option<i64>,
     /// Labels.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub labels: BTreeMap<String, String>,
     /// Annotations.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// What holds a deletion.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub finalizers: Vec<String>,
     /// Objects that this one goes with.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub owner_references: Vec<Owner>,
 }
 
 /// An object that another goes with.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Owner {
     /// Kind, such as Pod.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub kind: String,
     /// Name.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub name: String,
     /// uid.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub uid: String,
 }
 

@@ -1,57 +1,81 @@
 //! The parts of a node that tell whether its pods can still end by themselves.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Meta;
 use super::lenient::{self, Object};
 use super::pod::Condition;
 
 /// A node.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Node {
     /// Name and times.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub metadata: Meta,
     /// Taints.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub spec: NodeSpec,
     /// Conditions.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub status: NodeStatus,
 }
 
 /// What was asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSpec {
     /// Taints of the node.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub taints: Vec<Taint>,
 }
 
 /// What keeps pods off a node, or drives them away.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Taint {
     /// Key.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub key: String,
     /// NoSchedule, PreferNoSchedule or NoExecute.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub effect: String,
     /// Since when, for NoExecute.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub time_added: Option<Timestamp>,
 }
 
 /// What the node reported.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeStatus {
     /// Ready and others.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub conditions: Vec<Condition>,
 }
 

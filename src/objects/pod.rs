@@ -3,206 +3,340 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Meta;
 use super::lenient::{self, Object};
 
 /// A pod.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Pod {
     /// Name, marks and times.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub metadata: Meta,
     /// What was asked for.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub spec: PodSpec,
     /// What the node reported.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub status: PodStatus,
 }
 
 /// What was asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
     /// Node the pod is bound to; empty before.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub node_name: String,
     /// When containers are started again: Always, OnFailure or Never.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub restart_policy: String,
     /// Containers without init containers.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub containers: Vec<Container>,
     /// Init containers, among them native sidecars.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub init_containers: Vec<Container>,
     /// Taints that the pod bears.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub tolerations: Vec<Toleration>,
 }
 
 /// A container that was asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Container {
     /// Name within the pod.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub name: String,
     /// Image reference.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub image: String,
     /// Of an init container: Always makes it a native sidecar.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub restart_policy: String,
 }
 
 /// A taint that a pod bears, for ever or for a time.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Toleration {
     /// Key of the taint; empty matches all.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub key: String,
     /// Effect of the taint; empty matches all.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub effect: String,
     /// Bound in seconds, if there is one.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub toleration_seconds: Option<i64>,
 }
 
 /// What the node reported.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
     /// Pending, Running, Succeeded, Failed or Unknown.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub phase: String,
     /// CamelCase reason of a failed pod, such as Evicted.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub reason: String,
     /// Text for people.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub message: String,
     /// When the node first reported the pod.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub start_time: Option<Timestamp>,
     /// Address of the node.
-    #[serde(rename = "hostIP", deserialize_with = "lenient::any")]
+    #[serde(
+        rename = "hostIP",
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub host_ip: String,
     /// PodScheduled, Ready and others.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub conditions: Vec<Condition>,
     /// One for each container, without init containers.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub container_statuses: Vec<ContainerStatus>,
     /// One for each init container.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub init_container_statuses: Vec<ContainerStatus>,
     /// One for each container that somebody added for debugging.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 /// A condition of a pod or a node.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
     /// Name of the condition.
-    #[serde(rename = "type", deserialize_with = "lenient::any")]
+    #[serde(
+        rename = "type",
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub kind: String,
     /// True, False or Unknown.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub status: String,
     /// CamelCase reason.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub reason: String,
     /// Text for people.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub message: String,
     /// Since when the status is that.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub last_transition_time: Option<Timestamp>,
 }
 
 /// A container as the node sees it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
     /// Name within the pod.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub name: String,
     /// Image that it was to run.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub image: String,
     /// Passed its readiness probe, or has none.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub ready: bool,
     /// How often it was started again.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub restart_count: i64,
     /// Now.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub state: ContainerState,
     /// Before the last restart.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub last_state: ContainerState,
 }
 
 /// At most one member is set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerState {
     /// Not started yet.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub waiting: Option<Waiting>,
     /// Started.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub running: Option<Running>,
     /// Ended.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub terminated: Option<Terminated>,
 }
 
 /// Why a container has not started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Waiting {
     /// CamelCase reason, such as ImagePullBackOff.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub reason: String,
     /// Text for people.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub message: String,
 }
 
 /// A container that runs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Running {
     /// When it started.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub started_at: Option<Timestamp>,
 }
 
 /// How a container ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Terminated {
     /// When it was started.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub started_at: Option<Timestamp>,
     /// Exit code.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub exit_code: i64,
     /// CamelCase reason, such as Completed or OOMKilled.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub reason: String,
     /// What the container left in its termination log.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub message: String,
 }
 

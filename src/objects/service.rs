@@ -1,49 +1,74 @@
 //! The parts of a Service that tell whose it is and what it serves.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Meta;
 use super::lenient::{self, Object};
 
 /// A Service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Service {
     /// Name and owners.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub metadata: Meta,
     /// What it serves.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub spec: ServiceSpec,
 }
 
 /// What a Service serves.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceSpec {
     /// Its address in the cluster; "None" where it has none (headless).
-    #[serde(rename = "clusterIP", deserialize_with = "lenient::any")]
+    #[serde(
+        rename = "clusterIP",
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub cluster_ip: String,
     /// Its ports, in order.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub ports: Vec<ServicePort>,
 }
 
 /// One port of a Service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServicePort {
     /// Unique name.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub name: String,
     /// Number.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub port: i64,
     /// Port of the pod; 0 where it is a name.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub target_port: i64,
     /// Protocol above TCP, such as https; empty where none is told.
-    #[serde(deserialize_with = "lenient::any")]
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
     pub app_protocol: String,
 }
 

@@ -10,6 +10,7 @@ use super::{Actor, JSON, MERGE, Outcome, STRATEGIC, encode, merge};
 use crate::action::{Mark, PodRef};
 use crate::cluster::request::{self, Request};
 use crate::error::Error;
+use crate::index::input::{Input, Source};
 use crate::objects::Pod;
 
 impl Actor {
@@ -148,7 +149,7 @@ impl Actor {
         // at once the answer may be a status; the watch tells of that.
         let left = answer.and_then(|text| serde_json::from_str::<Pod>(&text).ok());
         if let Some(left) = left.filter(|left| left.metadata.deletion_timestamp.is_some()) {
-            self.hub.change(|index| index.see_pod(&left));
+            self.hub.take(Input::Pod(Source::Answer, &left));
         }
         Ok(Outcome::Done)
     }

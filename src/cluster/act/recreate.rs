@@ -9,6 +9,7 @@ use super::{Actor, JSON, Outcome, STRATEGIC, encode, unreadable};
 use crate::action::{Mark, PodRef, RecordRef, Recreate};
 use crate::cluster::request::{self, Request};
 use crate::error::Error;
+use crate::index::input::Input;
 use crate::objects::{ConfigMap, Meta, Pod, Service};
 use crate::workspaces::marks::{FINALIZER, RECREATE, annotation, label};
 use crate::workspaces::recreate::{self, Record};
@@ -39,7 +40,7 @@ impl Actor {
         let doing = "looking for the workspace's record";
         let found: Vec<ConfigMap> = self.list(RECORDS, &selector, doing, at).await?;
         for map in &found {
-            self.hub.change(|index| index.apply_record(map));
+            self.hub.take(Input::Record(map));
         }
         Ok(found
             .iter()
@@ -59,7 +60,7 @@ impl Actor {
             return Ok(());
         }
         if self.read_pod(name, at).await?.is_none() && lost {
-            self.hub.change(|index| index.lose(name));
+            self.hub.take(Input::Lost(name));
         }
         Ok(())
     }
@@ -381,7 +382,7 @@ impl Actor {
 
     fn saw_record(&self, text: &str) -> Result<ConfigMap, Error> {
         let map: ConfigMap = serde_json::from_str(text).map_err(|e| unreadable(&e))?;
-        self.hub.change(|index| index.apply_record(&map));
+        self.hub.take(Input::Record(&map));
         Ok(map)
     }
 }

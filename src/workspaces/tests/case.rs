@@ -5,14 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::action::{Action, PodRef};
-use crate::config::{Services, Timeouts};
-use crate::duration::GoDuration;
+use crate::action::PodRef;
 use crate::objects::{Event, Node, Pod};
 use crate::proto::wsman::WorkspaceStatus;
-use crate::workspaces::decide::{Content, Entry, Rules, Verdict, decide};
+use crate::workspaces::case;
+use crate::workspaces::decide::{Entry, Rules, Verdict, decide};
 use crate::workspaces::facts::{self, Facts};
-use crate::workspaces::maintenance::FOR_EVER;
 use crate::workspaces::status::{self, Defaults, NodeView, NotWorkspace, Observed, Why};
 
 #[derive(Debug, Clone)]
@@ -104,61 +102,15 @@ impl Case {
     }
 }
 
-fn rules(value: &Value) -> Rules {
-    let duration = |key: &str| {
-        let text = value[key].as_str();
-        text.map(|t| GoDuration::parse(t).expect("a duration").to_std())
-    };
-    Rules {
-        services: Services::Headless,
-        timeouts: timeouts(&value["timeouts"]),
-        maintenance: match &value["maintenance"] {
-            Value::String(end) => Some(end.parse().expect("RFC 3339")),
-            switch => (*switch == true).then_some(FOR_EVER),
-        },
-        recreate_after: duration("recreate_after").unwrap_or_default(),
-        content: match value["content"].as_str() {
-            Some("ws-daemon") => Content::WsDaemon,
-            _ => Content::None,
-        },
-        report_stuck_after: duration("report_stuck_after"),
-        announce_within: duration("announce_within"),
-    }
-}
-
-pub(super) fn timeouts(value: &Value) -> Option<Timeouts> {
-    let limit = |key: &str| serde_json::from_value(value[key].clone()).unwrap_or_default();
-    value.is_object().then(|| Timeouts {
-        after_close: limit("afterClose"),
-        headless_workspace: limit("headlessWorkspace"),
-        initialization: limit("initialization"),
-        regular_workspace: limit("regularWorkspace"),
-        max_lifetime: limit("maxLifetime"),
-        startup: limit("startup"),
-        content_finalization: limit("contentFinalization"),
-        stopping: limit("stopping"),
-        interrupted: limit("interrupted"),
-    })
-}
-
-/// One line for each write.
-pub(super) fn lines(actions: &[Action]) -> Value {
-    let line = |action: &Action| match action {
-        Action::Mark(_, mark) => json!({"set": mark.set, "remove": mark.remove}),
-        Action::Stop(_, grace) => json!({"stop": grace.as_secs()}),
-        Action::ForceDelete(_) => json!("force delete"),
-        Action::RemoveFinalizer(_, finalizer) => json!({"release": finalizer}),
-        Action::Recreate(step) => json!({"recreate": step.name()}),
-        other => panic!("the lifecycle never creates: {other:?}"),
-    };
-    actions.iter().map(line).collect()
-}
-
 /// A default that reports stuck pods, as the daemon does.
 pub(super) fn reporting(timeouts: &Value) -> Rules {
     Rules {
-        timeouts: super::case::timeouts(timeouts),
+        timeouts: rules(&json!({ "timeouts": timeouts })).timeouts,
         report_stuck_after: Some(Duration::from_secs(60)),
         ..Rules::default()
     }
+}
+
+fn rules(value: &Value) -> Rules {
+    case::rules(value).expect("rules")
 }

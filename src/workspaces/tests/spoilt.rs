@@ -83,6 +83,20 @@ proptest! {
     }
 
     #[test]
+    fn what_is_left_of_a_spoilt_pod_is_read_as_it_is_written(
+        pod in mutate::pods(),
+        mutations in mutations(0),
+        node in mutations(0),
+    ) {
+        let pod: Pod = serde_json::from_value(spoilt(pod, &mutations)).unwrap_or_default();
+        let written = serde_json::to_string(&pod).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Pod>(&written).unwrap(), pod);
+        let node: Node = serde_json::from_value(spoilt(mutate::node(), &node)).unwrap_or_default();
+        let written = serde_json::to_string(&node).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Node>(&written).unwrap(), node);
+    }
+
+    #[test]
     fn a_filter_matches_what_it_was_made_from(
         owner in "[ab]{0,2}", meta_id in "[ab]{0,2}",
         annotations in prop::collection::btree_map("[ab]", "[ab]?", 0..3),

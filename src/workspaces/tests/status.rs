@@ -1,19 +1,14 @@
 //! The cases under testdata/status: every row of spec 4.
 
-use serde_json::json;
-
-use super::case::Case;
 use crate::golden;
+use crate::workspaces::case::{self, Objects};
 
 #[test]
 fn statuses_are_as_recorded() {
-    golden::check_whole("status", |input| match Case::read(input).fold() {
-        Ok((entry, why)) => {
-            let phase = entry.status.phase().as_str_name().to_owned();
-            let why = json!({"failure": why.failure, "phase": why.phase});
-            (phase, json!({"status": entry.status, "why": why}))
-        }
-        Err(error) => ("ERROR".to_owned(), json!({"error": error.to_string()})),
+    golden::check_whole("status", |input| {
+        let objects = Objects::read(input).expect("a case");
+        let (outcome, answer) = case::status(&objects);
+        (outcome.to_owned(), answer)
     });
 }
 
