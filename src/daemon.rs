@@ -38,6 +38,7 @@ use crate::rpc::limits::Limits;
 use crate::rpc::methods::Methods;
 use crate::server::{Server, Services, listen};
 use crate::tasks::{Drain, Tasks};
+use crate::trace;
 use crate::workspaces;
 use crate::workspaces::bus_message;
 use crate::workspaces::decide::Rules;
@@ -102,7 +103,7 @@ impl ShutdownTimeouts {
 /// Name of the message bus among the components.
 const MESSAGE_BUS: &str = "messagebus";
 
-/// For the last checkpoint, and again for the release of the Lease.
+/// For the last checkpoint, again for the release of the Lease, and for what is left of the event trace log.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// Runs until `stop` is set, then drains.
@@ -127,7 +128,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let (new_limits, limits) = watch::channel(Limits::default());
     let namespace = initial.manager.namespace.clone();
     let index = Index::new(workspaces::defaults(&initial.manager));
-    let hub = Hub::with_clock(index, clock.clone());
+    let trace = Some(initial.manager.event_trace_log.as_str()).filter(|path| !path.is_empty());
+    let trace = trace.map(|target| trace::start(target, clock.clone()));
+    let (observers, trace): (Vec<_>, Vec<_>) = trace.into_iter().unzip();
+    let hub = Hub::observed(index, clock.clone(), observers);
     let actor = Actor::new(client.clone(), &namespace, hub.clone());
     let (new_rules, rules) = watch::channel(Arc::new(workspaces::rules(&initial)));
     let readiness = Readiness::default();
@@ -302,6 +306,9 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     // In this order: the next holder begins with what is recorded.
     activity::finish(&hub, &actor, &clock, Instant::now() + LAST_WRITE).await;
     keeper.release(Instant::now() + LAST_WRITE).await;
+    for trace in trace {
+        trace.finish(LAST_WRITE).await;
+    }
     info!(took = ?begun.elapsed(), "drained");
     anyhow::ensure!(finished.is_ok(), "{left} mutations were still under way");
     Ok(())

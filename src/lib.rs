@@ -7,6 +7,7 @@
 //!       │                         ▲                       │
 //!       │                         └── decide (pure) ◀── cluster/reconcile
 //!       └─▶ cluster/informer ─▶ hub { index (pure) } ─▶ updates
+//!                                └─▶ observers, such as trace ─▶ file
 //! ```
 //!
 //! [`rpc`] is below every service and every form of a call: methods as descriptors tell them, deadlines, limits, errors.
@@ -33,7 +34,9 @@
 //! 6. Whatever a pod needs beside it carries an owner reference to it, or to the record that stands for it while it is
 //!    made again ([`workspaces::recreate`]), so nothing has to be swept.
 //! 7. Only [`rpc::errors`] turns an [`error::Error`] into a gRPC status.
-//! 8. The simulated cluster ([`wsman_sim`]) is another program, in a crate that does not know this one: only
+//! 8. An observer ([`index::observer`]) sees every input before it is folded, and what came of it; it hands over and
+//!    returns, so that it can never delay the watch.
+//! 9. The simulated cluster ([`wsman_sim`]) is another program, in a crate that does not know this one: only
 //!    [`cli::simulate`] starts it, and the daemon reaches it over HTTP.
 //!
 //! Modules come in reading order: first the vocabulary, then the things, then what runs them.
@@ -69,6 +72,7 @@ pub mod server;
 pub mod tasks;
 pub mod telemetry;
 pub mod tenure;
+pub mod trace;
 
 pub mod cli;
 

@@ -8,6 +8,7 @@ pub mod check;
 pub mod duplicates;
 pub mod encoded;
 pub mod method;
+pub mod plain;
 
 /// Package `wsman`: the workspace manager protocol.
 #[allow(missing_docs, unreachable_pub, clippy::all, deprecated)]

@@ -64,6 +64,13 @@ fn user_info(value: &str) -> Option<(&str, &str)> {
     (!scheme.is_empty() || rest[..at].contains(':')).then(|| (scheme, &rest[at + 1..]))
 }
 
+/// Returns what stands before the `@` of an image or a URL, where that may be a secret.
+pub fn credentials(value: &str) -> Option<&str> {
+    let (scheme, rest) = user_info(value)?;
+    let end = value.len() - rest.len();
+    value.get(scheme.len()..end.saturating_sub(1))
+}
+
 /// Whether this is what follows the `@` of an image: an algorithm and hexadecimal digits.
 pub fn is_digest(text: &str) -> bool {
     text.split_once(':').is_some_and(|(algorithm, digits)| {
@@ -100,6 +107,21 @@ mod tests {
             ("-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2", "\"…\""),
         ] {
             assert_eq!(show(value), shown);
+        }
+    }
+
+    #[test]
+    fn credentials_are_found() {
+        for (value, secret) in [
+            (
+                "user:hun@ter2@registry/image@sha256:0a1b",
+                Some("user:hun@ter2"),
+            ),
+            ("https://hunter2@host/path", Some("hunter2")),
+            ("registry/image@sha256:0a1b", None),
+            ("jane@example.com", None),
+        ] {
+            assert_eq!(credentials(value), secret);
         }
     }
 

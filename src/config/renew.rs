@@ -21,6 +21,10 @@ impl Settings {
                 "manager.statusVersionOffset",
                 old.status_version_offset != manager.status_version_offset,
             ),
+            (
+                "manager.eventTraceLog",
+                old.event_trace_log != manager.event_trace_log,
+            ),
             ("rpcServer", self.rpc != rpc),
             ("kubernetes", self.kubernetes != new.kubernetes),
             ("messagebus", self.message_bus != new.message_bus),
@@ -31,6 +35,7 @@ impl Settings {
         ];
         manager.namespace.clone_from(&old.namespace);
         manager.status_version_offset = old.status_version_offset;
+        manager.event_trace_log.clone_from(&old.event_trace_log);
         let waiting = waiting.into_iter().filter(|(_, changed)| *changed);
         (settings, waiting.map(|(key, _)| key).collect())
     }

@@ -42,7 +42,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 26] = [
+const LAYERS: [(&str, &[&str]); 27] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -76,6 +76,11 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ("updates", &[]),
     ("outbox", &["updates"]),
     ("tenure", &["clock", "lease"]),
+    // It observes the index, and of nouns it knows what a case is made of.
+    (
+        "trace",
+        &["clock", "index", "objects", "proto", "redact", "workspaces"],
+    ),
     ("amqp", &["config", "outbox", "tenure", "updates"]),
     ("readiness", &[]),
     ("tasks", &[]),
@@ -196,6 +201,25 @@ fn pure_modules_do_no_io() {
         "things are pure, protocols do IO:\n{}",
         faults.join("\n")
     );
+}
+
+/// An observer is called under the hub's lock: what implements one may hand over, and nothing else.
+#[test]
+fn observers_do_not_wait() {
+    let mut found = 0;
+    for (path, text) in sources() {
+        let Some((_, body)) = text.split_once("Observer for ") else {
+            continue;
+        };
+        found += 1;
+        let body = body.split("\n}\n").next().unwrap();
+        for word in [
+            ".await", "blocking", ".lock()", "std::fs", "File::", "println!",
+        ] {
+            assert!(!body.contains(word), "{}: {word}", path.display());
+        }
+    }
+    assert_eq!(found, 1, "the trace log observes");
 }
 
 #[test]

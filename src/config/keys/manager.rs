@@ -148,12 +148,11 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
     let event_trace_log = f.text(
         key(
             "eventTraceLog",
-            "File of the event trace log, `-` for the log.",
+            "File of the event trace log, `-` for the log of the process; at 64 MiB it is renamed to end in `.1`.",
         )
         .kind("path of a file")
         .unset("off")
-        .example("/tmp/evts.json")
-        .idle("wsman does not write it yet"),
+        .example("/tmp/evts.json"),
     );
     let preferred_class = f.text(
         key(
