@@ -11,8 +11,10 @@ mod manual;
 pub mod output;
 mod reload;
 pub mod render;
+pub mod replay;
 pub mod run;
 pub mod simulate;
+pub mod testdata;
 pub mod validate_config;
 pub mod verify;
 
@@ -41,6 +43,10 @@ enum Verb {
     Explain(explain::Args),
     /// Shows the objects that a start request would make.
     Render(render::Args),
+    /// Answers the lines of an event trace log again, and fails at the first answer that differs.
+    Replay(replay::Args),
+    /// Turns an event trace log into cases under testdata/, made anonymous.
+    Testdata(testdata::Args),
     /// Simulates nodes and a kubelet against any API server, or serves an embedded one.
     Simulate(simulate::Args),
     /// Follows a deployment and checks that its updates keep the guarantees.
@@ -83,6 +89,8 @@ pub fn main() -> ExitCode {
             Verb::Client(args) => Box::pin(client::run(*args)).await,
             Verb::Explain(args) => explain::run(&args, &mut std::io::stdout().lock()),
             Verb::Render(args) => render::run(&args),
+            Verb::Replay(args) => replay::run(&args, &mut std::io::stdout().lock()),
+            Verb::Testdata(args) => testdata::run(&args, &mut std::io::stdout().lock()),
             Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
             Verb::Verify(args) => Box::pin(verify::run(*args)).await,
             Verb::Completions(args) => manual::completions(&args, Args::command()),
