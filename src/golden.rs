@@ -15,6 +15,45 @@ pub(crate) fn check(seam: &str, answer: impl Fn(Case) -> (String, Value)) {
     check_whole(seam, |input| answer(Case::new(input.clone())));
 }
 
+/// How the name of a request ends that somebody saved, to become a case.
+const SAVED: &str = ".spec.json";
+
+/// Makes cases of the requests that were saved in the folder of a seam, `cdwp_<behaviour>.spec.json`, where UPDATE is
+/// set. `case` makes the input of a case, or says why there is none; `outcome` is what its name ends in.
+pub(crate) fn adopt(
+    seam: &str,
+    case: impl Fn(Value) -> Result<Value, String>,
+    outcome: impl Fn(Case) -> String,
+) {
+    let folder = root().join("testdata").join(seam);
+    adopt_in(&folder, std::env::var_os("UPDATE").is_some(), case, outcome);
+}
+
+/// As [`adopt`], in any folder.
+pub(crate) fn adopt_in(
+    folder: &Path,
+    update: bool,
+    case: impl Fn(Value) -> Result<Value, String>,
+    outcome: impl Fn(Case) -> String,
+) {
+    for file in fs::read_dir(folder).expect("the folder exists") {
+        let path = file.expect("the folder can be read").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(behaviour) = name.strip_suffix(SAVED).filter(|b| b.starts_with("cdwp_")) else {
+            continue;
+        };
+        let shown = path.display();
+        assert!(update, "{shown} is no case yet: run with UPDATE=1");
+        let saved = read(&path).unwrap_or_else(|| panic!("{shown} is no JSON"));
+        let input = case(saved).unwrap_or_else(|why| panic!("{shown}: {why}"));
+        let outcome = outcome(Case::new(input.clone()));
+        let target = folder.join(format!("{behaviour}_{outcome}.json"));
+        assert!(!target.exists(), "{} is there already", target.display());
+        fs::write(&target, format!("{input:#}\n")).expect("testdata can be written");
+        fs::remove_file(&path).expect("testdata can be written");
+    }
+}
+
 /// Runs all cases of a seam on their whole input.
 pub(crate) fn check_whole(seam: &str, answer: impl Fn(&Value) -> (String, Value)) {
     let folder = root().join("testdata").join(seam);

@@ -117,7 +117,59 @@ fn as_json(plan: &Plan) -> Value {
 
 #[test]
 fn pods() {
+    golden::adopt("pod", case_of, |case| answer(case).0);
     golden::check("pod", answer);
+}
+
+/// Makes a case of a StartWorkspaceRequest that was saved, or of a StartWorkspaceSpec.
+fn case_of(saved: Value) -> Result<Value, String> {
+    let is_request = saved.get("spec").is_some() || saved.get("id").is_some();
+    let request = match saved {
+        Value::Object(mut request) if is_request => {
+            request.entry("id").or_insert_with(|| json!("test"));
+            Value::Object(request)
+        }
+        saved => json!({
+            "id": "test",
+            "metadata": {"owner": "tester", "metaId": "foobar"},
+            "servicePrefix": "foobarservice",
+            "type": "REGULAR",
+            "spec": saved,
+        }),
+    };
+    let read: wsman::StartWorkspaceRequest =
+        serde_json::from_value(request.clone()).map_err(|error| error.to_string())?;
+    let manager = golden::settings(&Value::Null, &Value::Null)
+        .map_err(|problems| format!("{problems:?}"))?
+        .manager;
+    request::parse(read, &manager).map_err(|error| error.to_string())?;
+    Ok(json!({ "request": request }))
+}
+
+#[test]
+fn saved_requests_become_cases() {
+    let folder = tempfile::tempdir().unwrap();
+    let example: Value = {
+        let text = std::fs::read_to_string(golden::root().join("testdata/example-wsspec.json"));
+        serde_json::from_str(&text.unwrap()).unwrap()
+    };
+    let spec = &example["spec"];
+    for (name, saved) in [("cdwp_request", &example), ("cdwp_spec", spec)] {
+        let file = folder.path().join(format!("{name}.spec.json"));
+        std::fs::write(file, saved.to_string()).unwrap();
+    }
+    golden::adopt_in(folder.path(), true, case_of, |case| answer(case).0);
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    let mut files: Vec<_> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    assert_eq!(
+        files,
+        ["cdwp_request_REGULAR.json", "cdwp_spec_REGULAR.json"]
+    );
+    let refused = case_of(json!({"id": "?", "spec": {}})).unwrap_err();
+    assert!(refused.contains("id"), "{refused}");
 }
 
 #[test]
