@@ -47,5 +47,6 @@ mod tidy;
 mod timeouts;
 mod tls;
 mod trace;
+mod trace_log;
 mod wire;
 mod writes;

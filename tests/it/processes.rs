@@ -40,7 +40,7 @@ impl Daemon {
         Self::spawn(command, folder)
     }
 
-    fn spawn(mut command: Command, folder: tempfile::TempDir) -> Self {
+    pub(crate) fn spawn(mut command: Command, folder: tempfile::TempDir) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
