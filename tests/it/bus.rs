@@ -3,6 +3,7 @@
 
 mod broken;
 mod daemon;
+mod noun;
 mod refused;
 mod tail;
 
