@@ -209,7 +209,8 @@ impl Case<'_> {
     /// Spec 5.9: the mark of a start whose caller is gone would show PENDING for ever.
     fn start_is_over(&self) -> bool {
         let facts = self.facts;
-        facts.attempting && (facts.bound || facts.deleting.is_some())
+        let is_over = matches!(facts.pod_phase, PodPhase::Succeeded | PodPhase::Failed);
+        facts.attempting && (facts.bound || facts.deleting.is_some() || is_over)
     }
 
     fn is_completed(&self) -> bool {

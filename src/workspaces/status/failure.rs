@@ -104,7 +104,8 @@ fn container(observed: &Observed<'_>) -> Option<Failure> {
         _ if is_headless(pod) && ended.message.starts_with(TASK_FAILED) => Some(nothing("S4")),
         _ if !ended.message.is_empty() => {
             let lost = lost_track(ended);
-            if lost && untainted(observed.node) {
+            // What failed before it was stopped has failed: a taint that goes turns nothing back.
+            if lost && untainted(observed.node) && !failed_before_stop(pod) {
                 return Some(nothing("F4"));
             }
             let text = termination::message(&ended.message);
@@ -215,6 +216,15 @@ fn failed_mount(observed: &Observed<'_>) -> Option<Failure> {
     }
     let event = events::lasting_mount(observed)?;
     Some(failed("F12", event.message.clone()))
+}
+
+fn failed_before_stop(pod: &Pod) -> bool {
+    [
+        annotation::STOPPED_BY_REQUEST,
+        annotation::FAILED_BEFORE_STOPPING,
+    ]
+    .iter()
+    .all(|mark| pod.annotations().contains_key(*mark))
 }
 
 /// The kubelet restarted and knows only that the container is no more.
