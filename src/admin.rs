@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,25 +19,27 @@ use crate::readiness::{self, Components};
 #[allow(missing_debug_implementations, reason = "it holds a function")]
 pub struct Page {
     path: &'static str,
-    content: Box<dyn Fn() -> Option<serde_json::Value> + Send + Sync>,
+    content: Box<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 impl Page {
     /// Returns the page `/<path>`; without content it says that nothing of that name is configured.
     pub fn new(
         path: &'static str,
-        content: impl Fn() -> Option<serde_json::Value> + Send + Sync + 'static,
+        content: impl Fn() -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         let content = Box::new(content);
         Self { path, content }
     }
 
-    fn answer(&self) -> Result<Json<serde_json::Value>, (StatusCode, String)> {
-        let missing = || format!("no {} is configured", self.path);
-        let content = (self.content)().ok_or_else(missing);
-        content
-            .map(Json)
-            .map_err(|why| (StatusCode::NOT_FOUND, why))
+    fn answer(&self) -> Response {
+        match (self.content)() {
+            Some(content) => ([(CONTENT_TYPE, "application/json")], content).into_response(),
+            None => {
+                let why = format!("no {} is configured", self.path);
+                (StatusCode::NOT_FOUND, why).into_response()
+            }
+        }
     }
 }
 

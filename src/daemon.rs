@@ -248,11 +248,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         let in_flight = in_flight.subscribe();
         let pages = vec![
             Page::new("load", move || {
-                serde_json::to_value(*in_flight.borrow()).ok()
+                serde_json::to_string(&*in_flight.borrow()).ok()
             }),
             Page::new(MESSAGE_BUS, move || {
-                let state = bus_state.as_ref()?.borrow().clone();
-                serde_json::to_value(state).ok()
+                let state = bus_state.as_ref()?.borrow();
+                serde_json::to_string(&*state).ok()
             }),
         ];
         let probes = admin::serve(probes, readiness.watch(), pages, stop.clone());

@@ -90,7 +90,7 @@ impl Forward {
         }
         let timeout = request.headers().get("grpc-timeout");
         let timeout = timeout.and_then(|value| deadline::parse(value.to_str().ok()?));
-        let due = timeout.map(deadline::last_moment);
+        let deadline = timeout.map(deadline::last_moment);
         let request = target.address(request)?;
         let answer = target.client.request(request).await;
         let (parts, upstream) = answer.map_err(|error| target.away(&error))?.into_parts();
@@ -101,7 +101,7 @@ impl Forward {
             is_grpc: is_grpc(&parts.headers),
             has_status: parts.headers.contains_key("grpc-status"),
             upstream: Some(upstream),
-            due: due.map(|due| Box::pin(tokio::time::sleep_until(due))),
+            deadline: deadline.map(|moment| Box::pin(tokio::time::sleep_until(moment))),
             drained: async move { self.drain.stream_over().await }.boxed(),
             target,
         }));
@@ -264,7 +264,7 @@ struct Answer {
     is_grpc: bool,
     /// The status came already, or needs not come.
     has_status: bool,
-    due: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Pin<Box<Sleep>>>,
     drained: BoxFuture<'static, ()>,
     target: Arc<Target>,
 }
@@ -293,8 +293,8 @@ impl http_body::Body for Answer {
         let Some(upstream) = &mut this.upstream else {
             return Poll::Ready(None);
         };
-        if let Some(due) = &mut this.due
-            && due.as_mut().poll(context).is_ready()
+        if let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(context).is_ready()
         {
             let doing = "forwarding the answer of the image builder".to_owned();
             return this.end(&errors::status(Error::Deadline { doing }));
