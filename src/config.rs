@@ -1,8 +1,8 @@
 //! The configuration: text in, values or all of its problems out. It never opens a file.
 //!
-//! The file is the classic manager's with a few blocks of our own; docs/configuration.md lists the keys. Reading goes in
-//! two steps: [`parse`] takes the text apart, [`Config::check`] takes the contents of the files that it names and reports
-//! everything that is wrong at once.
+//! The file is the classic manager's with a few blocks of our own; docs/configuration.md lists the keys. Reading goes
+//! in two steps: [`parse`] takes the text apart, [`Config::check`] takes the contents of the files that it names and
+//! reports everything that is wrong at once.
 
 use std::collections::BTreeMap;
 
@@ -157,7 +157,7 @@ pub struct Manager {
 
 impl Manager {
     /// Returns the class a request for `id` gets and the id of that class: unknown ones fall back to `default`
-    /// (spec 2.2 step 5). `None` only for settings with errors.
+    /// (docs/protocol.md#what-callers-can-rely-on). `None` only for settings with errors.
     pub fn class(&self, id: &str) -> Option<(&str, &Class)> {
         self.classes
             .get_key_value(id)
@@ -204,7 +204,7 @@ pub enum UnknownClass {
 pub enum Nodes {
     /// Nothing in particular: the workspace's own image runs on an empty volume.
     Plain,
-    /// A registry facade and a ws-daemon (spec 3.3, 3.4).
+    /// A registry facade and a ws-daemon (docs/protocol.md#pods).
     Gitpod(GitpodNodes),
 }
 
@@ -239,7 +239,7 @@ pub struct Tls {
     pub key: String,
 }
 
-/// `manager.timeouts` (spec 5.6 and 7.1).
+/// `manager.timeouts` (docs/protocol.md#timeouts).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Timeouts {
@@ -264,7 +264,7 @@ pub struct Timeouts {
     pub interrupted: GoDuration,
 }
 
-/// `manager.podRecreationMaxRetries` and `podRecreationBackoff` (spec 5.7).
+/// `manager.podRecreationMaxRetries` and `podRecreationBackoff` (docs/protocol.md#rejected-pods).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recreation {
     /// How often a pod is made again.
@@ -367,7 +367,8 @@ pub struct Rpc {
     pub client_auth: ClientAuth,
     /// Origins of the web pages that may call (CORS): none, some, or `*` for all.
     pub allow_origins: Vec<String>,
-    /// Rate limits by full method, such as `/wsman.WorkspaceManager/StartWorkspace` (spec 2.16).
+    /// Rate limits by full method, such as `/wsman.WorkspaceManager/StartWorkspace`
+    /// (docs/protocol.md#what-each-call-checks).
     pub rate_limits: BTreeMap<String, RateLimit>,
 }
 

@@ -1,4 +1,5 @@
-//! Puts the daemon together and takes it apart again: the order of start and of the drain (reliability 5).
+//! Puts the daemon together and takes it apart again: the order of start and of the drain
+//! (docs/operations.md#shutdown).
 
 use std::sync::Arc;
 use std::time::Duration;

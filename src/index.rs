@@ -1,7 +1,8 @@
 //! Everything wsman knows of the cluster: watch events in, changes out. Plain data and plain functions.
 //!
 //! Per pod the newest resourceVersion wins, whichever way it came (watch, list or the answer to a write). Per
-//! workspace versions strictly grow, equal statuses are not repeated, and STOPPED comes once and last (design 3).
+//! workspace versions strictly grow, equal statuses are not repeated, and STOPPED comes once and last
+//! (docs/protocol.md#what-consumers-of-updates-can-rely-on).
 
 mod around;
 mod decision;
@@ -401,7 +402,7 @@ impl Index {
     }
 
     /// Publishes what is known of a workspace, unless it was. What changes without the pod (an event, a node) is published
-    /// with the pod's next version (design 3).
+    /// with the pod's next version.
     fn publish(&mut self, name: &str, changes: &mut Changes) {
         let Some(tracked) = self.workspaces.get_mut(name) else {
             return;

@@ -15,5 +15,5 @@ pub mod methods;
 pub mod packing;
 pub mod rejection;
 
-/// Largest request, as callers of the classic manager know it (spec 1.8).
+/// Largest request, as callers of the classic manager know it (docs/protocol.md#limits-of-a-request).
 pub const REQUEST_LIMIT: usize = 16 << 20;

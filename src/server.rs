@@ -177,7 +177,7 @@ impl Server {
     ) -> anyhow::Result<()> {
         let Self { services, context } = self;
         let cors = http::cors(&hosts.origins);
-        // Limits and their reasons: reliability 4.
+        // The limits and their reasons: docs/operations.md#limits.
         tonic::transport::Server::builder()
             // HTTP/1.1 is what JSON comes by; requests of either version may be JSON, gRPC-Web or, by HTTP/2, gRPC.
             .accept_http1(true)

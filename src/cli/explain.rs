@@ -1,4 +1,4 @@
-//! `wsman explain`: the status fold and the lifecycle on a file, for people and for programs (design 5).
+//! `wsman explain`: the status fold and the lifecycle on a file, for people and for programs.
 
 mod input;
 mod json;

@@ -1,4 +1,4 @@
-//! `wsman render`: shows what a start request would write, without a cluster (design 5).
+//! `wsman render`: shows what a start request would write, without a cluster.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

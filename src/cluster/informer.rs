@@ -2,7 +2,7 @@
 //!
 //! The list is told with its version, so that the index can tell an object that is gone from one that is newer than
 //! the list. Every way a watch can end is covered: a clean end goes on at once from the last version, lost history
-//! (410, as an event or as a status) lists again, everything else backs off and goes on (F-R1 to F-R8, F-R15).
+//! (410, as an event or as a status) lists again, everything else backs off and goes on (docs/faults.md#reading).
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -237,7 +237,7 @@ async fn services(feed: Feed, needed: bool) {
     .await;
 }
 
-/// Where RBAC forbids nodes this never lists, and every node stays unknown (design 3).
+/// Where RBAC forbids nodes this never lists, and every node stays unknown (docs/protocol.md#lifecycle).
 async fn nodes(feed: Feed) {
     let selection = Selection {
         kind: "nodes",

@@ -1,4 +1,4 @@
-//! The `SpecProvider` service: tells a registry facade what the image of a workspace is made of (spec 1.7).
+//! The `SpecProvider` service: tells a registry facade what the image of a workspace is made of.
 
 use tonic::{Request, Response, Status};
 

@@ -47,7 +47,8 @@ impl Lookup {
         *self.maintenance.borrow()
     }
 
-    /// Refuses to answer from an index that never was complete: a partial list would end workspaces (spec 6.4).
+    /// Refuses to answer from an index that never was complete: a partial list would end workspaces
+    /// (docs/protocol.md#what-each-call-checks).
     ///
     /// # Errors
     /// [`Error::Unavailable`] then.

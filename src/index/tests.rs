@@ -1,4 +1,5 @@
-//! Whatever order, repetition and loss the watch suffers, what subscribers are told keeps its promises (design 3).
+//! Whatever order, repetition and loss the watch suffers, what subscribers are told keeps its promises
+//! (docs/protocol.md#what-consumers-of-updates-can-rely-on).
 
 mod records;
 mod warnings;

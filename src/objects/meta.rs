@@ -107,7 +107,8 @@ impl lenient::Object for Meta {}
 impl lenient::Object for Owner {}
 
 impl Meta {
-    /// Returns the version as a number, 0 where it is none. Versions of one resource type are comparable (KEP-5504).
+    /// Returns the version as a number, 0 where it is none. Versions of one resource type are comparable
+    /// (<https://github.com/kubernetes/enhancements/issues/5504>).
     pub fn version(&self) -> u64 {
         self.resource_version.parse().unwrap_or(0)
     }

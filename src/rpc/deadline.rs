@@ -1,4 +1,4 @@
-//! How long a caller waits: the `grpc-timeout` of the call, or a default of ours (reliability 4).
+//! How long a caller waits: the `grpc-timeout` of the call, or a default of ours (docs/operations.md#limits).
 
 use std::time::Duration;
 

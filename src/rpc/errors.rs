@@ -1,4 +1,5 @@
-//! The core's `Error` as a gRPC status: a canonical code, a text, and machine-readable details (AIP-193).
+//! The core's `Error` as a gRPC status: a canonical code, a text, and machine-readable details
+//! (<https://google.aip.dev/193>).
 //!
 //! The reasons are API, too: callers may branch on them.
 

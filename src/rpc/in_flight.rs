@@ -1,4 +1,5 @@
-//! What is in flight: each connection has its limits, and the server tells how much there is (reliability 4).
+//! What is in flight: each connection has its limits, and the server tells how much there is
+//! (docs/operations.md#limits).
 //!
 //! A connection is a peer: one that needs more opens another, and there is a limit to those, too. Whatever is taken
 //! here is given back when what holds it is dropped, so that no end of a call or of a connection can keep it.

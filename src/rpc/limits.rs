@@ -1,4 +1,5 @@
-//! Rate limits of unary methods: a token bucket per method, or one per value of some fields of the request (spec 2.16).
+//! Rate limits of unary methods: a token bucket per method, or one per value of some fields of the request
+//! (docs/protocol.md#what-each-call-checks).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

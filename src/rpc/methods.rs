@@ -16,7 +16,7 @@ use crate::proto::DESCRIPTORS;
 const DEFAULT_DEADLINE: &str = "wsman.options.v1.default_deadline_seconds";
 const GRPC_ONLY: &str = "wsman.options.v1.grpc_only";
 
-/// Deadline of a call whose caller sets none and whose method has no option that says so (reliability 4).
+/// Deadline of a call whose caller sets none and whose method has no option that says so (docs/operations.md#limits).
 pub const UNARY: Duration = Duration::from_secs(30);
 
 /// One method.

@@ -1,7 +1,8 @@
 //! The token that continues a stream of updates where it stopped, on any replica.
 //!
 //! It names the last version that was sent. Versions are resourceVersions of pods, which every replica sees in the
-//! same order (KEP-5504), so a replica that knows everything after it needs nothing else.
+//! same order (<https://github.com/kubernetes/enhancements/issues/5504>), so a replica that knows everything after it
+//! needs nothing else.
 
 use std::fmt;
 use std::str::FromStr;

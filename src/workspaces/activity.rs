@@ -1,4 +1,4 @@
-//! Signs of life: what a MarkActive counts for and what it marks (spec 2.7).
+//! Signs of life: what a MarkActive counts for and what it marks (docs/protocol.md#what-each-call-checks).
 
 pub mod journal;
 

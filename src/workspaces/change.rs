@@ -1,5 +1,5 @@
 //! The calls that change a workspace while it lives. Each is checked by itself first, then turned into actions on the
-//! workspace as it was read (spec 2.8 to 2.13).
+//! workspace as it was read (docs/protocol.md#what-each-call-checks).
 
 mod admission;
 mod keys;

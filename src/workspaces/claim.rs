@@ -1,4 +1,4 @@
-//! The volume claim of a workspace with PERSISTENT_VOLUME_CLAIM (spec 3.8).
+//! The volume claim of a workspace with PERSISTENT_VOLUME_CLAIM (docs/protocol.md#feature-flags).
 
 // The flag and the snapshot were given up later; clients of the classic manager still send them.
 #![allow(deprecated)]

@@ -1,4 +1,4 @@
-//! What a cluster offers: its classes as DescribeCluster lists them (spec 2.14).
+//! What a cluster offers: its classes as DescribeCluster lists them (docs/protocol.md#what-each-call-checks).
 
 use crate::config::{Class, Manager, UnknownClass};
 use crate::proto::wsman::{DescribeClusterResponse, WorkspaceClass};

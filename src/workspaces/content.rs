@@ -21,7 +21,7 @@ pub fn check(request: &StartRequest) -> Result<(), Error> {
     ))
 }
 
-/// Takes a snapshot of a workspace's content (spec 2.10).
+/// Takes a snapshot of a workspace's content (docs/protocol.md#what-each-call-checks).
 ///
 /// # Errors
 /// [`Error::Precondition`]: where it does not run, and everywhere else for want of a backend.
@@ -37,7 +37,7 @@ pub fn snapshot(status: &WorkspaceStatus) -> Result<Url, Error> {
     ))
 }
 
-/// Backs up a workspace's content, in any phase (spec 2.12).
+/// Backs up a workspace's content, in any phase.
 ///
 /// # Errors
 /// [`Error::Precondition`] for want of a backend.
@@ -47,7 +47,7 @@ pub fn back_up(_: &WorkspaceStatus) -> Result<Url, Error> {
     ))
 }
 
-/// Deletes a volume snapshot (spec 2.15); answers whether there was one.
+/// Deletes a volume snapshot; answers whether there was one.
 ///
 /// # Errors
 /// [`Error::Invalid`] with every fault of the request, else [`Error::Precondition`] for want of a backend.

@@ -1,4 +1,5 @@
-//! The lifecycle: one workspace as the index holds it in, the writes it needs now and the next moment to look out (spec 5).
+//! The lifecycle: one workspace as the index holds it in, the writes it needs now and the next moment to look out
+//! (docs/protocol.md#lifecycle).
 
 mod stopping;
 mod timeouts;
@@ -49,11 +50,11 @@ pub enum Content {
 /// What the configuration says about the lifecycle.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rules {
-    /// The limits of spec 5.6; `None`: nothing times out.
+    /// The limits of docs/protocol.md#timeouts; `None`: nothing times out.
     pub timeouts: Option<Timeouts>,
-    /// Until when timeouts and completions wait; stops by request go on (spec 5.8).
+    /// Until when timeouts and completions wait; stops by request go on (docs/operations.md#maintenance).
     pub maintenance: Option<Timestamp>,
-    /// How long after its rejection a pod is made again (spec 5.7).
+    /// How long after its rejection a pod is made again.
     pub recreate_after: Duration,
     /// Which Services workspaces have.
     pub services: Services,
@@ -102,7 +103,7 @@ pub struct Wake {
     pub source: &'static str,
 }
 
-/// Decides what a workspace needs (spec 5.2 to 5.8).
+/// Decides what a workspace needs (docs/protocol.md#lifecycle).
 pub fn decide(
     entry: &Entry,
     activity: Option<Timestamp>,
@@ -181,13 +182,13 @@ pub const REPORT_STUCK_AFTER: Duration = Duration::from_secs(60);
 /// The rule that lets a stopped pod go although the message bus has not confirmed its STOPPED.
 pub const BUS_IS_SILENT: &str = "stopped, but the message bus is silent";
 
-/// Grace of every stop that nobody asked for (spec 5.2).
+/// Grace of every stop that nobody asked for.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// A Secret is created right after its pod; one that its node has not found for this long will not come.
 const SECRET_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Spec 4.6, "node vanished".
+/// What a workspace fails with whose node is gone.
 const NODE_VANISHED: &str = "workspace node disappeared before backup was taken";
 
 /// Longest failure text that is recorded on a pod: all annotations together may have 256 KiB.
@@ -206,7 +207,7 @@ struct Case<'a> {
 // === Predicates of the living ===
 
 impl Case<'_> {
-    /// Spec 5.9: the mark of a start whose caller is gone would show PENDING for ever.
+    /// The mark of a start whose caller is gone would show PENDING for ever.
     fn start_is_over(&self) -> bool {
         let facts = self.facts;
         let is_over = matches!(facts.pod_phase, PodPhase::Succeeded | PodPhase::Failed);
@@ -258,7 +259,7 @@ impl Case<'_> {
         self.is_rejected() && self.limit_reached()
     }
 
-    /// A pod can fail without telling why (spec 4.4 P17); nothing else would ever end it.
+    /// A pod can fail without telling why (P17 of docs/protocol.md#phases); nothing else would ever end it.
     fn failed_silently(&self) -> bool {
         self.facts.pod_phase == PodPhase::Failed
     }
@@ -267,7 +268,7 @@ impl Case<'_> {
         !self.in_maintenance() && self.expired().is_some()
     }
 
-    /// The kubelet's Ready condition counts (design 3); headless workspaces skip INITIALIZING (spec 5.2 A4).
+    /// The kubelet's Ready condition counts; headless workspaces skip INITIALIZING.
     fn became_ready(&self) -> bool {
         self.facts.never_ready_mark
             && match self.phase() {
@@ -277,7 +278,7 @@ impl Case<'_> {
             }
     }
 
-    /// Without a backend initialisation is done as soon as the pod runs (spec 5.5).
+    /// Without a backend initialisation is done as soon as the pod runs.
     fn init_is_free(&self) -> bool {
         self.phase() == WorkspacePhase::Creating
             && self.facts.pod_phase == PodPhase::Running
@@ -306,7 +307,7 @@ impl Case<'_> {
         vec![Action::Stop(self.pod.clone(), grace)]
     }
 
-    /// The mark goes first: once the pod is being deleted the failure can no longer be told from the stop (spec 5.2 A2).
+    /// The mark goes first: once the pod is being deleted the failure can no longer be told from the stop.
     fn fail(&self) -> Vec<Action> {
         let mut actions = Vec::new();
         if !self.facts.failed_before_stopping {

@@ -1,4 +1,4 @@
-//! The environment of a workspace, in its exact order, and which of it is secret (spec 3.6, 3.7).
+//! The environment of a workspace, in its exact order, and which of it is secret (docs/protocol.md#environment).
 
 use std::collections::BTreeSet;
 

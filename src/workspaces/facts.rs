@@ -57,7 +57,7 @@ pub struct Facts {
     pub maximum_lifetime: Option<GoDuration>,
     /// When the node counts as lost: unreachable or out of service for longer than the pod bears.
     pub node_lost_at: Option<Timestamp>,
-    /// When any taint of the node drives the pod away (spec 5.3).
+    /// When any taint of the node drives the pod away.
     pub evicted_at: Option<Timestamp>,
     /// Phase of the pod.
     pub pod_phase: PodPhase,
@@ -83,7 +83,7 @@ pub struct Facts {
     pub never_ready_mark: bool,
     /// The kubelet says that the workspace is ready.
     pub kubelet_ready: bool,
-    /// Container `workspace` has a status and does not run (spec 5.3; waiting counts).
+    /// Container `workspace` has a status and does not run (waiting counts: docs/protocol.md#lifecycle).
     pub container_ended: bool,
     /// Since when the pod could start, if it were not for its Secret, which the kubelet does not find.
     pub secret_missing_since: Option<Timestamp>,
@@ -184,7 +184,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
     }
 }
 
-/// The annotated grace; 30 s where it is no duration (spec 5.2 A3). Never below one second: a grace of zero would
+/// The annotated grace; 30 s where it is no duration. Never below one second: a grace of zero would
 /// delete the pod without waiting for its node.
 fn stop_grace(text: &str) -> Duration {
     let grace = GoDuration::parse(text).map_or(Duration::from_secs(30), GoDuration::to_std);
@@ -238,7 +238,8 @@ fn earliest(
     node.spec.taints.iter().filter_map(|t| at(t, pod)).min()
 }
 
-/// When a NoExecute taint outlasts the pod's bounded toleration of it. Taints without one are ignored (spec 5.3).
+/// When a NoExecute taint outlasts the pod's bounded toleration of it. Taints without one are ignored
+/// (docs/protocol.md#lifecycle).
 fn evicted_at(taint: &Taint, pod: &Pod) -> Option<Timestamp> {
     if taint.effect != "NoExecute" {
         return None;

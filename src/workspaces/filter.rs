@@ -1,4 +1,4 @@
-//! Which workspaces a caller asked for (spec 6.1 "filter").
+//! Which workspaces a caller asked for (docs/protocol.md#what-each-call-checks).
 
 use prost::Message;
 

@@ -1,4 +1,5 @@
-//! What a registry facade is told of the image of a workspace: the spec that its start recorded (spec 1.7).
+//! What a registry facade is told of the image of a workspace: the spec that its start recorded
+//! (docs/protocol.md#what-each-call-checks).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -8,13 +8,13 @@ use crate::proto::contentservice::{
     CloneTargetMode, GitAuthMethod, GitInitializer, WorkspaceInitializer,
 };
 
-/// What a password that was taken out is replaced by, followed by its key in the Secret (spec 3.7).
+/// What a password that was taken out is replaced by, followed by its key in the Secret (docs/protocol.md#secret).
 pub const EXTRACTED: &str = "extracted-secret/";
 
 /// How deep composites may be nested. The key of a secret names the whole way to it and must stay below 253 bytes.
 const MAX_DEPTH: usize = 8;
 
-/// Returns the checkout locations in order, at least one (spec 3.6).
+/// Returns the checkout locations in order, at least one.
 pub fn checkout_locations(initializer: Option<&WorkspaceInitializer>) -> Vec<&str> {
     let mut locations = Vec::new();
     collect_locations(initializer, &mut locations);

@@ -1,4 +1,4 @@
-//! Maintenance: while it lasts nothing is started, and timeouts and completions wait (spec 5.8).
+//! Maintenance: while it lasts nothing is started, and timeouts and completions wait (docs/operations.md#maintenance).
 //!
 //! It is switched on for ever by the configuration, or up to a moment by a ConfigMap.
 

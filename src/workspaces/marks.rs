@@ -1,5 +1,6 @@
 //! Every label, annotation and finalizer on a workspace's pod. They are a public contract: proxies, registries and
-//! people read them (spec 3.1, 3.2). Marks of wsman's own begin with `wsman.dev/`.
+//! people read them (docs/protocol.md#labels, docs/protocol.md#annotations). Marks of wsman's own begin with
+//! `wsman.dev/`.
 
 /// Labels.
 pub mod label {
@@ -156,7 +157,7 @@ pub mod annotation {
 }
 
 /// Keys of a workspace's Secret with a meaning of their own. The others are the SHA-256 of a variable's name, or the path
-/// of an initializer that has a password, such as `initializer.composite.1.git` (spec 3.7).
+/// of an initializer that has a password, such as `initializer.composite.1.git` (docs/protocol.md#secret).
 pub mod secret_key {
     /// What [`super::annotation::CONTENT_INITIALIZER`] would hold.
     pub const CONTENT_INITIALIZER: &str = "content-initializer";

@@ -1,4 +1,5 @@
-//! Names that Kubernetes accepts, and the names of a workspace's objects (spec 3.1, 3.11).
+//! Names that Kubernetes accepts, and the names of a workspace's objects (docs/protocol.md#pods,
+//! docs/protocol.md#services-and-addresses).
 
 use std::borrow::Cow;
 
@@ -56,7 +57,7 @@ pub fn is_data_key(text: &str) -> bool {
 }
 
 /// Returns `text` if it may be the value of a label, else a hash of it that may. Who needs the text itself finds it in
-/// an annotation (design 3).
+/// an annotation (docs/protocol.md#labels).
 pub fn label_value(text: &str) -> Cow<'_, str> {
     if is_label_value(text) {
         Cow::Borrowed(text)

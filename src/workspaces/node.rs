@@ -1,4 +1,4 @@
-//! The labels of Gitpod nodes (spec 3.3): pods ask for them, and simulated nodes have them.
+//! The labels of Gitpod nodes (docs/protocol.md#pods): pods ask for them, and simulated nodes have them.
 
 use std::collections::BTreeMap;
 

@@ -58,7 +58,7 @@ impl Plan {
 /// Number of random bytes that are enough for a token, but for odds of less than one in 10^9.
 pub const TOKEN_BYTES: usize = 96;
 
-/// Turns random bytes into 32 characters of `0-9A-Za-z_-.` (spec 3.6), each equally likely: bytes that would favour some
+/// Turns random bytes into 32 characters of `0-9A-Za-z_-.`, each equally likely: bytes that would favour some
 /// are skipped. `None` when too few are left; then try again with fresh ones.
 pub fn token(random: &[u8]) -> Option<String> {
     const ALPHABET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-.";

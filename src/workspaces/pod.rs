@@ -1,4 +1,4 @@
-//! The pod of a workspace (spec 3.3 to 3.5, 3.8; design 3 for plain nodes), before its class's template is merged in.
+//! The pod of a workspace (docs/protocol.md#pods), before its class's template is merged in.
 
 // Clients of the classic manager still send fields and flags that were given up later.
 #![allow(deprecated)]
@@ -208,7 +208,7 @@ fn readiness_probe() -> Probe {
     }
 }
 
-/// What workspacekit needs to make its user namespace (spec 3.4).
+/// What workspacekit needs to make its user namespace.
 fn workspacekit() -> SecurityContext {
     let list = |names: &[&str]| Some(names.iter().map(|n| (*n).to_owned()).collect());
     SecurityContext {
@@ -273,7 +273,7 @@ fn seccomp(profile: &str) -> SeccompProfile {
     }
 }
 
-/// Workspaces bear what passes: eviction would lose work (spec 3.3).
+/// Workspaces bear what passes: eviction would lose work.
 fn tolerations() -> Vec<Toleration> {
     let toleration = |condition: &str, seconds: Option<i64>| Toleration {
         key: Some(format!("node.kubernetes.io/{condition}")),
@@ -317,7 +317,8 @@ fn affinity(kind: WorkspaceType, namespace: &str) -> Affinity {
     }
 }
 
-/// Feature flags that change volumes (spec 3.8); what they do to labels and annotations is in `plan`.
+/// Feature flags that change volumes (docs/protocol.md#feature-flags); what they do to labels and annotations is in
+/// `plan`.
 fn apply_flags(spec: &mut PodSpec, request: &StartRequest, pod_name: &str) {
     if request.has_flag(Flag::FullWorkspaceBackup) {
         if let Some(volumes) = &mut spec.volumes {

@@ -1,4 +1,5 @@
-//! Rejected pods are made again under their own name (spec 5.7): what a pod and its record say, and the next step.
+//! Rejected pods are made again under their own name (docs/protocol.md#rejected-pods): what a pod and its record say,
+//! and the next step.
 //!
 //! Between two pods of one name the workspace is a record: a ConfigMap of that name that holds the pod as it was. Each
 //! object is owned by the one before it until it stands for the workspace alone, so what a daemon leaves behind that

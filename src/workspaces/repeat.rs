@@ -1,4 +1,5 @@
-//! What a start answers when its pod exists already: the same again for the same request (design 3 "Start").
+//! What a start answers when its pod exists already: the same again for the same request
+//! (docs/protocol.md#what-callers-can-rely-on).
 
 use super::marks::annotation;
 use super::plan::Plan;
@@ -18,7 +19,7 @@ pub fn answer(plan: &Plan, pod: &Pod) -> Result<StartWorkspaceResponse, Error> {
             id: plan.id.clone(),
         });
     }
-    // A pod that is being replaced goes, but its workspace does not (spec 5.7).
+    // A pod that is being replaced goes, but its workspace does not (docs/protocol.md#rejected-pods).
     let goes = pod.metadata.deletion_timestamp.is_some() && !recreate::is_under_way(pod);
     if goes || recreate::is_asked_to_end(pod) {
         return Err(stopping(&plan.id));

@@ -1,4 +1,5 @@
-//! Turns a StartWorkspaceRequest into a [`StartRequest`], or into everything that is wrong with it (spec 2.2).
+//! Turns a StartWorkspaceRequest into a [`StartRequest`], or into everything that is wrong with it
+//! (docs/protocol.md#limits-of-a-request).
 
 use std::fmt;
 

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::marks::label;
 
 /// Returns the Secret that holds `data`, or none where there is nothing to hold. It is named like the pod; its owner
-/// reference is added when the pod has a uid, so it can never be left behind (spec 3.7).
+/// reference is added when the pod has a uid, so it can never be left behind (docs/protocol.md#secret).
 pub fn build(
     name: &str,
     namespace: &str,

@@ -1,5 +1,5 @@
 //! The Services of a workspace, built from the marks of its pod alone: at the start and whenever one has to be repaired
-//! (spec 3.11, design 3).
+//! (docs/protocol.md#services-and-addresses).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

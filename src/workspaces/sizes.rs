@@ -1,4 +1,5 @@
-//! Limits on the size of what a start writes, kept before Kubernetes keeps them for us (reliability 2, F-W16).
+//! Limits on the size of what a start writes, kept before Kubernetes keeps them for us
+//! (docs/protocol.md#limits-of-a-request, F-W16).
 
 use k8s_openapi::api::core::v1::Pod;
 use prost::Message;

@@ -1,4 +1,5 @@
-//! The status fold: what the cluster knows of a workspace in, the `WorkspaceStatus` that clients see out (spec 4).
+//! The status fold: what the cluster knows of a workspace in, the `WorkspaceStatus` that clients see out
+//! (docs/protocol.md#phases).
 
 mod events;
 mod failure;
@@ -56,17 +57,17 @@ pub struct Defaults {
     pub max_recreations: u32,
 }
 
-/// Why a pod is no workspace, in the words of spec 4.1.
+/// Why a pod is no workspace, in the words that callers of the classic manager know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotWorkspace(pub String);
 
-/// Which rows of spec 4 made a status, for people who ask why.
+/// Which rows of docs/protocol.md#failures and docs/protocol.md#phases made a status, for people who ask why.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Why {
-    /// Row of 4.2 that ended the search for a failure, if one did.
+    /// Row that ended the search for a failure, if one did.
     pub failure: Option<&'static str>,
-    /// Row of 4.2 or 4.4 that decided the phase.
+    /// Row that decided the phase.
     pub phase: &'static str,
 }
 
@@ -81,10 +82,10 @@ pub struct Folded {
     pub unreadable: String,
 }
 
-/// Returns the status of a pod (spec 4), and why it is that.
+/// Returns the status of a pod, and why it is that.
 ///
 /// # Errors
-/// [`NotWorkspace`] where a precondition of spec 4.1 fails: the original has no status of such a pod.
+/// [`NotWorkspace`] where something is missing without which a pod is no workspace (docs/protocol.md#failures).
 pub fn explain(
     observed: &Observed<'_>,
     defaults: &Defaults,
@@ -180,7 +181,7 @@ pub fn gone(mut last: WorkspaceStatus, version: Option<u64>) -> WorkspaceStatus 
     last
 }
 
-/// Fills what depends on nothing else, and notes the preconditions of spec 4.1 that fail, in their order.
+/// Fills what depends on nothing else, and notes what is missing without which a pod is no workspace, in the order of the classic manager.
 fn base(pod: &Pod, defaults: &Defaults) -> (WorkspaceStatus, Faults) {
     let mut faults = Faults::default();
     let name = &pod.metadata.name;

@@ -27,7 +27,8 @@ pub fn policy(request: &StopWorkspaceRequest) -> Result<StopWorkspacePolicy, Err
     }
 }
 
-/// Returns the mark that asks for a stop; `decide` deletes the pod when it sees it (spec 2.3).
+/// Returns the mark that asks for a stop; `decide` deletes the pod when it sees it
+/// (docs/protocol.md#what-each-call-checks).
 pub fn mark(policy: StopWorkspacePolicy) -> Mark {
     let grace = GoDuration::from_secs(i64::try_from(grace(policy).as_secs()).unwrap_or(30));
     let mut set = BTreeMap::from([(annotation::STOPPED_BY_REQUEST.to_owned(), grace.to_string())]);

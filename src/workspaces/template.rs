@@ -1,7 +1,7 @@
-//! Pod templates: how they are read, and how one is merged into a pod (spec 3.9).
+//! Pod templates: how they are read, and how one is merged into a pod (docs/protocol.md#pod-templates).
 //!
 //! Both sides are JSON: what a field holds decides how it is merged, and the few fields with rules of their own are
-//! known by their path. In C's terms the pod is the target and the template the source.
+//! known by their path. The pod is the target, the template the source.
 
 use std::collections::BTreeSet;
 

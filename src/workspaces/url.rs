@@ -1,4 +1,4 @@
-//! The templates that the URLs of workspaces and of their ports are made from (spec 7.2).
+//! The templates that the URLs of workspaces and of their ports are made from (docs/protocol.md#urls).
 
 use crate::redact::show;
 

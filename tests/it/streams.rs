@@ -1,5 +1,5 @@
-//! Streams under load and under faults, and what callers may ask for at a time. Tests are named by the rows of the fault
-//! matrix that they prove: `fs1` is F-S1. Rows on HTTP alone are in `http`.
+//! Streams under load and under faults, and what callers may ask for at a time. Tests are named by the rows of
+//! docs/faults.md#streams that they prove: `fs1` is F-S1. Rows on HTTP alone are in `http`.
 
 mod deadlines;
 mod drain;

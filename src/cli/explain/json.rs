@@ -1,4 +1,4 @@
-//! The explanation for programs: one JSON object, whose shape is a contract (design 5).
+//! The explanation for programs: one JSON object, whose shape is a contract.
 
 use serde_json::{Map, Value, json};
 

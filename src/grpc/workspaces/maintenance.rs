@@ -1,4 +1,4 @@
-//! Whether maintenance is in the way of a call (spec 5.8).
+//! Whether maintenance is in the way of a call (docs/operations.md#maintenance).
 
 use std::sync::Arc;
 

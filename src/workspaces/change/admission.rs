@@ -1,4 +1,4 @@
-//! ControlAdmission: who may enter a workspace (spec 2.11).
+//! ControlAdmission: who may enter a workspace.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! UpdateSSHKey: whose SSH keys open a workspace (spec 2.13). Short lists are an annotation, long ones are in the
-//! Secret of the pod (design 3).
+//! UpdateSSHKey: whose SSH keys open a workspace. Short lists are an annotation, long ones are in the
+//! Secret of the pod (docs/protocol.md#secret).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

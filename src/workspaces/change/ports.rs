@@ -1,4 +1,4 @@
-//! ControlPort: which ports of a workspace can be reached, by whom and how (spec 2.9).
+//! ControlPort: which ports of a workspace can be reached, by whom and how.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,4 @@
-//! SetTimeout: how long a workspace may be inactive, or closed (spec 2.8).
+//! SetTimeout: how long a workspace may be inactive, or closed.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! The rows for a workspace that ends: finish what has ended, and escalate what does not end, each rung once (design 3).
+//! The rows for a workspace that ends: finish what has ended, and escalate what does not end, each rung once
+//! (docs/protocol.md#lifecycle).
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -85,7 +86,8 @@ impl Case<'_> {
         self.stuck_at().is_some_and(|at| at <= self.now)
     }
 
-    /// Spec 5.3; besides, what was never bound or has no grace left cannot run, and a pod that ended has no containers.
+    /// Its container ended; besides, what was never bound or has no grace left cannot run, and a pod that ended has no
+    /// containers.
     fn has_ended(&self) -> bool {
         let facts = self.facts;
         facts.container_ended
@@ -152,8 +154,8 @@ impl Case<'_> {
         force.into_iter().collect()
     }
 
-    /// The pod ended by itself (spec 5.2 A4, STOPPING). Without a content backend disposal is finished at once, and
-    /// no mark says so: the finalizer's removal does.
+    /// The pod ended by itself. Without a content backend disposal is finished at once, and no mark says so: the
+    /// finalizer's removal does.
     pub(super) fn finish(&self) -> Vec<Action> {
         let mut marks = Vec::new();
         let told = self.facts.explicit_fail || self.facts.failure_recorded;

@@ -1,4 +1,5 @@
-//! The timeouts of spec 5.6: which limits apply to a workspace now, since when, and in which words they expire.
+//! The timeouts of docs/protocol.md#timeouts: which limits apply to a workspace now, since when, and in which words
+//! they expire.
 
 use jiff::Timestamp;
 
@@ -51,7 +52,7 @@ impl Limit {
 }
 
 impl Case<'_> {
-    /// The first limit that is over: the order is that of spec 5.6.
+    /// The first limit that is over: their order is that of the rows.
     pub(super) fn expired(&self) -> Option<Limit> {
         let mut limits = self.limits().into_iter();
         limits.find(|limit| limit.ends_at().is_some_and(|end| end <= self.now))

@@ -1,4 +1,5 @@
-//! The marks that a pod is created with: labels and annotations (spec 3.1, 3.2).
+//! The marks that a pod is created with: labels and annotations (docs/protocol.md#labels,
+//! docs/protocol.md#annotations).
 
 // Clients of the classic manager still send fields and flags that were given up later.
 #![allow(deprecated)]
@@ -23,7 +24,7 @@ use crate::workspaces::request::StartRequest;
 use crate::workspaces::url::Values;
 use crate::workspaces::{initializer, names, services, sizes};
 
-/// Returns the labels (spec 3.1). What is no label value is there as a hash, and as an annotation in full.
+/// Returns the labels. What is no label value is there as a hash, and as an annotation in full.
 pub(super) fn labels(request: &StartRequest, class: &str) -> BTreeMap<String, String> {
     let metadata = &request.metadata;
     let kind = match request.kind {
@@ -59,7 +60,7 @@ pub(super) fn labels(request: &StartRequest, class: &str) -> BTreeMap<String, St
     labels
 }
 
-/// Returns the annotations (spec 3.2), without those that may be long.
+/// Returns the annotations, without those that may be long.
 pub(super) fn annotations(
     request: &StartRequest,
     manager: &Manager,

@@ -1,5 +1,5 @@
-//! What the values of a request must be so that Kubernetes takes them and nothing is smuggled in (reliability 3.5). The
-//! classic manager left all of this to the API server, or to chance.
+//! What the values of a request must be so that Kubernetes takes them and nothing is smuggled in
+//! (docs/faults.md#hostile-input). The classic manager left all of this to the API server, or to chance.
 
 use super::faults::Faults;
 use crate::duration::GoDuration;

@@ -1,4 +1,4 @@
-//! The failure table of spec 4.2: why a workspace failed, and the phase that some failures force.
+//! The failure table (docs/protocol.md#failures): why a workspace failed, and the phase that some failures force.
 
 use super::{Defaults, NodeView, Observed, events, termination};
 use crate::objects::{ContainerStatus, Pod, Terminated};
@@ -24,7 +24,7 @@ pub(super) struct Failure {
     pub(super) forced: Option<(WorkspacePhase, &'static str)>,
 }
 
-/// Walks the table; the first match wins. A failure that was recorded on the pod keeps its text (spec 4.6, sticky).
+/// Walks the table; the first match wins. A failure that was recorded on the pod keeps its text.
 pub(super) fn extract(observed: &Observed<'_>, defaults: &Defaults) -> Failure {
     let mut failure = search(observed, defaults.max_recreations);
     if let Some(first) = observed.pod.metadata.annotation(annotation::FAILURE) {
@@ -58,7 +58,7 @@ fn stopped_by_request(pod: &Pod) -> Option<Failure> {
     asked.then(Failure::default)
 }
 
-/// Spec 5.7: a pod that its node rejected is made again, up to a limit.
+/// A pod that its node rejected is made again, up to a limit.
 fn rejected(pod: &Pod, max: u32) -> Option<Failure> {
     if recreate::has_attempts_left(pod, max) {
         return Some(nothing("rejected"));
@@ -138,8 +138,8 @@ fn container(observed: &Observed<'_>) -> Option<Failure> {
     }
 }
 
-/// F3. It shows as CREATING, except where that would be a step back: while deleting, and once the workspace was ready
-/// (spec 4.6). An image name that is no name, and an image that must not be pulled, never pass either.
+/// F3. It shows as CREATING, except where that would be a step back: while deleting, and once the workspace was ready.
+/// An image name that is no name, and an image that must not be pulled, never pass either.
 fn image_pull(status: &ContainerStatus, pod: &Pod) -> Option<Failure> {
     let waiting = status.state.waiting.as_ref()?;
     let why = match waiting.reason.as_str() {

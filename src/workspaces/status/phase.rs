@@ -1,4 +1,4 @@
-//! The phase table of spec 4.4, for workspaces whose phase no failure forces.
+//! The phase table (docs/protocol.md#phases), for workspaces whose phase no failure forces.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -72,7 +72,8 @@ fn starting(pod: &Pod) -> Option<Row> {
     Some(("P1", WorkspacePhase::Pending, String::new()))
 }
 
-/// The pod was rejected by its node, and waits to be made again or is on its way out for that (spec 5.7).
+/// The pod was rejected by its node, and waits to be made again or is on its way out for that
+/// (docs/protocol.md#rejected-pods).
 fn rejected(pod: &Pod, max: u32) -> Option<Row> {
     if !recreate::waits(pod, max) {
         return None;
@@ -163,7 +164,7 @@ fn running(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row>
     if is_headless(status) && !prebuild {
         row("P9", WorkspacePhase::Running, "")
     } else if container::was_ready(pod) {
-        // Before P10, so that a workspace that was ready never falls back to CREATING (spec 4.6).
+        // Before P10, so that a workspace that was ready never falls back to CREATING.
         row("P11", WorkspacePhase::Running, "")
     } else if !initialized {
         let message = "pod is running but init has not started yet or is not finished";

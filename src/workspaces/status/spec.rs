@@ -55,7 +55,7 @@ fn is_ours(pod: &Pod) -> bool {
     pod.metadata.annotation(annotation::SPEC_SHA256).is_some()
 }
 
-/// When the workspace was started: its pod may have been made again since (spec 5.7).
+/// When the workspace was started: its pod may have been made again since.
 fn started_at(meta: &Meta) -> Option<Timestamp> {
     let mark = meta.annotation(annotation::STARTED_AT);
     mark.and_then(|text| text.parse().ok())
@@ -143,7 +143,7 @@ fn image_spec(text: &str) -> Result<ImageSpec, String> {
     ImageSpec::decode(bytes.as_slice()).map_err(|e| invalid(e.to_string()))
 }
 
-/// A mark that cannot be read is no ports: it must not take the workspace out of sight (spec 3.2).
+/// A mark that cannot be read is no ports: it must not take the workspace out of sight.
 fn exposed_ports(mark: Option<&str>) -> ExposedPorts {
     mark.and_then(|text| BASE64_STANDARD.decode(text).ok())
         .and_then(|bytes| ExposedPorts::decode(bytes.as_slice()).ok())

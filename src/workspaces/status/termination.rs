@@ -1,11 +1,11 @@
-//! Finds the one sentence for people in what a container left in its termination log (spec 4.3).
+//! Finds the one sentence for people in what a container left in its termination log (docs/protocol.md#failures).
 
 use serde_json::Value;
 
 /// Returns the `message` of the last log line that has one, with its `error` behind a colon; without such a line, the whole text.
 ///
-/// Only lines that end in a newline count, and what one line lacks is kept from the lines after it: both as the
-/// original does it, because the log may be cut anywhere.
+/// Only lines that end in a newline count, and what one line lacks is kept from the lines after it: both because the
+/// log may be cut anywhere.
 pub(super) fn message(log: &str) -> String {
     let Some((lines, _unfinished)) = log.rsplit_once('\n') else {
         return log.to_owned();

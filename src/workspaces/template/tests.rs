@@ -253,8 +253,8 @@ fn typed_pod() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Checks the rules of spec 3.9 for everything but containers and terms: what the pod has it keeps, what it lacks it
-/// gets, and lists are joined.
+/// Checks the rules of docs/protocol.md#pod-templates for everything but containers and terms: what the pod has it
+/// keeps, what it lacks it gets, and lists are joined.
 fn obeys(own: Option<&Value>, template: Option<&Value>, merged: &Value, at: &str) {
     let members = |value: Option<&Value>| {
         value

@@ -230,7 +230,7 @@ proptest! {
         bus: Option<bool>,
     ) {
         let cluster = live(Cluster::new(case(pod, &marks, daemon, bus)), kubelet);
-        // Kubernetes' own phase Unknown has no limit (spec 5.6), and a pod that no kubelet ends stays in the API.
+        // Kubernetes' own phase Unknown has no limit, and a pod that no kubelet ends stays in the API.
         let endless = cluster.case.pod["status"]["phase"] == "Unknown";
         if kubelet {
             prop_assert!(cluster.is_empty() || endless, "{:#}", cluster.case.pod);

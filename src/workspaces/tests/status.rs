@@ -1,4 +1,4 @@
-//! The cases under testdata/status: every row of spec 4.
+//! The cases under testdata/status: every row of docs/protocol.md#phases and docs/protocol.md#failures.
 
 use crate::golden;
 use crate::workspaces::case::{self, Objects};
