@@ -235,7 +235,7 @@ fn settled<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
 }
 
 /// The anchor of a heading, as Markdown renderers make it.
-fn anchor(heading: &str) -> String {
+pub(crate) fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text
         .chars()

@@ -1,4 +1,6 @@
-//! The rules of the repository that a compiler does not know: layers, purity, file shapes.
+//! The rules of the repository that a compiler does not know: layers, purity, file shapes, documents.
+
+mod documents;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
