@@ -1,10 +1,11 @@
-//! Documents and code say the same: every reference resolves, every fault has its test, every row is in its table.
+//! Documents and code say the same: references resolve, tests and paths are there, tables
+//! are complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{files, root_dir};
+use super::{LAYERS, files, root_dir};
 use crate::readme::anchor;
 
 /// Most lines of README.md.
@@ -31,16 +32,73 @@ const TEXTS: [&str; 13] = [
 const ELSEWHERE: [&str; 3] = ["spec", "design", "reliability"];
 
 #[test]
-fn every_fault_has_its_test() {
+fn every_test_that_documents_name_is_there() {
     let mut faults = Vec::new();
     for (id, tests) in fault_table() {
         if tests.is_empty() {
             faults.push(format!("{id} names no test"));
         }
-        let missing = tests.into_iter().filter(|test| !exists(test));
-        faults.extend(missing.map(|test| format!("{id} names {test}, which is not there")));
     }
-    assert!(faults.is_empty(), "docs/faults.md:\n{}", faults.join("\n"));
+    for document in ["docs/faults.md", "docs/architecture.md"] {
+        for test in named_tests(&read(document)) {
+            if !exists(test) {
+                faults.push(format!("{document} names {test}, which is not there"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "documents:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn every_path_that_documents_name_is_there() {
+    let roots = TEXTS.into_iter().chain(["testdata"]);
+    let roots: Vec<String> = roots.map(|root| format!("{root}/")).collect();
+    let mut faults = Vec::new();
+    for (path, text) in texts() {
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let spans = text.lines().flat_map(spans);
+        let named = spans.filter(|span| roots.iter().any(|root| span.starts_with(root)));
+        for name in named.filter(|name| !name.contains(['*', '<', ' '])) {
+            if !root_dir().join(name).exists() {
+                faults.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "not there:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn the_layers_are_as_documented() {
+    let text = read("docs/architecture.md");
+    let section = text.split("## Layers").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1);
+    let mut ranks = BTreeMap::new();
+    for (rank, row) in rows.enumerate() {
+        for module in spans(row.split('|').nth(2).unwrap()) {
+            assert!(
+                ranks.insert(module, rank).is_none(),
+                "{module} is in two layers"
+            );
+        }
+    }
+    let map = read("src/lib.rs");
+    let modules = map
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let modules: BTreeSet<&str> = modules.collect();
+    assert_eq!(ranks.keys().copied().collect::<BTreeSet<_>>(), modules);
+    for (module, allowed) in LAYERS {
+        for used in allowed {
+            let below = ranks[used] >= ranks[module];
+            assert!(below, "{module} may use {used}, which stands above it");
+        }
+    }
 }
 
 #[test]
@@ -120,14 +178,23 @@ fn fault_table() -> BTreeMap<String, Vec<String>> {
     let rows = text.lines().filter(|line| line.starts_with("| F-"));
     let mut table = BTreeMap::new();
     for row in rows {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let tests = cells.last().unwrap().split(", ");
-        let tests = tests.map(|test| test.trim_matches('`').to_owned());
-        let tests = tests.filter(|test| test.contains("::")).collect();
-        let known = table.insert(cells[0].to_owned(), tests);
-        assert!(known.is_none(), "docs/faults.md: two rows of {}", cells[0]);
+        let id = row.trim_start_matches("| ").split(" |").next().unwrap();
+        let tests = named_tests(row).map(str::to_owned).collect();
+        let known = table.insert(id.to_owned(), tests);
+        assert!(known.is_none(), "docs/faults.md: two rows of {id}");
     }
     table
+}
+
+/// The tests that a text names by their module paths.
+fn named_tests(text: &str) -> impl Iterator<Item = &str> {
+    let spans = text.lines().flat_map(spans);
+    spans.filter(|span| span.contains("::"))
+}
+
+/// What a line has between backticks.
+fn spans(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
 }
 
 /// Whether a story or a unit test of this module path is there. The module `tests` may be in the file that it tests.
