@@ -1,4 +1,5 @@
-//! wsman: a stateless gRPC daemon that runs workspaces as raw Kubernetes pods. This file is the map.
+//! wsman: a stateless gRPC daemon that runs workspaces as raw Kubernetes pods. This file is the map;
+//! docs/architecture.md walks through it.
 //!
 //! ```text
 //!  client ─▶ rpc ─▶ grpc ── plan (pure) ─┐                ┌─▶ grpc Subscribe ─▶ clients
@@ -19,6 +20,36 @@
 //!
 //! [`updates`], [`outbox`] and [`amqp`] serve every noun and name none. What they need to know of [`workspaces`] is
 //! registered once, by [`daemon::feed`] and by [`workspaces::update`].
+//!
+//! # Glossary
+//!
+//! Words of Kubernetes and of gRPC mean here what they mean there. The others:
+//!
+//! - *noun*: a kind of thing that is served, with rules of its own; so far [`workspaces`].
+//! - *workspace*: one pod with a web address, an owner, timeouts, and an end that everybody hears of.
+//! - *group*: what belongs together under one id; a workspace is a group of one pod.
+//! - *class*: what a workspace may use and what its pod is made from, by configuration.
+//! - *mark*: a label, annotation or finalizer of a pod that wsman or a caller's tools read.
+//! - *plan*: the pod, Secret and Services of a start, before anything is written.
+//! - *action*: one write to the API server, as a value.
+//! - *status*: what clients see of a workspace; folded from its pod, the pod's warnings and its node.
+//! - *phase*: where a workspace is in its life, from PENDING to STOPPED.
+//! - *version*: the resourceVersion of the pod that a status was made of, plus an offset.
+//! - *index*: everything known of the cluster, folded; the hub is the index behind its lock.
+//! - *update*: a status that differs from the last one published; the log holds them in order.
+//! - *topic*: what an update can be subscribed to by: an owner, a meta id, an annotation.
+//! - *subscription*: a cursor into the log; what it has not read is merged per group.
+//! - *token*: a version as text, at which a subscription continues on any replica.
+//! - *observer*: what sees every input of the index and what came of it, such as the event trace log.
+//! - *lifecycle*: the rules that say what a workspace needs now.
+//! - *decision*: what they say: a rule, actions, and when to look again.
+//! - *leader*: the replica that holds the Lease, runs the lifecycle and publishes to the bus.
+//! - *activity*: when a user last gave a sign of life; recorded in ConfigMaps.
+//! - *recreation*: making a pod again that its node rejected; a record stands for the workspace meanwhile.
+//! - *rejection*: why a request never reached its call.
+//! - *deadline*: the moment by which a call is answered.
+//! - *outbox*: what the message bus has not confirmed yet.
+//! - *component*: a part of the daemon that is ready or says why not.
 //!
 //! # Invariants
 //!

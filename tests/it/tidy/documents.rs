@@ -11,6 +11,9 @@ use crate::readme::anchor;
 /// Most lines of README.md.
 const README_LINES: usize = 200;
 
+/// Most words of the glossary in src/lib.rs.
+const WORDS: usize = 25;
+
 /// Where people and programs refer to documents and faults.
 const TEXTS: [&str; 13] = [
     ".ci",
@@ -170,6 +173,22 @@ fn the_readme_is_short_and_links_every_document() {
             "README.md does not link docs/{name}"
         );
     }
+}
+
+#[test]
+fn the_glossary_is_short() {
+    let map = read("src/lib.rs");
+    let glossary = map.split("//! # Glossary").nth(1).unwrap();
+    let glossary = glossary.split("//! # ").next().unwrap();
+    let words: Vec<_> = glossary
+        .lines()
+        .filter(|line| line.starts_with("//! - *"))
+        .collect();
+    assert!(
+        !words.is_empty() && words.len() <= WORDS,
+        "{} words",
+        words.len()
+    );
 }
 
 /// The ids of docs/faults.md, each with the tests of its row.
