@@ -94,7 +94,6 @@ pub enum Action {
     CreateDependant(PodRef, Dependant),
     /// Bring the Services of the pod in line with its marks: create, change, and delete those that are its own.
     AlignServices {
-        /// The pod.
         pod: PodRef,
         /// New ones have no cluster IP unless they need one.
         headless: bool,

@@ -103,7 +103,6 @@ impl Default for Timing {
 
 /// What is published, and who hears what came of it.
 pub struct Feed<U: Update> {
-    /// The updates.
     pub updates: Updates<U>,
     /// Makes the message of an update.
     pub encode: fn(&U) -> BusMessage,

@@ -34,7 +34,6 @@ struct Ahead {
 const LONGEST_NAP: Duration = Duration::from_secs(30);
 
 impl Clock {
-    /// Returns the system's clock.
     pub fn system() -> Self {
         Self::of(Source::System)
     }

@@ -56,9 +56,7 @@ pub enum Role {
     Certificate,
     /// The private key of a certificate.
     PrivateKey,
-    /// A kubeconfig.
     Kubeconfig,
-    /// The URL of a broker.
     BrokerUrl,
 }
 
@@ -314,11 +312,8 @@ pub struct Resources {
 /// A pod template per type; JSON null where there is none, the error where it cannot be used.
 #[derive(Debug, Clone)]
 pub struct Templates {
-    /// For REGULAR.
     pub regular: Result<serde_json::Value, String>,
-    /// For PREBUILD.
     pub prebuild: Result<serde_json::Value, String>,
-    /// For IMAGEBUILD.
     pub imagebuild: Result<serde_json::Value, String>,
 }
 

@@ -98,7 +98,6 @@ pub struct Index {
 /// One workspace as it is kept: its status as bytes.
 #[derive(Debug)]
 pub struct Tracked {
-    /// The pod.
     pub pod: PodRef,
     /// What the lifecycle needs beside the status.
     pub facts: Facts,

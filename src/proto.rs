@@ -11,7 +11,7 @@ pub mod method;
 pub mod plain;
 
 /// Package `wsman`: the workspace manager protocol.
-#[allow(missing_docs, unreachable_pub, clippy::all, deprecated)]
+#[allow(unreachable_pub, clippy::all, deprecated)]
 pub mod wsman {
     tonic::include_proto!("wsman");
     include!(concat!(env!("OUT_DIR"), "/wsman.serde.rs"));
@@ -27,20 +27,20 @@ pub mod wsman {
 }
 
 /// Package `contentservice`: what fills a workspace.
-#[allow(missing_docs, unreachable_pub, clippy::all, deprecated)]
+#[allow(unreachable_pub, clippy::all, deprecated)]
 pub mod contentservice {
     tonic::include_proto!("contentservice");
     include!(concat!(env!("OUT_DIR"), "/contentservice.serde.rs"));
 }
 
 /// Package `registryfacade`: what a registry facade asks.
-#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[allow(unreachable_pub, clippy::all)]
 pub mod registryfacade {
     tonic::include_proto!("registryfacade");
 }
 
 /// The services as they are served: answers that hold statuses are those of [`answers`].
-#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[allow(unreachable_pub, clippy::all)]
 pub mod served {
     include!(concat!(env!("OUT_DIR"), "/served/wsman.rs"));
     include!(concat!(env!("OUT_DIR"), "/served/registryfacade.rs"));

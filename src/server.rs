@@ -89,7 +89,6 @@ impl Services {
         self
     }
 
-    /// The methods of the services.
     pub fn methods(&self) -> &Methods {
         &self.methods
     }

@@ -35,7 +35,6 @@ pub(crate) enum Step {
     Keep,
     /// Strike the references to the owners with these uids.
     Disown(Vec<String>),
-    /// Delete it.
     Delete(Propagation),
     /// It is in a circle of objects that wait for each other: it keeps its owners from going no longer, and is deleted
     /// after what it owns.

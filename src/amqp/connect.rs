@@ -81,7 +81,6 @@ impl From<lapin::Error> for Fault {
 /// does not answer would collect them.
 #[derive(Debug)]
 pub struct Wire {
-    /// The connection.
     pub connection: Connection,
     /// Where it leads to.
     pub address: String,

@@ -39,7 +39,6 @@ pub(super) enum Notice {
     Blocked(String),
     /// It takes messages again.
     Unblocked,
-    /// It is gone.
     Gone(Fault),
 }
 

@@ -47,7 +47,6 @@ pub struct Delivery {
     pub message_id: String,
     /// Headers that are texts or numbers.
     pub headers: BTreeMap<String, String>,
-    /// The body.
     pub body: Vec<u8>,
     acker: Acker,
 }

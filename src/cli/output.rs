@@ -21,7 +21,6 @@ mod tests;
 
 /// What is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "they are their names")]
 pub enum Color {
     Red,
     Green,

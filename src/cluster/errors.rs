@@ -63,7 +63,6 @@ pub enum Repeat {
     Never,
     /// For a few seconds: who answers so may never change its mind.
     Briefly,
-    /// Until the deadline.
     UntilDeadline,
 }
 

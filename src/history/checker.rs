@@ -40,7 +40,6 @@ pub struct Counts {
     pub workspaces: u64,
     /// Streams that a consumer got after its first.
     pub reconnects: u64,
-    /// Violations.
     pub violations: u64,
 }
 

@@ -54,10 +54,7 @@ pub enum Saw {
         states: Vec<State>,
     },
     /// The list that was asked for never arrived.
-    Failed {
-        /// Why.
-        why: String,
-    },
+    Failed { why: String },
     /// The connection of a bus consumer, or that of a publisher, was made anew.
     Reconnected {},
     /// Whatever was seen up to a moment has had time enough to reach everybody.
@@ -112,7 +109,6 @@ pub struct State {
     pub id: String,
     /// Version of the status; 0 where a server has none.
     pub version: u64,
-    /// Phase.
     pub phase: WorkspacePhase,
     /// Digest of everything but the version: equal for statuses that tell the same. Empty for a message that only refers
     /// to its status.

@@ -54,7 +54,6 @@ pub struct Violation {
     pub kind: Kind,
     /// The consumer for which it did not hold.
     pub who: String,
-    /// The workspace.
     pub workspace: String,
     /// What happened, in one sentence.
     pub why: &'static str,

@@ -40,13 +40,11 @@ pub enum Input<'a> {
     RecordGone(&'a ConfigMap),
     /// All records were listed.
     RecordsListed(&'a HashSet<String>, u64),
-    /// A Service.
     Service(Service),
     /// A Service is gone; this was its last state.
     ServiceGone(Service),
     /// All Services were listed.
     ServicesListed(&'a HashSet<String>),
-    /// A node.
     Node(Node),
     /// A node is gone; this was its last state.
     NodeGone(Node),

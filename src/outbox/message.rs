@@ -29,9 +29,7 @@ pub struct BusMessage {
 /// The value of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Header {
-    /// A text.
     Text(String),
-    /// A number.
     Number(u64),
 }
 

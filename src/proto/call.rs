@@ -13,7 +13,7 @@ pub trait Call: Message + 'static {
 /// The names of all unary methods that are served in every form.
 pub use generated::UNARY;
 
-#[allow(deprecated, unreachable_pub, missing_docs)]
+#[allow(deprecated, unreachable_pub)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 }

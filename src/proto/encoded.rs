@@ -17,10 +17,8 @@ pub trait Status: Message + Clone + PartialEq + Default {
     /// What is read so often that it stays decoded.
     type Phase: fmt::Debug + Copy + PartialEq;
 
-    /// The version.
     fn version_mut(&mut self) -> &mut u64;
 
-    /// Returns the phase.
     fn phase(&self) -> Self::Phase;
 }
 
@@ -57,7 +55,6 @@ impl<S: Status> Encoded<S> {
         M::decode(&*self.body).unwrap_or_default()
     }
 
-    /// Returns the phase.
     pub fn phase(&self) -> S::Phase {
         self.phase
     }
@@ -67,7 +64,6 @@ impl<S: Status> Encoded<S> {
         self.body.len()
     }
 
-    /// Returns the version.
     pub fn version(&self) -> u64 {
         self.version
     }

@@ -125,7 +125,6 @@ pub enum Entry {
     Status {
         /// From what.
         objects: Arc<Objects>,
-        /// The status.
         status: Value,
         /// Which rules made it.
         why: Value,

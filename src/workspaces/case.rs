@@ -35,11 +35,9 @@ pub enum KnownNode {
 /// What a status is folded from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Objects {
-    /// The pod.
     pub pod: Pod,
     /// Warnings about pods of its name.
     pub events: Vec<Event>,
-    /// Its node.
     pub node: KnownNode,
     /// What the configuration adds.
     pub defaults: Defaults,

@@ -22,13 +22,11 @@ use crate::proto::wsman::{
 /// A workspace as it was read from the API server.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Its pod.
     pub pod: PodRef,
     /// resourceVersion of the pod.
     pub version: String,
     /// Annotations of the pod.
     pub marks: BTreeMap<String, String>,
-    /// Its phase.
     pub phase: WorkspacePhase,
 }
 

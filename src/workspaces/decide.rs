@@ -20,7 +20,6 @@ use crate::proto::wsman::{WorkspaceConditions, WorkspacePhase, WorkspaceStatus};
 /// One workspace as the index holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// The pod.
     pub pod: PodRef,
     /// What clients see.
     pub status: WorkspaceStatus,

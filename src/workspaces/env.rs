@@ -11,9 +11,7 @@ use crate::config::{Class, Manager};
 use crate::proto::wsman::{StartWorkspaceSpec, WorkspaceType};
 use crate::quantity::Quantity;
 
-/// Port of the IDE.
 pub(super) const IDE_PORT: u16 = 23000;
-/// Port of the supervisor.
 pub(super) const SUPERVISOR_PORT: u16 = 22999;
 
 /// GITPOD_ variables that a caller may set.
@@ -31,7 +29,6 @@ const ALLOWED: [&str; 8] = [
 /// A variable and where its value is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Variable {
-    /// Name.
     pub(super) name: String,
     /// Value or its place.
     pub(super) source: Source,
@@ -48,7 +45,6 @@ pub(super) enum Source {
     Existing {
         /// Name of the Secret.
         name: String,
-        /// Key in it.
         key: String,
     },
 }

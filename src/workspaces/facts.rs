@@ -59,7 +59,6 @@ pub struct Facts {
     pub node_lost_at: Option<Timestamp>,
     /// When any taint of the node drives the pod away.
     pub evicted_at: Option<Timestamp>,
-    /// Phase of the pod.
     pub pod_phase: PodPhase,
     /// Content disposal.
     pub disposal: Disposal,

@@ -23,7 +23,6 @@ pub struct Filter(Option<MetadataFilter>);
 pub enum Topic {
     /// Whose it is.
     Owner(String),
-    /// Its meta id.
     MetaId(String),
     /// A word and what the caller noted under it.
     Annotation(String, String),

@@ -10,7 +10,6 @@ use crate::objects::ConfigMap;
 
 /// Name of the ConfigMap, in the namespace of the workspaces.
 pub const CONFIG_MAP: &str = "ws-manager-mk2-maintenance-mode";
-/// Its key.
 const KEY: &str = "config.json";
 
 /// The end of a maintenance that has none.

@@ -2,7 +2,6 @@
 //! people read them (docs/protocol.md#labels, docs/protocol.md#annotations). Marks of wsman's own begin with
 //! `wsman.dev/`.
 
-/// Labels.
 pub mod label {
     /// Always `gitpod`.
     pub const APP: &str = "app";
@@ -38,7 +37,6 @@ pub mod label {
     pub const SERVICE_TYPE: &str = "serviceType";
 }
 
-/// Annotations.
 pub mod annotation {
     /// Instance id; makes a pod a workspace. Written at creation.
     pub const ID: &str = "gitpod/id";

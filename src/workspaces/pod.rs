@@ -38,7 +38,6 @@ pub(super) struct Parts<'a> {
     pub(super) security_by_template: bool,
 }
 
-/// Returns the pod.
 pub(super) fn build(request: &StartRequest, parts: Parts<'_>) -> Pod {
     let manager = parts.manager;
     let mut finalizers = vec![marks::FINALIZER.to_owned()];

@@ -36,11 +36,9 @@ pub enum NodeView<'a> {
 /// All that a status is folded from.
 #[derive(Debug, Clone, Copy)]
 pub struct Observed<'a> {
-    /// The pod.
     pub pod: &'a Pod,
     /// Events about the pod, oldest first.
     pub events: &'a [Event],
-    /// Its node.
     pub node: NodeView<'a>,
 }
 

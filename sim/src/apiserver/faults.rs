@@ -66,7 +66,6 @@ pub enum Fault {
         code: u16,
         /// Names and values.
         headers: Vec<(&'static str, String)>,
-        /// The body.
         body: &'static str,
     },
     /// Served, but only after this time.

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::status::Status;
 
-/// The media type.
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 const MAGIC: &[u8] = b"k8s\0";
 

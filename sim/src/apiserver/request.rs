@@ -168,11 +168,9 @@ pub(crate) enum Form {
 /// What a row of a table has beside its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Include {
-    /// Nothing.
     Nothing,
     /// The metadata of its object.
     Metadata,
-    /// The object.
     Object,
 }
 

@@ -195,7 +195,6 @@ impl Cluster {
             .unwrap();
     }
 
-    /// The nodes.
     pub(crate) async fn nodes(&self) -> Api<Node> {
         Api::all(self.client().await)
     }
