@@ -53,7 +53,7 @@ pub fn decode(kind: &MessageDescriptor, message: &[u8]) -> Result<DynamicMessage
     })
 }
 
-/// Prints a message as [`print`] does.
+/// Prints a message as [`print()`] does.
 ///
 /// # Errors
 /// [`Error::Invalid`] if it has no form in JSON.
