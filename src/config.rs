@@ -21,6 +21,7 @@ mod endpoints;
 mod fields;
 mod file;
 mod files;
+mod format;
 pub(crate) mod json;
 mod key;
 mod keys;
@@ -28,11 +29,14 @@ mod limits;
 mod problem;
 mod reference;
 mod renew;
+mod rule;
+mod schema;
 mod syntax;
 
 pub(crate) use fields::nearest;
 pub use problem::{Problem, Severity};
 pub use reference::reference;
+pub use schema::schema;
 
 /// A file that a configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -76,6 +76,17 @@ impl GoDuration {
             .map(Self)
             .map_err(|_| invalid())
     }
+
+    /// Returns the regular expression of the durations that are not negative. How long one may be it cannot say.
+    pub fn pattern() -> String {
+        let names = UNITS.map(|(name, _)| name).join("|");
+        let terms = |number: &str| format!("(({number})({names}))+");
+        format!(
+            r"\+?(0|{})|-(0|{})",
+            terms(r"[0-9]+(\.[0-9]*)?|\.[0-9]+"),
+            terms(r"0+(\.0*)?|\.0+")
+        )
+    }
 }
 
 /// Reads one `<number><unit>` and returns its nanoseconds, cut off as Go does, and what follows.
@@ -311,6 +322,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_pattern_is_the_grammar(text in "[-+]?([0-9.]{0,3}(ns|us|\u{b5}s|ms|s|m|h|d| |e|)){0,3}") {
+            let schema = serde_json::json!({ "pattern": format!("^({})$", GoDuration::pattern()) });
+            let legal = GoDuration::parse(&text).is_ok_and(|duration| duration.as_nanos() >= 0);
+            // What is cut off to nothing is not negative any more.
+            let is_cut = legal && text.starts_with('-') && text.contains(|c| ('1'..='9').contains(&c));
+            prop_assume!(!is_cut);
+            prop_assert_eq!(jsonschema::is_valid(&schema, &text.into()), legal);
+        }
+
         #[test]
         fn printed_durations_read_back(nanos in any::<i64>()) {
             let duration = GoDuration::from_nanos(nanos);

@@ -75,6 +75,16 @@ pub(crate) fn check_whole(seam: &str, answer: impl Fn(&Value) -> (String, Value)
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Returns the input of every case of a seam by its name.
+pub(crate) fn cases(seam: &str) -> Vec<(String, Value)> {
+    let folder = root().join("testdata").join(seam);
+    let case = |name: String| {
+        let input = read(&folder.join(format!("{name}.json"))).expect("a case is JSON");
+        (name, input)
+    };
+    names(&folder).into_iter().map(case).collect()
+}
+
 /// The members of a case. All of them must be taken: one that nobody reads tests nothing.
 pub(crate) struct Case(Map<String, Value>);
 

@@ -83,6 +83,11 @@ impl Quantity {
         })
     }
 
+    /// Returns the regular expression of the quantities that are not negative. What is too large it cannot say.
+    pub fn pattern() -> &'static str {
+        r"(\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)|-(0+(\.0*)?|\.0+))([numkMGTPE]|[KMGTPE]i|[eE][-+]?[0-9]+)?"
+    }
+
     /// Returns whether nothing is asked for.
     pub fn is_zero(&self) -> bool {
         self.nanos == 0
@@ -335,6 +340,15 @@ mod tests {
                     prop_assert_eq!(i128::from(quantity.value().abs()), up);
                 }
             }
+        }
+
+        #[test]
+        fn the_pattern_is_the_grammar(text in "[+-]?[0-9.]{0,4}([eEinumkKMGTP]{0,2}|[eE][+-]?[0-9]{0,2})") {
+            let schema = serde_json::json!({ "pattern": format!("^({})$", Quantity::pattern()) });
+            let quantity = Quantity::parse(&text);
+            prop_assume!(quantity != Err(InvalidQuantity::Range));
+            let not_negative = quantity.is_ok_and(|quantity| !quantity.is_negative());
+            prop_assert_eq!(jsonschema::is_valid(&schema, &text.into()), not_negative);
         }
 
         #[test]

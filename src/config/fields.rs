@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::key::{Entry, Key, Need, OBJECT, key};
+use super::format::Format;
+use super::key::{Entry, Key, Need, Shape, key};
 use super::{NamedFile, Problem, Role};
 use crate::duration::GoDuration;
 
@@ -59,8 +60,7 @@ impl Fields {
 
     /// Takes a string; an absent one is empty.
     pub(super) fn text(&mut self, key: Key) -> String {
-        let kind = key.kind.unwrap_or("string");
-        match self.take(&key, kind) {
+        match self.take(&key, Shape::Text(key.format)) {
             None => String::new(),
             Some(Value::String(text)) if text.is_empty() && matches!(key.need, Need::Required) => {
                 self.report(self.at(key.name), format!("is empty; {}", proposal(&key)));
@@ -83,7 +83,10 @@ impl Fields {
     /// Takes the path of a file that has the given role; an absent one is empty.
     pub(super) fn file(&mut self, key: Key, role: Role) -> String {
         let at = self.at(key.name);
-        let path = self.text(key.kind("path of a file"));
+        let path = self.text(match key.format {
+            Format::Text => key.format(Format::File),
+            _ => key,
+        });
         if !path.is_empty() {
             self.findings.borrow_mut().files.push(NamedFile {
                 key: at,
@@ -96,7 +99,7 @@ impl Fields {
 
     /// Takes a list of strings; an absent one is empty.
     pub(super) fn texts(&mut self, key: Key) -> Vec<String> {
-        let items = match self.take(&key, "list of strings") {
+        let items = match self.take(&key, Shape::Texts(key.format)) {
             None => Vec::new(),
             Some(Value::Array(items)) => items,
             Some(other) => {
@@ -116,7 +119,7 @@ impl Fields {
 
     /// Takes a boolean; an absent one without a default is false.
     pub(super) fn flag(&mut self, key: Key) -> bool {
-        match self.take(&key, "boolean") {
+        match self.take(&key, Shape::Flag) {
             None => false,
             Some(Value::Bool(flag)) => flag,
             Some(other) => {
@@ -133,16 +136,9 @@ impl Fields {
 
     /// Takes one of a few values.
     pub(super) fn choice<T: Clone>(&mut self, key: Key, options: &[(Value, T)]) -> Option<T> {
-        let mut allowed = String::new();
-        for (at, (value, _)) in options.iter().enumerate() {
-            let separator = match at {
-                0 => "",
-                at if at + 1 == options.len() => " or ",
-                _ => ", ",
-            };
-            let _ = write!(allowed, "{separator}{value}");
-        }
-        let value = self.take(&key, &allowed)?;
+        let shape = Shape::Choice(options.iter().map(|(value, _)| value.clone()).collect());
+        let allowed = shape.to_string();
+        let value = self.take(&key, shape)?;
         let chosen = options.iter().find(|(option, _)| *option == value);
         if chosen.is_none() {
             let texts = options.iter().filter_map(|(option, _)| option.as_str());
@@ -156,10 +152,10 @@ impl Fields {
     /// Takes a whole number within the range; an absent one without a default is the least.
     pub(super) fn whole<T>(&mut self, key: Key, range: RangeInclusive<T>) -> T
     where
-        T: Copy + PartialOrd + fmt::Display + TryFrom<u64>,
+        T: Copy + PartialOrd + fmt::Display + TryFrom<u64> + Into<u64>,
     {
         let (least, most) = (*range.start(), *range.end());
-        let Some(value) = self.take(&key, &format!("whole number, {least} to {most}")) else {
+        let Some(value) = self.take(&key, Shape::Whole(least.into(), most.into())) else {
             return least;
         };
         let number = value.as_u64().and_then(|number| T::try_from(number).ok());
@@ -179,8 +175,7 @@ impl Fields {
 
     /// Takes a number that is not negative and not above `most`.
     pub(super) fn number(&mut self, key: Key, most: f64) -> f64 {
-        let kind = format!("number, 0 to {most}");
-        let Some(value) = self.take(&key, &kind) else {
+        let Some(value) = self.take(&key, Shape::Number(most)) else {
             return 0.0;
         };
         match value
@@ -198,16 +193,16 @@ impl Fields {
 
     /// Takes a duration above zero.
     pub(super) fn duration(&mut self, key: Key) -> GoDuration {
-        self.span(key, 1, "duration")
+        self.span(key.format(Format::Duration), 1)
     }
 
     /// Takes a duration that may be zero.
     pub(super) fn duration_or_zero(&mut self, key: Key) -> GoDuration {
-        self.span(key, 0, "duration, 0 allowed")
+        self.span(key.format(Format::DurationOrZero), 0)
     }
 
-    fn span(&mut self, key: Key, least: i64, kind: &str) -> GoDuration {
-        let Some(value) = self.take(&key, kind) else {
+    fn span(&mut self, key: Key, least: i64) -> GoDuration {
+        let Some(value) = self.take(&key, Shape::Text(key.format)) else {
             return GoDuration::default();
         };
         let at = self.at(key.name);
@@ -252,7 +247,7 @@ impl Fields {
     /// Takes an object, absent ones too, and reads it.
     pub(super) fn object<T>(&mut self, key: Key, read: impl FnOnce(&mut Self) -> T) -> T {
         let value = self
-            .take(&key, OBJECT)
+            .take(&key, Shape::Object)
             .unwrap_or_else(|| Value::Object(Map::new()));
         self.child(self.at(key.name), value, read)
     }
@@ -261,7 +256,7 @@ impl Fields {
     pub(super) fn optional<T>(&mut self, key: Key, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let lists = self.findings.borrow().outline.is_some();
         let listed = lists.then(|| Value::Object(Map::new()));
-        let value = self.take(&key, OBJECT).or(listed)?;
+        let value = self.take(&key, Shape::Optional).or(listed)?;
         Some(self.child(self.at(key.name), value, read))
     }
 
@@ -273,7 +268,7 @@ impl Fields {
         read: impl Fn(&mut Self) -> T,
     ) -> BTreeMap<String, T> {
         let path = self.at(key.name);
-        let value = self.take(&key, OBJECT);
+        let value = self.take(&key, Shape::Named);
         if let Some(outline) = &mut self.findings.borrow_mut().outline
             && let Some(entry) = outline.last_mut()
         {
@@ -300,7 +295,7 @@ impl Fields {
     /// Passes over a key of classic files that has no meaning here, whatever it holds.
     pub(super) fn ignore(&mut self, name: &'static str) {
         let key = key(name, "Accepted from classic files.").idle("wsman has no use for it");
-        let _ = self.take(&key, "any");
+        let _ = self.take(&key, Shape::Any);
     }
 
     /// Keeps members that nobody took as unknown.
@@ -313,13 +308,14 @@ impl Fields {
         self.findings.borrow_mut().unknown.extend(unknown);
     }
 
-    fn take(&mut self, key: &Key, kind: &str) -> Option<Value> {
+    fn take(&mut self, key: &Key, shape: Shape) -> Option<Value> {
         self.known.push(key.name);
         let path = self.at(key.name);
         if let Some(outline) = &mut self.findings.borrow_mut().outline {
             outline.push(Entry {
+                object: self.path.clone(),
                 path,
-                kind: kind.to_owned(),
+                shape,
                 key: key.clone(),
             });
             return None;
@@ -370,7 +366,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
     let plain = !key.is_empty()
         && key
             .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$'));
     match (path.is_empty(), plain) {
         (true, true) => key.to_owned(),
         (false, true) => format!("{path}.{key}"),

@@ -1,20 +1,23 @@
 //! Every key of the file, declared where it is read: name, type, default, and what it does.
 //!
-//! docs/configuration.md is written from this.
+//! docs/configuration.md and the schema are written from this.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fields::Fields;
 use super::file::{File, ImageBuilder, Kubernetes, MessageBus};
+use super::format::Format;
 use super::key::key;
-use super::{ClientAuth, Mode, RateLimit, Role, Tls};
+use super::rule::{either, given, must, needs, only_with, without};
+use super::{ClientAuth, Mode, RateLimit, Role, Tls, limits};
 
 mod classes;
 mod manager;
 
 pub(super) fn file(fields: &mut Fields) -> File {
     let manager = fields.object(
-        key("manager", "What workspaces look like and how long they live. Changes take effect while the daemon runs, except `namespace` and `statusVersionOffset`."),
+        key("manager", "What workspaces look like and how long they live. Changes take effect while the daemon runs, except `namespace` and `statusVersionOffset`.")
+            .rules(manager::rules),
         manager::manager,
     );
     let (rpc_addr, (rpc_tls, client_auth), allow_origins, rate_limits) = fields.object(
@@ -22,11 +25,12 @@ pub(super) fn file(fields: &mut Fields) -> File {
         |rpc| {
             let addr = rpc.text(
                 key("addr", "Address to listen on. Without a host, or with `0.0.0.0`, every IPv4 address of the machine. Port 0 takes a free one.")
-                    .kind("host:port")
+                    .format(Format::Listen)
                     .required("127.0.0.1:8080"),
             );
             let tls = rpc.object(
-                key("tls", "Certificates. Without this block callers connect in plain text."),
+                key("tls", "Certificates. Without this block callers connect in plain text.")
+                    .rules(|| [needs(&CERTIFICATES), needs(&[("clientAuth", "ca")])].concat()),
                 server_tls,
             );
             let origins = rpc.object(
@@ -34,12 +38,15 @@ pub(super) fn file(fields: &mut Fields) -> File {
                 |f| {
                     f.texts(
                         key("allowOrigins", "Origins as browsers send them, or `*` alone for all.")
+                            .format(Format::Origin)
+                            .rules(|| vec![json!({ "if": { "contains": { "const": "*" } }, "then": { "maxItems": 1 } })])
                             .example(json!(["https://app.example.com"])),
                     )
                 },
             );
             let limits = rpc.named(
-                key("ratelimits", "Rate limits by full method name, for unary methods. Changes take effect while the daemon runs."),
+                key("ratelimits", "Rate limits by full method name, for unary methods. Changes take effect while the daemon runs.")
+                    .rules(limits::rules),
                 "method",
                 rate_limit,
             );
@@ -47,17 +54,22 @@ pub(super) fn file(fields: &mut Fields) -> File {
         },
     );
     let kubernetes = fields.optional(
-        key("kubernetes", "Which cluster is used. Without this block, as in classic files, the one that wsman runs in. `wsman run --kubeconfig FILE` goes before it."),
+        key("kubernetes", "Which cluster is used. Without this block, as in classic files, the one that wsman runs in. `wsman run --kubeconfig FILE` goes before it.")
+            .rules(|| vec![
+                only_with("listen", "mode", "embedded"),
+                only_with("kubeconfig", "mode", "kubeconfig"),
+            ]),
         kubernetes,
     );
     let message_bus = fields.optional(
-        key("messagebus", "RabbitMQ broker that updates are published to. Without this block nothing is published."),
+        key("messagebus", "RabbitMQ broker that updates are published to. Without this block nothing is published.")
+            .rules(|| vec![either("url", "urlFile"), in_the_clear_without_tls()]),
         message_bus,
     );
     let addr = |fields: &mut Fields, name, doc, addr_doc, example: &str, idle: bool| {
         fields.object(key(name, doc), |f| {
             let addr = key("addr", addr_doc)
-                .kind("host:port")
+                .format(Format::Listen)
                 .unset("off")
                 .example(example);
             f.text(if idle {
@@ -93,8 +105,20 @@ pub(super) fn file(fields: &mut Fields) -> File {
     );
     fields.ignore("content");
     let image_builder = fields.object(
-        key("imageBuilderProxy", "Image builder that calls of `builder.ImageBuilder` on this port are forwarded to. Without this block they are not implemented."),
+        key("imageBuilderProxy", "Image builder that calls of `builder.ImageBuilder` on this port are forwarded to. Without this block they are not implemented.")
+            .rules(|| {
+                let parts = ["ca", "crt", "key"].map(|part| {
+                    let given = json!({ "required": ["tls"], "properties": { "tls": given(part) } });
+                    json!({ "if": given, "then": must("targetAddr") })
+                });
+                parts.to_vec()
+            }),
         image_builder,
+    );
+    let _ = fields.text(
+        key("$schema", "Where an editor finds the schema of this file, which `wsman generate config-schema` prints.")
+            .unset("no schema")
+            .example("./config.schema.json"),
     );
     File {
         manager,
@@ -110,6 +134,22 @@ pub(super) fn file(fields: &mut Fields) -> File {
         prometheus_addr,
         pprof_addr,
     }
+}
+
+/// The classic manager takes all certificates or none.
+const CERTIFICATES: [(&str, &str); 4] =
+    [("ca", "crt"), ("ca", "key"), ("crt", "key"), ("key", "crt")];
+
+/// An `amqp://` URL goes without certificates.
+fn in_the_clear_without_tls() -> Value {
+    json!({
+        "if": {
+            "type": "object",
+            "required": ["url"],
+            "properties": { "url": { "type": "string", "pattern": "^amqp:" } },
+        },
+        "then": { "properties": { "tls": without(&["ca", "cert", "key"]) } },
+    })
 }
 
 fn server_tls(f: &mut Fields) -> (Tls, Option<ClientAuth>) {
@@ -172,12 +212,13 @@ fn image_builder(f: &mut Fields) -> ImageBuilder {
     ImageBuilder {
         target_addr: f.text(
             key("targetAddr", "Address of the image builder. It may be away when wsman starts.")
-                .kind("host:port")
+                .format(Format::Target)
                 .unset("off")
                 .example("image-builder-mk3.default.svc:8080"),
         ),
         tls: f.object(
-            key("tls", "Certificates. The image builder's must carry the name `image-builder-mk3`. Without this block it is called in plain text."),
+            key("tls", "Certificates. The image builder's must carry the name `image-builder-mk3`. Without this block it is called in plain text.")
+                .rules(|| needs(&[("crt", "ca"), ("key", "ca"), ("crt", "key"), ("key", "crt")])),
             |f| Tls {
                 ca: f.file(
                     key("ca", "PEM file with the authorities that sign the certificate of the image builder.")
@@ -254,7 +295,7 @@ fn kubernetes(f: &mut Fields) -> Kubernetes {
         ),
         listen: f.text(
             key("listen", "Loopback address of the API server, only with mode `embedded`.")
-                .kind("host:port")
+                .format(Format::Loopback)
                 .unset("`127.0.0.1:0`, a free port")
                 .example("127.0.0.1:6443"),
         ),
@@ -265,19 +306,23 @@ fn message_bus(f: &mut Fields) -> MessageBus {
     MessageBus {
         url: f.text(
             key("url", "`amqp://` or `amqps://` URL of the broker, without a password. Give this or `urlFile`.")
-                .kind("URL")
+                .format(Format::BrokerUrl)
                 .example("amqp://broker:5672"),
         ),
         url_file: f.file(
             key("urlFile", "File that holds the URL, password included; read again at every connect. Give this or `url`.")
+                .format(Format::FileOfUrl)
                 .example("/secrets/amqp-url"),
             Role::BrokerUrl,
         ),
         exchange: f.text(
-            key("exchange", "Durable topic exchange to publish to.").default("wsman"),
+            key("exchange", "Durable topic exchange to publish to.")
+                .format(Format::Exchange)
+                .default("wsman"),
         ),
         tls: f.object(
-            key("tls", "Certificates for an `amqps://` broker."),
+            key("tls", "Certificates for an `amqps://` broker.")
+                .rules(|| needs(&[("cert", "key"), ("key", "cert")])),
             |f| client_tls(f, "cert"),
         ),
         confirm_timeout: f.duration(

@@ -2,13 +2,41 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value, json};
+
 use super::RateLimit;
 use super::check::Faults;
 use super::fields::join;
+use super::rule::{given, must};
 use crate::proto::method::Unary;
 
 /// Longest time that it may take to fill a bucket: a hundred years. Beyond, nanoseconds do not fit.
 const LONGEST_FILL: i128 = 100 * 365 * 86_400 * 1_000_000_000;
+
+/// What the schema says of the limits, beside their keys.
+pub(super) fn rules() -> Vec<Value> {
+    let keys = Unary::all().map(|(name, method)| {
+        let fields = method.fields().join("|").replace('.', "\\.");
+        let pattern = match fields.is_empty() {
+            true => "^$".to_owned(),
+            false => format!("^( *({fields}) *(, *({fields}) *)*)?$"),
+        };
+        (
+            name,
+            json!({ "properties": { "key": { "pattern": pattern } } }),
+        )
+    });
+    let keys: Map<String, Value> = keys.collect();
+    let names: Vec<_> = keys.keys().collect();
+    let mut remembered = must("keyCacheSize");
+    remembered["properties"]["keyCacheSize"] = json!({ "type": "integer", "minimum": 1 });
+    let remembered = json!({ "if": given("key"), "then": remembered });
+    vec![
+        json!({ "propertyNames": { "enum": names } }),
+        json!({ "properties": keys }),
+        json!({ "additionalProperties": remembered }),
+    ]
+}
 
 /// Reports what is wrong with the limits.
 pub(super) fn check(limits: &BTreeMap<String, RateLimit>, faults: &mut Faults) {

@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 
 use super::file;
-use super::key::{Entry, Need, OBJECT};
+use super::key::{Entry, Need};
 
 /// Returns the keys that the reader knows as Markdown: a section for each object, a row for each of its keys.
 pub fn reference() -> String {
     let outline = file::outline();
     let mut text = String::new();
-    let objects = outline.iter().filter(|entry| entry.kind == OBJECT);
+    let objects = outline.iter().filter(|entry| entry.shape.is_object());
     for entry in objects {
         let _ = write!(text, "### `{}`\n\n{}\n\n", entry.path, entry.key.doc);
         write_table(&mut text, &outline, &entry.path);
@@ -22,17 +22,12 @@ pub fn reference() -> String {
 fn write_table(text: &mut String, outline: &[Entry], object: &str) {
     let keys = outline
         .iter()
-        .filter(|entry| entry.kind != OBJECT && object_of(entry) == object);
+        .filter(|entry| !entry.shape.is_object() && entry.object == object);
     let rows: String = keys.map(row).collect();
     if !rows.is_empty() {
         let head = "| Key | Type | Default | Example | Effect |\n|---|---|---|---|---|";
         let _ = write!(text, "{head}\n{rows}\n");
     }
-}
-
-fn object_of(entry: &Entry) -> &str {
-    let end = entry.path.len() - entry.key.name.len();
-    entry.path[..end].trim_end_matches('.')
 }
 
 fn row(entry: &Entry) -> String {
@@ -49,7 +44,7 @@ fn row(entry: &Entry) -> String {
         Some(why) => format!("{} No effect: {why}.", key.doc),
         None => key.doc.to_owned(),
     };
-    let kind = entry.kind.replace('|', "\\|");
+    let kind = entry.shape.to_string().replace('|', "\\|");
     format!(
         "| `{}` | {kind} | {default} | {example} | {effect} |\n",
         key.name

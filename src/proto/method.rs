@@ -33,6 +33,22 @@ impl Unary {
         Self { request }
     }
 
+    /// Returns all of them by their full names.
+    pub fn all() -> impl Iterator<Item = (String, Self)> {
+        let methods = POOL.services().flat_map(|service| {
+            let names = service
+                .methods()
+                .map(|method| method.full_name().to_owned());
+            names.collect::<Vec<_>>()
+        });
+        methods.filter_map(|name| {
+            let (service, method) = name.rsplit_once('.')?;
+            let full = format!("/{service}/{method}");
+            let found = Self::find(&full).ok()?;
+            Some((full, found))
+        })
+    }
+
     /// Finds a method by its full name, such as `/wsman.WorkspaceManager/StartWorkspace`.
     ///
     /// # Errors
@@ -94,6 +110,27 @@ impl Unary {
             Some(Kind::String | Kind::Enum(_) | Kind::Bool) => Ok(FieldPath(fields)),
             _ => Err(format!("{path:?} is no string, enum or bool")),
         }
+    }
+
+    /// Returns the paths of all fields that [`Self::field`] finds.
+    pub fn fields(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        let mut messages = vec![(String::new(), self.request.clone())];
+        // A message holds itself only by way of a list.
+        while let Some((path, message)) = messages.pop() {
+            for field in message
+                .fields()
+                .filter(|field| !field.is_list() && !field.is_map())
+            {
+                let path = format!("{path}{}", field.name());
+                match field.kind() {
+                    Kind::Message(inside) => messages.push((format!("{path}."), inside)),
+                    Kind::String | Kind::Enum(_) | Kind::Bool => paths.push(path),
+                    _ => {}
+                }
+            }
+        }
+        paths
     }
 
     /// Returns what `paths` lead to in an encoded request, each after a bar: `|jane|1`. What is not set has its default.
@@ -169,5 +206,13 @@ mod tests {
             let is_unary = !method.is_client_streaming() && !method.is_server_streaming();
             assert_eq!(Unary::find(&full).is_ok(), is_unary, "{full}");
         }
+        let mut fields = 0;
+        for (full, method) in Unary::all() {
+            for path in method.fields() {
+                assert!(method.field(&path).is_ok(), "{full} {path}");
+                fields += 1;
+            }
+        }
+        assert!(fields > 50, "{fields}");
     }
 }

@@ -7,6 +7,11 @@ use sha2::{Digest, Sha256};
 
 use crate::proto::wsman::WorkspaceType;
 
+/// The regular expression of [`is_dns_label`].
+pub const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
+/// The regular expression of [`is_name_part`].
+pub const NAME_PART: &str = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?";
+
 /// Returns whether `text` is a DNS label (RFC 1123): at most 63 of `a-z0-9-`, with a letter or digit at both ends.
 pub fn is_dns_label(text: &str) -> bool {
     text.len() <= 63

@@ -21,6 +21,9 @@ use crate::proto::wsman::{ExposedPorts, PortProtocol, PortSpec, PortVisibility};
 
 /// Most ports of one workspace: an EndpointSlice, which Kubernetes makes of a Service, holds no more.
 pub const MAX_PORTS: usize = 100;
+/// The regular expression of the numbers of ports, 1 to 65535.
+pub const PORT: &str =
+    "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
 
 /// The cluster IP of a Service that has none.
 const HEADLESS: &str = "None";

@@ -11,6 +11,29 @@ pub enum Purpose {
     Port,
 }
 
+/// The variables by their names in templates; those of ports come last.
+const VARIABLES: [(&str, Variable); 5] = [
+    ("ID", Variable::Id),
+    ("Prefix", Variable::Prefix),
+    ("Host", Variable::Host),
+    ("WorkspacePort", Variable::Port),
+    ("IngressPort", Variable::Port),
+];
+
+impl Purpose {
+    /// Returns the names of the variables, without their dot.
+    pub fn variables(self) -> impl Iterator<Item = &'static str> {
+        self.names().iter().map(|(name, _)| *name)
+    }
+
+    fn names(self) -> &'static [(&'static str, Variable)] {
+        match self {
+            Self::Workspace => &VARIABLES[..3],
+            Self::Port => &VARIABLES,
+        }
+    }
+}
+
 /// A template that was checked: rendering it cannot fail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UrlTemplate(Vec<Part>);
@@ -48,17 +71,7 @@ impl UrlTemplate {
     /// # Errors
     /// What cannot be understood, and what may be used instead.
     pub fn compile(text: &str, purpose: Purpose) -> Result<Self, String> {
-        let names: &[(&str, Variable)] = &[
-            (".ID", Variable::Id),
-            (".Prefix", Variable::Prefix),
-            (".Host", Variable::Host),
-            (".WorkspacePort", Variable::Port),
-            (".IngressPort", Variable::Port),
-        ];
-        let names = match purpose {
-            Purpose::Workspace => &names[..3],
-            Purpose::Port => names,
-        };
+        let names = purpose.names();
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find("{{") {
@@ -67,8 +80,9 @@ impl UrlTemplate {
                 return Err("has a \"{{\" without its \"}}\"".to_owned());
             };
             let name = tail[2..close].trim_matches([' ', '\t']);
-            let Some((_, variable)) = names.iter().find(|(known, _)| *known == name) else {
-                let known: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+            let is_named = |(known, _): &&(_, _)| name.strip_prefix('.') == Some(*known);
+            let Some((_, variable)) = names.iter().find(is_named) else {
+                let known: Vec<_> = purpose.variables().map(|name| format!(".{name}")).collect();
                 return Err(format!(
                     "uses {{{{ {name} }}}}, which it cannot; use {}",
                     known.join(", ")

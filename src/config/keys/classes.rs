@@ -3,7 +3,9 @@
 use super::super::Role;
 use super::super::fields::Fields;
 use super::super::file::{Amounts, Claim, Class};
-use super::super::key::key;
+use super::super::format::Format;
+use super::super::key::{Key, key};
+use super::super::rule::needs;
 
 pub(super) fn class(f: &mut Fields) -> Class {
     let mut class = Class {
@@ -24,16 +26,16 @@ pub(super) fn class(f: &mut Fields) -> Class {
     f.object(key("container", "Resources of the workspace container."), |container| {
         container.object(key("requests", "What a workspace is guaranteed. Not more than the limits."), |f| {
             class.requests = Amounts {
-                cpu: f.text(amount("cpu", "CPU, in cores.").example("500m")),
+                cpu: f.text(cores("cpu", "CPU, in cores.").example("500m")),
                 ..amounts(f, "1Gi")
             };
         });
         container.object(key("limits", "What a workspace may use. What is absent is unlimited."), |f| {
             f.object(key("cpu", "CPU, in cores."), |f| {
                 class.cpu_min = f.text(
-                    amount("min", "Lower limit, which a node may enforce under load. Not more than `burst`.").example("1"),
+                    cores("min", "Lower limit, which a node may enforce under load. Not more than `burst`.").example("1"),
                 );
-                class.limits.cpu = f.text(amount("burst", "Limit of the container.").example("2"));
+                class.limits.cpu = f.text(cores("burst", "Limit of the container.").example("2"));
             });
             class.limits = Amounts {
                 cpu: std::mem::take(&mut class.limits.cpu),
@@ -41,7 +43,7 @@ pub(super) fn class(f: &mut Fields) -> Class {
             };
         });
     });
-    f.object(key("templates", "Pod templates: YAML or JSON files with a Pod, merged into the pods of the class. Changes of the files take effect while the daemon runs. The environment variable `TELEPRESENCE_ROOT`, if set, is put before the paths."), |f| {
+    f.object(key("templates", "Pod templates: YAML or JSON files with a Pod, merged into the pods of the class. Changes of the files take effect while the daemon runs. The environment variable `TELEPRESENCE_ROOT`, if set, is put before the paths.").rules(|| needs(&[("regularPath", "defaultPath"), ("prebuildPath", "defaultPath"), ("imagebuildPath", "defaultPath")])), |f| {
         let mut path = |name, doc| {
             f.file(key(name, doc).example("/templates/default.yaml"), Role::Template)
         };
@@ -71,11 +73,11 @@ pub(super) fn class(f: &mut Fields) -> Class {
 fn amounts(f: &mut Fields, memory: &str) -> Amounts {
     Amounts {
         cpu: String::new(),
-        memory: f.text(amount("memory", "Memory, in bytes.").example(memory)),
+        memory: f.text(bytes("memory", "Memory, in bytes.").example(memory)),
         ephemeral_storage: f
-            .text(amount("ephemeral-storage", "Disk of the node, in bytes.").example("10Gi")),
+            .text(bytes("ephemeral-storage", "Disk of the node, in bytes.").example("10Gi")),
         storage: f.text(
-            amount(
+            bytes(
                 "storage",
                 "Quota of the workspace's content, in bytes; not part of the pod.",
             )
@@ -86,16 +88,29 @@ fn amounts(f: &mut Fields, memory: &str) -> Amounts {
 
 fn claim(f: &mut Fields) -> Claim {
     Claim {
-        size: f.text(amount("size", "Size of the volume, in bytes.").example("30Gi")),
+        size: f.text(
+            key("size", "Size of the volume, in bytes.")
+                .format(Format::Size)
+                .example("30Gi"),
+        ),
         storage_class: f.text(
             key("storageClass", "Storage class.")
+                .format(Format::Subdomain)
                 .unset("the cluster's default")
                 .example("fast"),
         ),
-        snapshot_class: f.text(key("snapshotClass", "Class of volume snapshots.").example("csi")),
+        snapshot_class: f.text(
+            key("snapshotClass", "Class of volume snapshots.")
+                .format(Format::Subdomain)
+                .example("csi"),
+        ),
     }
 }
 
-fn amount(name: &'static str, doc: &'static str) -> super::super::key::Key {
-    key(name, doc).kind("quantity")
+fn cores(name: &'static str, doc: &'static str) -> Key {
+    key(name, doc).format(Format::Cores)
+}
+
+fn bytes(name: &'static str, doc: &'static str) -> Key {
+    key(name, doc).format(Format::Bytes)
 }

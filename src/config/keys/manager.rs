@@ -1,12 +1,16 @@
 //! The keys of `manager`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::fields::Fields;
 use super::super::file::Manager;
+use super::super::format::Format;
 use super::super::key::key;
-use super::super::{Services, Timeouts, UnknownClass};
-use super::{classes, client_tls};
+use super::super::rule::{given, needs, no};
+use super::super::{DEFAULT_CLASS, Services, Timeouts, UnknownClass};
+use super::{CERTIFICATES, classes, client_tls};
+use crate::workspaces::names::NAME_PART;
+use crate::workspaces::url::Purpose;
 
 /// Keys of the classic manager that only it has a use for.
 const CLASSIC: [&str; 9] = [
@@ -21,16 +25,40 @@ const CLASSIC: [&str; 9] = [
     "sshGatewayCAPublicKeyFile",
 ];
 
+/// What the schema says of keys that go together.
+pub(super) fn rules() -> Vec<Value> {
+    let templates = |pattern: &str| {
+        let not = json!({ "not": no(pattern) });
+        json!({ "properties": { "urlTemplate": not, "portUrlTemplate": not } })
+    };
+    let path = json!({ "type": "string", "pattern": "^/", "not": no("(^|/)\\.\\.(/|$)") });
+    let gitpod = json!({
+        "required": ["workspaceHostPath"],
+        "properties": { "workspaceHostPath": path },
+    });
+    vec![
+        // `{{ .Host }}` is the URL of the platform with its scheme, if it has one.
+        json!({
+            "if": { "properties": { "hostURL": { "pattern": "://" } } },
+            "then": templates("://.*\\{\\{[ \\t]*\\.Host"),
+            "else": templates("^\\{\\{[ \\t]*\\.Host"),
+        }),
+        json!({ "if": given("registryFacadeHost"), "then": gitpod }),
+    ]
+}
+
 pub(super) fn manager(f: &mut Fields) -> Manager {
     let namespace = f.text(
         key(
             "namespace",
             "Namespace of everything that wsman writes. A change takes effect with the next start.",
         )
+        .format(Format::Label)
         .required("default"),
     );
     let scheduler_name = f.text(
         key("schedulerName", "Scheduler of the pods.")
+            .format(Format::Subdomain)
             .unset("the cluster's default")
             .example("my-scheduler"),
     );
@@ -39,6 +67,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
             "seccompProfile",
             "Seccomp profile of the pods: a path below the kubelet's seccomp directory.",
         )
+        .format(Format::PathBelow)
         .unset("the container runtime's default")
         .example("workspace.json"),
     );
@@ -51,7 +80,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
     );
     let host_url = f.text(
         key("hostURL", "URL of the platform, or its host alone. Workspaces get it in their environment; URL templates as `{{ .Host }}`.")
-            .kind("URL")
+            .format(Format::HostUrl)
             .required("https://example.com"),
     );
     let workspace_cluster_host = f.text(
@@ -59,28 +88,29 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
             "workspaceClusterHost",
             "Host under which workspaces are reached; they get it in their environment.",
         )
+        .format(Format::Host)
         .example("ws.example.com"),
     );
     let url_template = f.text(
         key("urlTemplate", "URL of a workspace. May use `{{ .ID }}`, `{{ .Prefix }}` and `{{ .Host }}`. Must give an http or https URL.")
-            .kind("URL template")
+            .format(Format::Template(Purpose::Workspace))
             .required("https://{{ .Prefix }}.ws.example.com"),
     );
     let port_url_template = f.text(
         key("portUrlTemplate", "URL of a port of a workspace. May also use `{{ .WorkspacePort }}` and `{{ .IngressPort }}`.")
-            .kind("URL template")
+            .format(Format::Template(Purpose::Port))
             .unset("ports have no URL")
             .example("https://{{ .WorkspacePort }}-{{ .Prefix }}.ws.example.com"),
     );
     let registry_facade_host = f.text(
         key("registryFacadeHost", "Registry facade, without a scheme. Makes pods for Gitpod's nodes: images come from this host, with their supervisor, host paths and affinities.")
-            .kind("host or host:port")
+            .format(Format::HostAndPort)
             .unset("plain nodes: the image of the request runs as it is")
             .example("reg.example.com:20000"),
     );
     let workspace_host_path = f.text(
         key("workspaceHostPath", "Directory on the nodes that holds the content of workspaces. Needed with `registryFacadeHost`, without effect otherwise.")
-            .kind("absolute path")
+            .format(Format::Path)
             .example("/var/gitpod/workspaces"),
     );
     let (daemon_port, daemon_tls) = f.object(
@@ -94,7 +124,8 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
                 0..=u16::MAX,
             );
             let tls = f.object(
-                key("tls", "Certificates, if the ws-daemon wants TLS."),
+                key("tls", "Certificates, if the ws-daemon wants TLS.")
+                    .rules(|| needs(&CERTIFICATES)),
                 |f| client_tls(f, "crt"),
             );
             (port, tls)
@@ -150,7 +181,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
             "eventTraceLog",
             "File of the event trace log, `-` for the log of the process; at 64 MiB it is renamed to end in `.1`.",
         )
-        .kind("path of a file")
+        .format(Format::File)
         .unset("off")
         .example("/tmp/evts.json"),
     );
@@ -159,6 +190,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
             "preferredWorkspaceClass",
             "Class that DescribeCluster recommends.",
         )
+        .format(Format::Class)
         .unset("`default`")
         .example("large"),
     );
@@ -175,7 +207,11 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
     );
     let timeouts = f.object(key("timeouts", "How long each phase may last."), timeouts);
     let classes = f.named(
-        key("workspaceClass", "Classes of workspaces by id. An id is a label value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends. `default` must be there: requests without a class get it."),
+        key("workspaceClass", "Classes of workspaces by id. An id is a label value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends. `default` must be there: requests without a class get it.")
+            .rules(|| vec![
+                json!({ "required": [DEFAULT_CLASS] }),
+                json!({ "propertyNames": { "pattern": format!("^{NAME_PART}$") } }),
+            ]),
         "id",
         classes::class,
     );
