@@ -9,6 +9,7 @@ pub mod duplicates;
 pub mod encoded;
 pub mod method;
 pub mod plain;
+pub mod schema;
 
 /// Package `wsman`: the workspace manager protocol.
 #[allow(unreachable_pub, clippy::all, deprecated)]

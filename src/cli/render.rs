@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// Reads a request. JSON readers refuse enum numbers that they do not know, but the wire carries them: numbers are taken
 /// out first and put back, so that they are judged by the same rules as over gRPC.
-fn decode(text: &str) -> Result<StartWorkspaceRequest, String> {
+pub(crate) fn decode(text: &str) -> Result<StartWorkspaceRequest, String> {
     let mut value: Value = serde_json::from_str(text).map_err(|e| format!("no JSON: {e}"))?;
     unique(text)?;
     let kind = take_number(value.as_object_mut().and_then(|o| o.get_mut("type")));

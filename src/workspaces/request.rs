@@ -13,9 +13,11 @@ use crate::redact::show;
 
 mod faults;
 mod fields;
+mod schema;
 
 use faults::Faults;
 pub(super) use fields::{exposed, port};
+pub use schema::schema;
 
 /// Bytes of a workspace's Secret that a request may fill. The classic constant was a thousand times as much by mistake.
 pub(super) const MAX_SECRETS: usize = 768 << 10;

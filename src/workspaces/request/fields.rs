@@ -12,11 +12,11 @@ use crate::redact::{is_digest, show};
 use crate::workspaces::{env, initializer, names, services, ssh_key};
 
 /// Bytes of `name=value` that Linux passes to a program (MAX_ARG_STRLEN, with the NUL).
-const MAX_VARIABLE: usize = 128 << 10;
+pub(super) const MAX_VARIABLE: usize = 128 << 10;
 /// Numbers that once were flags. Old callers still send them; they mean nothing.
-const FORMER_FLAGS: [i32; 6] = [1, 2, 3, 5, 6, 8];
+pub(super) const FORMER_FLAGS: [i32; 6] = [1, 2, 3, 5, 6, 8];
 /// Bytes of a name, of a person or of a thing.
-const MAX_TEXT: usize = 4 << 10;
+pub(super) const MAX_TEXT: usize = 4 << 10;
 
 /// Checks the metadata.
 pub(super) fn metadata(metadata: &WorkspaceMetadata, faults: &mut Faults) {
