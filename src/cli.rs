@@ -6,6 +6,7 @@ pub mod config;
 mod confirm;
 pub mod exit;
 pub mod explain;
+mod generate;
 mod input;
 mod manual;
 pub mod output;
@@ -47,6 +48,8 @@ enum Verb {
     Replay(replay::Args),
     /// Turns an event trace log into cases under testdata/, made anonymous.
     Testdata(testdata::Args),
+    /// Prints the JSON Schema of the configuration or of a start request.
+    Generate(generate::Args),
     /// Simulates nodes and a kubelet against any API server, or serves an embedded one.
     Simulate(simulate::Args),
     /// Follows a deployment and checks that its updates keep the guarantees.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
             Verb::Render(args) => render::run(&args),
             Verb::Replay(args) => replay::run(&args, &mut std::io::stdout().lock()),
             Verb::Testdata(args) => testdata::run(&args, &mut std::io::stdout().lock()),
+            Verb::Generate(args) => generate::run(&args),
             Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
             Verb::Verify(args) => Box::pin(verify::run(*args)).await,
             Verb::Completions(args) => manual::completions(&args, Args::command()),

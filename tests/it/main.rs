@@ -40,6 +40,7 @@ mod replicas;
 mod restarts;
 mod rights;
 mod scenarios;
+mod schemas;
 mod services;
 mod stops;
 mod streams;

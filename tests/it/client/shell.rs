@@ -24,7 +24,13 @@ fn every_shell_has_completions() {
         ("fish", "complete -c wsman"),
     ] {
         let script = wsman(&["completions", shell]).expect(0).stdout;
-        for word in [part, "set-timeout", "show-token", "jsonpath"] {
+        for word in [
+            part,
+            "set-timeout",
+            "show-token",
+            "jsonpath",
+            "config-schema",
+        ] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
@@ -57,6 +63,7 @@ fn every_command_has_a_manual_page() {
         "wsman",
         "wsman-client",
         "wsman-client-set-timeout",
+        "wsman-generate-wsspec-schema",
         "wsman-run",
     ] {
         let page = std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
