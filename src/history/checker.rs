@@ -155,7 +155,7 @@ impl Checker {
             if begin.channel == Channel::Stream {
                 raise(&mut self.server(&begin.server).floor, &seen);
             }
-            self.learn(&seen);
+            self.learn(&seen, begin.channel == Channel::Bus);
         }
         violation.into_iter().collect()
     }
@@ -197,7 +197,7 @@ impl Checker {
                 violations.push(violation(who, Kind::Regress, why, [&missed, &seen]));
             }
             raise(&mut server.floor, &seen);
-            self.learn(&seen);
+            self.learn(&seen, false);
             if completes {
                 self.consumer(who).listed(&seen);
             }
@@ -260,9 +260,9 @@ impl Checker {
         violations
     }
 
-    fn learn(&mut self, seen: &Arc<Evidence>) {
+    fn learn(&mut self, seen: &Arc<Evidence>, by_bus: bool) {
         self.stopping.learn(seen);
-        self.counts.workspaces += u64::from(self.due.learn(seen));
+        self.counts.workspaces += u64::from(self.due.learn(seen, by_bus));
     }
 
     fn seen(&self, who: &str, at: Timestamp, how: How, state: &State) -> Arc<Evidence> {

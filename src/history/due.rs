@@ -41,11 +41,13 @@ struct Latest {
     newest: Arc<Evidence>,
     first: Timestamp,
     touched: Timestamp,
+    /// Only the bus told of this start. A broker that was away may tell of it long after it ended.
+    bus_alone: bool,
 }
 
 impl Due {
-    /// Takes in what somebody saw. Returns whether it is the first of its workspace.
-    pub(super) fn learn(&mut self, seen: &Arc<Evidence>) -> bool {
+    /// Takes in what somebody saw, over the bus or elsewhere. Returns whether it is the first of its workspace.
+    pub(super) fn learn(&mut self, seen: &Arc<Evidence>, by_bus: bool) -> bool {
         let state = &seen.state;
         self.push(seen.at, Item::Present(Arc::clone(seen)));
         match self.latest.get_mut(&state.id) {
@@ -54,6 +56,7 @@ impl Due {
                     newest: Arc::clone(seen),
                     first: seen.at,
                     touched: seen.at,
+                    bus_alone: by_bus,
                 };
                 self.latest.insert(state.id.clone(), latest);
                 true
@@ -63,7 +66,9 @@ impl Due {
                 if !state.is_older(&latest.newest.state) {
                     if is_new_start(state, &latest.newest.state) {
                         latest.first = seen.at;
+                        latest.bus_alone = by_bus;
                     }
+                    latest.bus_alone &= by_bus;
                     latest.newest = Arc::clone(seen);
                 }
                 false
@@ -156,7 +161,9 @@ impl Due {
         let why = match &newest {
             None => {
                 let since = consumer.complete_since?;
-                if latest.first < since + SLACK || is_new_start(&latest.newest.state, owed) {
+                let late = latest.bus_alone && consumer.begin.channel == Channel::Stream;
+                if late || latest.first < since + SLACK || is_new_start(&latest.newest.state, owed)
+                {
                     return None;
                 }
                 "others saw this, this stream never told of it"
