@@ -4,16 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use prost::Message;
 use serde_json::Value;
 
 use crate::objects::{Meta, Pod};
-use crate::proto::registryfacade::ImageSpec;
 use crate::proto::wsman::WorkspaceStatus;
 use crate::redact;
 use crate::workspaces::case::{Case, Objects};
+use crate::workspaces::image;
 use crate::workspaces::marks::annotation;
 use crate::workspaces::recreate::Lineage;
 
@@ -87,21 +84,15 @@ impl Redaction {
         let Some(text) = meta.annotations.get_mut(annotation::IMAGE_SPEC) else {
             return;
         };
-        let decoded = BASE64_STANDARD.decode(&*text).ok();
-        let Some(mut spec) = decoded.and_then(|bytes| ImageSpec::decode(&*bytes).ok()) else {
-            return;
-        };
-        let layers = spec.ide_layer_ref.iter_mut();
-        let images = [
-            &mut spec.base_ref,
-            &mut spec.ide_ref,
-            &mut spec.supervisor_ref,
-        ];
-        for image in images.into_iter().chain(layers) {
-            self.image(image);
-            *image = self.text(image);
+        let edited = image::edit(text, |spec| {
+            for image in image::references(spec) {
+                self.image(image);
+                *image = self.text(image);
+            }
+        });
+        if let Some(edited) = edited {
+            *text = edited;
         }
-        *text = BASE64_STANDARD.encode(spec.encode_to_vec());
     }
 
     /// Hides the secrets of a status, and notes them.

@@ -54,6 +54,23 @@ fn decode(text: &str) -> Result<ImageSpec, String> {
     ImageSpec::decode(bytes.as_slice()).map_err(|error| error.to_string())
 }
 
+/// Changes a spec that is written as the annotation holds it; `None` if it cannot be read.
+pub fn edit(text: &str, edit: impl FnOnce(&mut ImageSpec)) -> Option<String> {
+    let mut spec = decode(text).ok()?;
+    edit(&mut spec);
+    Some(STANDARD.encode(spec.encode_to_vec()))
+}
+
+/// Returns every reference to an image in a spec.
+pub fn references(spec: &mut ImageSpec) -> impl Iterator<Item = &mut String> {
+    let images = [
+        &mut spec.base_ref,
+        &mut spec.ide_ref,
+        &mut spec.supervisor_ref,
+    ];
+    images.into_iter().chain(&mut spec.ide_layer_ref)
+}
+
 /// Backups of whole workspaces and volume claims bring their content with the image. What cannot be read counts as
 /// content: an empty workspace must never pass for a full one.
 fn has_content_layers(meta: &Meta) -> bool {

@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 
 use super::names::{Kind, Names};
 use crate::objects::{Container, ContainerState, ContainerStatus, Event, Meta, Node, Pod};
-use crate::proto::registryfacade::ImageSpec;
 use crate::proto::wsman::ExposedPorts;
 use crate::redact::is_digest;
 use crate::trace::REDACTED;
 use crate::workspaces::case::{KnownNode, Objects};
+use crate::workspaces::image;
 use crate::workspaces::marks::{CONTAINER, DEBUG_FINALIZER, FINALIZER, annotation, label};
 use crate::workspaces::names::is_name_part;
 
@@ -209,18 +209,12 @@ fn decode<T: Message + Default>(value: &str) -> Option<T> {
 }
 
 fn images(value: &str, names: &mut Names) -> Option<String> {
-    let mut spec: ImageSpec = decode(value)?;
-    let layers = spec.ide_layer_ref.iter_mut();
-    let images = [
-        &mut spec.base_ref,
-        &mut spec.ide_ref,
-        &mut spec.supervisor_ref,
-    ];
-    for image in images.into_iter().chain(layers) {
-        *image = reference(image, names);
-    }
-    spec.content_layer.clear();
-    Some(BASE64_STANDARD.encode(spec.encode_to_vec()))
+    image::edit(value, |spec| {
+        for image in image::references(spec) {
+            *image = reference(image, names);
+        }
+        spec.content_layer.clear();
+    })
 }
 
 fn ports(value: &str, names: &mut Names) -> Option<String> {
