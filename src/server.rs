@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::response::IntoResponse;
-use prost_reflect::DescriptorPool;
+use prost_reflect::{DescriptorPool, ServiceDescriptor};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -69,8 +69,7 @@ impl Services {
         S::Response: IntoResponse,
         S::Future: Send + 'static,
     {
-        let described = methods::service(self.described.iter().map(|(_, pool)| pool), S::NAME)?;
-        self.methods.add(&described)?;
+        self.methods.add(&self.descriptor(S::NAME)?)?;
         self.names.push(S::NAME);
         self.routes = self.routes.add_service(service);
         Ok(self)
@@ -101,10 +100,13 @@ impl Services {
         S::Response: IntoResponse,
         S::Future: Send + 'static,
     {
-        let described = methods::service(self.described.iter().map(|(_, pool)| pool), S::NAME)?;
-        self.methods.add_grpc_only(&described);
+        self.methods.add_grpc_only(&self.descriptor(S::NAME)?);
         self.routes = self.routes.add_service(service);
         Ok(self)
+    }
+
+    fn descriptor(&self, name: &str) -> anyhow::Result<ServiceDescriptor> {
+        methods::service(self.described.iter().map(|(_, pool)| pool), name)
     }
 
     /// Adds health and reflection of the services.
