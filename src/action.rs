@@ -58,14 +58,14 @@ pub enum Dependant {
     /// Protected environment and other secrets.
     Secret(Box<Secret>),
     /// A volume that outlives the pod's containers.
-    Claim(Box<PersistentVolumeClaim>),
+    Pvc(Box<PersistentVolumeClaim>),
     /// Ports of the pod.
     Service(Box<Service>),
 }
 
 /// A change of the Lease, which fails if it is no longer as it was seen.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
+pub struct LeaseUpdate {
     /// Version that was seen; `None`: there was no Lease, it is to be created.
     pub version: Option<String>,
     /// What it is to say.
@@ -93,7 +93,7 @@ pub enum Action {
     /// Create what the pod needs, owned by it.
     CreateDependant(PodRef, Dependant),
     /// Bring the Services of the pod in line with its marks: create, change, and delete those that are its own.
-    AlignServices {
+    SyncServices {
         pod: PodRef,
         /// New ones have no cluster IP unless they need one.
         headless: bool,
@@ -113,7 +113,7 @@ pub enum Action {
     /// Take a finalizer off the pod.
     RemoveFinalizer(PodRef, &'static str),
     /// Take, renew or release the Lease.
-    Claim(Claim),
+    UpdateLease(LeaseUpdate),
     /// Record activity.
     Checkpoint(Checkpoint),
     /// A step of making a rejected pod again.

@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::config::MessageBus;
+use crate::leadership::Leadership;
 use crate::outbox::message::BusMessage;
 use crate::outbox::{Outbox, Outgoing};
-use crate::tenure::Tenure;
 use crate::updates::{Lagged, SubscribeFrom, Subscription, Update, UpdateEvent, Updates};
 use connect::Fault;
 use link::{Happening, Link};
@@ -152,18 +152,18 @@ impl Publisher {
     pub async fn run<U: Update>(
         self,
         feed: Feed<U>,
-        mut tenure: Tenure,
+        mut leadership: Leadership,
         drain: CancellationToken,
     ) -> anyhow::Result<()> {
         loop {
             tokio::select! {
                 () = drain.cancelled() => return Ok(()),
-                () = tenure.begins() => {}
+                () = leadership.begins() => {}
             }
             let mut term = Term::new(&self, &feed);
             tokio::select! {
                 () = term.publish(&drain) => return Ok(()),
-                () = tenure.ends() => info!("no longer the publisher"),
+                () = leadership.ends() => info!("no longer the publisher"),
             }
             drop(term);
             self.state.send_modify(|state| {

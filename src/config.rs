@@ -295,9 +295,9 @@ pub struct Class {
     /// Why no pod can be built; only ever set in settings with errors.
     pub broken: Option<String>,
     /// Volume claim of regular workspaces with PERSISTENT_VOLUME_CLAIM.
-    pub pvc: Claim,
+    pub pvc: Pvc,
     /// Volume claim of prebuilds with PERSISTENT_VOLUME_CLAIM.
-    pub prebuild_pvc: Claim,
+    pub prebuild_pvc: Pvc,
 }
 
 /// Amounts of resources; an absent one was not configured.
@@ -334,7 +334,7 @@ impl Default for Templates {
 
 /// `pvc` of a class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claim {
+pub struct Pvc {
     /// Bytes; absent means none.
     pub size: Option<Quantity>,
     /// Storage class; empty for the cluster's default.

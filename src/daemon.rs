@@ -16,7 +16,7 @@ use crate::admin::{self, Page};
 use crate::amqp::{self, Feed, Publisher};
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
-use crate::cluster::lease::Keeper;
+use crate::cluster::lease::LeaderElector;
 use crate::cluster::{activity, reconcile, rights, watch as cluster_watch};
 use crate::config::{ClientAuth, Settings};
 use crate::grpc::forward::Forward;
@@ -27,7 +27,7 @@ use crate::grpc::workspaces::Workspaces;
 use crate::http::hosts::Hosts;
 use crate::hub::Hub;
 use crate::index::{Changes, Index};
-use crate::lease::Standing;
+use crate::lease::LeaseState;
 use crate::proto::served::inspector_server::InspectorServer;
 use crate::proto::served::spec_provider_server::SpecProviderServer;
 use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
@@ -42,7 +42,7 @@ use crate::tasks::{Drain, Tasks};
 use crate::trace;
 use crate::workspaces;
 use crate::workspaces::bus_message;
-use crate::workspaces::decide::Rules;
+use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::update::StatusUpdate;
 
 /// What a daemon is made of. Everything is bound and connected before it starts.
@@ -53,7 +53,7 @@ pub struct Parts {
     /// What this replica calls itself; another after every start.
     pub identity: String,
     /// Told whether this replica holds the Lease.
-    pub standing: watch::Sender<Standing>,
+    pub lease_state: watch::Sender<LeaseState>,
     /// The API server.
     pub client: Client,
     /// Where callers connect.
@@ -115,7 +115,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let Parts {
         settings,
         identity,
-        standing,
+        lease_state,
         client,
         listener,
         in_flight,
@@ -134,15 +134,15 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let (observers, trace): (Vec<_>, Vec<_>) = trace.into_iter().unzip();
     let hub = Hub::observed(index, clock.clone(), observers);
     let actor = Actor::new(client.clone(), &namespace, hub.clone());
-    let (new_rules, rules) = watch::channel(Arc::new(workspaces::rules(&initial)));
+    let (new_rules, policy) = watch::channel(Arc::new(workspaces::policy(&initial)));
     let readiness = Readiness::default();
     let workspaces_component = readiness.component("workspaces");
     workspaces_component.not_ready("the workspaces are not listed yet");
-    let keeper = Keeper::new(
+    let elector = LeaderElector::new(
         actor.clone(),
         clock.clone(),
         identity,
-        standing,
+        lease_state,
         readiness.component("lease"),
     );
     let flush = CancellationToken::new();
@@ -160,10 +160,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         &readiness,
         initial.manager.services.exist(),
     );
-    tasks.spawn("lease", keeper.clone().keep());
+    tasks.spawn("lease", elector.clone().keep());
     tasks.spawn(
         "watch the lease",
-        keeper.clone().listen(
+        elector.clone().listen(
             client.clone(),
             namespace.clone(),
             readiness.component("watch lease"),
@@ -185,17 +185,22 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     );
     tasks.spawn(
         "checkpoints",
-        activity::keep(hub.clone(), actor.clone(), keeper.tenure(), clock.clone()),
+        activity::keep(
+            hub.clone(),
+            actor.clone(),
+            elector.leadership(),
+            clock.clone(),
+        ),
     );
     tasks.spawn(
         "lifecycle",
         reconcile::run(
             hub.clone(),
             actor.clone(),
-            rules.clone(),
+            policy.clone(),
             maintenance.clone(),
             clock.clone(),
-            keeper.tenure(),
+            elector.leadership(),
         ),
     );
     let bus_state = bus.as_ref().map(Publisher::state);
@@ -203,7 +208,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     if let Some(bus) = bus {
         let component = readiness.optional(MESSAGE_BUS);
         tasks.spawn("message bus state", follow_bus(bus.state(), component));
-        let publishing = bus.run(feed(&hub), keeper.tenure(), flush.clone());
+        let publishing = bus.run(feed(&hub), elector.leadership(), flush.clone());
         tasks.spawn("message bus", publishing);
     }
     let context = CallContext::new(drain.clone(), limits);
@@ -220,8 +225,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     };
     let inspect = Inspect {
         lookup,
-        rules,
-        tenure: keeper.tenure(),
+        policy,
+        leadership: elector.leadership(),
         clock: clock.clone(),
     };
     let services = Services::new()?
@@ -306,7 +311,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     tasks.abort().await;
     // In this order: the next holder begins with what is recorded.
     activity::finish(&hub, &actor, &clock, Instant::now() + LAST_WRITE).await;
-    keeper.release(Instant::now() + LAST_WRITE).await;
+    elector.release(Instant::now() + LAST_WRITE).await;
     for trace in trace {
         trace.finish(LAST_WRITE).await;
     }
@@ -365,7 +370,7 @@ async fn follow_bus(
 /// their buckets.
 async fn configure(
     mut changes: watch::Receiver<Arc<Settings>>,
-    rules: watch::Sender<Arc<Rules>>,
+    policy: watch::Sender<Arc<LifecyclePolicy>>,
     limits: watch::Sender<Limits>,
     methods: Methods,
     hub: Hub,
@@ -381,7 +386,7 @@ async fn configure(
             index.set_defaults(workspaces::defaults(&settings.manager));
             Changes::default()
         });
-        rules.send_replace(Arc::new(workspaces::rules(&settings)));
+        policy.send_replace(Arc::new(workspaces::policy(&settings)));
     }
     // Nobody reloads here.
     std::future::pending().await

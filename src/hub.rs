@@ -21,8 +21,8 @@ use crate::index::observer::{Observer, Seen};
 use crate::index::{Changes, Index};
 use crate::objects::ConfigMap;
 use crate::updates::{Update, Updates};
-use crate::workspaces::activity::journal::Journal;
-use crate::workspaces::decide::Rules;
+use crate::workspaces::activity::last_activity::LastActivity;
+use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::lifecycle::Decision;
 use crate::workspaces::update::StatusUpdate;
 
@@ -47,7 +47,7 @@ struct Shared {
 struct State {
     index: Index,
     dirty: HashSet<Arc<str>>,
-    journal: Journal,
+    last_activity: LastActivity,
     ended: Ended,
 }
 
@@ -70,7 +70,7 @@ impl Hub {
         let state = State {
             index,
             dirty: HashSet::new(),
-            journal: Journal::default(),
+            last_activity: LastActivity::default(),
             ended: Ended::default(),
         };
         Self(Arc::new(Shared {
@@ -102,7 +102,7 @@ impl Hub {
             self.show(&Seen::Status(folded));
         }
         for update in changes.updates.iter().filter(|update| update.is_last()) {
-            state.journal.forget(&update.status.id());
+            state.last_activity.forget(&update.status.id());
             state.ended.insert(&update.status, self.0.clock.now());
             self.show(&Seen::Ended(update));
         }
@@ -146,11 +146,14 @@ impl Hub {
         let Some(tracked) = state.index.by_id(id) else {
             return;
         };
-        let first = state.journal.last(id, tracked.facts.created).is_none();
+        let first = state
+            .last_activity
+            .last(id, tracked.state.created)
+            .is_none();
         if first {
             state.dirty.insert(Arc::from(tracked.pod.name.as_str()));
         }
-        let due = state.journal.mark(id, now);
+        let due = state.last_activity.mark(id, now);
         drop(guard);
         if first {
             self.0.dirty.notify_one();
@@ -161,9 +164,9 @@ impl Hub {
     }
 
     /// Reads the index together with the signs of life. The closure must be short.
-    pub fn read_with_activity<T>(&self, read: impl FnOnce(&Index, &Journal) -> T) -> T {
+    pub fn read_with_activity<T>(&self, read: impl FnOnce(&Index, &LastActivity) -> T) -> T {
         let state = self.lock();
-        read(&state.index, &state.journal)
+        read(&state.index, &state.last_activity)
     }
 
     /// Takes in activity that a ConfigMap records.
@@ -185,12 +188,12 @@ impl Hub {
         let state = &mut *guard;
         let index = &state.index;
         let later = state
-            .journal
+            .last_activity
             .read(name, data, version, |id| lives(index, id));
         let first = later.iter().filter_map(|(id, before)| {
             let entry = index.by_id(id)?;
             let counted =
-                before.is_some_and(|before| entry.facts.created.is_none_or(|c| before >= c));
+                before.is_some_and(|before| entry.state.created.is_none_or(|c| before >= c));
             (!counted).then(|| Arc::from(entry.pod.name.as_str()))
         });
         let known = state.dirty.len();
@@ -204,15 +207,15 @@ impl Hub {
     }
 
     /// Decides what the workspace under a pod's name needs; `None` if there is none.
-    pub fn decide(&self, name: &str, rules: &Rules, now: Timestamp) -> Option<Decision> {
+    pub fn decide(&self, name: &str, policy: &LifecyclePolicy, now: Timestamp) -> Option<Decision> {
         let state = self.lock();
         if self.0.observers.is_empty() {
-            return state.index.decide(name, &state.journal, rules, now);
+            return state.index.decide(name, &state.last_activity, policy, now);
         }
         self.show(&Seen::Clock(now));
         let decided = state
             .index
-            .decide_observed(name, &state.journal, rules, now)?;
+            .decide_observed(name, &state.last_activity, policy, now)?;
         self.show(&Seen::Decision(&decided));
         Some(decided.decision)
     }
@@ -230,7 +233,7 @@ impl Hub {
 
     /// Returns when the next checkpoint is due; `None` while there is nothing to record.
     pub fn checkpoint_due(&self, holder: bool) -> Option<Duration> {
-        self.lock().journal.due(holder)
+        self.lock().last_activity.due(holder)
     }
 
     /// Returns the checkpoints to write at `elapsed`, or all at the `end`, and how many workspaces find no room.
@@ -245,9 +248,9 @@ impl Hub {
         let state = &mut *guard;
         let index = &state.index;
         let checkpoints = state
-            .journal
+            .last_activity
             .checkpoints(elapsed, now, holder, end, |id| lives(index, id));
-        (checkpoints, state.journal.without_room())
+        (checkpoints, state.last_activity.without_room())
     }
 
     /// Has every pod decided on again.

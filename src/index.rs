@@ -4,10 +4,10 @@
 //! workspace versions strictly grow, equal statuses are not repeated, and STOPPED comes once and last
 //! (docs/protocol.md#what-consumers-of-updates-can-rely-on).
 
-mod around;
 mod decision;
 pub mod ended;
 pub mod input;
+mod nodes;
 pub mod observer;
 mod records;
 mod services;
@@ -24,15 +24,15 @@ use crate::proto::answers::EncodedStatus;
 use crate::proto::wsman::WorkspaceStatus;
 use crate::workspaces::case::Objects;
 use crate::workspaces::decide::Entry;
-use crate::workspaces::facts::{self, Facts};
 use crate::workspaces::filter::Filter;
 use crate::workspaces::image;
 use crate::workspaces::marks::{FINALIZER, annotation, label};
+use crate::workspaces::pod_state::{self, PodState};
 use crate::workspaces::recreate::Record;
 use crate::workspaces::status::{self, Defaults, Observed, Why};
 use crate::workspaces::update::{StatusUpdate, is_last};
-use around::Nodes;
 use input::Source;
+use nodes::Nodes;
 use observer::Folded;
 use services::Services;
 use tombstones::Tombstones;
@@ -100,7 +100,7 @@ pub struct Index {
 pub struct Tracked {
     pub pod: PodRef,
     /// What the lifecycle needs beside the status.
-    pub facts: Facts,
+    pub state: PodState,
     /// What clients see.
     pub status: EncodedStatus,
     /// Which rules made it.
@@ -124,18 +124,18 @@ impl Tracked {
         Entry {
             pod: self.pod.clone(),
             status: self.status.read(),
-            facts: self.facts.clone(),
+            state: self.state.clone(),
             why: self.why,
         }
     }
 
     fn run(&self) -> &str {
-        self.facts.lineage.run(&self.pod)
+        self.state.lineage.run(&self.pod)
     }
 
     fn update(&self, status: EncodedStatus) -> StatusUpdate {
         StatusUpdate {
-            trace: self.facts.trace.clone(),
+            trace: self.state.trace.clone(),
             ..StatusUpdate::new(self.run(), status)
         }
     }
@@ -232,7 +232,7 @@ impl Index {
             .sort_by_key(|update| update.status.version());
         changes.floor = Some(version + self.defaults.version_offset);
         self.held
-            .retain(|name, (held, _)| held.facts.version > version || present.contains(&**name));
+            .retain(|name, (held, _)| held.state.version > version || present.contains(&**name));
         self.listed = Some(version);
         changes
     }
@@ -274,7 +274,7 @@ impl Index {
         if let Some((name, tracked)) =
             name.and_then(|name| Some((name, self.workspaces.get_mut(name)?)))
             && *tracked.run() == *last.start_uid
-            && !std::mem::replace(&mut tracked.facts.announced, true)
+            && !std::mem::replace(&mut tracked.state.announced, true)
         {
             changes.dirty.push(Arc::clone(name));
         }
@@ -288,14 +288,14 @@ impl Index {
             node: self.node(pod),
         };
         let folded = status::fold(&observed, &self.defaults);
-        let facts = Facts {
+        let state = PodState {
             unreadable: folded.unreadable.into(),
-            ..facts::of(&observed)
+            ..pod_state::of(&observed)
         };
         Entry {
             pod: reference(pod),
             status: folded.status,
-            facts,
+            state,
             why: folded.why,
         }
     }
@@ -352,16 +352,16 @@ impl Index {
         let Entry {
             pod,
             status,
-            mut facts,
+            mut state,
             why,
         } = entry;
         let name: Arc<str> = pod.name.as_str().into();
         let known = self.workspaces.get(&name);
-        facts.announced = known.is_some_and(|known| known.facts.announced);
-        if known.map_or("", |known| &known.facts.unreadable) != &*facts.unreadable {
+        state.announced = known.is_some_and(|known| known.state.announced);
+        if known.map_or("", |known| &known.state.unreadable) != &*state.unreadable {
             changes
                 .unreadable
-                .push((Arc::clone(&name), facts.unreadable.clone()));
+                .push((Arc::clone(&name), state.unreadable.clone()));
         }
         let before = known.map(|known| known.status.id());
         let last_published = known.and_then(|known| known.last_published.clone());
@@ -387,7 +387,7 @@ impl Index {
             name,
             Tracked {
                 pod,
-                facts,
+                state,
                 status,
                 why,
                 image,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::{Timestamp, Unit};
 use k8s_openapi::api::coordination::v1 as coordination;
 
-use crate::action::{Action, Claim};
+use crate::action::{Action, LeaseUpdate};
 use crate::objects::{Lease, LeaseSpec};
 
 /// Name of the Lease in the configured namespace.
@@ -31,26 +31,26 @@ const LONGEST: i64 = 300;
 
 /// Where a replica stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseState {
     /// It holds nothing and sees no other holder.
     #[default]
-    Waits,
+    Idle,
     /// Another replica holds the Lease.
-    Follows {
+    Follower {
         /// Identity of that replica.
         holder: String,
     },
     /// It holds the Lease.
-    Holds {
+    Leader {
         /// Until then, unless it is renewed.
         until: Duration,
     },
 }
 
-impl Standing {
+impl LeaseState {
     /// Whether the Lease is held at a moment.
     pub fn holds(&self, now: Duration) -> bool {
-        matches!(self, Self::Holds { until } if now < *until)
+        matches!(self, Self::Leader { until } if now < *until)
     }
 }
 
@@ -59,7 +59,7 @@ impl Standing {
 pub enum Step {
     /// Read the Lease.
     Read,
-    /// Carry out this claim.
+    /// Carry out this update.
     Write(Action),
     /// Nothing until then.
     Wait(Duration),
@@ -206,18 +206,20 @@ impl Election {
     }
 
     /// Says where the replica stands.
-    pub fn standing(&self, now: Duration) -> Standing {
+    pub fn lease_state(&self, now: Duration) -> LeaseState {
         match &self.seen {
             Seen::Lease(lease, _) if self.is_ours(&lease.spec) => {
                 let until = self.renewed.map(|renewed| renewed + RENEW_DEADLINE);
                 until
                     .filter(|until| now < *until)
-                    .map_or(Standing::Waits, |until| Standing::Holds { until })
+                    .map_or(LeaseState::Idle, |until| LeaseState::Leader { until })
             }
-            Seen::Lease(lease, _) if !lease.spec.holder_identity.is_empty() => Standing::Follows {
-                holder: lease.spec.holder_identity.clone(),
-            },
-            _ => Standing::Waits,
+            Seen::Lease(lease, _) if !lease.spec.holder_identity.is_empty() => {
+                LeaseState::Follower {
+                    holder: lease.spec.holder_identity.clone(),
+                }
+            }
+            _ => LeaseState::Idle,
         }
     }
 
@@ -246,7 +248,7 @@ impl Election {
             begun: now,
             renew_time,
         });
-        Step::Write(Action::Claim(self.claim(renew_time)))
+        Step::Write(Action::UpdateLease(self.update(renew_time)))
     }
 
     /// Returns the write that lets the next replica take over at once, if there is anything to release.
@@ -264,14 +266,14 @@ impl Election {
                 lease_transitions: Some(transitions(&lease.spec)),
                 ..coordination::LeaseSpec::default()
             };
-            Action::Claim(Claim {
+            Action::UpdateLease(LeaseUpdate {
                 version: Some(lease.metadata.resource_version.clone()),
                 spec: Box::new(spec),
             })
         })
     }
 
-    fn claim(&self, renew_time: Timestamp) -> Claim {
+    fn update(&self, renew_time: Timestamp) -> LeaseUpdate {
         let known = match &self.seen {
             Seen::Lease(lease, _) => Some(lease),
             Seen::Never | Seen::Absent => None,
@@ -290,7 +292,7 @@ impl Election {
             }),
             ..coordination::LeaseSpec::default()
         };
-        Claim {
+        LeaseUpdate {
             version: known.map(|lease| lease.metadata.resource_version.clone()),
             spec: Box::new(spec),
         }

@@ -60,7 +60,7 @@
 //! 3. The hub's lock is private and never held across an await; updates are published under it, so a subscriber has
 //!    neither gap nor repeat. That of [`updates`] is taken after it, never the other way round.
 //! 4. Nothing is remembered that a restart may not forget: state lives in the marks of a pod
-//!    ([`workspaces::marks`]), activity in ConfigMaps that all replicas merge ([`workspaces::activity::journal`]).
+//!    ([`workspaces::marks`]), activity in ConfigMaps that all replicas merge ([`workspaces::activity::last_activity`]).
 //! 5. The status is total: a malformed pod is UNKNOWN and says why; it is never an error and never spoils another.
 //! 6. Whatever a pod needs beside it carries an owner reference to it, or to the record that stands for it while it is
 //!    made again ([`workspaces::recreate`]), so nothing has to be swept.
@@ -97,12 +97,12 @@ pub mod daemon;
 pub mod grpc;
 pub mod http;
 pub mod hub;
+pub mod leadership;
 pub mod readiness;
 pub mod rpc;
 pub mod server;
 pub mod tasks;
 pub mod telemetry;
-pub mod tenure;
 pub mod trace;
 
 pub mod cli;

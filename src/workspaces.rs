@@ -4,7 +4,6 @@ pub mod activity;
 pub mod bus_message;
 pub mod case;
 pub mod change;
-mod claim;
 pub mod classes;
 pub mod container;
 pub mod content;
@@ -12,9 +11,9 @@ pub mod decide;
 pub mod ending;
 mod env;
 pub mod explanation;
-pub mod facts;
 pub mod filter;
 pub mod id;
+pub mod idempotency;
 pub mod image;
 pub mod initializer;
 pub mod lifecycle;
@@ -24,9 +23,9 @@ pub mod names;
 pub mod node;
 pub mod plan;
 mod pod;
+pub mod pod_state;
+mod pvc;
 pub mod recreate;
-pub mod repair;
-pub mod repeat;
 pub mod request;
 pub mod secret;
 pub mod services;
@@ -34,6 +33,7 @@ mod sizes;
 pub mod ssh_key;
 pub mod status;
 pub mod stop;
+pub mod sync_services;
 pub mod template;
 pub mod trace;
 pub mod update;
@@ -43,7 +43,7 @@ pub mod url;
 mod tests;
 
 use crate::config::{Manager, Settings};
-use decide::{Content, REPORT_STUCK_AFTER, Rules};
+use decide::{Content, LifecyclePolicy, REPORT_STUCK_AFTER};
 use status::Defaults;
 
 /// Returns what a status shows where its pod has no mark.
@@ -57,10 +57,10 @@ pub fn defaults(manager: &Manager) -> Defaults {
 }
 
 /// Returns what the configuration says about the lifecycle.
-pub fn rules(settings: &Settings) -> Rules {
+pub fn policy(settings: &Settings) -> LifecyclePolicy {
     let manager = &settings.manager;
     let bus = settings.message_bus.as_ref();
-    Rules {
+    LifecyclePolicy {
         timeouts: Some(manager.timeouts.clone()),
         maintenance: manager.maintenance_mode.then_some(maintenance::FOR_EVER),
         recreate_after: manager.recreation.backoff.to_std(),

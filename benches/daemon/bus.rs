@@ -17,11 +17,11 @@ use wsman::daemon;
 use wsman::duration::GoDuration;
 use wsman::hub::Hub;
 use wsman::index::{Changes, Index};
-use wsman::lease::Standing;
+use wsman::leadership::Leadership;
+use wsman::lease::LeaseState;
 use wsman::outbox::message::BusMessage;
 use wsman::proto::encoded::Encoded;
 use wsman::proto::wsman::*;
-use wsman::tenure::Tenure;
 use wsman::workspaces::bus_message;
 use wsman::workspaces::update::StatusUpdate;
 
@@ -36,7 +36,7 @@ struct Rig {
     state: watch::Receiver<State>,
     channel: Channel,
     _connection: Connection,
-    _standing: watch::Sender<Standing>,
+    _standing: watch::Sender<LeaseState>,
 }
 
 impl Rig {
@@ -61,11 +61,11 @@ impl Rig {
         };
         let hub = Hub::new(Index::default());
         let (publisher, mut state) = Publisher::new(bus, Timing::default());
-        let (sender, standing) = watch::channel(Standing::Holds {
+        let (sender, lease_state) = watch::channel(LeaseState::Leader {
             until: Duration::from_secs(86_400),
         });
-        let tenure = Tenure::new(standing, Clock::system());
-        tokio::spawn(publisher.run(daemon::feed(&hub), tenure, CancellationToken::new()));
+        let leadership = Leadership::new(lease_state, Clock::system());
+        tokio::spawn(publisher.run(daemon::feed(&hub), leadership, CancellationToken::new()));
         state.wait_for(|state| state.is_connected).await.unwrap();
         let none = FieldTable::default();
         let durable = QueueDeclareOptions {

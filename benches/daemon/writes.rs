@@ -112,7 +112,7 @@ pub(crate) async fn write(client: kube::Client, namespace: String, plan: Plan) {
     }]);
     for dependant in plan.dependants {
         match dependant {
-            Dependant::Claim(_) => unreachable!("the example asks for no volume"),
+            Dependant::Pvc(_) => unreachable!("the example asks for no volume"),
             Dependant::Secret(mut secret) => {
                 secret.metadata.owner_references = owners.clone();
                 let secrets = Api::<Secret>::namespaced(client.clone(), &namespace);

@@ -20,7 +20,7 @@ use crate::workspaces::decide::Entry;
 use crate::workspaces::lifecycle::{self, Decision, LifecycleInput};
 use crate::workspaces::marks::FINALIZER;
 use crate::workspaces::status::{self, NodeView, NotWorkspace, Observed, Why};
-use crate::workspaces::{explanation, facts};
+use crate::workspaces::{explanation, pod_state};
 
 /// What to explain, and how to tell it.
 #[derive(Debug, clap::Args)]
@@ -94,11 +94,11 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
                 uid: meta.uid.clone(),
             };
             let folded = status::fold(&observed, &config.defaults);
-            let facts = facts::of(&observed);
+            let state = pod_state::of(&observed);
             let entry = Entry {
                 pod,
                 status: folded.status,
-                facts,
+                state,
                 why: folded.why,
             };
             let input = LifecycleInput {
@@ -107,7 +107,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
                 activity: case.activity,
                 services: None,
             };
-            let decision = lifecycle::step(input, &config.rules, now).unwrap_or_default();
+            let decision = lifecycle::step(input, &config.policy, now).unwrap_or_default();
             let explained = explanation::explain(&entry, &decision, case.activity, &case.events);
             (decision, Some(explained))
         }

@@ -153,7 +153,7 @@ fn list(plan: &Plan) -> anyhow::Result<Value> {
     for dependant in &plan.dependants {
         items.push(match dependant {
             Dependant::Secret(secret) => serde_json::to_value(secret)?,
-            Dependant::Claim(claim) => serde_json::to_value(claim)?,
+            Dependant::Pvc(claim) => serde_json::to_value(claim)?,
             Dependant::Service(service) => serde_json::to_value(service)?,
         });
     }

@@ -70,9 +70,9 @@ fn answer(entry: &Entry, counts: &mut Counts) -> Result<(), String> {
             why,
         } => {
             counts.statuses += 1;
-            let (now, rules) = entry::answer_status(objects);
+            let (now, policy) = entry::answer_status(objects);
             compare("status", status, &now)?;
-            compare("why", why, &rules)
+            compare("why", why, &policy)
         }
         Entry::Decision { case, decision } => {
             counts.decisions += 1;

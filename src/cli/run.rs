@@ -98,7 +98,7 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
     let parts = Parts {
         settings,
         identity: process::identity()?.to_string(),
-        standing: watch::Sender::default(),
+        lease_state: watch::Sender::default(),
         client,
         listener,
         in_flight: watch::Sender::default(),

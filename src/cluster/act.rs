@@ -51,7 +51,7 @@ pub enum Outcome {
     /// What was to be marked is gone.
     Gone,
     /// The Lease as it is now.
-    Claimed(Box<Lease>),
+    Lease(Box<Lease>),
 }
 
 impl std::fmt::Debug for Actor {
@@ -85,8 +85,8 @@ impl Actor {
             Action::CreateDependant(owner, dependant) => {
                 self.create_dependant(owner, dependant, deadline).await
             }
-            Action::AlignServices { pod, headless } => {
-                self.align_services(pod, *headless, deadline).await
+            Action::SyncServices { pod, headless } => {
+                self.sync_services(pod, *headless, deadline).await
             }
             Action::ChangeSecret(pod, change) => self.change_secret(pod, change, deadline).await,
             Action::Mark(pod, mark) => self.mark(pod, mark, deadline).await,
@@ -105,7 +105,7 @@ impl Actor {
             Action::RemoveFinalizer(pod, finalizer) => {
                 self.remove_finalizer(pod, finalizer, deadline).await
             }
-            Action::Claim(claim) => self.claim(claim, deadline).await,
+            Action::UpdateLease(update) => self.update_lease(update, deadline).await,
             Action::Checkpoint(checkpoint) => self.checkpoint(checkpoint, deadline).await,
             Action::Recreate(step) => self.recreate(step, deadline).await,
         }

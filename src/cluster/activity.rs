@@ -13,11 +13,11 @@ use crate::action::{Action, Checkpoint};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::leadership::Leadership;
 use crate::objects::ConfigMap;
 use crate::readiness::Component;
-use crate::tenure::Tenure;
 use crate::workspaces::activity::RECORD;
-use crate::workspaces::activity::journal::{FULL, INTERVAL};
+use crate::workspaces::activity::last_activity::{FULL, INTERVAL};
 use crate::workspaces::marks::label;
 
 /// Bound on one write; one that fails is made again with the next checkpoint.
@@ -75,16 +75,21 @@ pub async fn read(actor: &Actor, clock: &Clock) {
 ///
 /// # Errors
 /// None; it is cut.
-pub async fn keep(hub: Hub, actor: Actor, tenure: Tenure, clock: Clock) -> anyhow::Result<()> {
+pub async fn keep(
+    hub: Hub,
+    actor: Actor,
+    leadership: Leadership,
+    clock: Clock,
+) -> anyhow::Result<()> {
     let mut crowded = false;
     loop {
-        let due = hub.checkpoint_due(tenure.holds());
+        let due = hub.checkpoint_due(leadership.holds());
         tokio::select! {
             () = clock.sleep_until_elapsed(due) => {}
             () = hub.unrecorded() => continue,
         }
         let (checkpoints, left_out) =
-            hub.checkpoints(clock.elapsed(), clock.now(), tenure.holds(), false);
+            hub.checkpoints(clock.elapsed(), clock.now(), leadership.holds(), false);
         if left_out > 0 && !crowded {
             warn!(
                 left_out,

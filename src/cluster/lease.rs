@@ -14,11 +14,11 @@ use super::process;
 use crate::action::Action;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::leadership::Leadership;
 use crate::lease::identity::{Identity, Relation};
-use crate::lease::{Election, NAME, RETRY, Standing, Step};
+use crate::lease::{Election, LeaseState, NAME, RETRY, Step};
 use crate::objects::Lease;
 use crate::readiness::Component;
-use crate::tenure::Tenure;
 
 /// Bound on one request; two of them fit before a holder must stop.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -28,7 +28,7 @@ const RELEASES: usize = 3;
 /// One replica's share in the Lease.
 #[derive(Clone)]
 #[allow(missing_debug_implementations, reason = "the client has none")]
-pub struct Keeper {
+pub struct LeaderElector {
     shared: Arc<Shared>,
     actor: Actor,
     clock: Clock,
@@ -39,25 +39,25 @@ struct Shared {
     /// Nothing where the identity says nothing of a process.
     identity: Option<Identity>,
     election: Mutex<Election>,
-    standing: watch::Sender<Standing>,
+    lease_state: watch::Sender<LeaseState>,
     news: Notify,
 }
 
-impl Keeper {
-    /// Returns a keeper that says in `standing` where the replica stands. `identity` must be another after every start.
+impl LeaderElector {
+    /// Returns a elector that says in `lease_state` where the replica stands. `identity` must be another after every start.
     /// The component is not ready until it is known who holds the Lease, and while the rights to it are missing.
     pub fn new(
         actor: Actor,
         clock: Clock,
         identity: String,
-        standing: watch::Sender<Standing>,
+        lease_state: watch::Sender<LeaseState>,
         component: Component,
     ) -> Self {
         component.not_ready("nothing is known of the lease yet");
         let shared = Arc::new(Shared {
             identity: identity.parse().ok(),
             election: Mutex::new(Election::new(identity)),
-            standing,
+            lease_state,
             news: Notify::new(),
         });
         Self {
@@ -69,8 +69,8 @@ impl Keeper {
     }
 
     /// Returns the view of those who act only while the Lease is held.
-    pub fn tenure(&self) -> Tenure {
-        Tenure::new(self.shared.standing.subscribe(), self.clock.clone())
+    pub fn leadership(&self) -> Leadership {
+        Leadership::new(self.shared.lease_state.subscribe(), self.clock.clone())
     }
 
     /// Takes the Lease when it is free and renews it, for ever.
@@ -98,12 +98,12 @@ impl Keeper {
                     continue;
                 }
                 Step::Read => ("get", self.actor.read_lease(Instant::now() + LIMIT).await),
-                Step::Write(claim) => {
-                    let verb = match &claim {
-                        Action::Claim(claim) if claim.version.is_none() => "create",
+                Step::Write(update) => {
+                    let verb = match &update {
+                        Action::UpdateLease(update) if update.version.is_none() => "create",
                         _ => "patch",
                     };
-                    (verb, self.write(&claim, Instant::now() + LIMIT).await)
+                    (verb, self.write(&update, Instant::now() + LIMIT).await)
                 }
             };
             match outcome {
@@ -127,9 +127,10 @@ impl Keeper {
 
     /// Frees the Lease of a holder whose process has ended on this machine. Returns whether there is one to look after.
     fn look_after_the_holder(&self) -> bool {
-        // Not borrowed for longer: whoever tells the standing holds the lock of the election.
-        let standing = self.shared.standing.borrow().clone();
-        let (Some(own), Standing::Follows { holder }) = (&self.shared.identity, standing) else {
+        // Not borrowed for longer: whoever tells the lease_state holds the lock of the election.
+        let lease_state = self.shared.lease_state.borrow().clone();
+        let (Some(own), LeaseState::Follower { holder }) = (&self.shared.identity, lease_state)
+        else {
             return false;
         };
         if !process::is_gone(own, &holder) {
@@ -208,12 +209,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// Gives the Lease back, if it is held. To be called when nothing acts any more and [`Keeper::keep`] was cut.
+    /// Gives the Lease back, if it is held. To be called when nothing acts any more and [`LeaderElector::keep`] was cut.
     pub async fn release(&self, deadline: Instant) {
         for _ in 0..RELEASES {
             let release = self.election().release(self.clock.now());
-            let Some(claim) = release else { return };
-            match self.write(&claim, deadline).await {
+            let Some(update) = release else { return };
+            match self.write(&update, deadline).await {
                 Ok(_) => {
                     info!("released the lease");
                     return;
@@ -228,10 +229,10 @@ impl Keeper {
         }
     }
 
-    async fn write(&self, claim: &Action, deadline: Instant) -> Result<Option<Lease>, Error> {
-        match self.actor.act(claim, deadline).await? {
-            Outcome::Claimed(lease) => Ok(Some(*lease)),
-            // No other action claims.
+    async fn write(&self, update: &Action, deadline: Instant) -> Result<Option<Lease>, Error> {
+        match self.actor.act(update, deadline).await? {
+            Outcome::Lease(lease) => Ok(Some(*lease)),
+            // No other action writes a Lease.
             _ => Ok(None),
         }
     }
@@ -240,15 +241,15 @@ impl Keeper {
         let mut election = self.election();
         let now = self.clock.elapsed();
         change(&mut election, now);
-        let standing = election.standing(now);
+        let lease_state = election.lease_state(now);
         let wait = election.wait(now, self.clock.now());
-        // Sent under the lock, so that an older standing never comes after a newer one.
-        self.shared.standing.send_if_modified(|known| {
-            if *known == standing {
+        // Sent under the lock, so that an older lease_state never comes after a newer one.
+        self.shared.lease_state.send_if_modified(|known| {
+            if *known == lease_state {
                 return false;
             }
-            announce(known, &standing, wait);
-            *known = standing;
+            announce(known, &lease_state, wait);
+            *known = lease_state;
             true
         });
         drop(election);
@@ -270,16 +271,16 @@ struct Failing {
     why: String,
 }
 
-fn announce(before: &Standing, now: &Standing, wait: Duration) {
+fn announce(before: &LeaseState, now: &LeaseState, wait: Duration) {
     match (before, now) {
-        (Standing::Holds { .. }, Standing::Holds { .. }) => {}
-        (_, Standing::Holds { .. }) => info!("this replica holds the lease"),
-        (_, Standing::Follows { holder }) => info!(
+        (LeaseState::Leader { .. }, LeaseState::Leader { .. }) => {}
+        (_, LeaseState::Leader { .. }) => info!("this replica holds the lease"),
+        (_, LeaseState::Follower { holder }) => info!(
             holder,
             ?wait,
             "another replica holds the lease; this one takes over when it is not renewed for so long"
         ),
         // The lifecycle says that it stops.
-        (_, Standing::Waits) => debug!("nobody is known to hold the lease"),
+        (_, LeaseState::Idle) => debug!("nobody is known to hold the lease"),
     }
 }

@@ -19,8 +19,8 @@ use crate::action::Action;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::tenure::Tenure;
-use crate::workspaces::decide::Rules;
+use crate::leadership::Leadership;
+use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::ending;
 use crate::workspaces::lifecycle::Decision;
 use crate::workspaces::maintenance::Switch;
@@ -40,31 +40,31 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 pub async fn run(
     hub: Hub,
     actor: Actor,
-    rules: watch::Receiver<Arc<Rules>>,
+    policy: watch::Receiver<Arc<LifecyclePolicy>>,
     maintenance: watch::Receiver<Switch>,
     clock: Clock,
-    mut tenure: Tenure,
+    mut leadership: Leadership,
 ) -> anyhow::Result<()> {
     let mut synced = hub.synced();
     loop {
         tokio::select! {
-            () = tenure.begins() => {}
+            () = leadership.begins() => {}
             // Somebody else decides; names must not pile up here.
             _ = hub.dirty() => continue,
         }
-        let held = tenure.clone();
+        let held = leadership.clone();
         let working = async {
             let listed = synced.wait_for(|synced| *synced).await.is_ok();
             anyhow::ensure!(listed, "nobody lists the pods");
             activity::read(&actor, &clock).await;
             hub.decide_all_again();
             info!("the lifecycle runs here");
-            let watched = (rules.clone(), maintenance.clone());
+            let watched = (policy.clone(), maintenance.clone());
             work(&hub, &actor, watched, &clock, &held).await
         };
         tokio::select! {
             biased;
-            () = tenure.ends() => warn!("the lease is lost: the lifecycle stops here"),
+            () = leadership.ends() => warn!("the lease is lost: the lifecycle stops here"),
             ended = working => return ended,
         }
     }
@@ -73,9 +73,12 @@ pub async fn run(
 async fn work(
     hub: &Hub,
     actor: &Actor,
-    (mut rules, maintenance): (watch::Receiver<Arc<Rules>>, watch::Receiver<Switch>),
+    (mut policy, maintenance): (
+        watch::Receiver<Arc<LifecyclePolicy>>,
+        watch::Receiver<Switch>,
+    ),
     clock: &Clock,
-    tenure: &Tenure,
+    leadership: &Leadership,
 ) -> anyhow::Result<()> {
     let mut queue = Queue::default();
     let mut working: JoinSet<(Arc<str>, Ended)> = JoinSet::new();
@@ -105,7 +108,7 @@ async fn work(
                 }
                 if again.remove(&name) { vec![name] } else { continue }
             }
-            Ok(()) = rules.changed() => {
+            Ok(()) = policy.changed() => {
                 hub.decide_all_again();
                 continue;
             }
@@ -116,8 +119,8 @@ async fn work(
                 continue;
             }
             let now = clock.now();
-            let rules = rules.borrow().under(*maintenance.borrow());
-            let Some(decision) = hub.decide(&name, &rules, now) else {
+            let policy = policy.borrow().under(*maintenance.borrow());
+            let Some(decision) = hub.decide(&name, &policy, now) else {
                 queue.clear(&name);
                 failures.remove(&name);
                 stops.forget(&name);
@@ -136,7 +139,7 @@ async fn work(
                     name,
                     decision,
                     Arc::clone(&parallel),
-                    tenure.clone(),
+                    leadership.clone(),
                 ));
             }
         }
@@ -157,7 +160,7 @@ async fn carry_out(
     name: Arc<str>,
     decision: Decision,
     parallel: Arc<Semaphore>,
-    tenure: Tenure,
+    leadership: Leadership,
 ) -> (Arc<str>, Ended) {
     let failed = Ended::Failed { retry_after: None };
     let Ok(_permit) = parallel.acquire().await else {
@@ -165,7 +168,7 @@ async fn carry_out(
     };
     for action in &decision.actions {
         // A process that was stopped for a while finds here that its time is over, before it does anything (F-W14).
-        if !tenure.holds() {
+        if !leadership.holds() {
             return (name, failed);
         }
         if let Err(error) = actor.act(action, Instant::now() + LIMIT).await {

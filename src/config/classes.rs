@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::check::Faults;
 use super::fields::join;
 use super::file;
-use super::{Claim, Class, Contents, DEFAULT_CLASS, Resources, Templates};
+use super::{Class, Contents, DEFAULT_CLASS, Pvc, Resources, Templates};
 use crate::quantity::Quantity;
 use crate::workspaces::{names, template};
 
@@ -64,8 +64,8 @@ impl Reader<'_> {
             limits,
             cpu_min_limit,
             templates,
-            pvc: self.claim("pvc", class.pvc),
-            prebuild_pvc: self.claim("prebuildPVC", class.prebuild_pvc),
+            pvc: self.pvc("pvc", class.pvc),
+            prebuild_pvc: self.pvc("prebuildPVC", class.prebuild_pvc),
             name: class.name,
             description: class.description,
             // Prices are small; the wire has 32 bits for them.
@@ -232,17 +232,17 @@ impl Reader<'_> {
         }
     }
 
-    fn claim(&mut self, key: &str, claim: file::Claim) -> Claim {
+    fn pvc(&mut self, key: &str, pvc: file::Pvc) -> Pvc {
         let path = format!("{}.{key}", self.path);
         let size_path = format!("{path}.size");
-        let size = self.bytes(&size_path, &claim.size).unwrap_or_default();
+        let size = self.bytes(&size_path, &pvc.size).unwrap_or_default();
         if size.as_ref().is_some_and(Quantity::is_zero) {
             let why = "is 0; a volume needs a size, such as \"30Gi\"";
             self.faults.add(size_path, why);
         }
         for (key, name) in [
-            ("storageClass", &claim.storage_class),
-            ("snapshotClass", &claim.snapshot_class),
+            ("storageClass", &pvc.storage_class),
+            ("snapshotClass", &pvc.snapshot_class),
         ] {
             self.faults.unless(
                 name.is_empty() || names::is_dns_subdomain(name),
@@ -250,10 +250,10 @@ impl Reader<'_> {
                 format!("is {name:?}; a name has lower-case letters, digits, '-' and '.'"),
             );
         }
-        Claim {
+        Pvc {
             size,
-            storage_class: claim.storage_class,
-            snapshot_class: claim.snapshot_class,
+            storage_class: pvc.storage_class,
+            snapshot_class: pvc.snapshot_class,
         }
     }
 }

@@ -72,8 +72,8 @@ pub(super) struct Class {
     pub(super) regular_path: String,
     pub(super) prebuild_path: String,
     pub(super) imagebuild_path: String,
-    pub(super) pvc: Claim,
-    pub(super) prebuild_pvc: Claim,
+    pub(super) pvc: Pvc,
+    pub(super) prebuild_pvc: Pvc,
 }
 
 /// Quantities as texts; empty where not given. `cpu` of limits is the burst limit.
@@ -87,7 +87,7 @@ pub(super) struct Amounts {
 
 /// `pvc` and `prebuildPVC`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Claim {
+pub(super) struct Pvc {
     pub(super) size: String,
     pub(super) storage_class: String,
     pub(super) snapshot_class: String,

@@ -8,10 +8,10 @@ use tonic::{Request, Response, Status};
 use super::lookup::Lookup;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::leadership::Leadership;
 use crate::proto::served::inspector_server::Inspector;
 use crate::proto::wsman::inspect::v1::{ExplainWorkspaceRequest, ExplainWorkspaceResponse};
-use crate::tenure::Tenure;
-use crate::workspaces::decide::Rules;
+use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::{explanation, id};
 
 /// Explains workspaces.
@@ -20,9 +20,9 @@ pub struct Inspect {
     /// Finds workspaces.
     pub lookup: Lookup,
     /// What the configuration says about the lifecycle.
-    pub rules: watch::Receiver<Arc<Rules>>,
+    pub policy: watch::Receiver<Arc<LifecyclePolicy>>,
     /// Whether this replica leads.
-    pub tenure: Tenure,
+    pub leadership: Leadership,
     /// What time it is.
     pub clock: Clock,
 }
@@ -37,19 +37,24 @@ impl Inspector for Inspect {
         self.lookup.check_listed()?;
         id::check(&id)?;
         let now = self.clock.now();
-        let rules = self.rules.borrow().under(self.lookup.maintenance());
-        let explained = self.lookup.hub().read_with_activity(|index, journal| {
-            let tracked = index.by_id(&id)?;
-            let entry = tracked.entry();
-            let name = entry.pod.name.as_str();
-            let decision = index.decide(name, journal, &rules, now).unwrap_or_default();
-            let active = journal.last(&id, entry.facts.created);
-            let warnings = index.warnings(&entry.pod);
-            Some(explanation::explain(&entry, &decision, active, warnings))
-        });
+        let policy = self.policy.borrow().under(self.lookup.maintenance());
+        let explained = self
+            .lookup
+            .hub()
+            .read_with_activity(|index, last_activity| {
+                let tracked = index.by_id(&id)?;
+                let entry = tracked.entry();
+                let name = entry.pod.name.as_str();
+                let decision = index
+                    .decide(name, last_activity, &policy, now)
+                    .unwrap_or_default();
+                let active = last_activity.last(&id, entry.state.created);
+                let warnings = index.warnings(&entry.pod);
+                Some(explanation::explain(&entry, &decision, active, warnings))
+            });
         let explained = explained.ok_or(Error::NotFound { id })?;
         Ok(Response::new(ExplainWorkspaceResponse {
-            leader: self.tenure.holds(),
+            leader: self.leadership.holds(),
             ..explained
         }))
     }

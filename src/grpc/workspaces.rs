@@ -155,11 +155,14 @@ impl WorkspaceManager for Workspaces {
         self.lookup.check_listed()?;
         let id = request.id;
         workspaces::id::check(&id)?;
-        let known = self.lookup.hub().read_with_activity(|index, journal| {
-            let entry = index.by_id(&id)?;
-            let last_activity = journal.last(&id, entry.facts.created);
-            Some((entry.status.clone(), last_activity))
-        });
+        let known = self
+            .lookup
+            .hub()
+            .read_with_activity(|index, last_activity| {
+                let entry = index.by_id(&id)?;
+                let last_activity = last_activity.last(&id, entry.state.created);
+                Some((entry.status.clone(), last_activity))
+            });
         let known = known.or_else(|| {
             let end = self.lookup.end(&id).filter(|_| with_ended)?;
             Some((end.status, None))
@@ -207,7 +210,7 @@ impl WorkspaceManager for Workspaces {
             index.by_id(&request.id).map(|entry| {
                 (
                     entry.pod.clone(),
-                    activity::mark(&entry.facts, &request, now),
+                    activity::mark(&entry.state, &request, now),
                 )
             })
         });

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::Index;
-use crate::workspaces::activity::journal::Journal;
-use crate::workspaces::decide::{Entry, Rules};
+use crate::workspaces::activity::last_activity::LastActivity;
+use crate::workspaces::decide::{Entry, LifecyclePolicy};
 use crate::workspaces::lifecycle::{self, Decision, LifecycleInput};
 use crate::workspaces::services::Served;
 
@@ -13,19 +13,19 @@ impl Index {
     pub fn decide(
         &self,
         name: &str,
-        journal: &Journal,
-        rules: &Rules,
+        last_activity: &LastActivity,
+        policy: &LifecyclePolicy,
         now: Timestamp,
     ) -> Option<Decision> {
-        self.decide_seen(name, journal, rules, now, &|_, _| {})
+        self.decide_seen(name, last_activity, policy, now, &|_, _| {})
     }
 
     /// Decides, and tells which Services it looked at.
     pub(super) fn decide_seen(
         &self,
         name: &str,
-        journal: &Journal,
-        rules: &Rules,
+        last_activity: &LastActivity,
+        policy: &LifecyclePolicy,
         now: Timestamp,
         looked: &dyn Fn(&str, Served<'_>),
     ) -> Option<Decision> {
@@ -42,14 +42,14 @@ impl Index {
         let input = LifecycleInput {
             pod,
             record: self.record(name),
-            activity: pod.and_then(|entry| last_activity(entry, journal)),
+            activity: pod.and_then(|entry| activity_of(entry, last_activity)),
             services: self.has_services().then_some(&services),
         };
-        lifecycle::step(input, rules, now)
+        lifecycle::step(input, policy, now)
     }
 }
 
 /// When the user of a workspace was active last.
-pub(super) fn last_activity(entry: &Entry, journal: &Journal) -> Option<Timestamp> {
-    journal.last(&entry.status.id, entry.facts.created)
+pub(super) fn activity_of(entry: &Entry, last_activity: &LastActivity) -> Option<Timestamp> {
+    last_activity.last(&entry.status.id, entry.state.created)
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Index;
-use super::decision::last_activity;
+use super::decision::activity_of;
 use super::input::Input;
 use crate::objects::Pod;
 use crate::proto::wsman::WorkspaceStatus;
-use crate::workspaces::activity::journal::Journal;
+use crate::workspaces::activity::last_activity::LastActivity;
 use crate::workspaces::case::{Case, KnownService, Objects};
-use crate::workspaces::decide::{Entry, Rules};
+use crate::workspaces::decide::{Entry, LifecyclePolicy};
 use crate::workspaces::lifecycle::Decision;
 use crate::workspaces::services::Served;
 use crate::workspaces::status::{Observed, Why};
@@ -87,8 +87,8 @@ impl Index {
     pub fn decide_observed(
         &self,
         name: &str,
-        journal: &Journal,
-        rules: &Rules,
+        last_activity: &LastActivity,
+        policy: &LifecyclePolicy,
         now: Timestamp,
     ) -> Option<Decided> {
         let asked = RefCell::new(BTreeMap::new());
@@ -99,7 +99,7 @@ impl Index {
             };
             asked.borrow_mut().insert(service.to_owned(), known);
         };
-        let decision = self.decide_seen(name, journal, rules, now, &looked)?;
+        let decision = self.decide_seen(name, last_activity, policy, now, &looked)?;
         let pod = self.pod(name);
         let pod = pod.as_ref();
         let objects = pod.and_then(|_| self.folded_from(name));
@@ -109,9 +109,9 @@ impl Index {
             last: both.and_then(|(entry, objects)| other_status(entry, objects)),
             record: self.record(name).cloned(),
             services: self.has_services().then(|| asked.take()),
-            activity: pod.and_then(|entry| last_activity(entry, journal)),
-            announced: pod.is_some_and(|entry| entry.facts.announced),
-            rules: rules.clone(),
+            activity: pod.and_then(|entry| activity_of(entry, last_activity)),
+            announced: pod.is_some_and(|entry| entry.state.announced),
+            policy: policy.clone(),
             now,
         };
         Some(Decided {

@@ -52,14 +52,14 @@ impl Index {
             Some(known)
                 if known.gone
                     && known.run() != entry.run()
-                    && known.version < entry.facts.version =>
+                    && known.version < entry.state.version =>
             {
                 self.conclude(name, None, version, changes);
             }
             Some(_) => return,
             None => {}
         }
-        let version = entry.facts.version;
+        let version = entry.state.version;
         self.store(entry, image, version, objects, changes);
         if let Some(tracked) = self.workspaces.get_mut(name) {
             tracked.gone = true;
@@ -137,7 +137,7 @@ impl Index {
     /// Whether a pod was rejected and is, or is going to be, made again.
     pub fn is_made_again(&self, name: &str) -> bool {
         let rejected = |tracked: &Tracked| {
-            tracked.facts.rejected && tracked.status.phase() == WorkspacePhase::Pending
+            tracked.state.rejected && tracked.status.phase() == WorkspacePhase::Pending
         };
         self.records.contains_key(name) || self.by_name(name).is_some_and(rejected)
     }
@@ -166,10 +166,10 @@ impl Index {
     /// Whether the end of a pod is not that of its workspace: it was committed to a record, or there is a record that it
     /// has nothing to do with.
     pub(super) fn is_replaced(&self, entry: &Entry) -> bool {
-        let lineage = &entry.facts.lineage;
-        let committed = entry.facts.rejected
+        let lineage = &entry.state.lineage;
+        let committed = entry.state.rejected
             && entry.status.phase() == WorkspacePhase::Pending
-            && !entry.facts.is_asked_to_end()
+            && !entry.state.is_asked_to_end()
             && !lineage.replaced_by.is_empty();
         let record = self.records.get(entry.pod.name.as_str());
         let other = record.filter(|record| {
@@ -181,9 +181,9 @@ impl Index {
 
     /// Whether a pod whose end was not seen may have been rejected and replaced meanwhile; only a look tells.
     pub(super) fn may_be_replaced(&self, entry: &Entry) -> bool {
-        let facts = &entry.facts;
-        let ends = facts.is_asked_to_end() || facts.explicit_fail;
-        self.defaults.max_recreations > 0 && facts.never_ready && !ends
+        let state = &entry.state;
+        let ends = state.is_asked_to_end() || state.explicit_fail;
+        self.defaults.max_recreations > 0 && state.never_ready && !ends
     }
 
     /// The pod ended, and the workspace goes on without one.
@@ -209,12 +209,12 @@ impl Index {
     /// Puts a new pod aside whose record was not seen: it comes too early or too late.
     pub(super) fn holds(&mut self, entry: &Entry, pod: &Pod, changes: &mut Changes) -> bool {
         let name = entry.pod.name.as_str();
-        let stale = |(held, _): &(Entry, Pod)| held.facts.version > entry.facts.version;
+        let stale = |(held, _): &(Entry, Pod)| held.state.version > entry.state.version;
         if self.held.get(name).is_some_and(stale) {
             return true;
         }
         self.held.remove(name);
-        let lineage = &entry.facts.lineage;
+        let lineage = &entry.state.lineage;
         let record = self.records.get(name);
         let seen = record.is_some_and(|record| record.at.uid == lineage.made_from);
         let tracked = self.workspaces.get(name);

@@ -106,9 +106,9 @@ impl Index {
     /// Returns a workspace whose Services have the names that another of this prefix would give its own.
     pub fn of_prefix(&self, prefix: &str, other: &str) -> Option<&Tracked> {
         let same = |tracked: &&Tracked| {
-            let facts = &tracked.facts;
-            facts.ours
-                && facts.service_prefix.eq_ignore_ascii_case(prefix)
+            let state = &tracked.state;
+            state.ours
+                && state.service_prefix.eq_ignore_ascii_case(prefix)
                 && tracked.pod.name != other
         };
         self.workspaces.values().find(same)

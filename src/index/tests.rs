@@ -249,7 +249,7 @@ fn a_node_is_gone_only_for_pods_that_are_older_than_the_list_without_it() {
     index.retain_nodes(&HashSet::new(), 4);
     index.apply_pod(&bound(5));
     assert!(
-        !index.by_id("ws-a").unwrap().facts.node_gone,
+        !index.by_id("ws-a").unwrap().state.node_gone,
         "the node may be newer than the list"
     );
     assert_eq!(
@@ -257,7 +257,7 @@ fn a_node_is_gone_only_for_pods_that_are_older_than_the_list_without_it() {
         [Arc::from("ws-a")]
     );
     index.apply_pod(&bound(5));
-    assert!(index.by_id("ws-a").unwrap().facts.node_gone);
+    assert!(index.by_id("ws-a").unwrap().state.node_gone);
 }
 
 fn service(name: &str, owner: &Pod, ports: &[i64]) -> Service {
@@ -315,7 +315,7 @@ fn a_node_stays_gone_however_often_its_pods_change() {
         pod.spec.node_name = "n1".to_owned();
         pod
     };
-    let gone = |index: &Index| index.by_id("ws-a").unwrap().facts.node_gone;
+    let gone = |index: &Index| index.by_id("ws-a").unwrap().state.node_gone;
     let node = |name: &str| -> Node {
         serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap()
     };
@@ -370,8 +370,8 @@ fn an_announced_end_is_taken_in_once_and_only_by_its_own_pod() {
     // What the pod tells later does not undo it.
     stopped.metadata.resource_version = "6".into();
     index.apply_pod(&stopped);
-    assert!(index.by_name("a").unwrap().facts.announced);
+    assert!(index.by_name("a").unwrap().state.announced);
     index.delete_pod(&stopped);
     index.apply_pod(&pod("a", 2, 7, 1));
-    assert!(!index.by_name("a").unwrap().facts.announced);
+    assert!(!index.by_name("a").unwrap().state.announced);
 }

@@ -102,7 +102,7 @@ impl Index {
         let matters = tracked.filter(|(_, tracked)| {
             let about = &event.involved_object.uid;
             let of_pod = about.is_empty() || *about == tracked.pod.uid;
-            of_pod && status::depends_on(&event, tracked.facts.pod_phase)
+            of_pod && status::depends_on(&event, tracked.state.pod_phase)
         });
         let reread = matters.map(|(name, _)| Arc::clone(name));
         let is_workspace = tracked.is_some();

@@ -16,20 +16,20 @@ struct Server {
 
 impl Server {
     fn write(&mut self, action: Action) -> Option<Lease> {
-        let Action::Claim(claim) = action else {
+        let Action::UpdateLease(update) = action else {
             panic!("{action:?}")
         };
         let there = self
             .lease
             .as_ref()
             .map(|lease| lease.metadata.resource_version.clone());
-        if claim.version != there {
+        if update.version != there {
             return None;
         }
         self.version += 1;
         let text = serde_json::to_string(&serde_json::json!({
             "metadata": { "name": NAME, "resourceVersion": self.version.to_string() },
-            "spec": claim.spec,
+            "spec": update.spec,
         }));
         self.lease = serde_json::from_str(&text.unwrap()).unwrap();
         self.lease.clone()
@@ -75,7 +75,7 @@ impl Replica {
 
     fn holds(&self, at: Duration) -> bool {
         let now = at + self.started;
-        self.election.standing(now).holds(now)
+        self.election.lease_state(now).holds(now)
     }
 }
 
@@ -111,8 +111,8 @@ fn the_first_takes_a_free_lease_at_once_and_keeps_it() {
     );
     let holder = "a".to_owned();
     assert_eq!(
-        b.election.standing(5059 * SECOND),
-        Standing::Follows { holder }
+        b.election.lease_state(5059 * SECOND),
+        LeaseState::Follower { holder }
     );
 }
 
@@ -151,8 +151,8 @@ fn a_holder_that_cannot_renew_stops_before_another_may_begin() {
     a.turn(40 * SECOND, &mut server, true);
     let holder = "b".to_owned();
     assert_eq!(
-        a.election.standing(40 * SECOND),
-        Standing::Follows { holder }
+        a.election.lease_state(40 * SECOND),
+        LeaseState::Follower { holder }
     );
 }
 
@@ -319,8 +319,8 @@ fn never_two_hold_it_and_somebody_does_in_the_end() {
                     Some(replica) => {
                         // The first two are on one machine.
                         let near = |other: &usize| *other == slot || (*other < 2 && slot < 2);
-                        let holder = match replica.election.standing(at + replica.started) {
-                            Standing::Follows { holder } => holder,
+                        let holder = match replica.election.lease_state(at + replica.started) {
+                            LeaseState::Follower { holder } => holder,
                             _ => String::new(),
                         };
                         if dead

@@ -162,12 +162,12 @@ fn lines_that_cannot_be_read_say_why() {
 
 #[test]
 fn cases_are_read_as_they_were_written() {
-    let rules = json!({
+    let policy = json!({
         "timeouts": {"startup": "1h0m0s"}, "maintenance": true, "recreate_after": "15s", "services": "off",
         "content": "ws-daemon", "report_stuck_after": "1m0s", "announce_within": "5m0s",
     });
     let mut case = Case {
-        rules: case::rules(&rules).unwrap(),
+        policy: case::policy(&policy).unwrap(),
         activity: Some(Timestamp::UNIX_EPOCH),
         announced: true,
         services: Some([("ws-a1-ide".to_owned(), Default::default())].into()),

@@ -1,11 +1,11 @@
 //! Signs of life: what a MarkActive counts for and what it marks (docs/protocol.md#what-each-call-checks).
 
-pub mod journal;
+pub mod last_activity;
 
 use jiff::Timestamp;
 
-use super::facts::Facts;
 use super::marks::annotation;
+use super::pod_state::PodState;
 use crate::action::Mark;
 use crate::proto::wsman::MarkActiveRequest;
 
@@ -22,19 +22,19 @@ pub struct Activity {
 }
 
 /// Returns what follows from a request at `now`.
-pub fn mark(facts: &Facts, request: &MarkActiveRequest, now: Timestamp) -> Activity {
-    if request.ignore_if_active && facts.ever_active {
+pub fn mark(state: &PodState, request: &MarkActiveRequest, now: Timestamp) -> Activity {
+    if request.ignore_if_active && state.ever_active {
         return Activity {
             counts: false,
             mark: None,
         };
     }
     let mut mark = Mark::default();
-    if !facts.ever_active {
+    if !state.ever_active {
         mark.set
             .insert(annotation::FIRST_USER_ACTIVITY.to_owned(), format(now));
     }
-    match (request.closed, facts.closed) {
+    match (request.closed, state.closed) {
         (true, false) => drop(
             mark.set
                 .insert(annotation::CLOSED.to_owned(), "true".to_owned()),

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::decide::{self, Entry, Rules, Verdict};
-use super::facts::{self, Facts};
+use super::decide::{self, Entry, LifecyclePolicy, Verdict};
 use super::lifecycle::{self, Decision, LifecycleInput};
+use super::pod_state::{self, PodState};
 use super::recreate::Record;
 use super::services::Served;
 use super::status::{Defaults, NodeView, NotWorkspace, Observed, Why};
@@ -18,7 +18,7 @@ use crate::action::PodRef;
 use crate::objects::{Event, Node, Pod, ServicePort};
 use crate::proto::wsman::WorkspaceStatus;
 pub use answers::{actions, decision, outcome, status, verdict};
-pub use json::rules;
+pub use json::policy;
 
 /// The node of a pod, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,7 +68,7 @@ pub struct Case {
     /// The message bus has confirmed the STOPPED.
     pub announced: bool,
     /// What the configuration says about the lifecycle.
-    pub rules: Rules,
+    pub policy: LifecyclePolicy,
     /// What the clock says.
     pub now: Timestamp,
 }
@@ -111,9 +111,9 @@ impl Objects {
                 uid: self.pod.metadata.uid.clone(),
             },
             status: folded.status,
-            facts: Facts {
+            state: PodState {
                 unreadable: folded.unreadable.into(),
-                ..facts::of(&observed)
+                ..pod_state::of(&observed)
             },
             why: folded.why,
         }
@@ -132,7 +132,7 @@ impl Case {
     /// The entry that is decided on.
     pub fn entry(&self) -> Option<Entry> {
         let mut entry = self.objects.as_ref()?.fold();
-        entry.facts.announced = self.announced;
+        entry.state.announced = self.announced;
         if let Some(last) = &self.last {
             entry.status.clone_from(last);
         }
@@ -156,13 +156,13 @@ impl Case {
             activity: self.activity,
             services: known.is_some().then_some(&find),
         };
-        lifecycle::step(input, &self.rules, self.now)
+        lifecycle::step(input, &self.policy, self.now)
     }
 
     /// What the table of the lifecycle says about the pod alone.
     pub fn verdict(&self) -> Option<(WorkspaceStatus, Verdict)> {
         let entry = self.entry()?;
-        let verdict = decide::decide(&entry, self.activity, &self.rules, self.now);
+        let verdict = decide::decide(&entry, self.activity, &self.policy, self.now);
         Some((entry.status, verdict))
     }
 }

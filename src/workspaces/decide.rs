@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::facts::{Facts, PodPhase};
 use super::maintenance::{FOR_EVER, Switch};
 use super::marks::annotation;
+use super::pod_state::{PodPhase, PodState};
 use super::recreate;
 use super::status::Why;
 use crate::action::{Action, Mark, PodRef, Recreate};
@@ -24,7 +24,7 @@ pub struct Entry {
     /// What clients see.
     pub status: WorkspaceStatus,
     /// What the lifecycle needs beside it.
-    pub facts: Facts,
+    pub state: PodState,
     /// Which rules made the status.
     pub why: Why,
 }
@@ -32,7 +32,7 @@ pub struct Entry {
 impl Entry {
     /// Returns the uid of the workspace's first pod. It stays the same when the pod is made again.
     pub fn run(&self) -> &str {
-        self.facts.lineage.run(&self.pod)
+        self.state.lineage.run(&self.pod)
     }
 }
 
@@ -48,7 +48,7 @@ pub enum Content {
 
 /// What the configuration says about the lifecycle.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Rules {
+pub struct LifecyclePolicy {
     /// The limits of docs/protocol.md#timeouts; `None`: nothing times out.
     pub timeouts: Option<Timeouts>,
     /// Until when timeouts and completions wait; stops by request go on (docs/operations.md#maintenance).
@@ -65,7 +65,7 @@ pub struct Rules {
     pub announce_within: Option<Duration>,
 }
 
-impl Rules {
+impl LifecyclePolicy {
     /// Returns the rules while a ConfigMap may switch maintenance on, too.
     pub fn under(&self, switch: Switch) -> Self {
         Self {
@@ -106,15 +106,15 @@ pub struct Wake {
 pub fn decide(
     entry: &Entry,
     activity: Option<Timestamp>,
-    rules: &Rules,
+    policy: &LifecyclePolicy,
     now: Timestamp,
 ) -> Verdict {
     let case = Case {
         pod: &entry.pod,
         status: &entry.status,
-        facts: &entry.facts,
+        state: &entry.state,
         activity,
-        rules,
+        policy,
         now,
     };
     let row = Case::TABLE.iter().find(|row| (row.when)(&case));
@@ -175,7 +175,7 @@ const fn row<'a>(
     Row { name, when, then }
 }
 
-/// What [`Rules::report_stuck_after`] should be: a kubelet that lives ends a pod seconds after its grace.
+/// What [`LifecyclePolicy::report_stuck_after`] should be: a kubelet that lives ends a pod seconds after its grace.
 pub const REPORT_STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// The rule that lets a stopped pod go although the message bus has not confirmed its STOPPED.
@@ -197,9 +197,9 @@ const FAILURE_LIMIT: usize = 8 * 1024;
 struct Case<'a> {
     pod: &'a PodRef,
     status: &'a WorkspaceStatus,
-    facts: &'a Facts,
+    state: &'a PodState,
     activity: Option<Timestamp>,
-    rules: &'a Rules,
+    policy: &'a LifecyclePolicy,
     now: Timestamp,
 }
 
@@ -208,9 +208,9 @@ struct Case<'a> {
 impl Case<'_> {
     /// The mark of a start whose caller is gone would show PENDING for ever.
     fn start_is_over(&self) -> bool {
-        let facts = self.facts;
-        let is_over = matches!(facts.pod_phase, PodPhase::Succeeded | PodPhase::Failed);
-        facts.attempting && (facts.bound || facts.deleting.is_some() || is_over)
+        let state = self.state;
+        let is_over = matches!(state.pod_phase, PodPhase::Succeeded | PodPhase::Failed);
+        state.attempting && (state.bound || state.deleting.is_some() || is_over)
     }
 
     fn is_completed(&self) -> bool {
@@ -226,7 +226,7 @@ impl Case<'_> {
     }
 
     fn is_timed_out(&self) -> bool {
-        self.facts.timed_out
+        self.state.timed_out
     }
 
     fn timeout_waits(&self) -> bool {
@@ -234,11 +234,11 @@ impl Case<'_> {
     }
 
     fn is_asked_to_stop(&self) -> bool {
-        self.facts.stop_grace.is_some()
+        self.state.stop_grace.is_some()
     }
 
     fn lives_on_lost_node(&self) -> bool {
-        self.facts.pod_phase == PodPhase::Running && self.node_is_lost()
+        self.state.pod_phase == PodPhase::Running && self.node_is_lost()
     }
 
     fn lacks_secret(&self) -> bool {
@@ -247,7 +247,7 @@ impl Case<'_> {
 
     /// The fold shows a rejected pod as PENDING only while it is to be made again.
     fn is_rejected(&self) -> bool {
-        self.facts.rejected && self.phase() == WorkspacePhase::Pending
+        self.state.rejected && self.phase() == WorkspacePhase::Pending
     }
 
     fn is_replaced(&self) -> bool {
@@ -260,7 +260,7 @@ impl Case<'_> {
 
     /// A pod can fail without telling why (P17 of docs/protocol.md#phases); nothing else would ever end it.
     fn failed_silently(&self) -> bool {
-        self.facts.pod_phase == PodPhase::Failed
+        self.state.pod_phase == PodPhase::Failed
     }
 
     fn limit_reached(&self) -> bool {
@@ -269,10 +269,10 @@ impl Case<'_> {
 
     /// The kubelet's Ready condition counts; headless workspaces skip INITIALIZING.
     fn became_ready(&self) -> bool {
-        self.facts.never_ready_mark
+        self.state.never_ready_mark
             && match self.phase() {
                 WorkspacePhase::Running => true,
-                WorkspacePhase::Initializing => self.facts.kubelet_ready,
+                WorkspacePhase::Initializing => self.state.kubelet_ready,
                 _ => false,
             }
     }
@@ -280,9 +280,9 @@ impl Case<'_> {
     /// Without a backend initialisation is done as soon as the pod runs.
     fn init_is_free(&self) -> bool {
         self.phase() == WorkspacePhase::Creating
-            && self.facts.pod_phase == PodPhase::Running
-            && self.rules.content == Content::None
-            && !self.facts.initialized
+            && self.state.pod_phase == PodPhase::Running
+            && self.policy.content == Content::None
+            && !self.state.initialized
     }
 }
 
@@ -302,16 +302,16 @@ impl Case<'_> {
     }
 
     fn stop_as_asked(&self) -> Vec<Action> {
-        let grace = self.facts.stop_grace.unwrap_or(STOP_GRACE);
+        let grace = self.state.stop_grace.unwrap_or(STOP_GRACE);
         vec![Action::Stop(self.pod.clone(), grace)]
     }
 
     /// The mark goes first: once the pod is being deleted the failure can no longer be told from the stop.
     fn fail(&self) -> Vec<Action> {
         let mut actions = Vec::new();
-        if !self.facts.failed_before_stopping {
+        if !self.state.failed_before_stopping {
             let mut marks = vec![(annotation::FAILED_BEFORE_STOPPING, "true".to_owned())];
-            if !self.facts.explicit_fail && !self.facts.failure_recorded {
+            if !self.state.explicit_fail && !self.state.failure_recorded {
                 marks.push((annotation::FAILURE, shortened(self.failure())));
             }
             actions.push(self.mark(marks));
@@ -356,7 +356,7 @@ impl Case<'_> {
         if !due || self.in_maintenance() {
             return Vec::new();
         }
-        let step = Recreate::Record(self.pod.clone(), self.facts.version);
+        let step = Recreate::Record(self.pod.clone(), self.state.version);
         vec![Action::Recreate(step)]
     }
 
@@ -370,7 +370,7 @@ impl Case<'_> {
             annotation::ALREADY_INITIALIZING.to_owned(),
             "true".to_owned(),
         );
-        if self.facts.never_ready_mark && self.facts.kubelet_ready {
+        if self.state.never_ready_mark && self.state.kubelet_ready {
             mark.remove.push(annotation::NEVER_READY.to_owned());
         }
         vec![Action::Mark(self.pod.clone(), mark)]
@@ -397,34 +397,34 @@ impl Case<'_> {
     }
 
     fn node_is_lost(&self) -> bool {
-        self.facts.node_gone || self.facts.node_lost_at.is_some_and(|at| at <= self.now)
+        self.state.node_gone || self.state.node_lost_at.is_some_and(|at| at <= self.now)
     }
 
     fn in_maintenance(&self) -> bool {
-        self.rules.in_maintenance(self.now)
+        self.policy.in_maintenance(self.now)
     }
 
     /// When a rejected pod is made again.
     fn remade_at(&self) -> Option<Timestamp> {
-        let facts = self.facts;
-        let rejected = facts
+        let state = self.state;
+        let rejected = state
             .reported
-            .max(facts.created)
+            .max(state.created)
             .filter(|_| self.is_rejected())?;
-        rejected.checked_add(self.rules.recreate_after).ok()
+        rejected.checked_add(self.policy.recreate_after).ok()
     }
 
     /// When a missing Secret counts as lost.
     fn secret_due(&self) -> Option<Timestamp> {
-        let since = self.facts.secret_missing_since?;
-        let open = !self.facts.explicit_fail;
+        let since = self.state.secret_missing_since?;
+        let open = !self.state.explicit_fail;
         since.checked_add(SECRET_PATIENCE).ok().filter(|_| open)
     }
 
     /// The earliest of all moments at which a predicate turns true by itself.
     fn wake_at(&self) -> Option<Wake> {
-        let node = self.facts.node_lost_at;
-        let eviction = self.facts.evicted_at.filter(|_| self.is_deleting());
+        let node = self.state.node_lost_at;
+        let eviction = self.state.evicted_at.filter(|_| self.is_deleting());
         let mut moments = vec![
             (self.stuck_at(), "report stuck stopping", ""),
             (node, "node lost", ""),
@@ -434,7 +434,7 @@ impl Case<'_> {
             (self.silent_at(), BUS_IS_SILENT, "messagebus.stoppedTimeout"),
         ];
         if self.in_maintenance() {
-            let end = self.rules.maintenance.filter(|end| *end < FOR_EVER);
+            let end = self.policy.maintenance.filter(|end| *end < FOR_EVER);
             moments.push((
                 end,
                 "maintenance ends",

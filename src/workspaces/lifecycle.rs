@@ -4,10 +4,10 @@
 
 use jiff::Timestamp;
 
-use super::decide::{self, BUS_IS_SILENT, Entry, Rules, Wake};
+use super::decide::{self, BUS_IS_SILENT, Entry, LifecyclePolicy, Wake};
 use super::recreate::{self, Record};
-use super::repair::{self, Repair};
 use super::services::Served;
+use super::sync_services::{self, ServiceSync};
 use crate::action::Action;
 
 /// Finds what a Service of a pod serves by the Service's name.
@@ -40,8 +40,12 @@ pub struct Decision {
 }
 
 /// Decides what a workspace needs at `now`; `None` if there is neither a pod nor a record.
-pub fn step(input: LifecycleInput<'_>, rules: &Rules, now: Timestamp) -> Option<Decision> {
-    if let Some(actions) = recreate::next(input.pod, input.record, rules, now) {
+pub fn step(
+    input: LifecycleInput<'_>,
+    policy: &LifecyclePolicy,
+    now: Timestamp,
+) -> Option<Decision> {
+    if let Some(actions) = recreate::next(input.pod, input.record, policy, now) {
         return Some(Decision {
             rule: "rejected, made again",
             actions,
@@ -49,13 +53,13 @@ pub fn step(input: LifecycleInput<'_>, rules: &Rules, now: Timestamp) -> Option<
         });
     }
     let entry = input.pod?;
-    let verdict = decide::decide(entry, input.activity, rules, now);
-    let repair = input.services.map_or_else(Repair::default, |served| {
-        repair::services(entry, rules, now, served)
+    let verdict = decide::decide(entry, input.activity, policy, now);
+    let sync = input.services.map_or_else(ServiceSync::default, |served| {
+        sync_services::services(entry, policy, now, served)
     });
     let mut actions = verdict.actions;
-    actions.extend(repair.action);
-    let services = repair.wake_at.map(|at| Wake {
+    actions.extend(sync.action);
+    let services = sync.wake_at.map(|at| Wake {
         at,
         reason: "Services looked at again",
         source: "",

@@ -8,7 +8,7 @@ use super::env::{self, Source};
 use super::request::StartRequest;
 use super::trace::{self, Trace};
 use super::url::{self, Values};
-use super::{claim, marks, names, pod, secret, services, sizes, template};
+use super::{marks, names, pod, pvc, secret, services, sizes, template};
 use crate::action::Dependant;
 use crate::config::{Class, Manager, Services};
 use crate::error::{Error, FieldViolation};
@@ -115,12 +115,12 @@ pub fn plan(request: &StartRequest, manager: &Manager, tokens: &Tokens) -> Resul
             services::of_pod(&manager.namespace, &labels, &annotations, headless)
         }
     };
-    let claim = claim::build(request, class, &name, &manager.namespace, &labels);
+    let pvc = pvc::build(request, class, &name, &manager.namespace, &labels);
     let secret = secret::build(&name, &manager.namespace, &labels, secrets);
     let mut dependants: Vec<Dependant> = secret
         .map(|secret| Dependant::Secret(Box::new(secret)))
         .into_iter()
-        .chain(claim.map(|claim| Dependant::Claim(Box::new(claim))))
+        .chain(pvc.map(|pvc| Dependant::Pvc(Box::new(pvc))))
         .collect();
     dependants.extend(
         services

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::container;
-use super::decide::{Entry, Rules};
+use super::decide::{Entry, LifecyclePolicy};
 use super::marks::annotation;
 use super::names;
 use crate::action::{Action, Mark, PodRef, RecordRef, Recreate};
@@ -205,14 +205,14 @@ impl Record {
 pub fn next(
     pod: Option<&Entry>,
     record: Option<&Record>,
-    rules: &Rules,
+    policy: &LifecyclePolicy,
     now: Timestamp,
 ) -> Option<Vec<Action>> {
     let steps = match (pod, record) {
         (Some(pod), record) if is_orphan(pod, record) => {
             let record = RecordRef {
                 name: pod.pod.name.clone(),
-                uid: pod.facts.lineage.made_from.clone(),
+                uid: pod.state.lineage.made_from.clone(),
             };
             vec![Recreate::RemoveOrphan(pod.pod.clone(), record)]
         }
@@ -221,19 +221,19 @@ pub fn next(
             Some(mark) => return Some(vec![Action::Mark(pod.pod.clone(), mark)]),
             None => beside(pod, record),
         },
-        (None, Some(record)) => vec![alone(record, rules, now)],
+        (None, Some(record)) => vec![alone(record, policy, now)],
     };
     Some(steps.into_iter().map(Action::Recreate).collect())
 }
 
 /// Whether a pod waits for a record that is not there: it comes yet, or the pod was made too late.
 fn is_orphan(pod: &Entry, record: Option<&Record>) -> bool {
-    pod.facts.lineage.provisional && !record.is_some_and(|record| is_successor(pod, record))
+    pod.state.lineage.provisional && !record.is_some_and(|record| is_successor(pod, record))
 }
 
 /// A stop that was asked of the record, for a pod that does not know of it.
 fn inherited_end(pod: &Entry, record: &Record) -> Option<Mark> {
-    let knows = pod.facts.is_asked_to_end();
+    let knows = pod.state.is_asked_to_end();
     let related = is_recorded(pod, record) || is_successor(pod, record);
     (related && !knows && !record.ends.is_empty()).then(|| Mark {
         set: record.ends.clone(),
@@ -246,27 +246,27 @@ fn is_recorded(pod: &Entry, record: &Record) -> bool {
 }
 
 fn is_successor(pod: &Entry, record: &Record) -> bool {
-    pod.facts.lineage.made_from == record.at.uid
+    pod.state.lineage.made_from == record.at.uid
 }
 
 fn beside(pod: &Entry, record: &Record) -> Vec<Recreate> {
-    let (facts, at) = (&pod.facts, &record.at);
+    let (state, at) = (&pod.state, &record.at);
     let forget = |version| Recreate::Forget(at.clone(), version);
     if is_recorded(pod, record) {
-        let waits = facts.rejected && pod.status.phase() == WorkspacePhase::Pending;
-        let waits = waits && !facts.is_asked_to_end();
-        if !waits || facts.lineage.marks != record.marks {
+        let waits = state.rejected && pod.status.phase() == WorkspacePhase::Pending;
+        let waits = waits && !state.is_asked_to_end();
+        if !waits || state.lineage.marks != record.marks {
             vec![forget(None)]
-        } else if facts.lineage.replaced_by != at.uid {
-            vec![Recreate::Commit(pod.pod.clone(), facts.version, at.clone())]
+        } else if state.lineage.replaced_by != at.uid {
+            vec![Recreate::Commit(pod.pod.clone(), state.version, at.clone())]
         } else {
             vec![
                 Recreate::Inherit(at.clone()),
-                Recreate::Vacate(pod.pod.clone(), facts.version),
+                Recreate::Vacate(pod.pod.clone(), state.version),
             ]
         }
     } else if is_successor(pod, record) && !record.over {
-        match facts.lineage.provisional {
+        match state.lineage.provisional {
             true => vec![Recreate::Settle(at.clone(), pod.pod.clone())],
             false => vec![forget(Some(record.version))],
         }
@@ -276,13 +276,13 @@ fn beside(pod: &Entry, record: &Record) -> Vec<Recreate> {
     }
 }
 
-fn alone(record: &Record, rules: &Rules, now: Timestamp) -> Recreate {
+fn alone(record: &Record, policy: &LifecyclePolicy, now: Timestamp) -> Recreate {
     let at = record.at.clone();
     if record.owned || record.over || !record.ends.is_empty() {
         return Recreate::Forget(at, Some(record.version));
     }
-    let limit = rules.timeouts.as_ref().map(|limits| limits.initialization);
-    let limit = limit.filter(|limit| limit.as_nanos() > 0 && !rules.in_maintenance(now));
+    let limit = policy.timeouts.as_ref().map(|limits| limits.initialization);
+    let limit = limit.filter(|limit| limit.as_nanos() > 0 && !policy.in_maintenance(now));
     let end = limit.zip(record.created).and_then(|(limit, created)| {
         created
             .checked_add(jiff::SignedDuration::from_nanos(limit.as_nanos()))
@@ -304,7 +304,7 @@ pub fn guard(entry: &Entry, actions: &mut Vec<Action>) {
     if !actions.iter().any(releases) {
         return;
     }
-    let lineage = &entry.facts.lineage;
+    let lineage = &entry.state.lineage;
     for uid in [&lineage.replaced_by, &lineage.made_from] {
         if !uid.is_empty() {
             let name = entry.pod.name.clone();

@@ -5,7 +5,7 @@ use std::fmt;
 
 use prost::Message;
 
-use super::{claim, classes, env, initializer, names};
+use super::{classes, env, initializer, names, pvc};
 use crate::config::Manager;
 use crate::error::Error;
 use crate::proto::wsman;
@@ -101,7 +101,7 @@ pub fn parse(
         if let Some(why) = classes::fault(&spec.class, manager) {
             faults.add("spec.class", why);
         }
-        if let Some(why) = kind.and_then(|kind| claim::fault(spec, kind, manager)) {
+        if let Some(why) = kind.and_then(|kind| pvc::fault(spec, kind, manager)) {
             faults.add("spec.feature_flags", why);
         }
     }

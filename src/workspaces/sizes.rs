@@ -33,7 +33,7 @@ pub(super) fn check(
         .iter()
         .filter_map(|dependant| match dependant {
             Dependant::Secret(secret) => secret.string_data.as_ref(),
-            Dependant::Claim(_) | Dependant::Service(_) => None,
+            Dependant::Pvc(_) | Dependant::Service(_) => None,
         })
         .flat_map(|data| data.values())
         .map(String::len)

@@ -301,7 +301,7 @@ fn start(request: StartWorkspaceRequest, manager: &Manager) -> Result<Option<Pla
     for dependant in &plan.dependants {
         let accepted = match dependant {
             Dependant::Secret(secret) => accept("secrets", secret),
-            Dependant::Claim(claim) => accept("persistentvolumeclaims", claim),
+            Dependant::Pvc(claim) => accept("persistentvolumeclaims", claim),
             Dependant::Service(service) => accept("services", service),
         };
         accepted.map_err(TestCaseError::fail)?;

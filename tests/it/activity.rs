@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use wsman::lease::Standing;
+use wsman::lease::LeaseState;
 use wsman::proto::wsman::*;
 use wsman_sim::apiserver::faults::Fault;
 
@@ -124,7 +124,7 @@ async fn a_restart_keeps_activity_and_grants_nothing(cluster: &Cluster) {
     let world = World::start_at(clock.clone(), client, &cluster.namespace, patient).await;
     learns(&world, "kept", kept).await;
     world
-        .standing_of(|standing| matches!(standing, Standing::Follows { .. }))
+        .standing_of(|lease_state| matches!(lease_state, LeaseState::Follower { .. }))
         .await;
     let mut updates = world.subscribe().await;
     let passed = clock.now().duration_since(kept.unwrap());
@@ -239,7 +239,7 @@ async fn nothing_is_decided_before_the_records_were_read() {
     let client = cluster.client().await;
     let world = World::start_at(clock.clone(), client, &cluster.namespace, |_| {}).await;
     world
-        .standing_of(|standing| matches!(standing, Standing::Follows { .. }))
+        .standing_of(|lease_state| matches!(lease_state, LeaseState::Follower { .. }))
         .await;
     clock.advance(wsman::lease::DURATION);
     world.holds().await;

@@ -19,11 +19,11 @@ use wsman::daemon::feed;
 use wsman::duration::GoDuration;
 use wsman::hub::Hub;
 use wsman::index::{Changes, Index};
-use wsman::lease::Standing;
+use wsman::lease::LeaseState;
 use wsman::proto::encoded::Encoded;
 use wsman::proto::wsman::{WorkspaceMetadata, WorkspacePhase, WorkspaceStatus};
 
-use wsman::tenure::Tenure;
+use wsman::leadership::Leadership;
 use wsman::workspaces::update::StatusUpdate;
 
 use super::support::queue::{Arrived, Queue};
@@ -55,14 +55,14 @@ fn bus(broker: Broker) -> MessageBus {
 struct Rig {
     hub: Hub,
     state: watch::Receiver<State>,
-    standing: watch::Sender<Standing>,
+    lease_state: watch::Sender<LeaseState>,
     drain: CancellationToken,
     publisher: JoinHandle<anyhow::Result<()>>,
     version: u64,
 }
 
 /// For longer than any test.
-const HOLDS: Standing = Standing::Holds {
+const HOLDS: LeaseState = LeaseState::Leader {
     until: Duration::from_secs(86_400),
 };
 
@@ -74,14 +74,14 @@ impl Rig {
     fn with(bus: MessageBus, timing: Timing) -> Self {
         let hub = Hub::new(Index::default());
         let (publisher, state) = Publisher::new(bus, timing);
-        let (standing, held) = watch::channel(HOLDS);
-        let tenure = Tenure::new(held, Clock::system());
+        let (lease_state, held) = watch::channel(HOLDS);
+        let leadership = Leadership::new(held, Clock::system());
         let drain = CancellationToken::new();
-        let publisher = tokio::spawn(publisher.run(feed(&hub), tenure, drain.clone()));
+        let publisher = tokio::spawn(publisher.run(feed(&hub), leadership, drain.clone()));
         Self {
             hub,
             state,
-            standing,
+            lease_state,
             drain,
             publisher,
             version: 0,

@@ -7,7 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use wsman::clock::Clock;
-use wsman::lease::{DURATION, NAME, RENEW_DEADLINE, RETRY, Standing};
+use wsman::lease::{DURATION, LeaseState, NAME, RENEW_DEADLINE, RETRY};
 use wsman::proto::wsman::*;
 use wsman_sim::apiserver::faults::Fault;
 
@@ -192,7 +192,7 @@ async fn clocks_an_hour_apart_do_no_harm(cluster: &Cluster) {
         holder.clock.set(SignedDuration::from_hours(jump));
         let until = holder.clock.elapsed() + RENEW_DEADLINE;
         holder.clock.advance(RETRY);
-        let renewed = |standing: &Standing| standing.holds(until);
+        let renewed = |lease_state: &LeaseState| lease_state.holds(until);
         holder.standing_of(renewed).await;
         follower.clock.advance(RETRY);
     }

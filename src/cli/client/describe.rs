@@ -45,11 +45,11 @@ pub(super) async fn run(
     }
     redact(&mut status, args.show_token);
     let now = Timestamp::now();
-    let mut facts = identity(&status, now);
-    facts.extend(place(&status, &answer.last_activity, now));
-    facts.extend(images(&status));
-    facts.retain(|(_, value)| !value.is_empty());
-    let mut rows: Vec<Vec<Piece>> = facts
+    let mut state = identity(&status, now);
+    state.extend(place(&status, &answer.last_activity, now));
+    state.extend(images(&status));
+    state.retain(|(_, value)| !value.is_empty());
+    let mut rows: Vec<Vec<Piece>> = state
         .into_iter()
         .map(|(name, value)| vec![format!("{name}:").into(), value.into()])
         .collect();
@@ -191,15 +191,15 @@ fn repository(status: &WorkspaceStatus) -> Vec<(&'static str, String)> {
     let Some(repo) = &status.repo else {
         return Vec::new();
     };
-    let mut facts = vec![
+    let mut state = vec![
         ("branch", repo.branch.clone()),
         ("commit", repo.latest_commit.clone()),
         ("uncommitted files", count(repo.total_uncommited_files)),
         ("untracked files", count(repo.total_untracked_files)),
         ("unpushed commits", count(repo.total_unpushed_commits)),
     ];
-    facts.retain(|(_, value)| !value.is_empty());
-    facts
+    state.retain(|(_, value)| !value.is_empty());
+    state
 }
 
 fn content(status: &WorkspaceStatus) -> Vec<(&'static str, String)> {

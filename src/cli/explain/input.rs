@@ -10,7 +10,7 @@ use crate::cli::exit::Failure;
 use crate::cli::input;
 use crate::objects::{Event, Node, Pod};
 use crate::workspaces;
-use crate::workspaces::decide::Rules;
+use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::status::Defaults;
 
 /// One pod and what is known beside it.
@@ -27,7 +27,7 @@ pub(super) struct Case {
 #[derive(Default)]
 pub(super) struct Config {
     pub(super) defaults: Defaults,
-    pub(super) rules: Rules,
+    pub(super) policy: LifecyclePolicy,
 }
 
 /// Reads a case; `-` is standard input.
@@ -118,6 +118,6 @@ pub(super) fn config(file: Option<&Path>) -> Result<Config, Failure> {
     let settings = crate::cli::config::load(file)?;
     Ok(Config {
         defaults: workspaces::defaults(&settings.manager),
-        rules: workspaces::rules(&settings),
+        policy: workspaces::policy(&settings),
     })
 }

@@ -54,7 +54,7 @@ fn action(action: &Action) -> Value {
         }
         Action::ForceDelete(_) => json!({"stop": {"grace": "0s"}}),
         Action::RemoveFinalizer(_, finalizer) => json!({"finalizer": {"remove": finalizer}}),
-        Action::AlignServices { pod, .. } => json!({"align": {"services": pod.name}}),
+        Action::SyncServices { pod, .. } => json!({"align": {"services": pod.name}}),
         Action::ChangeSecret(_, change) => {
             let set: Vec<_> = change.set.keys().collect();
             json!({"secret": {"set": set, "remove": change.remove}})
@@ -62,9 +62,9 @@ fn action(action: &Action) -> Value {
         Action::Recreate(step) => json!({"recreate": step.name()}),
         Action::CreatePod(pod) => json!({ "create": pod }),
         Action::CreateDependant(_, Dependant::Secret(secret)) => json!({ "create": secret }),
-        Action::CreateDependant(_, Dependant::Claim(claim)) => json!({ "create": claim }),
+        Action::CreateDependant(_, Dependant::Pvc(claim)) => json!({ "create": claim }),
         Action::CreateDependant(_, Dependant::Service(service)) => json!({ "create": service }),
-        Action::Claim(claim) => json!({"lease": {"set": claim.spec}}),
+        Action::UpdateLease(claim) => json!({"lease": {"set": claim.spec}}),
         Action::Checkpoint(record) => {
             json!({"record": {"set": record.set, "remove": record.remove}})
         }

@@ -53,7 +53,7 @@ impl Actor {
                 secret.metadata.owner_references = owners;
                 ("secrets", secret.metadata.name.clone(), encode(&secret)?)
             }
-            Dependant::Claim(claim) => {
+            Dependant::Pvc(claim) => {
                 let mut claim = claim.clone();
                 claim.metadata.owner_references = owners;
                 (

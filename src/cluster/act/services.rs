@@ -17,7 +17,7 @@ use crate::workspaces::services::{self, Served};
 
 impl Actor {
     /// Brings the Services in line, and has the pod say why one is refused for good until none is.
-    pub(super) async fn align_services(
+    pub(super) async fn sync_services(
         &self,
         pod: &PodRef,
         headless: bool,
@@ -52,7 +52,7 @@ impl Actor {
     ) -> Result<Outcome, Error> {
         let prefix = self.hub.read(|index| {
             let entry = index.by_name(&pod.name);
-            entry.map(|entry| entry.facts.service_prefix.clone())
+            entry.map(|entry| entry.state.service_prefix.clone())
         });
         // Services without a pod go by themselves.
         let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) else {

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Actor, JSON, MERGE, Outcome, encode, merge, unreadable};
-use crate::action::{Checkpoint, Claim};
+use crate::action::{Checkpoint, LeaseUpdate};
 use crate::cluster::request::{self, Request};
 use crate::error::Error;
 use crate::lease;
@@ -41,18 +41,22 @@ impl Actor {
     }
 
     /// Writes the Lease if it is as it was seen; anything else is [`Error::Aborted`].
-    pub(super) async fn claim(&self, claim: &Claim, deadline: Instant) -> Result<Outcome, Error> {
-        let (method, path, content_type, body) = match &claim.version {
+    pub(super) async fn update_lease(
+        &self,
+        update: &LeaseUpdate,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        let (method, path, content_type, body) = match &update.version {
             None => {
                 let lease = coordination::Lease {
                     metadata: self.named(lease::NAME),
-                    spec: Some((*claim.spec).clone()),
+                    spec: Some((*update.spec).clone()),
                 };
                 (Method::POST, self.lease(None), JSON, encode(&lease)?)
             }
             Some(version) => {
                 let patch =
-                    json!({ "metadata": { "resourceVersion": version }, "spec": claim.spec });
+                    json!({ "metadata": { "resourceVersion": version }, "spec": update.spec });
                 let path = self.lease(Some(lease::NAME));
                 (Method::PATCH, path, MERGE, encode(&patch)?)
             }
@@ -65,7 +69,7 @@ impl Actor {
         };
         match request::send(&self.client, &request, deadline).await {
             Ok(text) => serde_json::from_str(&text)
-                .map(|lease| Outcome::Claimed(Box::new(lease)))
+                .map(|lease| Outcome::Lease(Box::new(lease)))
                 .map_err(|error| unreadable(&error)),
             // Removed since it was seen.
             Err(failure) if failure.is_gone() => Err(Error::Aborted {

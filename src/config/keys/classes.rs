@@ -2,7 +2,7 @@
 
 use super::super::Role;
 use super::super::fields::Fields;
-use super::super::file::{Amounts, Claim, Class};
+use super::super::file::{Amounts, Class, Pvc};
 use super::super::format::Format;
 use super::super::key::{Key, key};
 use super::super::rule::needs;
@@ -58,14 +58,14 @@ pub(super) fn class(f: &mut Fields) -> Class {
             "pvc",
             "Volume claim of regular workspaces that ask for PERSISTENT_VOLUME_CLAIM.",
         ),
-        claim,
+        pvc,
     );
     class.prebuild_pvc = f.object(
         key(
             "prebuildPVC",
             "Volume claim of prebuilds that ask for PERSISTENT_VOLUME_CLAIM.",
         ),
-        claim,
+        pvc,
     );
     class
 }
@@ -86,8 +86,8 @@ fn amounts(f: &mut Fields, memory: &str) -> Amounts {
     }
 }
 
-fn claim(f: &mut Fields) -> Claim {
-    Claim {
+fn pvc(f: &mut Fields) -> Pvc {
+    Pvc {
         size: f.text(
             key("size", "Size of the volume, in bytes.")
                 .format(Format::Size)

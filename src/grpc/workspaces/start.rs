@@ -23,7 +23,7 @@ use crate::updates::{Subscription, UpdateEvent};
 use crate::workspaces::plan::{self, Plan, Tokens};
 use crate::workspaces::trace::Trace;
 use crate::workspaces::update::StatusUpdate;
-use crate::workspaces::{content, marks, recreate, repeat, request, services, stop};
+use crate::workspaces::{content, idempotency, marks, recreate, request, services, stop};
 
 /// A start goes on after its caller hung up, at most this long.
 const MUTATION: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ impl Starts {
                 }
                 // What belongs to it is being handed over.
                 Outcome::Exists(pod) if recreate::is_under_way(&pod) => {
-                    let answer = repeat::answer(&plan, &pod);
+                    let answer = idempotency::answer(&plan, &pod);
                     if self
                         .lookup
                         .hub()
@@ -97,7 +97,7 @@ impl Starts {
                     let why = format!("pod {name} was made too late and is on its way out");
                     return Err(Error::Aborted { why });
                 }
-                Outcome::Exists(pod) => (repeat::answer(&plan, &pod)?, pod, false),
+                Outcome::Exists(pod) => (idempotency::answer(&plan, &pod)?, pod, false),
                 other => {
                     let why = format!("creating a pod ended as {other:?}");
                     return Err(Error::Internal { why });
@@ -128,7 +128,7 @@ impl Starts {
         }
         actor.find_records(&plan.id, deadline).await?;
         match hub.read(|index| index.record(name).cloned()) {
-            Some(record) if !record.ends.is_empty() => Err(repeat::stopping(&plan.id)),
+            Some(record) if !record.ends.is_empty() => Err(idempotency::stopping(&plan.id)),
             record => Ok(record.map(|record| record.pod)),
         }
     }

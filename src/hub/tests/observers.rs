@@ -77,9 +77,9 @@ fn an_observer_sees_every_input_and_what_came_of_it() {
     let others = Arc::new(Notes::default());
     let observers: Vec<Arc<dyn Observer>> = vec![notes.clone(), others.clone()];
     let hub = Hub::observed(Index::default(), Clock::system(), observers);
-    let rules = Rules {
+    let policy = LifecyclePolicy {
         services: crate::config::Services::Headless,
-        ..Rules::default()
+        ..LifecyclePolicy::default()
     };
     let node: Node = object(json!({"metadata": {"name": "n", "resourceVersion": "1"}}));
     let event: Event = object(json!({
@@ -99,12 +99,12 @@ fn an_observer_sees_every_input_and_what_came_of_it() {
         "ws-a-ide".to_owned()
     ])));
     let now = "2026-01-01T01:00:00Z".parse().unwrap();
-    assert!(hub.decide("ws-a", &rules, now).is_some());
+    assert!(hub.decide("ws-a", &policy, now).is_some());
     hub.take(Input::Pod(Source::Watch, &pod(4, "Running")));
     hub.take(Input::Pod(Source::Answer, &pod(2, "Pending")));
     hub.mark_active("a", now);
-    assert!(hub.decide("ws-a", &rules, now).is_some());
-    assert!(hub.decide("ws-b", &rules, now).is_none());
+    assert!(hub.decide("ws-a", &policy, now).is_some());
+    assert!(hub.decide("ws-b", &policy, now).is_none());
     hub.take(Input::PodGone(&pod(5, "Failed")));
     let seen = notes.0.lock().unwrap();
     let shown: Vec<&str> = seen.iter().map(String::as_str).collect();
@@ -147,7 +147,7 @@ fn who_is_not_observed_keeps_nothing_for_it() {
         changes
     });
     assert!(
-        hub.decide("ws-a", &Rules::default(), Timestamp::UNIX_EPOCH)
+        hub.decide("ws-a", &LifecyclePolicy::default(), Timestamp::UNIX_EPOCH)
             .is_some()
     );
 }

@@ -25,12 +25,12 @@ fn line(action: &Action) -> Value {
         Action::ForceDelete(_) => json!("force delete"),
         Action::RemoveFinalizer(_, finalizer) => json!({"release": finalizer}),
         Action::Recreate(step) => json!({"recreate": step.name()}),
-        Action::AlignServices { headless, .. } => json!({"services": {"headless": headless}}),
+        Action::SyncServices { headless, .. } => json!({"services": {"headless": headless}}),
         // The lifecycle does none of these.
         Action::CreatePod(_)
         | Action::CreateDependant(..)
         | Action::ChangeSecret(..)
-        | Action::Claim(_)
+        | Action::UpdateLease(_)
         | Action::Checkpoint(_) => json!("other"),
     }
 }

@@ -11,7 +11,7 @@ use super::{Case, KnownNode, KnownService, Objects};
 use crate::action::RecordRef;
 use crate::config::{Services, Timeouts};
 use crate::duration::GoDuration;
-use crate::workspaces::decide::{Content, Rules};
+use crate::workspaces::decide::{Content, LifecyclePolicy};
 use crate::workspaces::maintenance::FOR_EVER;
 use crate::workspaces::recreate::{Lineage, Record};
 use crate::workspaces::status::Defaults;
@@ -82,7 +82,7 @@ impl Case {
             services,
             activity: member(value, "activity")?,
             announced: value["announced"] == true,
-            rules: rules(&value["rules"])?,
+            policy: policy(&value["rules"])?,
             now: member(value, "now")?.unwrap_or_default(),
         })
     }
@@ -110,8 +110,8 @@ impl Case {
         put("last", self.last.as_ref().map(|last| json!(last)));
         put("activity", self.activity.map(|at| json!(at)));
         put("announced", self.announced.then_some(json!(true)));
-        let rules = write_rules(&self.rules);
-        put("rules", (!rules.is_empty()).then_some(rules.into()));
+        let policy = write_rules(&self.policy);
+        put("rules", (!policy.is_empty()).then_some(policy.into()));
         put("now", Some(json!(self.now)));
         members
     }
@@ -167,12 +167,12 @@ fn write_defaults(defaults: &Defaults) -> Map<String, Value> {
 ///
 /// # Errors
 /// Which member is not what it must be.
-pub fn rules(value: &Value) -> Result<Rules, String> {
+pub fn policy(value: &Value) -> Result<LifecyclePolicy, String> {
     let span = |key: &str| -> Result<Option<Duration>, String> {
         let span: Option<GoDuration> = member(value, key)?;
         Ok(span.map(GoDuration::to_std))
     };
-    Ok(Rules {
+    Ok(LifecyclePolicy {
         timeouts: read_timeouts(&value["timeouts"])?,
         maintenance: match &value["maintenance"] {
             Value::Bool(on) => on.then_some(FOR_EVER),
@@ -193,30 +193,30 @@ pub fn rules(value: &Value) -> Result<Rules, String> {
     })
 }
 
-fn write_rules(rules: &Rules) -> Map<String, Value> {
+fn write_rules(policy: &LifecyclePolicy) -> Map<String, Value> {
     let span = |span: Duration| {
         let nanos = i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
         json!(GoDuration::from_nanos(nanos))
     };
-    let maintenance = rules.maintenance.map(|end| match end == FOR_EVER {
+    let maintenance = policy.maintenance.map(|end| match end == FOR_EVER {
         true => json!(true),
         false => json!(end),
     });
-    let services = match rules.services {
+    let services = match policy.services {
         Services::Off => Some(json!("off")),
         Services::Headless => None,
         Services::ClusterIp => Some(json!("clusterIP")),
     };
-    let content = (rules.content == Content::WsDaemon).then_some(json!("ws-daemon"));
-    let again = Some(rules.recreate_after).filter(|after| !after.is_zero());
+    let content = (policy.content == Content::WsDaemon).then_some(json!("ws-daemon"));
+    let again = Some(policy.recreate_after).filter(|after| !after.is_zero());
     let all = [
-        ("timeouts", rules.timeouts.as_ref().map(write_timeouts)),
+        ("timeouts", policy.timeouts.as_ref().map(write_timeouts)),
         ("maintenance", maintenance),
         ("recreate_after", again.map(span)),
         ("services", services),
         ("content", content),
-        ("report_stuck_after", rules.report_stuck_after.map(span)),
-        ("announce_within", rules.announce_within.map(span)),
+        ("report_stuck_after", policy.report_stuck_after.map(span)),
+        ("announce_within", policy.announce_within.map(span)),
     ];
     let set = all
         .into_iter()

@@ -70,7 +70,7 @@ impl PortChange {
         }
         // Pods of a classic manager have no Services of ours.
         if manager.services.exist() && seen.marks.contains_key(annotation::SPEC_SHA256) {
-            actions.push(Action::AlignServices {
+            actions.push(Action::SyncServices {
                 pod: seen.pod.clone(),
                 headless: manager.services == Services::Headless,
             });

@@ -57,7 +57,7 @@ fn answer(mut case: Case) -> (String, Value) {
         Ok(actions) => {
             let wrote = actions
                 .iter()
-                .any(|a| !matches!(a, Action::AlignServices { .. }));
+                .any(|a| !matches!(a, Action::SyncServices { .. }));
             let outcome = if wrote { "WRITES" } else { "NOTHING" };
             (outcome.to_owned(), actions.iter().map(shown).collect())
         }
@@ -138,7 +138,7 @@ fn shown(action: &Action) -> Value {
         Action::MarkVersion(_, version, mark) => {
             json!({ "mark": marks(mark), "version": version })
         }
-        Action::AlignServices { .. } => json!("align Services"),
+        Action::SyncServices { .. } => json!("align Services"),
         Action::ChangeSecret(_, change) => {
             let set: Map<_, _> = change
                 .set

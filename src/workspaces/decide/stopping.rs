@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Case, Content, NODE_VANISHED};
 use crate::action::Action;
 use crate::proto::wsman::WorkspacePhase;
-use crate::workspaces::facts::{Disposal, PodPhase};
 use crate::workspaces::marks::{FINALIZER, annotation};
+use crate::workspaces::pod_state::{Disposal, PodPhase};
 
 /// A pod that nothing keeps any more is gone by then, but for what the API server left half done.
 const HALF_DELETED: SignedDuration = SignedDuration::from_mins(1);
@@ -16,7 +16,7 @@ const HALF_DELETED: SignedDuration = SignedDuration::from_mins(1);
 
 impl Case<'_> {
     pub(super) fn is_deleting(&self) -> bool {
-        self.facts.deleting.is_some()
+        self.state.deleting.is_some()
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -30,9 +30,9 @@ impl Case<'_> {
     /// When a pod that has no grace left and no finalizer counts as forgotten: the API server deletes in two steps, and
     /// one that was cut off between them leaves the pod behind for ever.
     pub(super) fn half_deleted_at(&self) -> Option<Timestamp> {
-        let facts = self.facts;
-        let kept = facts.held || facts.held_by_others || facts.grace != Some(0);
-        let deleted = facts.deleting.filter(|_| !kept)?;
+        let state = self.state;
+        let kept = state.held || state.held_by_others || state.grace != Some(0);
+        let deleted = state.deleting.filter(|_| !kept)?;
         deleted.checked_add(HALF_DELETED).ok()
     }
 
@@ -46,23 +46,23 @@ impl Case<'_> {
     }
 
     fn is_unannounced(&self) -> bool {
-        let facts = self.facts;
-        self.rules.announce_within.is_some()
+        let state = self.state;
+        self.policy.announce_within.is_some()
             && self.is_stopped()
             && self.is_deleting()
-            && facts.held
-            && !facts.announced
+            && state.held
+            && !state.announced
     }
 
     /// When the message bus is not waited for any longer.
     pub(super) fn silent_at(&self) -> Option<Timestamp> {
         let since = self.stopped_at().filter(|_| self.is_unannounced())?;
-        since.checked_add(self.rules.announce_within?).ok()
+        since.checked_add(self.policy.announce_within?).ok()
     }
 
     /// Since when the workspace is STOPPED. A moment that is yet to come was written by somebody else.
     fn stopped_at(&self) -> Option<Timestamp> {
-        self.facts.stopped_at.filter(|at| *at <= self.now)
+        self.state.stopped_at.filter(|at| *at <= self.now)
     }
 
     fn is_stopping(&self) -> bool {
@@ -89,37 +89,37 @@ impl Case<'_> {
     /// Its container ended; besides, what was never bound or has no grace left cannot run, and a pod that ended has no
     /// containers.
     fn has_ended(&self) -> bool {
-        let facts = self.facts;
-        facts.container_ended
-            || !facts.bound
-            || facts.grace == Some(0)
-            || matches!(facts.pod_phase, PodPhase::Succeeded | PodPhase::Failed)
-            || facts.evicted_at.is_some_and(|at| at <= self.now)
+        let state = self.state;
+        state.container_ended
+            || !state.bound
+            || state.grace == Some(0)
+            || matches!(state.pod_phase, PodPhase::Succeeded | PodPhase::Failed)
+            || state.evicted_at.is_some_and(|at| at <= self.now)
     }
 
     fn awaits_disposal(&self) -> bool {
-        let facts = self.facts;
-        self.rules.content == Content::WsDaemon
-            && facts.disposal != Disposal::Finished
+        let state = self.state;
+        self.policy.content == Content::WsDaemon
+            && state.disposal != Disposal::Finished
             && !self.failed_to_start()
-            && !facts.abort
+            && !state.abort
     }
 
     fn failed_to_start(&self) -> bool {
-        self.facts.failed_before_stopping && self.facts.never_ready
+        self.state.failed_before_stopping && self.state.never_ready
     }
 
     /// Nobody has asked for this end, so its reason has to be told.
     fn is_unexplained(&self) -> bool {
-        let facts = self.facts;
-        facts.stop_grace.is_none() && !facts.timed_out && self.failure().is_empty()
+        let state = self.state;
+        state.stop_grace.is_none() && !state.timed_out && self.failure().is_empty()
     }
 
     /// When a pod that still stops is reported.
     pub(super) fn stuck_at(&self) -> Option<Timestamp> {
-        let reports = self.is_stopping() && !self.facts.stuck;
-        let grace_over = self.facts.deleting.filter(|_| reports)?;
-        grace_over.checked_add(self.rules.report_stuck_after?).ok()
+        let reports = self.is_stopping() && !self.state.stuck;
+        let grace_over = self.state.deleting.filter(|_| reports)?;
+        grace_over.checked_add(self.policy.report_stuck_after?).ok()
     }
 }
 
@@ -133,7 +133,7 @@ impl Case<'_> {
     /// STOPPED was seen: the pod may go.
     pub(super) fn let_go(&self) -> Vec<Action> {
         let mut actions = self.forget_node();
-        if self.facts.held {
+        if self.state.held {
             actions.push(self.release());
         }
         actions
@@ -149,7 +149,7 @@ impl Case<'_> {
     }
 
     fn forget_node(&self) -> Vec<Action> {
-        let waits = self.is_deleting() && self.node_is_lost() && self.facts.grace != Some(0);
+        let waits = self.is_deleting() && self.node_is_lost() && self.state.grace != Some(0);
         let force = waits.then(|| Action::ForceDelete(self.pod.clone()));
         force.into_iter().collect()
     }
@@ -158,7 +158,7 @@ impl Case<'_> {
     /// finalizer's removal does.
     pub(super) fn finish(&self) -> Vec<Action> {
         let mut marks = Vec::new();
-        let told = self.facts.explicit_fail || self.facts.failure_recorded;
+        let told = self.state.explicit_fail || self.state.failure_recorded;
         if self.failed_to_start() && !told {
             let why = match self.failure() {
                 "" => "workspace failed to start.",
@@ -175,12 +175,12 @@ impl Case<'_> {
         if self.is_unexplained() {
             marks.push((annotation::EXPLICIT_FAIL, NODE_VANISHED.to_owned()));
         }
-        if self.awaits_disposal() && !self.facts.never_ready && !self.is_headless() {
+        if self.awaits_disposal() && !self.state.never_ready && !self.is_headless() {
             marks.push((annotation::DISPOSAL_STATUS, finished(NODE_VANISHED)));
         }
-        let by_force = self.facts.grace != Some(0);
+        let by_force = self.state.grace != Some(0);
         if by_force {
-            let why = match self.facts.node_gone {
+            let why = match self.state.node_gone {
                 true => "its node is gone",
                 false => "its node is lost",
             };
@@ -190,7 +190,7 @@ impl Case<'_> {
     }
 
     pub(super) fn report_stuck(&self) -> Vec<Action> {
-        let since = self.facts.deleting.map(|at| at.to_string());
+        let since = self.state.deleting.map(|at| at.to_string());
         let node = self.status.runtime.as_ref().map(|r| r.node_name.as_str());
         let why = format!(
             "grace ended at {}, but node {} has not reported the end of the pod",
@@ -215,7 +215,7 @@ impl Case<'_> {
         if self.awaits_disposal() {
             marks.push((annotation::DISPOSAL_STATUS, finished(&message)));
         }
-        if !self.facts.timed_out {
+        if !self.state.timed_out {
             marks.push((annotation::TIMED_OUT, message));
         }
         self.end(marks, false)
@@ -223,7 +223,7 @@ impl Case<'_> {
 
     /// Makes the workspace STOPPED: a released pod is, and where a bus has to hear of it first, one that is marked.
     fn end(&self, mut marks: Vec<(&str, String)>, by_force: bool) -> Vec<Action> {
-        let announces = self.rules.announce_within.is_some() && self.facts.held;
+        let announces = self.policy.announce_within.is_some() && self.state.held;
         if announces {
             marks.push(self.stopped_now());
         }

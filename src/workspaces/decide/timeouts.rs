@@ -60,14 +60,14 @@ impl Case<'_> {
 
     /// The limits that apply now. A workspace that is to be stopped already has none but those of stopping.
     pub(super) fn limits(&self) -> Vec<Limit> {
-        let Some(timeouts) = &self.rules.timeouts else {
+        let Some(timeouts) = &self.policy.timeouts else {
             return Vec::new();
         };
         if self.phase() == WorkspacePhase::Stopping {
             return self.stopping(timeouts).into_iter().collect();
         }
-        let ends = self.facts.timed_out || self.facts.stop_grace.is_some() || self.is_failed();
-        if ends || self.facts.deleting.is_some() {
+        let ends = self.state.timed_out || self.state.stop_grace.is_some() || self.is_failed();
+        if ends || self.state.deleting.is_some() {
             return Vec::new();
         }
         let startup = configured(timeouts.startup, STARTUP);
@@ -89,7 +89,7 @@ impl Case<'_> {
                 "workspace interruption",
                 // Zero is a limit here: an interrupted workspace ends at once.
                 Some((timeouts.interrupted, "manager.timeouts.interrupted")),
-                self.activity.or(self.facts.created),
+                self.activity.or(self.state.created),
             )],
             WorkspacePhase::Stopping | WorkspacePhase::Stopped | WorkspacePhase::Unknown => {
                 Vec::new()
@@ -99,15 +99,15 @@ impl Case<'_> {
     }
 
     fn running(&self, timeouts: &Timeouts) -> Vec<Option<Limit>> {
-        let facts = self.facts;
-        let marked = facts.maximum_lifetime;
+        let state = self.state;
+        let marked = state.maximum_lifetime;
         let lifetime = marked.map(|limit| (limit, annotation::MAXIMUM_LIFETIME));
         let lifetime = lifetime.or(configured(
             timeouts.max_lifetime,
             "manager.timeouts.maxLifetime",
         ));
         let lifetime = self.since_creation("maximum lifetime", "maximum lifetime", lifetime);
-        let custom = facts.custom_timeout;
+        let custom = state.custom_timeout;
         let custom = custom.map(|limit| (limit, annotation::CUSTOM_TIMEOUT));
         if self.is_headless() {
             let limit = custom.or(configured(
@@ -128,8 +128,8 @@ impl Case<'_> {
                 self.since_creation("inactivity timeout", inactivity, startup),
             ];
         }
-        let closed = match facts.custom_closed_timeout {
-            _ if !facts.closed => None,
+        let closed = match state.custom_closed_timeout {
+            _ if !state.closed => None,
             Some(custom) if custom.as_nanos() == 0 => None,
             Some(custom) => Some((custom, annotation::CUSTOM_CLOSED_TIMEOUT)),
             None => configured(timeouts.after_close, "manager.timeouts.afterClose"),
@@ -155,8 +155,8 @@ impl Case<'_> {
         let backed_up = self
             .conditions()
             .is_some_and(|c| c.final_backup_complete() == WorkspaceConditionBool::True);
-        let since = self.facts.deleting;
-        match self.rules.content {
+        let since = self.state.deleting;
+        match self.policy.content {
             Content::WsDaemon if !backed_up => {
                 let limit = configured(
                     timeouts.content_finalization,
@@ -187,7 +187,7 @@ impl Case<'_> {
         activity: &'static str,
         limit: Option<Sourced>,
     ) -> Option<Limit> {
-        self.row(reason, activity, limit, self.facts.created)
+        self.row(reason, activity, limit, self.state.created)
     }
 
     fn row(

@@ -106,7 +106,7 @@ fn as_json(plan: &Plan) -> Value {
         .iter()
         .map(|dependant| match dependant {
             Dependant::Secret(secret) => serde_json::to_value(secret).unwrap(),
-            Dependant::Claim(claim) => serde_json::to_value(claim).unwrap(),
+            Dependant::Pvc(claim) => serde_json::to_value(claim).unwrap(),
             Dependant::Service(service) => serde_json::to_value(service).unwrap(),
         })
         .collect();
@@ -191,7 +191,7 @@ fn services_are_rebuilt_from_the_pod_as_planned() {
         .iter()
         .filter_map(|dependant| match dependant {
             Dependant::Service(service) => Some((**service).clone()),
-            Dependant::Claim(_) | Dependant::Secret(_) => None,
+            Dependant::Pvc(_) | Dependant::Secret(_) => None,
         })
         .collect();
     assert_eq!(rebuilt, planned);

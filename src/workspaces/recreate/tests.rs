@@ -6,7 +6,7 @@ use super::*;
 use crate::action::PodRef;
 use crate::config::Timeouts;
 use crate::duration::GoDuration;
-use crate::workspaces::facts;
+use crate::workspaces::pod_state;
 use crate::workspaces::status::{self, Defaults, NodeView, Observed, Why};
 
 fn pod(change: impl FnOnce(&mut Value)) -> Value {
@@ -72,7 +72,7 @@ fn steps(pod: Option<Value>, record: Option<Value>, now: &str) -> String {
                 uid: pod.metadata.uid.clone(),
             },
             status: status::fold(&observed, &defaults).status,
-            facts: facts::of(&observed),
+            state: pod_state::of(&observed),
             why: Why::default(),
         }
     });
@@ -89,9 +89,9 @@ fn steps(pod: Option<Value>, record: Option<Value>, now: &str) -> String {
         initialization,
         ..Timeouts::default()
     };
-    let rules = Rules {
+    let policy = LifecyclePolicy {
         timeouts: Some(timeouts),
-        ..Rules::default()
+        ..LifecyclePolicy::default()
     };
     let name = |action: &Action| match action {
         Action::Recreate(step) => step.name(),
@@ -101,7 +101,7 @@ fn steps(pod: Option<Value>, record: Option<Value>, now: &str) -> String {
     match next(
         entry.as_ref(),
         record.as_ref(),
-        &rules,
+        &policy,
         now.parse().unwrap(),
     ) {
         None => "-".to_owned(),

@@ -9,8 +9,8 @@ use crate::action::PodRef;
 use crate::objects::{Event, Node, Pod};
 use crate::proto::wsman::WorkspaceStatus;
 use crate::workspaces::case;
-use crate::workspaces::decide::{Entry, Rules, Verdict, decide};
-use crate::workspaces::facts::{self, Facts};
+use crate::workspaces::decide::{Entry, LifecyclePolicy, Verdict, decide};
+use crate::workspaces::pod_state::{self, PodState};
 use crate::workspaces::status::{self, Defaults, NodeView, NotWorkspace, Observed, Why};
 
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub(super) struct Case {
     /// The message bus has confirmed the STOPPED.
     pub(super) announced: bool,
     pub(super) defaults: Defaults,
-    pub(super) rules: Rules,
+    pub(super) policy: LifecyclePolicy,
 }
 
 impl Case {
@@ -51,7 +51,7 @@ impl Case {
                     .as_u64()
                     .map_or(0, |n| u32::try_from(n).expect("a number of attempts")),
             },
-            rules: rules(&input["rules"]),
+            policy: policy(&input["rules"]),
         }
     }
 
@@ -87,9 +87,9 @@ impl Case {
                 uid: pod.metadata.uid.clone(),
             },
             status: folded.status,
-            facts: Facts {
+            state: PodState {
                 announced: self.announced,
-                ..facts::of(observed)
+                ..pod_state::of(observed)
             },
             why: folded.why,
         }
@@ -97,20 +97,20 @@ impl Case {
 
     pub(super) fn pass(&self) -> (WorkspaceStatus, Verdict) {
         let entry = self.observe(|observed| self.entry(observed));
-        let verdict = decide(&entry, self.activity, &self.rules, self.now);
+        let verdict = decide(&entry, self.activity, &self.policy, self.now);
         (entry.status, verdict)
     }
 }
 
 /// A default that reports stuck pods, as the daemon does.
-pub(super) fn reporting(timeouts: &Value) -> Rules {
-    Rules {
-        timeouts: rules(&json!({ "timeouts": timeouts })).timeouts,
+pub(super) fn reporting(timeouts: &Value) -> LifecyclePolicy {
+    LifecyclePolicy {
+        timeouts: policy(&json!({ "timeouts": timeouts })).timeouts,
         report_stuck_after: Some(Duration::from_secs(60)),
-        ..Rules::default()
+        ..LifecyclePolicy::default()
     }
 }
 
-fn rules(value: &Value) -> Rules {
-    case::rules(value).expect("rules")
+fn policy(value: &Value) -> LifecyclePolicy {
+    case::policy(value).expect("rules")
 }

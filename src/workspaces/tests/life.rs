@@ -207,12 +207,12 @@ fn limits() -> Value {
 
 pub(super) fn case(pod: Value, marks: &[(&str, &str)], daemon: bool, bus: Option<bool>) -> Case {
     let mut case = Case::read(&json!({ "pod": pod, "now": "2026-03-01T10:00:00Z" }));
-    case.rules = reporting(&limits());
+    case.policy = reporting(&limits());
     if daemon {
-        case.rules.content = Content::WsDaemon;
+        case.policy.content = Content::WsDaemon;
     }
     // Where there is a bus, it has heard of the end, or never will.
-    case.rules.announce_within = bus.map(|_| Duration::from_secs(300));
+    case.policy.announce_within = bus.map(|_| Duration::from_secs(300));
     case.announced = bus == Some(true);
     if let Some(all) = case.pod["metadata"]["annotations"].as_object_mut() {
         all.extend(marks.iter().map(|(k, v)| ((*k).to_owned(), json!(v))));

@@ -99,8 +99,8 @@ async fn another_noun_is_published_as_it_registers() {
         unannounced: Box::new(|| 3),
     };
     let drain = CancellationToken::new();
-    let tenure = Tenure::new(held, Clock::system());
-    let publishing = tokio::spawn(publisher.run(feed, tenure, drain.clone()));
+    let leadership = Leadership::new(held, Clock::system());
+    let publishing = tokio::spawn(publisher.run(feed, leadership, drain.clone()));
     updates.publish(vec![build(1, false)], None);
     told(&mut state, "the first is confirmed", |s| s.confirmed == 1).await;
     updates.publish(vec![build(2, false), build(3, true)], None);

@@ -313,12 +313,12 @@ async fn fq13_only_the_holder_publishes_and_a_new_one_uses_the_same_ids() {
     let mut rig = Rig::connected(&url).await;
     rig.update("w0", WorkspacePhase::Stopped);
     let first = queue.until_phase("w0", "STOPPED").await;
-    rig.standing.send_replace(Standing::Waits);
+    rig.lease_state.send_replace(LeaseState::Idle);
     let state = rig.told("it lets go", |state| !state.is_publisher).await;
     assert!(!state.is_connected);
     rig.update("w1", WorkspacePhase::Running);
     rig.update("w1", WorkspacePhase::Stopped);
-    rig.standing.send_replace(HOLDS);
+    rig.lease_state.send_replace(HOLDS);
     queue.until_phase("w1", "STOPPED").await;
     rig.told("all are confirmed", |state| state.confirmed == 3)
         .await;

@@ -19,7 +19,7 @@ use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
 use wsman::config::{self, Settings, Severity};
 use wsman::daemon::{self, Parts, ShutdownTimeouts};
-use wsman::lease::{self, Standing};
+use wsman::lease::{self, LeaseState};
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 use wsman::rpc::in_flight::InFlight;
@@ -47,7 +47,7 @@ pub(crate) struct World {
     /// What it calls itself.
     pub(crate) identity: String,
     settings: watch::Sender<Arc<Settings>>,
-    standing: watch::Receiver<Standing>,
+    lease_state: watch::Receiver<LeaseState>,
     load: watch::Receiver<InFlight>,
     /// What the publisher tells of itself, where there is a message bus.
     pub(crate) bus: Option<watch::Receiver<State>>,
@@ -132,12 +132,12 @@ impl World {
         let bus = settings.message_bus.clone();
         let (bus, told) = bus.map(|bus| Publisher::new(bus, HASTY)).unzip();
         let (sender, settings) = watch::channel(Arc::new(settings));
-        let (teller, standing) = watch::channel(Standing::default());
+        let (teller, lease_state) = watch::channel(LeaseState::default());
         let (meter, load) = watch::channel(InFlight::default());
         let parts = Parts {
             settings,
             identity: identity.clone(),
-            standing: teller,
+            lease_state: teller,
             client,
             listener,
             in_flight: meter,
@@ -158,7 +158,7 @@ impl World {
             probes_addr,
             identity,
             settings: sender,
-            standing,
+            lease_state,
             load,
             bus: told,
             stop,
@@ -204,10 +204,10 @@ impl World {
     /// much that was.
     pub(crate) async fn outlive_the_dead(&self) -> Duration {
         let seen = self
-            .standing_of(|standing| *standing != Standing::Waits)
+            .standing_of(|lease_state| *lease_state != LeaseState::Idle)
             .await;
         match seen {
-            Standing::Follows { holder } if DEAD.lock().unwrap().contains(&holder) => {}
+            LeaseState::Follower { holder } if DEAD.lock().unwrap().contains(&holder) => {}
             _ => return Duration::ZERO,
         }
         self.clock.advance(lease::DURATION);
@@ -216,9 +216,9 @@ impl World {
     }
 
     /// Waits until it stands so with the Lease, and returns how.
-    pub(crate) async fn standing_of(&self, wanted: impl FnMut(&Standing) -> bool) -> Standing {
-        let mut standing = self.standing.clone();
-        let stands = tokio::time::timeout(PATIENCE, standing.wait_for(wanted)).await;
+    pub(crate) async fn standing_of(&self, wanted: impl FnMut(&LeaseState) -> bool) -> LeaseState {
+        let mut lease_state = self.lease_state.clone();
+        let stands = tokio::time::timeout(PATIENCE, lease_state.wait_for(wanted)).await;
         let Ok(stands) = stands else {
             panic!("{} stands otherwise", self.identity)
         };
@@ -227,7 +227,7 @@ impl World {
 
     /// Waits until it holds the Lease.
     pub(crate) async fn holds(&self) {
-        let holds = |standing: &Standing| standing.holds(self.clock.elapsed());
+        let holds = |lease_state: &LeaseState| lease_state.holds(self.clock.elapsed());
         self.standing_of(holds).await;
     }
 
@@ -249,14 +249,15 @@ impl World {
 
     /// Whether it holds the Lease.
     pub(crate) fn holds_now(&self) -> bool {
-        self.standing.borrow().holds(self.clock.elapsed())
+        self.lease_state.borrow().holds(self.clock.elapsed())
     }
 
     /// Waits until it knows that another holds the Lease.
     pub(crate) async fn follows(&self, other: &Self) {
         let holder = other.identity.clone();
-        let follows = Standing::Follows { holder };
-        self.standing_of(|standing| *standing == follows).await;
+        let follows = LeaseState::Follower { holder };
+        self.standing_of(|lease_state| *lease_state == follows)
+            .await;
     }
 
     /// Gives it a new configuration, as a reload does.

@@ -29,19 +29,21 @@ impl Cluster {
     }
 
     /// Lets a replica see everything as it is now.
-    fn show(&self, journal: &mut Journal, lives: impl Fn(&str) -> bool) {
+    fn show(&self, last_activity: &mut LastActivity, lives: impl Fn(&str) -> bool) {
         for number in 0..SHARDS {
             let name = format!("{PREFIX}{number}");
             match self.records.get(&name) {
-                Some((data, version)) => drop(journal.read(&name, Some(data), *version, &lives)),
-                None => drop(journal.read(&name, None, self.version, &lives)),
+                Some((data, version)) => {
+                    drop(last_activity.read(&name, Some(data), *version, &lives))
+                }
+                None => drop(last_activity.read(&name, None, self.version, &lives)),
             }
         }
     }
 
     /// Carries out a replica's checkpoints and shows it the answers.
-    fn record(&mut self, journal: &mut Journal, second: u64, holder: bool) -> usize {
-        let due = journal.checkpoints(
+    fn record(&mut self, last_activity: &mut LastActivity, second: u64, holder: bool) -> usize {
+        let due = last_activity.checkpoints(
             Duration::from_secs(second),
             at(second.cast_signed()),
             holder,
@@ -51,7 +53,7 @@ impl Cluster {
         for checkpoint in &due {
             self.write(checkpoint);
             let (data, version) = &self.records[&checkpoint.name];
-            journal.read(&checkpoint.name, Some(data), *version, |_| true);
+            last_activity.read(&checkpoint.name, Some(data), *version, |_| true);
         }
         due.len()
     }
@@ -59,23 +61,27 @@ impl Cluster {
 
 #[test]
 fn the_first_sign_is_recorded_at_once_and_the_next_after_the_interval() {
-    let (mut cluster, mut journal) = (Cluster::default(), Journal::default());
-    assert_eq!(journal.due(true), None);
-    assert!(journal.mark("a", at(100)));
-    assert_eq!(journal.due(false), Some(Duration::ZERO));
-    assert_eq!(cluster.record(&mut journal, 100, false), 1);
-    assert_eq!(journal.due(false), None);
+    let (mut cluster, mut last_activity) = (Cluster::default(), LastActivity::default());
+    assert_eq!(last_activity.due(true), None);
+    assert!(last_activity.mark("a", at(100)));
+    assert_eq!(last_activity.due(false), Some(Duration::ZERO));
+    assert_eq!(cluster.record(&mut last_activity, 100, false), 1);
+    assert_eq!(last_activity.due(false), None);
     for second in 101..110 {
-        assert_eq!(journal.mark("a", at(second)), second == 101);
+        assert_eq!(last_activity.mark("a", at(second)), second == 101);
         assert_eq!(
-            cluster.record(&mut journal, second.cast_unsigned(), false),
+            cluster.record(&mut last_activity, second.cast_unsigned(), false),
             0
         );
     }
-    assert_eq!(journal.due(false), Some(Duration::from_secs(110)));
-    assert_eq!(cluster.record(&mut journal, 110, false), 1);
-    assert_eq!(cluster.record(&mut journal, 200, false), 0, "nothing new");
-    let mut other = Journal::default();
+    assert_eq!(last_activity.due(false), Some(Duration::from_secs(110)));
+    assert_eq!(cluster.record(&mut last_activity, 110, false), 1);
+    assert_eq!(
+        cluster.record(&mut last_activity, 200, false),
+        0,
+        "nothing new"
+    );
+    let mut other = LastActivity::default();
     cluster.show(&mut other, |_| true);
     assert_eq!(other.last("a", None), Some(at(109)));
     assert_eq!(
@@ -87,19 +93,22 @@ fn the_first_sign_is_recorded_at_once_and_the_next_after_the_interval() {
 
 #[test]
 fn a_sign_of_an_earlier_workspace_of_that_id_does_not_count() {
-    let (mut cluster, mut journal) = (Cluster::default(), Journal::default());
-    journal.mark("a", at(5));
-    cluster.record(&mut journal, 5, false);
-    journal.forget("a");
-    assert_eq!(journal.last("a", Some(at(6))), None);
-    journal.mark("a", at(7));
-    assert_eq!(journal.last("a", Some(at(6))), Some(at(7)));
+    let (mut cluster, mut last_activity) = (Cluster::default(), LastActivity::default());
+    last_activity.mark("a", at(5));
+    cluster.record(&mut last_activity, 5, false);
+    last_activity.forget("a");
+    assert_eq!(last_activity.last("a", Some(at(6))), None);
+    last_activity.mark("a", at(7));
+    assert_eq!(last_activity.last("a", Some(at(6))), Some(at(7)));
 }
 
 #[test]
 fn what_somebody_removed_or_set_back_is_written_again_by_whoever_saw_it() {
-    let (mut cluster, mut seer, mut reader) =
-        (Cluster::default(), Journal::default(), Journal::default());
+    let (mut cluster, mut seer, mut reader) = (
+        Cluster::default(),
+        LastActivity::default(),
+        LastActivity::default(),
+    );
     seer.mark("a", at(50));
     cluster.record(&mut seer, 50, false);
     cluster.show(&mut reader, |_| true);
@@ -108,9 +117,9 @@ fn what_somebody_removed_or_set_back_is_written_again_by_whoever_saw_it() {
     let back = [("a".to_owned(), format(at(40)))];
     for data in [None, Some(BTreeMap::from(back))] {
         cluster.version += 1;
-        for journal in [&mut seer, &mut reader] {
-            journal.read(&name, data.as_ref(), cluster.version, |_| true);
-            assert_eq!(journal.last("a", None), Some(at(50)));
+        for last_activity in [&mut seer, &mut reader] {
+            last_activity.read(&name, data.as_ref(), cluster.version, |_| true);
+            assert_eq!(last_activity.last("a", None), Some(at(50)));
         }
         assert!(seer.due(false).is_some());
         assert_eq!(reader.due(false), None);
@@ -122,51 +131,59 @@ fn what_somebody_removed_or_set_back_is_written_again_by_whoever_saw_it() {
 
 #[test]
 fn late_news_and_malformed_entries_change_nothing() {
-    let mut journal = Journal::default();
+    let mut last_activity = LastActivity::default();
     let name = format!("{PREFIX}{}", shard_of("a"));
     let said = |value: &str| BTreeMap::from([("a".to_owned(), value.to_owned())]);
-    journal.read(&name, Some(&said(&format(at(9)))), 7, |_| true);
-    journal.read(&name, Some(&said(&format(at(3)))), 6, |_| true);
-    assert_eq!(journal.last("a", None), Some(at(9)));
+    last_activity.read(&name, Some(&said(&format(at(9)))), 7, |_| true);
+    last_activity.read(&name, Some(&said(&format(at(3)))), 6, |_| true);
+    assert_eq!(last_activity.last("a", None), Some(at(9)));
     for odd in ["", "yesterday", "2026-13-01T00:00:00Z", "\0"] {
-        let mut journal = Journal::default();
-        journal.read(&name, Some(&said(odd)), 8, |_| true);
-        assert_eq!(journal.last("a", None), None, "{odd}");
-        journal.mark("a", at(1));
-        assert!(journal.due(false).is_some());
+        let mut last_activity = LastActivity::default();
+        last_activity.read(&name, Some(&said(odd)), 8, |_| true);
+        assert_eq!(last_activity.last("a", None), None, "{odd}");
+        last_activity.mark("a", at(1));
+        assert!(last_activity.due(false).is_some());
     }
 }
 
 #[test]
 fn entries_of_the_ended_go_with_the_next_write_of_the_holder_or_when_there_are_many() {
-    let (mut cluster, mut journal) = (Cluster::default(), Journal::default());
+    let (mut cluster, mut last_activity) = (Cluster::default(), LastActivity::default());
     let lives = |id: &str| !id.starts_with("gone");
     let ids: Vec<_> = (0..1000).map(|n| format!("gone-{n}")).collect();
     for id in &ids {
-        journal.mark(id, at(0));
+        last_activity.mark(id, at(0));
     }
-    cluster.record(&mut journal, 0, false);
+    cluster.record(&mut last_activity, 0, false);
     for id in &ids {
-        journal.forget(id);
+        last_activity.forget(id);
     }
-    cluster.show(&mut journal, lives);
-    assert_eq!(journal.due(false), None, "others leave it to the holder");
-    assert!(journal.due(true).is_some());
-    assert_eq!(cluster.record(&mut journal, 30, true), 0, "too young");
-    assert_eq!(cluster.record(&mut journal, 90, true), SHARDS);
+    cluster.show(&mut last_activity, lives);
+    assert_eq!(
+        last_activity.due(false),
+        None,
+        "others leave it to the holder"
+    );
+    assert!(last_activity.due(true).is_some());
+    assert_eq!(cluster.record(&mut last_activity, 30, true), 0, "too young");
+    assert_eq!(cluster.record(&mut last_activity, 90, true), SHARDS);
     assert!(cluster.records.values().all(|(data, _)| data.is_empty()));
 
-    let (mut cluster, mut journal) = (Cluster::default(), Journal::default());
-    journal.mark("gone-one", at(0));
-    cluster.record(&mut journal, 100, false);
-    journal.forget("gone-one");
+    let (mut cluster, mut last_activity) = (Cluster::default(), LastActivity::default());
+    last_activity.mark("gone-one", at(0));
+    cluster.record(&mut last_activity, 100, false);
+    last_activity.forget("gone-one");
     let mate = (0..)
         .map(|n| format!("lives-{n}"))
         .find(|id| shard_of(id) == shard_of("gone-one"))
         .unwrap();
-    assert_eq!(journal.due(true), None, "a few are no reason to write");
-    journal.mark(&mate, at(200));
-    cluster.record(&mut journal, 200, true);
+    assert_eq!(
+        last_activity.due(true),
+        None,
+        "a few are no reason to write"
+    );
+    last_activity.mark(&mate, at(200));
+    cluster.record(&mut last_activity, 200, true);
     let data: Vec<_> = cluster
         .records
         .values()
@@ -177,7 +194,7 @@ fn entries_of_the_ended_go_with_the_next_write_of_the_holder_or_when_there_are_m
 
 #[test]
 fn a_full_record_takes_no_new_entries_and_still_renews_the_old() {
-    let mut journal = Journal::default();
+    let mut last_activity = LastActivity::default();
     let name = format!("{PREFIX}{}", shard_of("a"));
     let others = (0..)
         .map(|n| format!("id-{n}"))
@@ -185,11 +202,11 @@ fn a_full_record_takes_no_new_entries_and_still_renews_the_old() {
     let ids: Vec<_> = others.take(FULL + 1).collect();
     let full = ids[..FULL].iter().map(|id| (id.clone(), format(at(0))));
     let full: BTreeMap<_, _> = full.collect();
-    journal.read(&name, Some(&full), 1, |_| true);
-    journal.mark(&ids[0], at(1));
-    journal.mark(&ids[FULL], at(1));
-    assert_eq!(journal.without_room(), 1);
-    let due = journal.checkpoints(Duration::from_secs(1), at(1), false, false, |_| true);
+    last_activity.read(&name, Some(&full), 1, |_| true);
+    last_activity.mark(&ids[0], at(1));
+    last_activity.mark(&ids[FULL], at(1));
+    assert_eq!(last_activity.without_room(), 1);
+    let due = last_activity.checkpoints(Duration::from_secs(1), at(1), false, false, |_| true);
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].set.keys().collect::<Vec<_>>(), [&ids[0]]);
     // The figures of FULL: the longest ids and moments, and their managed fields.
@@ -223,7 +240,7 @@ proptest! {
     #[test]
     fn all_agree_in_the_end(events in proptest::collection::vec(event(), 0..60)) {
         let mut cluster = Cluster::default();
-        let mut replicas: [Journal; 3] = Default::default();
+        let mut replicas: [LastActivity; 3] = Default::default();
         let mut truth: HashMap<String, Timestamp> = HashMap::new();
         let mut second = 0_u64;
         for event in events {

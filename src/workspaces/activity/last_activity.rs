@@ -33,7 +33,7 @@ const PREFIX: &str = "wsman-activity-";
 
 /// All signs of life.
 #[derive(Debug, Default)]
-pub struct Journal {
+pub struct LastActivity {
     shards: [Shard; SHARDS],
 }
 
@@ -56,7 +56,7 @@ struct Shard {
     next: Duration,
 }
 
-impl Journal {
+impl LastActivity {
     /// Takes in a sign of life that this replica saw. Returns whether a checkpoint is due that was not due before.
     pub fn mark(&mut self, id: &str, at: Timestamp) -> bool {
         let shard = &mut self.shards[shard_of(id)];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::decide::{Entry, Rules};
+use super::decide::{Entry, LifecyclePolicy};
 use super::names;
 use super::services::Served;
 use crate::action::Action;
@@ -17,51 +17,51 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be done now, and when to look again.
 #[derive(Debug, Default, PartialEq)]
-pub struct Repair {
+pub struct ServiceSync {
     /// At most one action.
     pub action: Option<Action>,
     /// When Services that are not as they should be will be looked at again.
     pub wake_at: Option<Timestamp>,
 }
 
-/// Returns the repair of a workspace; `served` says what a Service of its pod serves, if it is there.
+/// Returns the change of the Services of a workspace; `served` says what a Service of its pod serves, if it is there.
 pub fn services<'a>(
     entry: &Entry,
-    rules: &Rules,
+    policy: &LifecyclePolicy,
     now: Timestamp,
     served: impl Fn(&str) -> Option<Served<'a>>,
-) -> Repair {
+) -> ServiceSync {
     let ends = matches!(
         entry.status.phase(),
         WorkspacePhase::Stopping | WorkspacePhase::Stopped
     );
-    let facts = &entry.facts;
-    let unnamed = facts.service_prefix.is_empty();
-    if !rules.services.exist() || !facts.ours || unnamed || facts.deleting.is_some() || ends {
-        return Repair::default();
+    let state = &entry.state;
+    let unnamed = state.service_prefix.is_empty();
+    if !policy.services.exist() || !state.ours || unnamed || state.deleting.is_some() || ends {
+        return ServiceSync::default();
     }
-    let prefix = &facts.service_prefix;
+    let prefix = &state.service_prefix;
     let exposed = entry.status.spec.as_ref();
     let exposed = exposed.map_or(&[][..], |spec| spec.exposed_ports.as_slice());
     let ide = served(&names::ide_service(prefix)).is_some_and(Served::is_ide);
     // Without ports there is nothing to serve, and so no Service.
     let there = served(&names::ports_service(prefix)).unwrap_or_default();
     if ide && there.is_ports(exposed) {
-        return Repair::default();
+        return ServiceSync::default();
     }
-    let due = facts
+    let due = state
         .created
-        .max(facts.ports_changed)
+        .max(state.ports_changed)
         .and_then(|since| since.checked_add(PATIENCE).ok());
     match due {
-        Some(due) if due > now => Repair {
+        Some(due) if due > now => ServiceSync {
             action: None,
             wake_at: Some(due),
         },
-        _ => Repair {
-            action: Some(Action::AlignServices {
+        _ => ServiceSync {
+            action: Some(Action::SyncServices {
                 pod: entry.pod.clone(),
-                headless: rules.services == Services::Headless,
+                headless: policy.services == Services::Headless,
             }),
             wake_at: None,
         },

@@ -28,7 +28,7 @@ pub enum Disposal {
 
 /// What `decide` needs of one workspace beside its status.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct PodState {
     /// `gitpod/servicePrefix`: names the workspace's Services. Empty if it is missing or can name nothing.
     pub service_prefix: String,
     /// The trace it was started in, as far as the caller named one.
@@ -112,7 +112,7 @@ pub struct Facts {
     pub announced: bool,
 }
 
-impl Facts {
+impl PodState {
     /// Whether a stop was asked for, or a timeout has passed.
     pub fn is_asked_to_end(&self) -> bool {
         self.stop_grace.is_some() || self.timed_out
@@ -120,7 +120,7 @@ impl Facts {
 }
 
 /// Extracts the facts of a pod.
-pub fn of(observed: &Observed<'_>) -> Facts {
+pub fn of(observed: &Observed<'_>) -> PodState {
     let pod = observed.pod;
     let meta = &pod.metadata;
     let mark = |key| meta.annotation(key);
@@ -131,7 +131,7 @@ pub fn of(observed: &Observed<'_>) -> Facts {
         NodeView::Present(node) => Some(node),
         NodeView::Gone | NodeView::Unknown => None,
     };
-    Facts {
+    PodState {
         trace: Trace::read(|name| mark(trace::annotation(name))),
         service_prefix: mark(annotation::SERVICE_PREFIX)
             .filter(|prefix| names::is_name_part(prefix))

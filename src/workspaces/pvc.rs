@@ -13,11 +13,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::request::StartRequest;
-use crate::config::{Claim, Class, Manager};
+use crate::config::{Class, Manager, Pvc};
 use crate::proto::wsman::{StartWorkspaceSpec, WorkspaceFeatureFlag, WorkspaceType};
 
 /// Returns what a class says about the volumes of a type, if it has any.
-pub(super) fn of(class: &Class, kind: WorkspaceType) -> Option<&Claim> {
+pub(super) fn of(class: &Class, kind: WorkspaceType) -> Option<&Pvc> {
     match kind {
         WorkspaceType::Regular => Some(&class.pvc),
         WorkspaceType::Prebuild => Some(&class.prebuild_pvc),

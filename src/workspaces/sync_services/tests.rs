@@ -4,7 +4,7 @@ use super::*;
 use crate::action::PodRef;
 use crate::objects::ServicePort;
 use crate::proto::wsman::{PortSpec, PortVisibility, WorkspaceSpec, WorkspaceStatus};
-use crate::workspaces::facts::Facts;
+use crate::workspaces::pod_state::PodState;
 
 const IDE: [(&str, i64); 2] = [("ide", 23000), ("supervisor", 22999)];
 
@@ -41,7 +41,7 @@ fn entry(exposed: &[u32]) -> Entry {
             }),
             ..Default::default()
         },
-        facts: Facts {
+        state: PodState {
             service_prefix: "P".to_owned(),
             ours: true,
             created: Some(at(0)),
@@ -52,22 +52,22 @@ fn entry(exposed: &[u32]) -> Entry {
 }
 
 /// What is done about these Services at a second.
-fn repair(
+fn sync(
     entry: &Entry,
     services: bool,
     ide: Option<&[(&str, i64)]>,
     ports: Option<&[(&str, i64)]>,
     second: i64,
-) -> Repair {
-    let rules = Rules {
+) -> ServiceSync {
+    let policy = LifecyclePolicy {
         services: match services {
             true => Services::ClusterIp,
             false => Services::Off,
         },
-        ..Rules::default()
+        ..LifecyclePolicy::default()
     };
     let (ide, ports) = (ide.map(served), ports.map(served));
-    super::services(entry, &rules, at(second), |name| {
+    super::services(entry, &policy, at(second), |name| {
         let ports = match name {
             "ws-p-ide" => ide.as_deref(),
             "ws-p-ports" => ports.as_deref(),
@@ -99,21 +99,17 @@ fn services_that_differ_from_the_marks_are_put_right() {
     ];
     for (name, exposed, ide, ports, wrong) in cases {
         let entry = entry(exposed);
-        let action = wrong.then(|| Action::AlignServices {
+        let action = wrong.then(|| Action::SyncServices {
             pod: entry.pod.clone(),
             headless: false,
         });
+        assert_eq!(sync(&entry, true, ide, ports, 10).action, action, "{name}");
         assert_eq!(
-            repair(&entry, true, ide, ports, 10).action,
-            action,
+            sync(&entry, false, ide, ports, 10),
+            ServiceSync::default(),
             "{name}"
         );
-        assert_eq!(
-            repair(&entry, false, ide, ports, 10),
-            Repair::default(),
-            "{name}"
-        );
-        let early = repair(&entry, true, ide, ports, 9);
+        let early = sync(&entry, true, ide, ports, 9);
         let wake_at = wrong.then(|| at(10));
         assert_eq!((early.action, early.wake_at), (None, wake_at), "{name}");
     }
@@ -122,10 +118,10 @@ fn services_that_differ_from_the_marks_are_put_right() {
 #[test]
 fn who_changes_ports_has_the_first_try() {
     let mut entry = entry(&[1]);
-    entry.facts.ports_changed = Some(at(100));
-    let waits = repair(&entry, true, Some(&IDE), None, 109);
+    entry.state.ports_changed = Some(at(100));
+    let waits = sync(&entry, true, Some(&IDE), None, 109);
     assert_eq!((waits.action, waits.wake_at), (None, Some(at(110))));
-    let acts = repair(&entry, true, Some(&IDE), None, 110);
+    let acts = sync(&entry, true, Some(&IDE), None, 110);
     assert!(acts.action.is_some() && acts.wake_at.is_none());
 }
 
@@ -133,13 +129,13 @@ fn who_changes_ports_has_the_first_try() {
 fn what_ends_or_is_not_ours_is_left_alone() {
     let spoil: [fn(&mut Entry); 3] = [
         |entry| entry.status.set_phase(WorkspacePhase::Stopping),
-        |entry| entry.facts.ours = false,
-        |entry| entry.facts.deleting = Some(at(0)),
+        |entry| entry.state.ours = false,
+        |entry| entry.state.deleting = Some(at(0)),
     ];
     for spoil in spoil {
         let mut entry = entry(&[1]);
         spoil(&mut entry);
-        assert_eq!(repair(&entry, true, None, None, 100), Repair::default());
+        assert_eq!(sync(&entry, true, None, None, 100), ServiceSync::default());
     }
 }
 
@@ -167,9 +163,9 @@ fn a_service_that_works_stays_as_it_is_and_one_that_cannot_map_is_made_anew() {
         ("mapped no more", 0, false, 8080, true),
     ];
     for services in [Services::Headless, Services::ClusterIp] {
-        let rules = Rules {
+        let policy = LifecyclePolicy {
             services,
-            ..Rules::default()
+            ..LifecyclePolicy::default()
         };
         for (name, wanted, headless, there, wrong) in cases {
             let mut entry = entry(&[]);
@@ -177,15 +173,15 @@ fn a_service_that_works_stays_as_it_is_and_one_that_cannot_map_is_made_anew() {
                 spec.exposed_ports = vec![target(wanted)];
             }
             let ports = [port(there)];
-            let repair = super::services(&entry, &rules, at(10), |name| {
+            let sync = super::services(&entry, &policy, at(10), |name| {
                 let ports = if name == "ws-p-ide" { &ide } else { &ports[..] };
                 Some(Served { headless, ports })
             });
-            let action = wrong.then(|| Action::AlignServices {
+            let action = wrong.then(|| Action::SyncServices {
                 pod: entry.pod.clone(),
                 headless: services == Services::Headless,
             });
-            assert_eq!(repair.action, action, "{name}");
+            assert_eq!(sync.action, action, "{name}");
         }
     }
 }
