@@ -1,13 +1,11 @@
 //! Writes to what a pod needs beside it: its Secret, its claim and its Services, all owned by it.
 
-use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Actor, JSON, Outcome, encode};
+use super::call::is_owned;
+use super::{Actor, Outcome};
 use crate::action::{Dependant, PodRef};
-use crate::cluster::request::{self, Request};
 use crate::error::Error;
 use crate::objects::Service;
 
@@ -40,53 +38,34 @@ impl Actor {
         dependant: &Dependant,
         deadline: Instant,
     ) -> Result<Creation, Error> {
-        let owners = Some(vec![OwnerReference {
+        let mut object = dependant.clone();
+        let (plural, meta) = match &mut object {
+            Dependant::Secret(secret) => ("secrets", &mut secret.metadata),
+            Dependant::Pvc(claim) => ("persistentvolumeclaims", &mut claim.metadata),
+            Dependant::Service(service) => ("services", &mut service.metadata),
+        };
+        meta.owner_references = Some(vec![OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Pod".to_owned(),
             name: owner.name.clone(),
             uid: owner.uid.clone(),
             ..OwnerReference::default()
         }]);
-        let (plural, name, body) = match dependant {
-            Dependant::Secret(secret) => {
-                let mut secret = secret.clone();
-                secret.metadata.owner_references = owners;
-                ("secrets", secret.metadata.name.clone(), encode(&secret)?)
-            }
-            Dependant::Pvc(claim) => {
-                let mut claim = claim.clone();
-                claim.metadata.owner_references = owners;
-                (
-                    "persistentvolumeclaims",
-                    claim.metadata.name.clone(),
-                    encode(&claim)?,
-                )
-            }
-            Dependant::Service(service) => {
-                let mut service = service.clone();
-                service.metadata.owner_references = owners;
-                ("services", service.metadata.name.clone(), encode(&service)?)
-            }
-        };
-        let name = name.unwrap_or_default();
+        let name = meta.name.clone().unwrap_or_default();
         let path = self.path(plural, None);
-        let request = Request {
-            method: Method::POST,
-            path: &path,
-            content_type: JSON,
-            body,
+        let doing = format!("creating {plural} for pod {}", owner.name);
+        let call = self.call(&doing, deadline);
+        let created = match &object {
+            Dependant::Secret(secret) => call.create(&path, secret).await?,
+            Dependant::Pvc(claim) => call.create(&path, claim).await?,
+            Dependant::Service(service) => call.create(&path, service).await?,
         };
-        match request::send(&self.client, &request, deadline).await {
-            Ok(_) => Ok(Creation::Created),
-            Err(failure) if failure.is_exists() => {
-                match self.is_owned(plural, &name, owner, deadline).await? {
-                    true => Ok(Creation::Exists),
-                    false => Ok(Creation::Cleared),
-                }
-            }
-            Err(failure) => {
-                Err(failure.into_error(&format!("creating {plural} for pod {}", owner.name)))
-            }
+        if created.is_some() {
+            return Ok(Creation::Created);
+        }
+        match self.is_owned(plural, &name, owner, deadline).await? {
+            true => Ok(Creation::Exists),
+            false => Ok(Creation::Cleared),
         }
     }
 
@@ -102,14 +81,11 @@ impl Actor {
         let path = self.path(plural, Some(name));
         let doing = format!("reading {plural} {name}");
         // Any kind will do: only the metadata is looked at.
-        let Some(Service { metadata: meta, .. }) = self.find(&path, &doing, deadline).await? else {
+        let found = self.call(&doing, deadline).find(&path).await?;
+        let Some(Service { metadata: meta, .. }) = found else {
             return Ok(false);
         };
-        if meta
-            .owner_references
-            .iter()
-            .any(|known| known.uid == owner.uid)
-        {
+        if is_owned(&meta, &owner.uid) {
             return Ok(true);
         }
         // While a pod is made again, its record stands for it.
@@ -137,10 +113,9 @@ impl Actor {
                 why,
             });
         }
-        let options =
-            json!({ "preconditions": { "uid": meta.uid }, "propagationPolicy": "Background" });
         let doing = format!("deleting {plural} {name} of a pod that is gone");
-        self.remove(&path, &options, &doing, deadline).await?;
+        let call = self.call(&doing, deadline);
+        call.delete(&path, &meta.uid, None, None).await?;
         Ok(false)
     }
 }

@@ -1,14 +1,14 @@
 //! Writes to pods: create, mark, delete, take a finalizer off.
 
-use http::Method;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::{Actor, JSON, MERGE, Outcome, STRATEGIC, encode, merge};
+use super::call::merge;
+use super::{Actor, Outcome};
 use crate::action::{Mark, PodRef};
-use crate::cluster::request::{self, Request};
+use crate::cluster::request::{MERGE, STRATEGIC};
 use crate::error::Error;
 use crate::index::input::{Input, Source};
 use crate::objects::Pod;
@@ -21,28 +21,18 @@ impl Actor {
     ) -> Result<Outcome, Error> {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let path = self.path("pods", None);
-        let request = Request {
-            method: Method::POST,
-            path: &path,
-            content_type: JSON,
-            body: encode(pod)?,
-        };
-        match request::send(&self.client, &request, deadline).await {
-            Ok(text) => {
-                let pod = self.saw(&text)?;
-                info!(pod = name, "created");
-                Ok(Outcome::Created(Box::new(pod)))
-            }
-            // Possibly by an attempt of ours whose answer was lost (F-W1).
-            Err(failure) if failure.is_exists() => {
-                let pod = self.read_pod(name, deadline).await?;
-                pod.map(|pod| Outcome::Exists(Box::new(pod)))
-                    .ok_or_else(|| Error::Aborted {
-                        why: format!("pod {name} was removed while it was being created"),
-                    })
-            }
-            Err(failure) => Err(failure.into_error(&format!("creating pod {name}"))),
+        let doing = format!("creating pod {name}");
+        if let Some(text) = self.call(&doing, deadline).create(&path, pod).await? {
+            let pod = self.saw(&text)?;
+            info!(pod = name, "created");
+            return Ok(Outcome::Created(Box::new(pod)));
         }
+        // Possibly by an attempt of ours whose answer was lost (F-W1).
+        let pod = self.read_pod(name, deadline).await?;
+        pod.map(|pod| Outcome::Exists(Box::new(pod)))
+            .ok_or_else(|| Error::Aborted {
+                why: format!("pod {name} was removed while it was being created"),
+            })
     }
 
     pub(super) async fn mark(
@@ -80,14 +70,10 @@ impl Actor {
         let patch = json!({
             "metadata": { "uid": pod.uid, "resourceVersion": version, "annotations": annotations },
         });
-        let request = Request {
-            method: Method::PATCH,
-            path: &self.path("pods", Some(&pod.name)),
-            content_type: MERGE,
-            body: encode(&patch)?,
-        };
+        let path = self.path("pods", Some(&pod.name));
         let doing = format!("marking pod {}", pod.name);
-        match self.if_unchanged(&request, &doing, deadline).await? {
+        let call = self.call(&doing, deadline);
+        match call.patch(&path, MERGE, &patch).await? {
             Some(text) => self.saw(&text).map(|_| Outcome::Done),
             None => Ok(Outcome::Changed),
         }
@@ -110,17 +96,15 @@ impl Actor {
         pod: &PodRef,
         kind: &'static str,
         patch: &Value,
-        at: Instant,
+        deadline: Instant,
     ) -> Result<Outcome, Error> {
         let path = self.path("pods", Some(&pod.name));
-        let request = Request {
-            method: Method::PATCH,
-            path: &path,
-            content_type: kind,
-            body: encode(patch)?,
-        };
         let doing = format!("patching pod {}", pod.name);
-        match self.if_unchanged(&request, &doing, at).await? {
+        match self
+            .call(&doing, deadline)
+            .patch(&path, kind, patch)
+            .await?
+        {
             Some(text) => self.saw(&text).map(|_| Outcome::Done),
             None => {
                 debug!(pod = pod.name, "is gone");
@@ -135,16 +119,10 @@ impl Actor {
         grace: u64,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        let options = json!({
-            "kind": "DeleteOptions",
-            "apiVersion": "v1",
-            "gracePeriodSeconds": grace,
-            "preconditions": { "uid": pod.uid },
-            "propagationPolicy": "Background",
-        });
         let path = self.path("pods", Some(&pod.name));
         let doing = format!("deleting pod {}", pod.name);
-        let answer = self.remove(&path, &options, &doing, deadline).await?;
+        let call = self.call(&doing, deadline);
+        let answer = call.delete(&path, &pod.uid, None, Some(grace)).await?;
         // The deletion is known before anything is decided again, so that it is not asked for twice. Of a pod that went
         // at once the answer may be a status; the watch tells of that.
         let left = answer.and_then(|text| serde_json::from_str::<Pod>(&text).ok());

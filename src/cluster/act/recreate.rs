@@ -1,13 +1,13 @@
 //! Writes that make a rejected pod again: the steps of `workspaces::recreate`. Each may be repeated, and may come too late.
 
-use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{Actor, JSON, Outcome, STRATEGIC, encode, unreadable};
+use super::call::{decode, is_owned};
+use super::{Actor, Outcome};
 use crate::action::{Mark, PodRef, RecordRef, Recreate};
-use crate::cluster::request::{self, Request};
+use crate::cluster::request::STRATEGIC;
 use crate::error::Error;
 use crate::index::input::Input;
 use crate::objects::{ConfigMap, Meta, Pod, Service};
@@ -38,7 +38,7 @@ impl Actor {
     pub async fn find_records(&self, id: &str, at: Instant) -> Result<Vec<RecordRef>, Error> {
         let selector = format!("{}={RECREATE},{}={id}", label::RECORD, label::WORKSPACE_ID);
         let doing = "looking for the workspace's record";
-        let found: Vec<ConfigMap> = self.list(RECORDS, &selector, doing, at).await?;
+        let found: Vec<ConfigMap> = self.call(doing, at).list(RECORDS, &selector).await?;
         for map in &found {
             self.hub.take(Input::Record(map));
         }
@@ -73,10 +73,8 @@ impl Actor {
     /// Reads a record afresh and feeds it to the hub.
     async fn read_record(&self, name: &str, at: Instant) -> Result<Option<Value>, Error> {
         let path = self.path(RECORDS, Some(name));
-        let Some(record) = self
-            .find::<Value>(&path, &format!("reading record {name}"), at)
-            .await?
-        else {
+        let doing = format!("reading record {name}");
+        let Some(record) = self.call(&doing, at).find::<Value>(&path).await? else {
             return Ok(None);
         };
         let text = record.to_string();
@@ -88,7 +86,7 @@ impl Actor {
     async fn record(&self, pod: &PodRef, version: u64, at: Instant) -> Result<Outcome, Error> {
         let doing = format!("recording pod {}", pod.name);
         let path = self.path("pods", Some(&pod.name));
-        let Some(found) = self.find::<Value>(&path, &doing, at).await? else {
+        let Some(found) = self.call(&doing, at).find::<Value>(&path).await? else {
             return Ok(Outcome::Done);
         };
         if found["metadata"]["uid"] != pod.uid.as_str() {
@@ -101,20 +99,14 @@ impl Actor {
         }
         info!(pod = pod.name, "was rejected by its node, making it again");
         let path = self.path(RECORDS, None);
-        let request = Request {
-            method: Method::POST,
-            path: &path,
-            content_type: JSON,
-            body: encode(&recreate::record(&found))?,
-        };
-        match request::send(&self.client, &request, at).await {
-            Ok(text) => self.saw_record(&text).map(|_| Outcome::Done),
-            // By another replica, or by an attempt of ours whose answer was lost.
-            Err(failure) if failure.is_exists() => match self.read_record(&pod.name, at).await? {
-                Some(_) => Ok(Outcome::Done),
-                None => Err(changed(&doing)),
-            },
-            Err(failure) => Err(failure.into_error(&doing)),
+        let record = recreate::record(&found);
+        if let Some(text) = self.call(&doing, at).create(&path, &record).await? {
+            return self.saw_record(&text).map(|_| Outcome::Done);
+        }
+        // By another replica, or by an attempt of ours whose answer was lost.
+        match self.read_record(&pod.name, at).await? {
+            Some(_) => Ok(Outcome::Done),
+            None => Err(changed(&doing)),
         }
     }
 
@@ -145,30 +137,16 @@ impl Actor {
 
     async fn vacate(&self, pod: &PodRef, version: u64, at: Instant) -> Result<Outcome, Error> {
         info!(pod = pod.name, "deleting the rejected pod");
-        let options = json!({
-            "kind": "DeleteOptions",
-            "apiVersion": "v1",
-            "gracePeriodSeconds": 0,
-            "preconditions": { "uid": pod.uid, "resourceVersion": version.to_string() },
-            "propagationPolicy": "Background",
-        });
         let path = self.path("pods", Some(&pod.name));
-        let request = Request {
-            method: Method::DELETE,
-            path: &path,
-            content_type: JSON,
-            body: encode(&options)?,
-        };
-        let left: Pod = match request::send(&self.client, &request, at).await {
-            Ok(text) => serde_json::from_str(&text).map_err(|e| unreadable(&e))?,
+        let doing = format!("deleting pod {}", pod.name);
+        let call = self.call(&doing, at);
+        let version = version.to_string();
+        let answer = call.delete(&path, &pod.uid, Some(&version), Some(0));
+        let Some(text) = answer.await? else {
             // Marked or gone since: the watch tells which.
-            Err(failure) if failure.is_outdated() => {
-                return Ok(Outcome::Gone);
-            }
-            Err(failure) => {
-                return Err(failure.into_error(&format!("deleting pod {}", pod.name)));
-            }
+            return Ok(Outcome::Gone);
         };
+        let left: Pod = decode(&text)?;
         let patch = json!({ "metadata": {
             "uid": pod.uid,
             "resourceVersion": left.metadata.resource_version,
@@ -181,28 +159,20 @@ impl Actor {
         let Some(found) = self.read_record(&record.name, at).await? else {
             return Ok(Outcome::Done);
         };
-        let map: ConfigMap = serde_json::from_value(found.clone()).map_err(|e| unreadable(&e))?;
+        let map: ConfigMap = decode(&found.to_string())?;
         let stands = Record::read(&map)
             .is_some_and(|known| known.at == *record && !known.owned && known.ends.is_empty());
         let Some(pod) = recreate::successor(&found).filter(|_| stands) else {
             return Ok(Outcome::Done);
         };
         let path = self.path("pods", None);
-        let request = Request {
-            method: Method::POST,
-            path: &path,
-            content_type: JSON,
-            body: encode(&pod)?,
-        };
-        match request::send(&self.client, &request, at).await {
-            Ok(text) => {
+        let doing = format!("making pod {} again", record.name);
+        match self.call(&doing, at).create(&path, &pod).await? {
+            Some(text) => {
                 info!(pod = record.name, "made again");
                 self.saw(&text).map(|_| Outcome::Done)
             }
-            Err(failure) if failure.is_exists() => {
-                self.read_pod(&record.name, at).await.map(|_| Outcome::Done)
-            }
-            Err(failure) => Err(failure.into_error(&format!("making pod {} again", record.name))),
+            None => self.read_pod(&record.name, at).await.map(|_| Outcome::Done),
         }
     }
 
@@ -240,13 +210,11 @@ impl Actor {
             return Ok(Outcome::Done);
         }
         let version = version.map(|version| version.to_string());
-        let options = json!({
-            "preconditions": { "uid": record.uid, "resourceVersion": version },
-            "propagationPolicy": "Background",
-        });
         let path = self.path(RECORDS, Some(&record.name));
         let doing = format!("deleting record {}", record.name);
-        self.remove(&path, &options, &doing, at).await?;
+        let call = self.call(&doing, at);
+        call.delete(&path, &record.uid, version.as_deref(), None)
+            .await?;
         Ok(Outcome::Done)
     }
 
@@ -309,10 +277,11 @@ impl Actor {
             let path = self.path(plural, Some(name));
             let doing = format!("reading {plural} {name}");
             // Any kind will do: only the metadata is looked at.
-            let Some(Service { metadata, .. }) = self.find(&path, &doing, at).await? else {
+            let found = self.call(&doing, at).find(&path).await?;
+            let Some(Service { metadata, .. }) = found else {
                 continue;
             };
-            let owned = |uid: &str| metadata.owner_references.iter().any(|o| o.uid == uid);
+            let owned = |uid: &str| is_owned(&metadata, uid);
             let has = owned(heir["uid"].as_str().unwrap_or_default());
             let leaves = gone.iter().filter(|uid| owned(uid));
             let mut owners: Vec<Value> = leaves.map(|uid| struck(uid)).collect();
@@ -337,9 +306,8 @@ impl Actor {
         at: Instant,
     ) -> Result<Outcome, Error> {
         let path = self.path(plural, Some(name));
-        let found = self
-            .find::<Value>(&path, &format!("reading {plural} {name}"), at)
-            .await?;
+        let doing = format!("reading {plural} {name}");
+        let found: Option<Value> = self.call(&doing, at).find(&path).await?;
         let owners = found
             .as_ref()
             .and_then(|found| found["metadata"]["ownerReferences"].as_array());
@@ -363,14 +331,9 @@ impl Actor {
         at: Instant,
     ) -> Result<Outcome, Error> {
         let path = self.path(plural, Some(name));
-        let request = Request {
-            method: Method::PATCH,
-            path: &path,
-            content_type: STRATEGIC,
-            body: encode(patch)?,
-        };
         let doing = format!("patching {plural} {name}");
-        let Some(text) = self.if_unchanged(&request, &doing, at).await? else {
+        let call = self.call(&doing, at);
+        let Some(text) = call.patch(&path, STRATEGIC, patch).await? else {
             return Ok(Outcome::Gone);
         };
         match plural {
@@ -381,7 +344,7 @@ impl Actor {
     }
 
     fn saw_record(&self, text: &str) -> Result<ConfigMap, Error> {
-        let map: ConfigMap = serde_json::from_str(text).map_err(|e| unreadable(&e))?;
+        let map: ConfigMap = decode(text)?;
         self.hub.take(Input::Record(&map));
         Ok(map)
     }

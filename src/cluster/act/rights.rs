@@ -1,12 +1,11 @@
 //! Asks the API server what we may do. A review is created, but nothing is stored.
 
-use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Actor, JSON, encode, unreadable};
-use crate::cluster::request::{self, Request};
+use super::Actor;
+use super::call::decode;
 use crate::cluster::rights::Right;
 use crate::error::Error;
 
@@ -41,15 +40,9 @@ impl Actor {
                 "namespace": namespace, "verb": verb, "group": right.group, "resource": right.resource,
             } },
         });
-        let request = Request {
-            method: Method::POST,
-            path: REVIEWS,
-            content_type: JSON,
-            body: encode(&review)?,
-        };
-        let answer = request::send(&self.client, &request, deadline).await;
-        let text = answer.map_err(|failure| failure.into_error("asking for our rights"))?;
-        let review: Review = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
+        let call = self.call("asking for our rights", deadline);
+        let text = call.create_unless(REVIEWS, &review, |_| false).await?;
+        let review: Review = decode(&text.unwrap_or_default())?;
         Ok(review.status.allowed)
     }
 }

@@ -2,15 +2,15 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::Method;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::info;
 
+use super::call::{contested, is_owned};
 use super::dependants::Creation;
-use super::{Actor, MERGE, Outcome, TRIES, encode};
+use super::{Actor, Outcome, TRIES};
 use crate::action::{Dependant, PodRef, SecretChange};
-use crate::cluster::request::Request;
+use crate::cluster::request::MERGE;
 use crate::error::Error;
 use crate::objects::Secret;
 use crate::workspaces::secret;
@@ -25,7 +25,7 @@ impl Actor {
     ) -> Result<Outcome, Error> {
         for _ in 0..TRIES {
             let done = match self.read_secret(&pod.name, deadline).await? {
-                Some(there) if is_owned(&there, pod) => {
+                Some(there) if is_owned(&there.metadata, &pod.uid) => {
                     self.patch_secret(&there, change, deadline).await?
                 }
                 // A Secret that is not there, or is another's, holds nothing of this pod.
@@ -36,18 +36,13 @@ impl Actor {
                 return Ok(Outcome::Done);
             }
         }
-        Err(Error::Aborted {
-            why: format!(
-                "somebody else keeps changing the Secret of pod {}",
-                pod.name
-            ),
-        })
+        Err(contested("Secret", &pod.name))
     }
 
     async fn read_secret(&self, name: &str, deadline: Instant) -> Result<Option<Secret>, Error> {
         let path = self.path("secrets", Some(name));
-        self.find(&path, &format!("reading Secret {name}"), deadline)
-            .await
+        let doing = format!("reading Secret {name}");
+        self.call(&doing, deadline).find(&path).await
     }
 
     /// Returns whether the Secret still was the one that was read. Each key is one write's own, so a version is not
@@ -73,17 +68,10 @@ impl Actor {
         let meta = &there.metadata;
         info!(secret = meta.name, keys = ?changed.keys().collect::<Vec<_>>(), "changing the Secret");
         let patch = json!({ "metadata": { "uid": meta.uid }, "data": changed });
-        let request = Request {
-            method: Method::PATCH,
-            path: &self.path("secrets", Some(&meta.name)),
-            content_type: MERGE,
-            body: encode(&patch)?,
-        };
+        let path = self.path("secrets", Some(&meta.name));
         let doing = format!("changing Secret {}", meta.name);
-        Ok(self
-            .if_unchanged(&request, &doing, deadline)
-            .await?
-            .is_some())
+        let call = self.call(&doing, deadline);
+        Ok(call.patch(&path, MERGE, &patch).await?.is_some())
     }
 
     /// Returns whether the Secret was created, or the pod is gone; not where another one has to be looked at first.
@@ -105,9 +93,4 @@ impl Actor {
         let built = Dependant::Secret(Box::new(built));
         Ok(self.try_create(pod, &built, deadline).await? == Creation::Created)
     }
-}
-
-fn is_owned(secret: &Secret, pod: &PodRef) -> bool {
-    let owners = &secret.metadata.owner_references;
-    owners.iter().any(|owner| owner.uid == pod.uid)
 }

@@ -1,14 +1,14 @@
 //! Keeps the Services of a pod in line with its marks.
 
-use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::call::{contested, is_owned};
 use super::dependants::Creation;
-use super::{Actor, JSON, MERGE, Outcome, TRIES, encode};
+use super::{Actor, Outcome, TRIES};
 use crate::action::{Dependant, PodRef};
-use crate::cluster::request::Request;
+use crate::cluster::request::MERGE;
 use crate::error::Error;
 use crate::objects::Service;
 use crate::workspaces::marks::annotation;
@@ -82,7 +82,7 @@ impl Actor {
                     service.metadata.name.as_ref() == Some(name)
                 };
                 let wanted = wanted.iter().position(at).map(|at| wanted.remove(at));
-                let ours = there.filter(|there| is_owned(there, pod));
+                let ours = there.filter(|there| is_owned(&there.metadata, &pod.uid));
                 let done = match (wanted, ours) {
                     (None, None) => true,
                     (Some(wanted), Some(ours)) if Served::by(&ours).is_as(&wanted) => true,
@@ -113,58 +113,41 @@ impl Actor {
             }
             return Ok(Outcome::Done);
         }
-        Err(Error::Aborted {
-            why: format!(
-                "somebody else keeps changing the Services of pod {}",
-                pod.name
-            ),
-        })
+        Err(contested("Services", &pod.name))
     }
 
     async fn read_service(&self, name: &str, deadline: Instant) -> Result<Option<Service>, Error> {
         let path = self.path("services", Some(name));
-        self.find(&path, &format!("reading Service {name}"), deadline)
-            .await
+        let doing = format!("reading Service {name}");
+        self.call(&doing, deadline).find(&path).await
     }
 
     /// Replaces the ports of a Service, and nothing else of it. Returns whether it still was as it was read.
-    async fn serve(&self, service: &Service, ports: Value, at: Instant) -> Result<bool, Error> {
+    async fn serve(
+        &self,
+        service: &Service,
+        ports: Value,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
         let meta = &service.metadata;
         let patch = json!({
             "metadata": { "uid": meta.uid, "resourceVersion": meta.resource_version },
             "spec": { "ports": ports },
         });
-        let request = Request {
-            method: Method::PATCH,
-            path: &self.path("services", Some(&meta.name)),
-            content_type: MERGE,
-            body: encode(&patch)?,
-        };
+        let path = self.path("services", Some(&meta.name));
         let doing = format!("changing Service {}", meta.name);
-        Ok(self.if_unchanged(&request, &doing, at).await?.is_some())
+        let call = self.call(&doing, deadline);
+        Ok(call.patch(&path, MERGE, &patch).await?.is_some())
     }
 
     /// Deletes a Service. Returns whether it still was as it was read.
-    async fn unserve(&self, service: &Service, at: Instant) -> Result<bool, Error> {
+    async fn unserve(&self, service: &Service, deadline: Instant) -> Result<bool, Error> {
         let meta = &service.metadata;
-        let options = json!({
-            "kind": "DeleteOptions",
-            "apiVersion": "v1",
-            "preconditions": { "uid": meta.uid, "resourceVersion": meta.resource_version },
-            "propagationPolicy": "Background",
-        });
-        let request = Request {
-            method: Method::DELETE,
-            path: &self.path("services", Some(&meta.name)),
-            content_type: JSON,
-            body: encode(&options)?,
-        };
+        let path = self.path("services", Some(&meta.name));
         let doing = format!("deleting Service {}", meta.name);
-        Ok(self.if_unchanged(&request, &doing, at).await?.is_some())
+        let call = self.call(&doing, deadline);
+        let version = Some(meta.resource_version.as_str());
+        let answer = call.delete(&path, &meta.uid, version, None).await?;
+        Ok(answer.is_some())
     }
-}
-
-fn is_owned(service: &Service, pod: &PodRef) -> bool {
-    let owners = &service.metadata.owner_references;
-    owners.iter().any(|owner| owner.uid == pod.uid)
 }

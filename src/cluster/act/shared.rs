@@ -1,15 +1,15 @@
 //! Reads and writes what replicas share: the Lease, and the ConfigMaps that record activity.
 
-use http::Method;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Actor, JSON, MERGE, Outcome, encode, merge, unreadable};
+use super::call::{decode, merge};
+use super::{Actor, Outcome};
 use crate::action::{Checkpoint, LeaseUpdate};
-use crate::cluster::request::{self, Request};
+use crate::cluster::request::{Failure, MERGE};
 use crate::error::Error;
 use crate::lease;
 use crate::objects::{ConfigMap, Lease};
@@ -23,7 +23,8 @@ impl Actor {
     /// As [`Actor::act`].
     pub async fn read_lease(&self, deadline: Instant) -> Result<Option<Lease>, Error> {
         let path = self.lease(Some(lease::NAME));
-        self.find(&path, "reading the lease", deadline).await
+        let call = self.call("reading the lease", deadline);
+        call.find(&path).await
     }
 
     /// Reads all recorded activity and feeds it to the hub.
@@ -33,7 +34,10 @@ impl Actor {
     pub async fn read_activity(&self, deadline: Instant) -> Result<(), Error> {
         let selector = format!("{}={RECORD}", label::RECORD);
         let doing = "reading recorded activity";
-        let found: Vec<ConfigMap> = self.list("configmaps", &selector, doing, deadline).await?;
+        let found: Vec<ConfigMap> = self
+            .call(doing, deadline)
+            .list("configmaps", &selector)
+            .await?;
         for record in &found {
             self.hub.record_activity(record);
         }
@@ -46,36 +50,30 @@ impl Actor {
         update: &LeaseUpdate,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        let (method, path, content_type, body) = match &update.version {
+        let call = self.call("writing the lease", deadline);
+        let answer = match &update.version {
             None => {
                 let lease = coordination::Lease {
                     metadata: self.named(lease::NAME),
                     spec: Some((*update.spec).clone()),
                 };
-                (Method::POST, self.lease(None), JSON, encode(&lease)?)
+                let path = self.lease(None);
+                call.create_unless(&path, &lease, Failure::is_gone).await?
             }
             Some(version) => {
                 let patch =
                     json!({ "metadata": { "resourceVersion": version }, "spec": update.spec });
                 let path = self.lease(Some(lease::NAME));
-                (Method::PATCH, path, MERGE, encode(&patch)?)
+                call.patch_unless(&path, MERGE, &patch, Failure::is_gone)
+                    .await?
             }
         };
-        let request = Request {
-            method,
-            path: &path,
-            content_type,
-            body,
-        };
-        match request::send(&self.client, &request, deadline).await {
-            Ok(text) => serde_json::from_str(&text)
-                .map(|lease| Outcome::Lease(Box::new(lease)))
-                .map_err(|error| unreadable(&error)),
+        match answer {
+            Some(text) => decode(&text).map(|lease| Outcome::Lease(Box::new(lease))),
             // Removed since it was seen.
-            Err(failure) if failure.is_gone() => Err(Error::Aborted {
+            None => Err(Error::Aborted {
                 why: "the lease is gone".to_owned(),
             }),
-            Err(failure) => Err(failure.into_error("writing the lease")),
         }
     }
 
@@ -96,43 +94,25 @@ impl Actor {
         let data = merge(&checkpoint.set, &checkpoint.remove);
         // The label again: without it nobody would read what is written.
         let patch = json!({ "metadata": { "labels": { label::RECORD: RECORD } }, "data": data });
-        let (collection, object) = (
-            self.path("configmaps", None),
-            self.path("configmaps", Some(&checkpoint.name)),
-        );
-        let create = Request {
-            method: Method::POST,
-            path: &collection,
-            content_type: JSON,
-            body: encode(&create)?,
-        };
-        let patch = Request {
-            method: Method::PATCH,
-            path: &object,
-            content_type: MERGE,
-            body: encode(&patch)?,
-        };
+        let collection = self.path("configmaps", None);
+        let object = self.path("configmaps", Some(&checkpoint.name));
+        let doing = format!("recording in {}", checkpoint.name);
+        let call = self.call(&doing, deadline);
         // Whichever was wrong about its existence, the other is right, unless somebody removes what others create.
         let mut creates = !checkpoint.exists;
         for _ in 0..3 {
-            let request = if creates { &create } else { &patch };
-            match request::send(&self.client, request, deadline).await {
-                Ok(text) => {
-                    let record: ConfigMap =
-                        serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
-                    self.hub.record_activity(&record);
-                    return Ok(Outcome::Done);
+            let answer = match creates {
+                true => call.create(&collection, &create).await?,
+                false => {
+                    call.patch_unless(&object, MERGE, &patch, Failure::is_gone)
+                        .await?
                 }
-                Err(failure) if creates && failure.is_exists() => {
-                    creates = false;
-                }
-                Err(failure) if !creates && failure.is_gone() => {
-                    creates = true;
-                }
-                Err(failure) => {
-                    return Err(failure.into_error(&format!("recording in {}", checkpoint.name)));
-                }
+            };
+            if let Some(text) = answer {
+                self.hub.record_activity(&decode(&text)?);
+                return Ok(Outcome::Done);
             }
+            creates = !creates;
         }
         Err(Error::Aborted {
             why: format!("{} comes and goes", checkpoint.name),
@@ -148,13 +128,6 @@ impl Actor {
     }
 
     fn lease(&self, name: Option<&str>) -> String {
-        let collection = format!(
-            "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
-            self.namespace
-        );
-        match name {
-            None => collection,
-            Some(name) => format!("{collection}/{name}"),
-        }
+        self.path_in("/apis/coordination.k8s.io/v1", "leases", name)
     }
 }
