@@ -22,7 +22,6 @@ mod fields;
 mod file;
 mod files;
 mod format;
-pub(crate) mod json;
 mod key;
 mod keys;
 mod limits;

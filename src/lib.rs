@@ -75,6 +75,7 @@
 pub mod action;
 pub mod duration;
 pub mod error;
+pub mod json;
 pub mod objects;
 pub mod proto;
 pub mod quantity;

@@ -175,7 +175,7 @@ mod tests {
     use tracing::{info, info_span, warn};
 
     use super::*;
-    use crate::config::json;
+    use crate::json;
 
     /// Collects a log.
     #[derive(Clone, Default)]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::check::Faults;
-use super::fields::join;
 use super::file;
 use super::{Class, Contents, DEFAULT_CLASS, Pvc, Resources, Templates};
+use crate::json::join;
 use crate::quantity::Quantity;
 use crate::workspaces::{names, template};
 

@@ -12,6 +12,7 @@ use super::format::Format;
 use super::key::{Entry, Key, Need, Shape, key};
 use super::{NamedFile, Problem, Role};
 use crate::duration::GoDuration;
+use crate::json::join;
 
 /// What is collected while a file is read.
 #[derive(Debug, Default)]
@@ -358,19 +359,6 @@ impl Fields {
     fn report(&self, path: String, message: String) {
         let problem = Problem::error(path, message);
         self.findings.borrow_mut().problems.push(problem);
-    }
-}
-
-/// Returns the path of a member; names that would be misread in it are quoted.
-pub(super) fn join(path: &str, key: &str) -> String {
-    let plain = !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$'));
-    match (path.is_empty(), plain) {
-        (true, true) => key.to_owned(),
-        (false, true) => format!("{path}.{key}"),
-        (_, false) => format!("{path}[{key:?}]"),
     }
 }
 

@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, Findings, Unknown, join, nearest};
+use super::fields::{Fields, Findings, Unknown, nearest};
 use super::key::Entry;
 use super::{
-    ClientAuth, Mode, NamedFile, Problem, RateLimit, Services, Timeouts, Tls, UnknownClass, json,
-    keys, syntax,
+    ClientAuth, Mode, NamedFile, Problem, RateLimit, Services, Timeouts, Tls, UnknownClass, keys,
+    syntax,
 };
 use crate::duration::GoDuration;
+use crate::json::{self, join};
 
 /// The whole file.
 #[derive(Debug, Clone, Default)]

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::RateLimit;
 use super::check::Faults;
-use super::fields::join;
 use super::rule::{given, must};
+use crate::json::join;
 use crate::proto::method::Unary;
 
 /// Longest time that it may take to fill a bucket: a hundred years. Beyond, nanoseconds do not fit.

@@ -100,7 +100,7 @@ mod tests {
             (&deep, "nested more than 127 levels deep"),
             ("{\"a\": True}", "expected value"),
         ] {
-            let error = super::super::json::read(text).expect_err(text);
+            let error = crate::json::read(text).expect_err(text);
             let said = explain(text, &error);
             assert!(said.contains(why), "{text}: {said}");
         }

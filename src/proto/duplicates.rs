@@ -1,12 +1,9 @@
 //! Finds a field that JSON gives twice: one of the two would be lost silently. Decoders take the last one, or either.
 
-use std::collections::BTreeSet;
-use std::fmt;
-
 use prost_reflect::{Kind, MessageDescriptor};
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::method;
+use crate::json::{self, Place};
 use crate::redact::show;
 
 /// A field that is there twice.
@@ -20,15 +17,18 @@ pub struct Duplicate {
 
 /// Looks through the JSON of a message of `kind`, also for fields in two spellings. What is no JSON is another's business.
 pub fn find(kind: &MessageDescriptor, text: &[u8]) -> Option<Duplicate> {
-    let mut found = None;
-    let seed = Seed {
+    let place = Field {
         shape: Shape::Message(kind.clone()),
-        path: "",
-        found: &mut found,
+        path: String::new(),
     };
-    // It fails at the first one that is found, or where a parser fails, too.
-    let _ = seed.deserialize(&mut serde_json::Deserializer::from_slice(text));
-    found
+    let twice = json::first_twice(text, place)?;
+    Some(Duplicate {
+        field: twice.path,
+        why: match twice.respelt {
+            true => "is there twice, in two spellings",
+            false => "is there twice",
+        },
+    })
 }
 
 /// Looks through the JSON of the message of that full name.
@@ -37,10 +37,11 @@ pub fn find_in(name: &str, text: &str) -> Option<Duplicate> {
 }
 
 /// What a value is.
+#[derive(Clone)]
 enum Shape {
     Message(MessageDescriptor),
-    /// With values of this shape.
-    Map(Box<Shape>),
+    /// With values of this kind.
+    Map(Kind),
     Other,
 }
 
@@ -53,127 +54,56 @@ impl Shape {
     }
 }
 
-struct Seed<'a> {
+/// A value of a message.
+struct Field {
     shape: Shape,
-    path: &'a str,
-    found: &'a mut Option<Duplicate>,
+    path: String,
 }
 
-impl Seed<'_> {
-    /// Returns what a key is called, how the path goes on behind it, and what its value is.
-    fn member(&self, key: &str) -> (String, String, Shape) {
-        let dotted = |name: &str| match self.path {
-            "" => name.to_owned(),
-            path => format!("{path}.{name}"),
+impl Place for Field {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn member(&self, key: &str) -> (String, Self) {
+        let path = self.path.as_str();
+        let named = |name: &str, shape| {
+            let path = match path {
+                "" => name.to_owned(),
+                path => format!("{path}.{name}"),
+            };
+            (name.to_owned(), Self { shape, path })
         };
         match &self.shape {
             Shape::Message(kind) => {
                 let field = kind.get_field_by_name(key);
                 let Some(field) = field.or_else(|| kind.get_field_by_json_name(key)) else {
-                    return (key.to_owned(), dotted(key), Shape::Other);
+                    return named(key, Shape::Other);
                 };
                 let shape = match field.kind() {
                     Kind::Message(entry) if field.is_map() => {
-                        Shape::Map(Box::new(Shape::of(&entry.map_entry_value_field().kind())))
+                        Shape::Map(entry.map_entry_value_field().kind())
                     }
                     kind => Shape::of(&kind),
                 };
-                (field.name().to_owned(), dotted(field.name()), shape)
+                named(field.name(), shape)
             }
             Shape::Map(values) => {
-                let shape = match values.as_ref() {
-                    Shape::Message(kind) => Shape::Message(kind.clone()),
-                    Shape::Map(_) | Shape::Other => Shape::Other,
-                };
-                (
-                    key.to_owned(),
-                    format!("{}[{}]", self.path, show(key)),
-                    shape,
-                )
+                let shape = Shape::of(values);
+                let path = format!("{path}[{}]", show(key));
+                (key.to_owned(), Self { shape, path })
             }
-            Shape::Other => (key.to_owned(), dotted(key), Shape::Other),
+            Shape::Other => named(key, Shape::Other),
         }
     }
-}
 
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        for at in 0_usize.. {
-            let shape = match &self.shape {
-                Shape::Message(kind) => Shape::Message(kind.clone()),
-                Shape::Map(_) | Shape::Other => Shape::Other,
-            };
-            let element = Seed {
-                shape,
-                path: &format!("{}[{at}]", self.path),
-                found: &mut *self.found,
-            };
-            if list.next_element_seed(element)?.is_none() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
-        let mut seen = BTreeSet::new();
-        let mut spelt = BTreeSet::new();
-        while let Some(key) = object.next_key::<String>()? {
-            let (name, path, shape) = self.member(&key);
-            let respelt = spelt.insert(key);
-            if !seen.insert(name) {
-                let why = match respelt {
-                    true => "is there twice, in two spellings",
-                    false => "is there twice",
-                };
-                *self.found = Some(Duplicate { field: path, why });
-                return Err(A::Error::custom(why));
-            }
-            object.next_value_seed(Seed {
-                shape,
-                path: &path,
-                found: &mut *self.found,
-            })?;
-        }
-        Ok(())
+    fn element(&self, at: usize) -> Self {
+        let shape = match &self.shape {
+            Shape::Map(_) => Shape::Other,
+            shape => shape.clone(),
+        };
+        let path = format!("{}[{at}]", self.path);
+        Self { shape, path }
     }
 }
 

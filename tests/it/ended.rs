@@ -2,17 +2,16 @@
 //! the log.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
+use wsman::json;
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 
@@ -142,65 +141,6 @@ async fn an_end_is_remembered_with_its_reason(cluster: &Cluster) {
     story.end().await;
 }
 
-/// JSON without a key that comes twice.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Strictly;
-        impl<'de> Visitor<'de> for Strictly {
-            type Value = Value;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-
-            fn visit_unit<E>(self) -> Result<Value, E> {
-                Ok(Value::Null)
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-                Ok(value.into())
-            }
-
-            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-                Ok(value.into())
-            }
-
-            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-                Ok(value.into())
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-                Ok(value.into())
-            }
-
-            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-                Ok(value.into())
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-                let mut all = Vec::new();
-                while let Some(Strict(value)) = list.next_element()? {
-                    all.push(value);
-                }
-                Ok(all.into())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
-                let mut all = serde_json::Map::new();
-                while let Some((key, Strict(value))) = object.next_entry::<String, Strict>()? {
-                    if all.insert(key.clone(), value).is_some() {
-                        return Err(A::Error::custom(format!("{key} comes twice")));
-                    }
-                }
-                Ok(all.into())
-            }
-        }
-        deserializer.deserialize_any(Strictly).map(Self)
-    }
-}
-
 /// A whole life of a daemon, with workspaces that end in different ways and a broker's URL that is badly escaped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_of_a_run_is_json_with_a_line_for_each_stop() {
@@ -281,7 +221,8 @@ async fn the_log_of_a_run_is_json_with_a_line_for_each_stop() {
     let mut stops = HashSet::new();
     let mut messages = HashSet::new();
     for line in text.lines() {
-        let Strict(line) = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let (line, twice) = json::read(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        assert!(twice.is_empty(), "{twice:?} in {line}");
         let field = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
         messages.insert(field("message"));
         if field("message") == "stopping a workspace" {

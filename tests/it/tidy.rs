@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules that take values and return values.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "action",
     "config",
     "duration",
     "error",
     "history",
     "index",
+    "json",
     "lease",
     "objects",
     "outbox",
@@ -42,11 +43,12 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 27] = [
+const LAYERS: [(&str, &[&str]); 28] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
-    ("proto", &["redact"]),
+    ("json", &[]),
+    ("proto", &["json", "redact"]),
     ("redact", &[]),
     ("objects", &[]),
     ("action", &[]),
@@ -58,6 +60,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
             "redact",
             "duration",
             "error",
+            "json",
             "quantity",
             "workspaces",
             "proto",

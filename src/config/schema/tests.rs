@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::fields::join;
 use crate::config::{Problem, Severity};
 use crate::golden;
+use crate::json::join;
 
 mod values;
 
