@@ -1,5 +1,5 @@
-//! Probes over HTTP: `/livez` while the process turns, `/readyz` while it may be sent callers. Neither depends on what else is
-//! shown: pages of JSON that parts of the daemon register, such as what is in flight.
+//! Probes over HTTP: `/livez` succeeds while the process runs, `/readyz` while it may receive calls. Parts of the
+//! daemon register further pages of JSON, such as what is in flight; the probes do not depend on them.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Returns the page `/<path>`; without content it says that nothing of that name is configured.
+    /// Returns the page `/<path>`. It answers 404 without content.
     pub fn new(
         path: &'static str,
         content: impl Fn() -> Option<String> + Send + Sync + 'static,
@@ -43,10 +43,10 @@ impl Page {
     }
 }
 
-/// Serves the probes for ever.
+/// Serves the probes.
 ///
 /// # Errors
-/// If the listener cannot go on.
+/// If the listener fails.
 pub async fn serve(
     listener: TcpListener,
     components: watch::Receiver<Components>,
@@ -66,7 +66,7 @@ pub async fn serve(
     Ok(axum::serve(listener, routes).await?)
 }
 
-/// `?verbose` lists every component, as that of Kubernetes does.
+/// `?verbose` lists every component, as in the Kubernetes API server.
 async fn ready(
     State((components, draining)): State<(watch::Receiver<Components>, CancellationToken)>,
     RawQuery(query): RawQuery,

@@ -1,4 +1,4 @@
-//! The gRPC services: one per noun or wire, each with its own parts and the context of all calls.
+//! The gRPC services: one per noun, each with its own parts and the context that all calls share.
 
 pub mod forward;
 pub mod images;

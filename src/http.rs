@@ -1,8 +1,9 @@
-//! The RPCs over plain HTTP, on the port of gRPC: JSON and Connect in, a gRPC call in this process, and its answer back.
+//! The RPCs over plain HTTP, on the port of gRPC: JSON and Connect in, a gRPC call in this process, and its response
+//! back.
 //!
-//! A layer before the gRPC services, and the one place where the limits of a connection hold for every form of a call.
-//! What speaks gRPC passes as it is. For each RPC `M` of a service `S` there are `POST /rpc/M` and `POST /S/M`, and GET where
-//! `M` only reads; nothing here knows what an RPC does.
+//! It is a layer before the gRPC services and applies the connection limits to every protocol. gRPC passes unchanged.
+//! Each RPC `M` of a service `S` has `POST /rpc/M` and `POST /S/M`, and GET where `M` only reads. Nothing here knows
+//! what an RPC does.
 
 pub mod call;
 pub mod errors;
@@ -38,17 +39,15 @@ use crate::rpc::methods::{Method, Methods};
 use crate::rpc::rejection::Rejection;
 use request::{Codec, Form, Terms};
 
-/// Answers longer than this are printed on a thread that may be busy.
+/// Longer responses are printed on a blocking thread.
 const LONG: usize = 64 << 10;
 
-/// Puts HTTP before the services of gRPC.
 #[derive(Debug, Clone)]
 pub struct HttpLayer {
     methods: Methods,
 }
 
 impl HttpLayer {
-    /// Serves these methods.
     pub fn new(methods: Methods) -> Self {
         Self { methods }
     }
@@ -65,14 +64,14 @@ impl<S> Layer<S> for HttpLayer {
     }
 }
 
-/// Lets pages of other origins in, with what they need to read; `None` if there are no such origins.
+/// Allows other origins, and the headers that their pages need; `None` without origins.
 pub fn cors(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
     let allowed = match origins.iter().any(|origin| origin == "*") {
         true => AllowOrigin::any(),
-        // Whatever is no header is no origin that a browser could send either.
+        // A browser cannot send an origin that is no header value.
         false => AllowOrigin::list(
             origins
                 .iter()
@@ -88,7 +87,6 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
     Some(layer)
 }
 
-/// HTTP before the services of gRPC.
 #[derive(Debug, Clone)]
 pub struct Http<S> {
     inner: S,
@@ -140,7 +138,7 @@ where
     }
 }
 
-/// Answers what is neither gRPC nor gRPC-Web.
+/// Answers a request that is neither gRPC nor gRPC-Web.
 async fn plain<S>(
     service: S,
     methods: Methods,
@@ -156,7 +154,7 @@ where
     let mut answer = answer.unwrap_or_else(rejection::response);
     let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
     if version < Version::HTTP_2 && unread.contains(&answer.status()) {
-        // The rest of the request is not read, so nothing can follow it.
+        // The rest of the request is not read, so no other request can follow.
         answer
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -185,7 +183,7 @@ where
         (Ok(()), _) => streaming(service, method, form, request).await,
     };
     match (served, form) {
-        // The answer to a Connect stream is a stream, whatever happened.
+        // A Connect stream also ends with a stream if the call fails.
         (Err(rejection), Form::Connect(_)) => {
             let last = stream::end(form, &HeaderMap::new(), Some(&rejection.status()));
             Ok(describe(Response::new(full(last)), content_type(form)))
@@ -210,7 +208,7 @@ where
     let work = async move {
         let mut answer = ask(service, method, form, terms, request).await?;
         let message = answer.message().await?.unwrap_or_default();
-        // The status comes after the message.
+        // The status follows the message.
         if answer.message().await?.is_some() {
             return Err(Status::internal("there is a second answer").into());
         }
@@ -250,7 +248,7 @@ where
     let mut response = Response::new(Body::new(StreamBody::new(pieces)));
     *response.headers_mut() = headers;
     if form != Form::Connect(Codec::Proto) {
-        // Proxies that hold back what is short would hold back an update.
+        // Proxies that buffer short responses would delay an update.
         let unbuffered = HeaderValue::from_static("no");
         response
             .headers_mut()
@@ -272,7 +270,7 @@ where
 {
     let extensions = request.extensions().clone();
     let (message, _held) = request::message(&method.input, form, request).await?;
-    // A stream is ended here, at its deadline; the service is told only how long to work on one answer.
+    // A stream ends here, at its deadline. The service gets only the timeout of one response.
     let timeout = terms.timeout.filter(|_| !method.streams);
     let metadata = terms.metadata;
     Ok(call::call(
@@ -286,7 +284,7 @@ where
     .await?)
 }
 
-/// Answers within the caller's deadline, whoever works on it.
+/// Answers by the caller's deadline.
 async fn within<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, Rejection>>,
@@ -313,7 +311,7 @@ async fn print(method: &Method, message: Bytes) -> Result<Bytes, Rejection> {
                 })
             }),
     };
-    // What this process made has a form in JSON; else it is our mistake, not the caller's.
+    // This process made the message, so an error here is internal.
     let printed = printed.map_err(|error| Error::Internal {
         why: error.to_string(),
     })?;
@@ -331,7 +329,7 @@ fn content_type(form: Form) -> &'static str {
     }
 }
 
-/// Says what the content is. Nobody may keep it: it is of this moment, and may hold tokens.
+/// Sets the content type. The response must not be cached: it may hold tokens.
 fn describe(mut response: Response<Body>, content: &'static str) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));

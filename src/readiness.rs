@@ -1,29 +1,28 @@
-//! Named components of the daemon, each with a state and the reason for it. Probes and the health service ask for all of
-//! them and know none.
+//! Named components of the daemon, each with a state and a reason. Probes and the health service read all of them and
+//! know none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// What the components say of themselves.
+/// The shared states of the components.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<watch::Sender<Components>>);
 
-/// The components by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Components(BTreeMap<&'static str, State>);
 
-/// How a component is.
+/// The state of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// Why it is not ready, if it is not.
+    /// Why it is not ready.
     reason: Option<String>,
-    /// Whether the daemon can do without it.
+    /// Whether the daemon is ready without it.
     optional: bool,
 }
 
-/// One component's way to say how it is.
+/// Reports the state of one component.
 #[derive(Debug, Clone)]
 pub struct Component {
     name: &'static str,
@@ -32,12 +31,11 @@ pub struct Component {
 }
 
 impl State {
-    /// Whether it is ready.
     pub fn is_ready(&self) -> bool {
         self.reason.is_none()
     }
 
-    /// Whether the daemon can do without it.
+    /// Whether the daemon is ready without it.
     pub fn is_optional(&self) -> bool {
         self.optional
     }
@@ -49,7 +47,7 @@ impl State {
 }
 
 impl Components {
-    /// Whether all are ready that the daemon cannot do without.
+    /// Whether all required components are ready.
     pub fn are_ready(&self) -> bool {
         self.reasons().next().is_none()
     }
@@ -59,7 +57,7 @@ impl Components {
         self.0.iter().map(|(name, state)| (*name, state))
     }
 
-    /// The components that the daemon cannot do without and that are not ready, with their reasons.
+    /// The required components that are not ready, with their reasons.
     pub fn reasons(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let needed = self.iter().filter(|(_, state)| !state.optional);
         needed.filter_map(|(name, state)| Some((name, state.reason()?)))
@@ -67,17 +65,17 @@ impl Components {
 }
 
 impl Readiness {
-    /// Follows the components.
+    /// Watches the components.
     pub fn watch(&self) -> watch::Receiver<Components> {
         self.0.subscribe()
     }
 
-    /// Adds a component that is ready until it says otherwise.
+    /// Adds a component, ready until it reports otherwise.
     pub fn component(&self, name: &'static str) -> Component {
         self.add(name, false)
     }
 
-    /// Adds a component whose state is shown, and that the daemon can do without.
+    /// Adds a component whose state is shown and not required.
     pub fn optional(&self, name: &'static str) -> Component {
         self.add(name, true)
     }
@@ -105,7 +103,7 @@ impl Readiness {
 }
 
 impl Component {
-    /// Returns a component that nobody asks for.
+    /// Returns a component that is not registered.
     pub fn optional(name: &'static str) -> Self {
         Self {
             name,
@@ -114,12 +112,12 @@ impl Component {
         }
     }
 
-    /// Says that it is ready.
+    /// Reports that it is ready.
     pub fn ready(&self) {
         self.set(None);
     }
 
-    /// Says why it is not ready.
+    /// Reports why it is not ready.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.set(Some(reason.into()));
     }

@@ -1,6 +1,6 @@
-//! What lies below every service and every form of a call: its method, its deadline, its limits, its errors, its end.
+//! What all services and protocols share: methods, deadlines, limits, errors, shutdown.
 //!
-//! Nothing here names a service. Which methods there are, and what kind each is, comes from descriptors ([`methods`]).
+//! Nothing here names a service. The methods and their kinds come from descriptors ([`methods`]).
 
 pub mod arriving;
 pub mod call;
@@ -15,5 +15,5 @@ pub mod methods;
 pub mod packing;
 pub mod rejection;
 
-/// Largest request, as callers of the classic manager know it (docs/protocol.md#limits-of-a-request).
+/// Largest request, as in the classic ws-manager (docs/protocol.md#limits-of-a-request).
 pub const REQUEST_LIMIT: usize = 16 << 20;

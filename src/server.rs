@@ -1,5 +1,5 @@
-//! Puts a server together: services, health, reflection, HTTP and limits. A service is registered with one line, and has all
-//! of them by what its descriptor says.
+//! Composes the server: services, health, reflection, HTTP and limits. A service is registered with one line and gets
+//! all of them from its descriptor.
 
 pub mod health;
 pub mod listen;
@@ -29,18 +29,17 @@ use crate::rpc::intake::IntakeLayer;
 use crate::rpc::methods::{self, Methods};
 use listen::Connections;
 
-/// The services of a server.
 #[derive(Debug, Default)]
 pub struct Services {
     routes: Routes,
     methods: Methods,
     names: Vec<&'static str>,
-    /// Encoded sets of descriptors, and what they describe.
+    /// Encoded descriptor sets and their pools.
     described: Vec<(&'static [u8], DescriptorPool)>,
 }
 
 impl Services {
-    /// Returns no services, which `proto/` may describe.
+    /// Returns no services, with the descriptors of `proto/`.
     ///
     /// # Errors
     /// If a descriptor cannot be read.
@@ -48,7 +47,7 @@ impl Services {
         Self::default().describe(proto::DESCRIPTORS)
     }
 
-    /// Adds descriptors of services, or of messages that clients want to print, such as the details of errors.
+    /// Adds descriptors of services, or of messages for clients to print, such as error details.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -61,7 +60,7 @@ impl Services {
     /// Registers a service.
     ///
     /// # Errors
-    /// If no descriptor has it, or one of its methods has the same path over HTTP as another.
+    /// If no descriptor has it, or two methods have the same HTTP path.
     pub fn register<S>(mut self, service: S) -> anyhow::Result<Self>
     where
         S: Service<Request<Body>, Error = Infallible> + NamedService,
@@ -75,7 +74,7 @@ impl Services {
         Ok(self)
     }
 
-    /// Adds a service that answers for its calls itself: nothing is known of them.
+    /// Adds a service that is passed through.
     pub fn passthrough<S>(mut self, service: S) -> Self
     where
         S: Service<Request<Body>, Error = Infallible> + NamedService,
@@ -92,7 +91,7 @@ impl Services {
         &self.methods
     }
 
-    /// Adds a service of gRPC itself, which HTTP does not serve.
+    /// Adds one of gRPC's own services, which HTTP does not serve.
     fn add_grpc_only<S>(mut self, service: S) -> anyhow::Result<Self>
     where
         S: Service<Request<Body>, Error = Infallible> + NamedService,
@@ -109,7 +108,7 @@ impl Services {
         methods::service(self.described.iter().map(|(_, pool)| pool), name)
     }
 
-    /// Adds health and reflection of the services.
+    /// Adds health and reflection.
     async fn complete(
         self,
         components: watch::Receiver<Components>,
@@ -124,7 +123,7 @@ impl Services {
             for (descriptors, _) in &services.described {
                 builder = builder.register_encoded_file_descriptor_set(descriptors);
             }
-            // Of the services described only these are served.
+            // Only these of the described services are served.
             let health = tonic_health::pb::health_server::SERVICE_NAME;
             for name in services.names.iter().copied().chain([health]) {
                 builder = builder.with_service_name(name);
@@ -132,7 +131,7 @@ impl Services {
             builder
         };
         let v1 = reflection().build_v1()?;
-        // The Python client and older grpcurl speak only this one.
+        // The Python client and older grpcurl support only this version.
         let v1alpha = reflection().build_v1alpha()?;
         let services = services
             .describe(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)?
@@ -152,10 +151,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Returns a server of these services, and the task that keeps its health true.
+    /// Returns a server of these services, and the task that updates its health.
     ///
     /// # Errors
-    /// If the descriptors do not fit together.
+    /// If the descriptors conflict.
     pub async fn new(
         services: Services,
         context: CallContext,
@@ -166,10 +165,10 @@ impl Server {
         Ok((Self { services, context }, keep_health))
     }
 
-    /// Serves until `closing` is set and every connection ended; whoever is in a hurry drops it.
+    /// Serves until `closing` is set and every connection ended. Dropping it closes all.
     ///
     /// # Errors
-    /// If the transport cannot go on.
+    /// If the transport fails.
     pub async fn serve(
         self,
         connections: Connections,
@@ -180,11 +179,11 @@ impl Server {
         let cors = http::cors(&hosts.origins);
         // The limits and their reasons: docs/operations.md#limits.
         tonic::transport::Server::builder()
-            // HTTP/1.1 is what JSON comes by; requests of either version may be JSON, gRPC-Web or, by HTTP/2, gRPC.
+            // JSON needs HTTP/1.1. JSON and gRPC-Web work over both versions, gRPC over HTTP/2.
             .accept_http1(true)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-            // More than the limits of a connection, which refuse: what is beyond this one only waits.
+            // Above the limits of a connection, which return an error; above this one calls only wait.
             .max_concurrent_streams(10_000)
             .initial_stream_window_size(256 << 10)
             .initial_connection_window_size(1 << 20)

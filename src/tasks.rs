@@ -1,4 +1,4 @@
-//! The named task set of the process: the first long-running task that ends by itself ends the process, with its name.
+//! The named tasks of the process: the first long-running task that ends ends the process, with its name.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Long-running tasks under one name each.
+/// Long-running tasks, each with a name.
 #[derive(Debug, Default)]
 pub struct Tasks {
     set: JoinSet<anyhow::Result<()>>,
@@ -15,7 +15,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Starts a task that is meant to run until shutdown.
+    /// Starts a task that runs until shutdown.
     pub fn spawn<F>(&mut self, name: &'static str, task: F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -24,7 +24,7 @@ impl Tasks {
         self.names.push((handle.id(), name));
     }
 
-    /// Waits for the first task to end and returns its name and how it ended; for ever if there are no tasks.
+    /// Waits for the first task to end and returns its name and its error; never returns if there are no tasks.
     pub async fn first_to_end(&mut self) -> (&'static str, anyhow::Error) {
         let (id, why) = match self.set.join_next_with_id().await {
             None => return std::future::pending().await,
@@ -40,27 +40,27 @@ impl Tasks {
         (name, why)
     }
 
-    /// Cuts whatever still runs.
+    /// Aborts the tasks that still run.
     pub async fn abort(mut self) {
         self.set.shutdown().await;
     }
 }
 
-/// What every part of the daemon shares about its end: first stop taking work, then finish what was taken.
+/// The shutdown of the daemon: first reject new work, then finish what was accepted.
 #[derive(Debug, Clone)]
 pub struct Drain {
-    /// Set when no new work may begin.
+    /// Cancelled when no new work may start.
     pub refuse: CancellationToken,
-    /// Set when open streams are to end.
+    /// Cancelled when open streams end.
     pub streams: CancellationToken,
-    /// Over which the ends of streams are spread, so that not all their readers come back at once.
+    /// Streams end spread over this time, so that their readers do not reconnect all at once.
     pub spread: Duration,
-    /// Mutations under way: they outlive the caller that asked for them.
+    /// Mutations in progress, which outlive their callers.
     pub mutations: TaskTracker,
 }
 
 impl Drain {
-    /// Returns a drain that has not begun.
+    /// Returns a drain that has not started.
     pub fn new(spread: Duration) -> Self {
         Self {
             refuse: CancellationToken::new(),
@@ -70,7 +70,7 @@ impl Drain {
         }
     }
 
-    /// Waits until a stream is to end: a random moment of the spread.
+    /// Waits for a stream's end: a random moment of the spread.
     pub async fn stream_over(&self) {
         self.streams.cancelled().await;
         let share = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);

@@ -1,7 +1,7 @@
-//! Forwards the service `builder.ImageBuilder`, which clients expect on this port, to the image builder: bytes and metadata
-//! of calls of every kind as they are, without knowing a message.
+//! Forwards the service `builder.ImageBuilder` to the image builder, because clients expect it on this port. It passes
+//! bytes and metadata of every kind of call unchanged and decodes no message.
 //!
-//! The image builder calls this daemon, too, so a connection to it is made at the first call, and again whenever it is lost.
+//! The image builder calls this daemon too. So the connection opens at the first call, and again after it is lost.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -46,13 +46,13 @@ use crate::tasks::Drain;
 pub const SERVICE: &str = "builder.ImageBuilder";
 /// Name that the image builder's certificate must carry.
 const SERVER_NAME: &str = "image-builder-mk3";
-/// An image builder that takes no connection by then is not there.
+/// Timeout of a connection attempt.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Servers of this protocol end connections that are probed more often.
+/// Keepalive interval. gRPC servers close connections that send pings more often.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Forwards calls, or refuses them where no image builder is configured.
+/// Forwards calls, or rejects them if no image builder is configured.
 #[derive(Debug, Clone)]
 pub struct Forward {
     target: Option<Arc<Target>>,
@@ -64,12 +64,12 @@ struct Target {
     scheme: Scheme,
     authority: Authority,
     client: Client<Connector, Body>,
-    /// The last call had no answer: logged when that begins and when it ends, not with every call.
+    /// Whether the last call got no answer. A change is logged, not each call.
     is_away: AtomicBool,
 }
 
 impl Forward {
-    /// Prepares the way to the image builder; nothing is sent yet.
+    /// Prepares the channel to the image builder. It connects at the first call.
     ///
     /// # Errors
     /// If a file with certificates cannot be read or used.
@@ -167,7 +167,7 @@ impl Target {
         })
     }
 
-    /// Returns the same request, for the image builder.
+    /// Returns the same request, addressed to the image builder.
     fn address(&self, request: Request<Body>) -> Result<Request<Body>, Status> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -188,7 +188,7 @@ impl Target {
         Ok(request)
     }
 
-    /// Returns what a caller gets instead of an answer.
+    /// Returns the status for a call that the image builder did not answer.
     fn away(&self, error: &(dyn StdError + 'static)) -> Status {
         let mut cause = error;
         while let Some(next) = cause.source() {
@@ -205,7 +205,7 @@ impl Target {
     }
 }
 
-/// Connects, within a limit that holds for the handshake, too.
+/// Connects within a timeout that includes the handshake.
 #[derive(Debug, Clone)]
 struct Connector(HttpsConnector<HttpConnector>);
 
@@ -229,7 +229,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Trusts the given authority alone. Without TLS nothing is read, and nobody trusted.
+/// Trusts only the given certificate authority. Without TLS it reads no file.
 fn client_config(tls: Option<&Tls>) -> anyhow::Result<ClientConfig> {
     let read = |path: &str| -> anyhow::Result<Vec<CertificateDer<'static>>> {
         CertificateDer::pem_file_iter(path)
@@ -258,11 +258,11 @@ fn client_config(tls: Option<&Tls>) -> anyhow::Result<ClientConfig> {
     }
 }
 
-/// An answer on its way back. Whatever becomes of the image builder, a call of gRPC ends with a status.
+/// The image builder's response. Each gRPC call ends with a status, also if the image builder fails.
 struct Answer {
     upstream: Option<Incoming>,
     is_grpc: bool,
-    /// The status came already, or needs not come.
+    /// The status arrived already, or the protocol needs none.
     has_status: bool,
     deadline: Option<Pin<Box<Sleep>>>,
     drained: BoxFuture<'static, ()>,
@@ -335,7 +335,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     content.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Returns the headers without those that concern one connection only. `te` says that trailers are read, and stays.
+/// Returns the headers without the hop-by-hop ones. `te` announces trailers and stays.
 fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     for name in [CONNECTION, HOST] {
         headers.remove(name);

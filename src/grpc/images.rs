@@ -1,4 +1,4 @@
-//! The `SpecProvider` service: tells a registry facade what the image of a workspace is made of.
+//! The `SpecProvider` service: returns the image spec of a workspace to a registry facade.
 
 use tonic::{Request, Response, Status};
 
@@ -10,12 +10,11 @@ use crate::proto::served::spec_provider_server::SpecProvider;
 use crate::rpc::call;
 use crate::workspaces::id;
 
-/// Knows the images of workspaces.
 #[derive(Debug, Clone)]
 pub struct Images {
-    /// What is known.
+    /// The index and the updates.
     pub hub: Hub,
-    /// What asks the API server.
+    /// Reads from the API server.
     pub actor: Actor,
 }
 
@@ -35,7 +34,7 @@ impl SpecProvider for Images {
         };
         let mut found = known();
         if found.is_none() {
-            // Another replica may have made the pod a moment ago.
+            // Another replica may have created the pod a moment ago.
             self.actor.find_pods(&id, deadline).await?;
             found = known();
         }

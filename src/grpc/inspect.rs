@@ -1,4 +1,4 @@
-//! The `Inspector` service: why a workspace is as it is, and what happens next.
+//! The `Inspector` service: explains the state of a workspace and what happens next.
 
 use std::sync::Arc;
 
@@ -14,16 +14,13 @@ use crate::proto::wsman::inspect::v1::{ExplainWorkspaceRequest, ExplainWorkspace
 use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::{explanation, id};
 
-/// Explains workspaces.
 #[derive(Debug, Clone)]
 pub struct Inspect {
-    /// Finds workspaces.
     pub lookup: Lookup,
-    /// What the configuration says about the lifecycle.
+    /// The configured lifecycle policy.
     pub policy: watch::Receiver<Arc<LifecyclePolicy>>,
     /// Whether this replica leads.
     pub leadership: Leadership,
-    /// What time it is.
     pub clock: Clock,
 }
 

@@ -1,4 +1,5 @@
-//! Finds workspaces: in the index, among those that ended lately, or at the API server; and says when nobody can tell yet.
+//! Finds workspaces in the index, among those that ended recently, or at the API server. It answers UNAVAILABLE until
+//! the first list is complete.
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -14,7 +15,6 @@ use crate::workspaces::ending;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::maintenance::Switch;
 
-/// Finds workspaces.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     hub: Hub,
@@ -23,7 +23,8 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Finds what the hub has, and by the actor what it has not yet. Nothing is known before the switch of maintenance is.
+    /// Reads the hub first and then, through the actor, the API server. Answers nothing before the maintenance
+    /// state is known.
     pub fn new(hub: Hub, actor: Actor, maintenance: watch::Receiver<Switch>) -> Self {
         Self {
             hub,
@@ -32,26 +33,25 @@ impl Lookup {
         }
     }
 
-    /// What is known.
     pub fn hub(&self) -> &Hub {
         &self.hub
     }
 
-    /// What asks the API server.
+    /// Returns what reads from the API server.
     pub fn actor(&self) -> &Actor {
         &self.actor
     }
 
-    /// What the ConfigMap says about maintenance.
+    /// The maintenance state in the ConfigMap.
     pub fn maintenance(&self) -> Switch {
         *self.maintenance.borrow()
     }
 
-    /// Refuses to answer from an index that never was complete: a partial list would end workspaces
-    /// (docs/protocol.md#what-each-call-checks).
+    /// Rejects a call before the first list is complete: a client would take workspaces that are missing from a
+    /// partial list for ended ones (docs/protocol.md#what-each-call-checks).
     ///
     /// # Errors
-    /// [`Error::Unavailable`] then.
+    /// [`Error::Unavailable`] before that.
     pub fn check_listed(&self) -> Result<(), Error> {
         if self.maintenance() != Switch::Unknown && self.hub.read(|index| index.is_listed()) {
             return Ok(());
@@ -62,20 +62,20 @@ impl Lookup {
         })
     }
 
-    /// Waits until it is known what there is and whether maintenance is under way: right after the daemon's start.
+    /// Waits for the first list and the maintenance state, right after the daemon's start.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if it is not known by the deadline.
+    /// [`Error::Unavailable`] if they are not there by the deadline.
     pub async fn await_listed(&self, deadline: Instant) -> Result<(), Error> {
         if self.check_listed().is_err() {
             let mut synced = self.hub.synced();
-            // Whatever ends the wait, what is known then counts.
+            // At the deadline, the state of that moment counts.
             let _ = timeout_at(deadline, synced.wait_for(|synced| *synced)).await;
         }
         self.check_listed()
     }
 
-    /// Returns a workspace from the index or, where it knows none, from the API server.
+    /// Returns a workspace from the index or, if it is not there, from the API server.
     ///
     /// # Errors
     /// Those of [`Self::not_found`] and of the API server.
@@ -88,7 +88,7 @@ impl Lookup {
         known().ok_or_else(|| self.not_found(id))
     }
 
-    /// Returns how a workspace ended, if that was lately and none of its id was started since.
+    /// Returns how a workspace ended, if it ended recently and its id was not started again.
     pub fn end(&self, id: &str) -> Option<End> {
         self.hub
             .read_with_ended(|index, ended| match index.by_id(id) {
@@ -97,7 +97,7 @@ impl Lookup {
             })
     }
 
-    /// Returns the error of a call for a workspace that is not there.
+    /// Returns the error of a call for an unknown workspace.
     pub fn not_found(&self, id: &str) -> Error {
         let id = id.to_owned();
         match self.end(&id) {
@@ -110,12 +110,11 @@ impl Lookup {
         }
     }
 
-    /// Returns every workspace that matches.
     pub fn list(&self, filter: &Filter) -> Vec<EncodedStatus> {
         self.hub.read(|index| index.list(filter).cloned().collect())
     }
 
-    /// Returns every workspace that matches, and those that ended lately.
+    /// Returns every workspace that matches, with those that ended recently.
     pub fn list_with_ended(&self, filter: &Filter) -> Vec<EncodedStatus> {
         self.hub.read_with_ended(|index, ended| {
             let gone = ended.iter().filter(|(id, _)| index.by_id(id).is_none());

@@ -1,4 +1,4 @@
-//! The `WorkspaceManager` service: parse, plan, act, reply. Each call fits on a screen and decides nothing itself.
+//! The `WorkspaceManager` service: parse, plan, act, reply. A call decides nothing itself.
 
 pub mod start;
 pub mod subscribe;
@@ -46,17 +46,16 @@ use subscribe::Updates;
 
 use super::lookup::Lookup;
 
-/// Metadata key of a start that is answered when the workspace runs.
+/// Metadata key of a start that waits for RUNNING.
 const WAIT: &str = "wsman-wait";
-/// How far one replica may be behind another before a stream that comes over begins anew.
+/// How far a replica may be behind another before a resumed stream gets a snapshot instead.
 const BEHIND: Duration = Duration::from_secs(1);
 
-/// Serves workspaces.
 #[derive(Debug, Clone)]
 pub struct Workspaces {
     calls: CallContext,
     lookup: Lookup,
-    /// The configuration as it is now; a call takes it once.
+    /// The current configuration. A call reads it once.
     settings: watch::Receiver<Arc<Settings>>,
     clock: Clock,
     maintenance: Maintenance,
@@ -84,7 +83,7 @@ impl WorkspaceManager for Workspaces {
         self.maintenance.check()?;
         let id = request.id.clone();
         let asked = request.spec.as_ref().map(|spec| spec.class.clone());
-        // Subscribed before the start, so that not even the first update can be missed.
+        // Subscribes before the start, so that it misses no update.
         let subscribe = || {
             let updates = self.lookup.hub().updates();
             updates.subscribe(Filter::default(), SubscribeFrom::Now)
@@ -187,7 +186,7 @@ impl WorkspaceManager for Workspaces {
         self.lookup.check_listed()?;
         let updates = self.lookup.hub().updates();
         if let SubscribeFrom::Resume(version) = from {
-            // The other replica may have been a moment ahead; what it sent is sent here, too.
+            // The other replica may be a moment ahead. What it sent is sent here too.
             let _ = timeout(BEHIND, updates.reached(version)).await;
         }
         let subscription = updates.subscribe(filter, from);
@@ -316,7 +315,7 @@ impl WorkspaceManager for Workspaces {
 }
 
 impl Workspaces {
-    /// Serves what `lookup` finds.
+    /// Serves the workspaces that `lookup` finds.
     pub fn new(
         calls: CallContext,
         lookup: Lookup,
@@ -347,7 +346,7 @@ impl Workspaces {
         }
     }
 
-    /// Carries out a change, whoever still waits.
+    /// Makes a change, also after its caller hangs up.
     async fn change(
         &self,
         doing: &'static str,
@@ -360,7 +359,7 @@ impl Workspaces {
         self.calls.mutate(doing, deadline, span, changing).await
     }
 
-    /// Returns the class that a workspace got, for its caller; and logs that it is not the one that was asked for.
+    /// Returns the class that a workspace got. Logs if it is not the class in the request.
     fn class_of(&self, id: &str, asked: &str) -> Option<MetadataValue<Ascii>> {
         let status = self
             .lookup
@@ -377,7 +376,7 @@ impl Workspaces {
     }
 }
 
-/// Whether a call asks for workspaces that ended, too.
+/// Whether a call includes workspaces that ended.
 fn include_ended(metadata: &MetadataMap) -> Result<bool, Error> {
     match metadata.get(ending::METADATA).map(|value| value.as_bytes()) {
         None | Some(b"false") => Ok(false),

@@ -1,4 +1,4 @@
-//! A call of the gRPC service within this process: there is one implementation of each RPC, with its errors and limits.
+//! A call of a gRPC service within this process. So each RPC has one implementation, with its errors and limits.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use tower::{Service, ServiceExt};
 
 use crate::rpc::frames::{Frames, frame};
 
-/// What the service answers.
+/// The service's response.
 #[derive(Debug)]
 pub struct Answer {
-    /// What it noted ahead of its messages.
+    /// Metadata before the messages.
     pub headers: HeaderMap,
-    /// What it noted after them, once they ended well.
+    /// Metadata after the messages, if the call succeeds.
     pub trailers: HeaderMap,
     frames: Frames<Body>,
     status: Option<Status>,
@@ -29,7 +29,7 @@ pub struct Answer {
 /// Calls an RPC. `timeout` is how long the caller waits.
 ///
 /// # Errors
-/// What the service answered instead of messages.
+/// The status of the service, if it sends no message.
 pub async fn call<S>(
     service: S,
     path: &str,
@@ -64,7 +64,7 @@ where
         .await
         .map_err(|error| Status::from_error(error.into()))?;
     let (parts, body) = response.into_parts();
-    // An answer without messages has its status here.
+    // A response without messages has its status here.
     let status = Status::from_header_map(&parts.headers);
     if let Some(status) = status.as_ref().filter(|status| status.code() != Code::Ok) {
         return Err(status.clone());
@@ -74,17 +74,17 @@ where
     Ok(Answer {
         headers,
         trailers: HeaderMap::new(),
-        // What this process made needs no limit.
+        // This process made the response, so it needs no limit.
         frames: Frames::new(body, usize::MAX),
         status,
     })
 }
 
 impl Answer {
-    /// Waits for the next message; `None` is a good end. May be dropped while it waits, and loses nothing.
+    /// Waits for the next message; `None` is the end with OK. Cancel-safe.
     ///
     /// # Errors
-    /// The status that ended it.
+    /// The status of the call.
     pub async fn message(&mut self) -> Result<Option<Bytes>, Status> {
         match self.frames.next().await {
             Ok(Some(frame)) => Ok(Some(frame.payload)),
@@ -99,7 +99,7 @@ impl Answer {
                         copy(&trailers, &mut self.trailers);
                         Ok(None)
                     }
-                    // It holds the rest of them.
+                    // The headers hold the rest of the status.
                     Some(status) => Err(status),
                     None => Err(Status::unavailable("the answer ended without a status")),
                 }
@@ -108,7 +108,7 @@ impl Answer {
     }
 }
 
-/// Copies what is metadata: neither HTTP's own headers, nor those of gRPC and Connect.
+/// Copies metadata: neither HTTP's own headers, nor those of gRPC and Connect.
 pub fn copy(from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
         if !is_reserved(name) {
@@ -150,7 +150,7 @@ fn is_reserved(name: &HeaderName) -> bool {
         .any(|prefix| text.starts_with(prefix))
 }
 
-/// At most eight digits and a unit (gRPC over HTTP/2, "Timeout"); a longer time is as good as none.
+/// At most eight digits and a unit (gRPC over HTTP/2, "Timeout"). A longer timeout is the same as none.
 fn header_of(timeout: Duration) -> Option<HeaderValue> {
     let (count, unit) = match timeout.as_millis() {
         0 => (timeout.as_micros().max(1), 'u'),
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn timeouts_fit_the_header() {
-        let told = |timeout| header_of(timeout).map(|value| value.to_str().unwrap().to_owned());
+        let sent = |timeout| header_of(timeout).map(|value| value.to_str().unwrap().to_owned());
         for (timeout, wanted) in [
             (Duration::ZERO, Some("1u")),
             (Duration::from_millis(1), Some("1m")),
@@ -175,7 +175,7 @@ mod tests {
             (Duration::from_millis(100_000_000), Some("100000S")),
             (Duration::MAX, None),
         ] {
-            assert_eq!(told(timeout).as_deref(), wanted);
+            assert_eq!(sent(timeout).as_deref(), wanted);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A gRPC status as HTTP tells it: `{code, message, details}` and a status line, by the table of the Connect protocol.
+//! A gRPC status over HTTP: `{code, message, details}` and a status line, by the table of the Connect protocol.
 
 use std::sync::OnceLock;
 
@@ -14,10 +14,10 @@ use tonic_types::pb;
 
 use super::json;
 
-/// What precedes the name of a message in `google.protobuf.Any`.
+/// The prefix of a type URL in `google.protobuf.Any`.
 const TYPES: &str = "type.googleapis.com/";
 
-/// Base64 as Connect writes it: without padding; with padding it is read, too.
+/// Base64 as in Connect: written without padding, read with and without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -85,7 +85,7 @@ const CODES: [(Code, &str, StatusCode); 16] = [
     ),
 ];
 
-/// 499, which has no constant.
+/// 499 has no constant.
 const CLIENT_CLOSED: StatusCode = match StatusCode::from_u16(499) {
     Ok(code) => code,
     Err(_) => StatusCode::BAD_REQUEST,
@@ -97,7 +97,7 @@ pub fn line(code: Code) -> StatusCode {
     found.map_or(StatusCode::OK, |(.., line)| *line)
 }
 
-/// Returns a status as JSON. A detail of a known type is told readably beside its bytes.
+/// Returns a status as JSON. A detail of a known type is also readable beside its bytes.
 pub fn to_json(status: &Status) -> Value {
     let name = CODES.iter().find(|(code, ..)| *code == status.code());
     let mut error = Map::new();
@@ -108,7 +108,7 @@ pub fn to_json(status: &Status) -> Value {
     if !status.message().is_empty() {
         error.insert("message".to_owned(), json!(status.message()));
     }
-    // Only this program writes the details, so that what cannot be decoded is nothing.
+    // Only this program writes the details, so they can be decoded.
     let details = pb::Status::decode(status.details())
         .unwrap_or_default()
         .details;
@@ -134,7 +134,7 @@ pub fn to_json(status: &Status) -> Value {
     Value::Object(error)
 }
 
-/// Reads what [`to_json`] wrote, or another server of Connect. `None` if it is nothing of the kind.
+/// Reads what [`to_json`] or another Connect server wrote; `None` if it is something else.
 pub fn from_json(error: &Value) -> Option<Status> {
     let name = error.get("code")?.as_str()?;
     let (code, ..) = CODES.iter().find(|(_, known, _)| *known == name)?;
@@ -170,7 +170,7 @@ pub fn from_json(error: &Value) -> Option<Status> {
     ))
 }
 
-/// Returns the code of an answer that is no error of ours, such as a proxy's (Connect, "HTTP to error code").
+/// Returns the code of another program's error, such as a proxy's (Connect, "HTTP to error code").
 pub fn code(line: StatusCode) -> Code {
     match line.as_u16() {
         400 => Code::Internal,
@@ -200,15 +200,15 @@ mod tests {
         details.set_error_info("REASON", "example.com", [("id".to_owned(), "a".to_owned())]);
         details.add_bad_request_violation("spec.ports[0]", "is zero");
         let status = Status::with_error_details(Code::InvalidArgument, "no", details);
-        let told = to_json(&status);
-        assert_eq!(told["code"], "invalid_argument");
-        assert_eq!(told["details"][0]["type"], "google.rpc.ErrorInfo");
-        assert_eq!(told["details"][0]["debug"]["reason"], "REASON");
+        let json = to_json(&status);
+        assert_eq!(json["code"], "invalid_argument");
+        assert_eq!(json["details"][0]["type"], "google.rpc.ErrorInfo");
+        assert_eq!(json["details"][0]["debug"]["reason"], "REASON");
         assert_eq!(
-            told["details"][1]["debug"]["fieldViolations"][0]["field"],
+            json["details"][1]["debug"]["fieldViolations"][0]["field"],
             "spec.ports[0]"
         );
-        let read = from_json(&told).unwrap();
+        let read = from_json(&json).unwrap();
         assert_eq!(
             (read.code(), read.message(), read.details()),
             (status.code(), "no", status.details())
@@ -233,7 +233,7 @@ mod tests {
                 "{text}"
             );
         }
-        // A detail that cannot be read spoils nothing else.
+        // A detail that cannot be read does not affect the others.
         let odd =
             json!({"code": "internal", "details": [1, {"type": "a"}, {"type": "a", "value": "%"}]});
         assert!(from_json(&odd).unwrap().details().is_empty());

@@ -1,8 +1,8 @@
-//! Whether a request may come from where it comes from: a page in a browser must not reach a daemon by a name of its own.
+//! Checks the host and the origin of a request: a page in a browser must not reach a daemon under another name.
 //!
-//! A browser says which host a page meant (`Host`, `:authority`) and whose page it is (`Origin`). A page whose name was made
-//! to point here (DNS rebinding) has a foreign host; a page of another site has a foreign origin. Programs that are no
-//! browsers may say what they like, so nothing of this stands for identity.
+//! A browser sends the host that a page means (`Host`, `:authority`) and the page's origin (`Origin`). A page whose
+//! name resolves to this machine (DNS rebinding) has a foreign host; a page of another site has a foreign origin. Other
+//! programs can send any value, so this is no authentication.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,16 +24,16 @@ use crate::redact;
 use crate::rpc::in_flight::Peer;
 use crate::rpc::rejection::Rejection;
 
-/// What a listener knows about those who connect.
+/// What a listener knows about its clients.
 #[derive(Debug, Clone)]
 pub struct Hosts {
     /// Only programs of this machine reach it.
     pub loopback: bool,
-    /// No browser takes a name for it that its certificate does not have.
+    /// It serves TLS: a browser accepts only the names in its certificate.
     pub tls: bool,
-    /// Every caller shows a certificate.
+    /// Every client presents a certificate.
     pub identity: bool,
-    /// Origins that may call although they are others (`rpcServer.cors.allowOrigins`).
+    /// Other origins that are allowed (`rpcServer.cors.allowOrigins`).
     pub origins: Vec<String>,
 }
 
@@ -41,10 +41,10 @@ pub struct Hosts {
 type Endpoint<'a> = (&'a str, Option<u16>);
 
 impl Hosts {
-    /// Checks a request; `local` says whether its connection came from this machine.
+    /// Checks a request. `local`: its connection comes from this machine.
     ///
     /// # Errors
-    /// If it is unclear which host it means, or if that or its origin is a foreign one.
+    /// If its host is unclear, or its host or origin is foreign.
     pub fn check<B>(&self, request: &Request<B>, local: bool) -> Result<(), Rejection> {
         let host = host(request)?;
         let host = host.as_ref().map(|host| (host.host(), host.port_u16()));
@@ -65,7 +65,7 @@ impl Hosts {
         };
         let text = origin.to_str().unwrap_or("?");
         let same = host.is_some_and(|host| is_same(text, host));
-        // Over loopback the name of the page may be one that was made to point here.
+        // Over loopback, the page's name may be one that resolves to this machine.
         let trusted = same && (is_ours || self.tls || !local);
         match (
             trusted || self.origins.iter().any(|known| known == text),
@@ -76,7 +76,7 @@ impl Hosts {
         }
     }
 
-    /// Whether an origin that may call has this host.
+    /// Whether an allowed origin has this host.
     fn names(&self, name: &str) -> bool {
         let named = |origin: &String| {
             let url = Url::parse(origin).ok()?;
@@ -88,7 +88,7 @@ impl Hosts {
     }
 }
 
-/// Returns the host that a request means: the one of its target, or of the one `Host`. Before HTTP/1.1 there may be none.
+/// Returns the host of a request: that of its target, or of its one `Host` header. Before HTTP/1.1 there may be none.
 fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Rejection> {
     let unclear = |why: &str| Err(Rejection::Host(why.to_owned()));
     let mut hosts = request.headers().get_all(HOST).iter();
@@ -124,7 +124,7 @@ fn foreign(what: &'static str, value: &str, ours: &str) -> Rejection {
     })
 }
 
-/// Whether every resolver takes a name for this machine (RFC 6761), or it is an address of it.
+/// Whether every resolver resolves a name to this machine (RFC 6761), or it is a loopback address.
 fn is_loopback(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let address = name
@@ -145,7 +145,7 @@ fn is_loopback(name: &str) -> bool {
     }
 }
 
-/// Whether a page of an origin calls the host that it came from. What stands between may have taken TLS off.
+/// Whether a page calls its own origin's host. A proxy may have terminated TLS.
 fn is_same(origin: &str, (name, port): Endpoint<'_>) -> bool {
     let Ok(url) = Url::parse(origin) else {
         return false;
@@ -161,12 +161,11 @@ fn is_same(origin: &str, (name, port): Endpoint<'_>) -> bool {
     url.host() == called.host() && url.port().unwrap_or(usual) == port.unwrap_or(usual)
 }
 
-/// Puts the check before everything else.
+/// Checks every request first.
 #[derive(Debug, Clone)]
 pub struct HostLayer(Arc<Hosts>);
 
 impl HostLayer {
-    /// Checks by what a listener knows.
     pub fn new(hosts: Hosts) -> Self {
         Self(Arc::new(hosts))
     }
@@ -216,7 +215,7 @@ where
                 let mut answer = rejection::response(rejected);
                 if request.version() < Version::HTTP_2 && answer.status() == StatusCode::BAD_REQUEST
                 {
-                    // Whoever stands between may see another request in it.
+                    // A proxy may see another request in the rest.
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(CONNECTION, close);
                 }
@@ -337,7 +336,7 @@ mod tests {
             false
         ));
         assert!(!check(&hosts, "wsman.example.com", Some("null"), false));
-        // A name that was made to point at this machine.
+        // A name that resolves to this machine.
         assert!(check(&hosts, "evil.example:80", None, true));
         assert!(!check(
             &hosts,
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_and_an_open_list_say_more_than_names() {
+    fn certificates_and_an_open_list_allow_other_names() {
         let evil = Some("http://evil.example");
         let open = plain(true, &["*"]);
         let identity = Hosts {

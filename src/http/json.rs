@@ -1,7 +1,7 @@
-//! Messages between JSON and their encoding, by descriptor.
+//! Converts messages between JSON and their encoding, by descriptor.
 //!
-//! One printer for everything, and not the generated one of pbjson: that refuses to print the number of an enum value it
-//! does not know, so that one newer marker would make a whole list unreadable.
+//! The generated printer of pbjson is not used: it rejects an unknown number of an enum, so that one newer value would
+//! make a whole list unreadable.
 
 use prost::Message;
 use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor, ReflectMessage};
@@ -11,13 +11,13 @@ use crate::proto::duplicates;
 use crate::redact;
 use crate::rpc::errors::invalid;
 
-/// How prost-reflect begins to complain about a name that it does not know, and goes on with it in quotes.
+/// The prefix of prost-reflect's error about an unknown name, which follows in quotes.
 const UNKNOWN: &str = "unrecognized field name '";
 
-/// Reads proto3 JSON strictly, in either spelling of names, and returns the encoded message. Nothing stands for `{}`.
+/// Reads proto3 JSON strictly, in either spelling of names, and returns the encoded message. Empty text is `{}`.
 ///
 /// # Errors
-/// [`Error::Invalid`], with the path of the field that is at fault.
+/// [`Error::Invalid`] with the path of the invalid field.
 pub fn read(kind: &MessageDescriptor, text: &[u8]) -> Result<Vec<u8>, Error> {
     if let Some(twice) = duplicates::find(kind, text) {
         return Err(invalid(FieldViolation::new(twice.field, twice.why)));
@@ -25,25 +25,24 @@ pub fn read(kind: &MessageDescriptor, text: &[u8]) -> Result<Vec<u8>, Error> {
     parse(kind, text, &DeserializeOptions::new()).map_err(invalid)
 }
 
-/// Reads what a server answered, which may be newer: unknown fields are passed over.
+/// Reads the response of a server that may be newer: unknown fields are ignored.
 ///
 /// # Errors
-/// [`Error::Invalid`], with the path of the field that is at fault.
+/// [`Error::Invalid`] with the path of the invalid field.
 pub fn read_answer(kind: &MessageDescriptor, text: &[u8]) -> Result<Vec<u8>, Error> {
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     parse(kind, text, &options).map_err(invalid)
 }
 
-/// Prints an encoded message as proto3 JSON: lowerCamelCase, enums by name, unknown ones by number, zeros left out.
+/// Prints an encoded message as proto3 JSON: lowerCamelCase, enums by name, unknown ones by number, zero values
+/// omitted.
 ///
 /// # Errors
-/// [`Error::Invalid`] if it is no such message, or has no form in JSON.
+/// [`Error::Invalid`] if it is no such message, or has no JSON form.
 pub fn print(kind: &MessageDescriptor, message: &[u8]) -> Result<Vec<u8>, Error> {
     print_decoded(&decode(kind, message)?)
 }
 
-/// Decodes a message.
-///
 /// # Errors
 /// [`Error::Invalid`] if it is no such message.
 pub fn decode(kind: &MessageDescriptor, message: &[u8]) -> Result<DynamicMessage, Error> {
@@ -56,11 +55,11 @@ pub fn decode(kind: &MessageDescriptor, message: &[u8]) -> Result<DynamicMessage
 /// Prints a message as [`print()`] does.
 ///
 /// # Errors
-/// [`Error::Invalid`] if it has no form in JSON.
+/// [`Error::Invalid`] if it has no JSON form.
 pub fn print_decoded(message: &DynamicMessage) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(message).map_err(|error| {
         let kind = message.descriptor();
-        let why = format!("{} cannot be told in JSON: {error}", kind.full_name());
+        let why = format!("{} has no JSON form: {error}", kind.full_name());
         invalid(FieldViolation::new("", why))
     })
 }
@@ -84,28 +83,28 @@ fn parse(
 }
 
 fn violation(path: String, error: &serde_json::Error) -> FieldViolation {
-    // What is no field, such as a missing brace, has a dot or a question mark for a path.
+    // An error of syntax, such as a missing brace, has a dot or a question mark as its path.
     let path = path.trim_end_matches('?').trim_end_matches('.');
     let why = error.to_string();
     match why
         .strip_prefix(UNKNOWN)
         .and_then(|rest| rest.split_once('\''))
     {
-        Some((name, place)) => {
-            // The path may end with the name, or before it.
+        Some((name, rest)) => {
+            // The path may include the name or not.
             let field = match path {
                 "" => name.to_owned(),
                 path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
                 path => format!("{path}.{name}"),
             };
             let field = redact::without_secrets(&field);
-            FieldViolation::new(field, format!("unknown field{place}"))
+            FieldViolation::new(field, format!("unknown field{rest}"))
         }
         None => FieldViolation::new(redact::without_secrets(path), plain(&why)),
     }
 }
 
-/// Numbers are read by way of conversions whose names tell a caller nothing. A text in the wrong place is not repeated.
+/// Parsers of numbers name internal conversions. A string of the wrong type is not repeated.
 fn plain(why: &str) -> String {
     redact::without_texts(why).replace(
         "out of range integral type conversion attempted",

@@ -1,4 +1,4 @@
-//! Calls that are gRPC or gRPC-Web already pass as they are; but whatever becomes of them, their callers are told.
+//! gRPC and gRPC-Web calls pass unchanged, and each gets a status, also if its handler fails or panics.
 
 use std::panic::AssertUnwindSafe;
 
@@ -12,7 +12,7 @@ use super::request;
 use crate::error::Error;
 use crate::rpc::{deadline, errors};
 
-/// Returns the type of the content if the call is one of gRPC, which needs HTTP/2, or of gRPC-Web.
+/// Returns the content type of a call of gRPC, which needs HTTP/2, or of gRPC-Web.
 pub fn kind(request: &Request<Body>) -> Option<HeaderValue> {
     let content = request.headers().get(CONTENT_TYPE)?;
     let essence = request::essence(content.to_str().ok()?);
@@ -24,13 +24,13 @@ pub fn kind(request: &Request<Body>) -> Option<HeaderValue> {
     (passes && *request.method() == Verb::POST).then(|| content.clone())
 }
 
-/// Returns when the caller is to have an answer at the latest, if it says so. The transport begins to count later.
+/// Returns the deadline of a call, if it has one. The transport starts its timer later.
 pub fn deadline(headers: &HeaderMap) -> Option<Instant> {
     let timeout = deadline::parse(headers.get(deadline::HEADER)?.to_str().ok()?)?;
     Some(deadline::last_moment(timeout))
 }
 
-/// Answers a call, or says why there is none: in the caller's time, and whether or not the handler panics.
+/// Answers a call by its deadline, also if the handler panics.
 pub async fn answer(
     kind: HeaderValue,
     deadline: Option<Instant>,
@@ -44,7 +44,7 @@ pub async fn answer(
     })
 }
 
-/// Makes an error of a panic. What the panic says may be what the caller sent; it is not repeated.
+/// Turns a panic into an error. Its message may hold what the caller sent and is not repeated.
 pub async fn caught<T, E: From<Error>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.unwrap_or_else(|_| {
@@ -53,7 +53,7 @@ pub async fn caught<T, E: From<Error>>(work: impl Future<Output = Result<T, E>>)
     })
 }
 
-/// Answers before the transport gives up on the call.
+/// Answers before the transport cancels the call.
 async fn in_time<T>(
     deadline: Option<Instant>,
     answer: impl Future<Output = T>,

@@ -1,4 +1,4 @@
-//! The answer over HTTP to a request that never reached its RPC, or that the RPC refused.
+//! The HTTP response to a request that reached no RPC, or that the RPC rejected.
 
 use http::header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -8,10 +8,10 @@ use tonic_types::StatusExt;
 use super::errors;
 use crate::rpc::rejection::Rejection;
 
-/// What a type of content that nobody reads is answered with (Linked Data Platform, 7.1).
+/// Header of a response to an unsupported content type (Linked Data Platform, 7.1).
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
-/// Returns the answer that says over HTTP why a request never reached its RPC.
+/// Returns the HTTP response of a rejection.
 pub fn response(rejection: Rejection) -> Response<Body> {
     let mut headers = HeaderMap::new();
     let line = match &rejection {

@@ -1,4 +1,4 @@
-//! Reads a request: which form of the protocol it speaks, how long it waits, what it brings along, and its one message.
+//! Reads a request: its protocol, its deadline, its metadata, and its one message.
 
 use std::time::Duration;
 
@@ -21,32 +21,31 @@ use crate::rpc::packing::{Packing, enveloped, gunzip};
 use crate::rpc::rejection::Rejection;
 use crate::rpc::{REQUEST_LIMIT, deadline};
 
-/// As much of a request is read, so that the client comes to read its rejection.
+/// This much of a request is read, so that the client gets to read its rejection.
 const LONGEST_READ: usize = 4 * REQUEST_LIMIT;
-/// Names how the content is packed that is a message.
+/// Header with the encoding of a message that is the whole content.
 const CONTENT_PACKING: &str = "content-encoding";
-/// Names how the messages of a Connect stream may be packed.
+/// Header with the encoding of the messages of a Connect stream.
 const CONNECT_PACKING: &str = "connect-content-encoding";
-/// What continues a stream: browsers send the last `id:` that they saw as `Last-Event-ID`.
+/// Parameter that resumes a stream. Browsers send the last `id:` as `Last-Event-ID`.
 pub const RESUME: &str = "wsman-resume";
-/// What begins the names of parameters that stand for metadata, because a browser's EventSource sends no headers.
+/// Prefix of parameters that stand for metadata, because a browser's EventSource sends no headers.
 const PARAMETER: &str = "wsman-";
 
-/// How messages are written.
+/// The encoding of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
-    /// Proto3 JSON.
     Json,
-    /// The encoding of protocol buffers.
+    /// Protocol buffers.
     Proto,
 }
 
-/// Which protocol a request speaks.
+/// The protocol of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// One answer.
+    /// One response.
     Unary(Codec),
-    /// A stream of Connect: five bytes before each message.
+    /// A Connect stream: a prefix of five bytes before each message.
     Connect(Codec),
     /// A stream of lines of JSON.
     Lines,
@@ -54,21 +53,20 @@ pub enum Form {
     Events,
 }
 
-/// What a caller asks for, beside the message.
+/// What a request has besides its message.
 #[derive(Debug)]
 pub struct Terms {
-    /// When the caller stops waiting.
+    /// The caller's deadline.
     pub deadline: Option<Instant>,
-    /// The same as a span.
+    /// The caller's timeout.
     pub timeout: Option<Duration>,
-    /// The metadata of the call.
     pub metadata: HeaderMap,
 }
 
-/// Returns the form of a request.
+/// Returns the protocol of a request.
 ///
 /// # Errors
-/// If the verb, the type of its content or of the answer that it takes is not served.
+/// If the HTTP method, the content type or the accepted types are not supported.
 pub fn form(method: &Method, request: &Request<Body>) -> Result<Form, Rejection> {
     let headers = request.headers();
     match *request.method() {
@@ -102,10 +100,10 @@ pub fn form(method: &Method, request: &Request<Body>) -> Result<Form, Rejection>
     }
 }
 
-/// Returns what the headers, and the parameters of a GET, ask for.
+/// Reads the headers, and the parameters of a GET.
 ///
 /// # Errors
-/// If one of them cannot be understood.
+/// If one of them is invalid.
 pub fn terms(request: &Request<Body>) -> Result<Terms, Rejection> {
     let headers = request.headers();
     if let Some(version) = headers.get("connect-protocol-version")
@@ -148,7 +146,7 @@ pub fn terms(request: &Request<Body>) -> Result<Terms, Rejection> {
             metadata.insert(name, HeaderValue::try_from(&value).map_err(|_| unfit())?);
         }
     }
-    // Sent by a browser that reconnects: newer than the parameter of its first request.
+    // A browser that reconnects sends it: it is newer than the parameter of its first request.
     if let Some(last) = metadata.remove("last-event-id") {
         metadata.insert(RESUME, last);
     }
@@ -159,10 +157,10 @@ pub fn terms(request: &Request<Body>) -> Result<Terms, Rejection> {
     })
 }
 
-/// Reads the message and returns it encoded, with the room that it takes.
+/// Reads the message and returns it encoded, with the bytes that it counts for.
 ///
 /// # Errors
-/// If it is too long, too late, packed in an unknown way or not such a message.
+/// If it is too long, too late, in an unknown encoding, or no such message.
 pub async fn message(
     kind: &MessageDescriptor,
     form: Form,
@@ -195,8 +193,8 @@ pub async fn message(
     Ok((decode(kind, form, bytes)?, arriving.into_bytes()))
 }
 
-/// The whole content is the message. One that is too long is read to its end and thrown away: a client that is still
-/// sending would not see the answer. There is an end to that, too.
+/// The whole content is the message. If it is too long, the rest is read and dropped, up to a limit: a client that
+/// still sends would not see the response.
 async fn whole(arriving: &mut Arriving, packing: Packing) -> Result<Bytes, Rejection> {
     let (mut bytes, mut length) = (BytesMut::new(), 0);
     while let Some(part) = arriving.frame().await {
@@ -217,7 +215,7 @@ async fn whole(arriving: &mut Arriving, packing: Packing) -> Result<Bytes, Rejec
     }
 }
 
-/// The message of a GET is a parameter, and nothing stands for an empty one.
+/// The message of a GET is a parameter; without it the message is empty.
 fn parameters(
     kind: &MessageDescriptor,
     form: Form,
@@ -266,13 +264,13 @@ fn parameters(
 
 fn decode(kind: &MessageDescriptor, form: Form, bytes: Bytes) -> Result<Bytes, Rejection> {
     match form {
-        // Whoever takes it in checks it.
+        // The intake checks it.
         Form::Unary(Codec::Proto) | Form::Connect(Codec::Proto) => Ok(bytes),
         _ => Ok(json::read(kind, &bytes)?.into()),
     }
 }
 
-/// Lines unless events are asked for first.
+/// JSON lines, unless the client prefers events.
 fn readable(headers: &HeaderMap) -> Result<Form, Rejection> {
     let mut listed = headers
         .get_all(header::ACCEPT)

@@ -1,6 +1,6 @@
-//! The answers of a streaming RPC as a body: Connect's envelopes, lines of JSON, or server-sent events.
+//! The responses of a streaming RPC as a body: Connect envelopes, JSON lines, or server-sent events.
 //!
-//! A body is read by its reader: what nobody reads is not made, so that a slow reader costs one message.
+//! The body is produced on demand, so a slow reader costs one message.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::{errors, json as text};
 use crate::error::Error;
 use crate::rpc::frames::{END, frame};
 
-/// A stream of text that was silent this long says that it is there.
+/// Interval of keepalives on a silent stream of text.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 struct Reader {
@@ -36,7 +36,7 @@ enum Next {
     Silence,
 }
 
-/// Returns the pieces of the body. The last one says how the stream ended, where the form has a way to say it.
+/// Returns the chunks of the body. The last one has the status, if the protocol has a place for it.
 pub fn pieces(
     answer: Answer,
     form: Form,
@@ -57,7 +57,7 @@ pub fn pieces(
     })
 }
 
-/// The last piece of a stream.
+/// The last chunk of a stream.
 pub fn end(form: Form, trailers: &HeaderMap, status: Option<&Status>) -> Bytes {
     let error = status
         .filter(|status| status.code() != Code::Ok)
@@ -90,7 +90,7 @@ impl Reader {
             return None;
         }
         if !std::mem::replace(&mut self.begun, true) && self.form == Form::Events {
-            // Shows readers, and whatever buffers between, that the stream stands.
+            // Shows readers and proxies that the stream is alive.
             return Some(Bytes::from_static(b":\n\n"));
         }
         let deadline = self.deadline;
@@ -102,14 +102,14 @@ impl Reader {
             message = self.answer.message() => Next::Message(message),
             () = sleep(KEEP_ALIVE), if matches!(self.form, Form::Lines | Form::Events) => Next::Silence,
         };
-        let told = match next {
+        let sent = match next {
             Next::Silence if self.form == Form::Lines => return Some(Bytes::from_static(b"\n")),
             Next::Silence => return Some(Bytes::from_static(b":\n\n")),
-            Next::Message(Ok(Some(message))) => self.told(&message).map(Some),
+            Next::Message(Ok(Some(message))) => self.chunk(&message).map(Some),
             Next::Message(Ok(None)) => Ok(None),
             Next::Message(Err(status)) => Err(status),
         };
-        match told {
+        match sent {
             Ok(Some(piece)) => Some(piece),
             ended => {
                 self.over = true;
@@ -119,8 +119,8 @@ impl Reader {
         }
     }
 
-    /// One message as one piece.
-    fn told(&self, message: &[u8]) -> Result<Bytes, Status> {
+    /// One message as one chunk.
+    fn chunk(&self, message: &[u8]) -> Result<Bytes, Status> {
         if self.form == Form::Connect(Codec::Proto) {
             return Ok(frame(0, message));
         }
@@ -140,7 +140,7 @@ impl Reader {
     }
 }
 
-/// JSON has no raw line break, so one `data:` holds it. What continues the stream is in the message's map `header`.
+/// JSON has no raw line break, so one `data:` holds it. The message's map `header` has the resume token.
 fn event(message: &DynamicMessage, line: &[u8]) -> Bytes {
     let header = message.get_field_by_name("header");
     let header = header.as_deref().and_then(Reflected::as_map);
@@ -151,7 +151,7 @@ fn event(message: &DynamicMessage, line: &[u8]) -> Bytes {
     [id.as_bytes(), b"data: ", line, b"\n\n"].concat().into()
 }
 
-/// Metadata as Connect writes it: a list of values for each name.
+/// Metadata as in Connect: a list of values for each name.
 fn listed(metadata: &HeaderMap) -> Value {
     let names = metadata.keys().map(|name| {
         let values = metadata.get_all(name).iter();

@@ -1,4 +1,4 @@
-//! A request while it arrives: it has so much time, and so much room among all that arrive. Nobody's answer has either limit.
+//! A request while it arrives. Its time and its bytes are limited; those of a response are not.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,7 +15,7 @@ use super::frames::Broken;
 use super::in_flight::{Peer, RequestBytes};
 use super::rejection::Rejection;
 
-/// A client that has not sent its request by then is answered 408, or DEADLINE_EXCEEDED.
+/// Timeout of an incoming request: 408, or DEADLINE_EXCEEDED.
 pub const ARRIVAL: Duration = Duration::from_secs(30);
 
 /// The content of a request.
@@ -27,7 +27,7 @@ pub struct Arriving {
     length: usize,
 }
 
-/// Why the rest of a request is not awaited.
+/// Why the rest of a request is not read.
 #[derive(Debug, thiserror::Error)]
 enum Cut {
     #[error("the request took too long to arrive")]
@@ -39,7 +39,7 @@ enum Cut {
 }
 
 impl Arriving {
-    /// Begins to read the request of a peer; all of it must be there in time.
+    /// Starts to read the request of a peer. All of it must arrive in time.
     pub fn new(body: Body, peer: Option<Peer>) -> Self {
         Self {
             late: Some(Box::pin(sleep(ARRIVAL))),
@@ -47,7 +47,7 @@ impl Arriving {
         }
     }
 
-    /// Begins to read a request of many messages, which may be as far apart as they like.
+    /// Starts to read a request of many messages, with any time between them.
     pub fn in_parts(body: Body, peer: Option<Peer>) -> Self {
         Self {
             body,
@@ -57,27 +57,27 @@ impl Arriving {
         }
     }
 
-    /// Counts what becomes of the request beside what arrived, such as its content when it was unpacked.
+    /// Counts bytes that the request needs besides those that arrived, such as its decompressed content.
     ///
     /// # Errors
-    /// If there is no room.
+    /// If a limit is exceeded.
     pub fn add(&mut self, count: usize) -> Result<(), Rejection> {
         Ok(self.bytes.add(count)?)
     }
 
-    /// Forgets what arrived, because nobody keeps it.
+    /// Releases the bytes that arrived.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.length = 0;
     }
 
-    /// Returns the room that the request takes, to be held until it is answered.
+    /// Returns the count of the request's bytes, to be held until it is answered.
     pub fn into_bytes(self) -> RequestBytes {
         self.bytes
     }
 }
 
-/// Says why a request cannot be read.
+/// Returns why a request cannot be read.
 pub fn rejection(error: StdError) -> Rejection {
     match error.downcast::<Cut>() {
         Ok(cut) => match *cut {
@@ -123,7 +123,7 @@ impl http_body::Body for Arriving {
                 return Poll::Ready(Some(Err(Cut::Broken(why).into())));
             }
         };
-        // Of what is too long nothing is kept.
+        // Nothing is kept of a request that is too long.
         let length = part.data_ref().map_or(0, Bytes::len);
         let counted = length.min(REQUEST_LIMIT.saturating_sub(this.length));
         this.length += length;

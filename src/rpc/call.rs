@@ -1,4 +1,4 @@
-//! What every service is handed: how a call is let in, by when it is answered, and how a change outlives its caller.
+//! The context of a call: its admission, its deadline, and a mutation that outlives its caller.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::methods::{Method, UNARY};
 use crate::error::Error;
 use crate::tasks::Drain;
 
-/// A mutation that runs into the deadline gets to say what it met.
+/// Time for a mutation at its deadline to return its error.
 const LAST_WORD: Duration = Duration::from_millis(20);
 
 /// What all calls of a server share.
@@ -25,14 +25,13 @@ pub struct CallContext {
     limits: watch::Receiver<Limits>,
 }
 
-/// One call that was let in, among the extensions of its request.
+/// An admitted call, among the extensions of its request.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
-    /// By when it is answered.
     pub deadline: Instant,
 }
 
-/// Takes a request apart: what it asks, and by when it is answered.
+/// Returns the message of a request and its deadline.
 pub fn take<T>(request: Request<T>) -> (T, Instant) {
     let (metadata, extensions, message) = request.into_parts();
     let deadline = match extensions.get::<Call>() {
@@ -48,7 +47,7 @@ impl CallContext {
         Self { drain, limits }
     }
 
-    /// Lets the call of a unary method in.
+    /// Admits the call of a unary method.
     ///
     /// # Errors
     /// [`Error::Exhausted`] beyond the rate limit of the method.
@@ -63,13 +62,13 @@ impl CallContext {
         tokio::select! {
             biased;
             passed = limits.pass(&method.path, message, deadline) => passed?,
-            // Who still waits for a token when the server drains gets none.
+            // A call that waits for a token when the server drains gets none.
             () = self.drain.refuse.cancelled() => self.check_open()?,
         }
         Ok(Call { deadline })
     }
 
-    /// Refuses new work while the server drains.
+    /// Rejects new work while the server drains.
     ///
     /// # Errors
     /// [`Error::Unavailable`] then.
@@ -83,17 +82,17 @@ impl CallContext {
         }
     }
 
-    /// How the server ends.
+    /// The shutdown of the server.
     pub fn drain(&self) -> &Drain {
         &self.drain
     }
 
-    /// The tasks that the server waits for when it ends.
+    /// The tasks that the server waits for at shutdown.
     pub fn mutations(&self) -> &TaskTracker {
         &self.drain.mutations
     }
 
-    /// Runs a mutation to its end even if the caller hangs up, and answers by its deadline.
+    /// Runs a mutation to its end, also if the caller hangs up, and answers by its deadline.
     ///
     /// # Errors
     /// Those of the mutation; [`Error::Deadline`] if it takes longer, and [`Error::Unavailable`] while the server drains.

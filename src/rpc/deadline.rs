@@ -1,23 +1,23 @@
-//! How long a caller waits: the `grpc-timeout` of the call, or a default of ours (docs/operations.md#limits).
+//! The deadline of a call: from its `grpc-timeout`, or from the default (docs/operations.md#limits).
 
 use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::time::Instant;
 
-/// The header that says so.
+/// The header with a call's timeout.
 pub const HEADER: &str = "grpc-timeout";
 /// What its value must be.
 pub const EXPECTED: &str = "must be at most eight digits and one of H, M, S, m, u, n";
-/// What is left for the answer to travel, so that ours comes before the transport cuts the call.
+/// Time for the response to travel, so that it arrives before the transport cancels the call.
 const MARGIN: Duration = Duration::from_millis(50);
 
-/// By this much the last answer is before the transport's.
+/// The last response is this much before the transport's timeout.
 const LAST_MOMENT: Duration = Duration::from_millis(10);
-/// Timers are not finer.
+/// Resolution of timers.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Returns when the caller must have its answer.
+/// Returns the caller's deadline.
 pub fn of(metadata: &HeaderMap, default: Duration) -> Instant {
     let asked = metadata
         .get(HEADER)
@@ -27,8 +27,8 @@ pub fn of(metadata: &HeaderMap, default: Duration) -> Instant {
     Instant::now() + timeout.checked_sub(MARGIN).unwrap_or(timeout / 2)
 }
 
-/// Returns when to answer at the latest, whatever the call still does: the transport would say CANCELLED. That is at once
-/// if nothing can be done in so short a time.
+/// Returns when to answer at the latest, before the transport answers CANCELLED: at once if the timeout is too short
+/// for any work.
 pub fn last_moment(timeout: Duration) -> Instant {
     let left = timeout.saturating_sub(LAST_MOMENT.min(timeout / 2));
     Instant::now() + if left < TICK { Duration::ZERO } else { left }

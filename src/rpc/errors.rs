@@ -1,7 +1,7 @@
-//! The core's `Error` as a gRPC status: a canonical code, a text, and machine-readable details
+//! The core's `Error` as a gRPC status: a canonical code, a message, and machine-readable details
 //! (<https://google.aip.dev/193>).
 //!
-//! The reasons are API, too: callers may branch on them.
+//! The reasons are part of the API: callers may branch on them.
 
 use std::collections::HashMap;
 
@@ -20,11 +20,12 @@ impl From<Error> for Status {
     }
 }
 
-/// Returns the status of an error. Internal errors are logged whole and told as a reference only.
+/// Returns the status of an error. The details of an internal error are only logged, under a reference that the caller
+/// gets.
 pub fn status(failure: Error) -> Status {
     let (code, reason) = (code(&failure), failure.reason());
     let mut text = failure.to_string();
-    // That the API server does not answer is logged when it begins, not with every call.
+    // An unreachable API server is logged once, when that starts.
     let unreachable = matches!(failure, Error::Unreachable { .. });
     let mut details = ErrorDetails::new();
     let mut metadata = HashMap::new();
@@ -84,7 +85,7 @@ pub fn status(failure: Error) -> Status {
     Status::with_error_details(code, text, details)
 }
 
-/// Returns the error of metadata that is not understood. Its value is not shown: it may be anything.
+/// Returns the error of invalid metadata. The value is not shown: it may be a secret.
 pub fn metadata(key: &str, expected: &str) -> Error {
     let why = format!("must be {expected}");
     Error::Invalid {
@@ -93,7 +94,7 @@ pub fn metadata(key: &str, expected: &str) -> Error {
     }
 }
 
-/// Returns the error of one fault. It has no path where the whole is at fault.
+/// Returns the error of one violation. It has no path if the whole message is invalid.
 pub fn invalid(violation: FieldViolation) -> Error {
     let message = match violation.field.as_str() {
         "" => violation.why.clone(),

@@ -1,4 +1,4 @@
-//! Five bytes before each message, its flags and its length: what gRPC and Connect streams have in common.
+//! Length-prefixed messages, as in gRPC and Connect streams: flags and length in five bytes.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::HeaderMap;
@@ -8,12 +8,12 @@ use tonic::codegen::StdError;
 
 /// Flag of a compressed message.
 pub const COMPRESSED: u8 = 0b01;
-/// Flag of the last message of a Connect stream, which says how it ended.
+/// Flag of the last message of a Connect stream, which has the status.
 pub const END: u8 = 0b10;
 
 const PREFIX: usize = 5;
 
-/// One message as it travels.
+/// One message and its flags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// See [`COMPRESSED`] and [`END`].
@@ -36,7 +36,7 @@ pub enum Broken {
     TooLarge(u32),
 }
 
-/// Puts the prefix before a message.
+/// Returns a message with its prefix.
 pub fn frame(flags: u8, payload: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(PREFIX + payload.len());
     put_prefix(flags, payload, &mut bytes);
@@ -53,11 +53,11 @@ pub fn prefix(flags: u8, payload: &[u8]) -> Bytes {
 
 fn put_prefix(flags: u8, payload: &[u8], bytes: &mut BytesMut) {
     bytes.put_u8(flags);
-    // No message comes near 4 GiB: requests are limited, and an answer that long would not fit in memory either.
+    // No message comes near 4 GiB: requests are limited, and such a response would not fit in memory.
     bytes.put_u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));
 }
 
-/// Takes a body apart. At most one message and what arrived with it is held.
+/// Splits a body into messages. It holds at most one message and what arrived with it.
 #[derive(Debug)]
 pub struct Frames<B> {
     body: B,
@@ -83,10 +83,10 @@ where
         }
     }
 
-    /// Waits for the next message; `None` is the end. May be dropped while it waits, and loses nothing.
+    /// Waits for the next message; `None` is the end. Cancel-safe.
     ///
     /// # Errors
-    /// [`Broken`], after which there is no going on.
+    /// [`Broken`]; the body ends there.
     pub async fn next(&mut self) -> Result<Option<Frame>, Broken> {
         loop {
             if let Some(frame) = self.take()? {
@@ -113,17 +113,17 @@ where
         }
     }
 
-    /// Whether a part of the next message is there.
+    /// Whether a part of the next message arrived.
     pub fn is_within(&self) -> bool {
         !self.buffer.is_empty()
     }
 
-    /// What the messages are read from.
+    /// The body.
     pub fn body(&mut self) -> &mut B {
         &mut self.body
     }
 
-    /// What followed the last message.
+    /// The trailers after the last message.
     pub fn trailers(&mut self) -> HeaderMap {
         std::mem::take(&mut self.trailers)
     }
@@ -132,10 +132,10 @@ where
         let Some((&[flags, a, b, c, d], rest)) = self.buffer.split_first_chunk::<PREFIX>() else {
             return Ok(None);
         };
-        let told = u32::from_be_bytes([a, b, c, d]);
-        let length = usize::try_from(told).unwrap_or(usize::MAX);
+        let announced = u32::from_be_bytes([a, b, c, d]);
+        let length = usize::try_from(announced).unwrap_or(usize::MAX);
         if length > self.limit {
-            return Err(Broken::TooLarge(told));
+            return Err(Broken::TooLarge(announced));
         }
         if rest.len() < length {
             return Ok(None);
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use http_body_util::{Full, StreamBody};
 
-    /// A body that arrives in pieces.
+    /// A body that arrives in chunks.
     fn pieces(
         bytes: &[u8],
         size: usize,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn broken_bodies_are_told_apart() {
+    async fn broken_bodies_have_distinct_errors() {
         let whole = frame(0, b"one");
         for cut in 1..whole.len() {
             let mut frames = pieces(&whole[..cut], 3);

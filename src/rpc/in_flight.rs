@@ -1,8 +1,7 @@
-//! What is in flight: each connection has its limits, and the server tells how much there is
-//! (docs/operations.md#limits).
+//! Limits and counts of what is in flight: connections, streams, calls, bytes (docs/operations.md#limits).
 //!
-//! A connection is a peer: one that needs more opens another, and there is a limit to those, too. Whatever is taken
-//! here is given back when what holds it is dropped, so that no end of a call or of a connection can keep it.
+//! A peer is a connection: one that needs more opens another, up to a limit. A permit is released when it is dropped,
+//! so every end of a call or of a connection releases it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,36 +16,36 @@ use tonic::body::Body;
 use super::REQUEST_LIMIT;
 use crate::error::Error;
 
-/// Connections of a server.
+/// Most connections of a server.
 pub const CONNECTIONS: usize = 10_000;
-/// Streams of a connection. HTTP/2 allows for more, so that whoever asks for too many is told instead of kept waiting.
+/// Most streams of a connection. HTTP/2 allows more, so that a further one gets an error instead of waiting.
 pub const STREAMS: usize = 2_000;
-/// Calls of a connection that are answered once.
+/// Most unary calls of a connection.
 pub const CALLS: usize = 200;
-/// Bytes of requests of a connection, from their arrival until they are answered.
+/// Most bytes of requests of a connection, from their arrival until their response.
 pub const CONNECTION_BYTES: usize = 4 * REQUEST_LIMIT;
-/// The same of all connections.
+/// Most bytes of requests of all connections.
 pub const ALL_BYTES: usize = 16 * REQUEST_LIMIT;
-/// As much of each request does not count, so that short questions are answered while others fill the server.
+/// This much of each request is free, so that short requests are answered while others use up the limit.
 const UNCOUNTED: usize = 1 << 10;
 
-/// How much is in flight.
+/// Counts of what is in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InFlight {
     /// Open connections.
     pub connections: usize,
-    /// Connections that were closed at once because there were too many.
+    /// Connections that were closed at once, over the limit.
     pub turned_away: u64,
-    /// Calls that answer for as long as somebody listens.
+    /// Open server streams.
     pub streams: usize,
-    /// Calls that answer once.
+    /// Unary calls.
     pub calls: usize,
-    /// Bytes of requests that are arriving or being answered.
+    /// Bytes of requests that arrive or are being answered.
     pub request_bytes: usize,
 }
 
-/// Lets connections in, up to a limit.
+/// Admits connections up to a limit.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimiter {
     connections: Arc<Semaphore>,
@@ -54,7 +53,7 @@ pub struct ConnectionLimiter {
     in_flight: watch::Sender<InFlight>,
 }
 
-/// A connection as its requests know it.
+/// A connection, as seen by its requests.
 #[derive(Debug, Clone)]
 pub struct Peer {
     streams: Arc<Semaphore>,
@@ -65,7 +64,7 @@ pub struct Peer {
     in_flight: watch::Sender<InFlight>,
 }
 
-/// Counts among what is in flight for as long as it is held.
+/// One connection, stream or call, counted while this is held.
 #[derive(Debug)]
 pub struct Permit {
     of: fn(&mut InFlight) -> &mut usize,
@@ -74,7 +73,7 @@ pub struct Permit {
 }
 
 impl ConnectionLimiter {
-    /// Returns a limiter of so many connections. `in_flight` is told how much there is.
+    /// Returns a limiter of so many connections, which publishes the counts to `in_flight`.
     pub fn new(connections: usize, in_flight: watch::Sender<InFlight>) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(connections)),
@@ -83,7 +82,7 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Takes the permit of a connection; `None` if there are too many.
+    /// Takes the permit of a connection; `None` over the limit.
     pub fn enter(&self) -> Option<Permit> {
         let permit = Permit::take(&self.connections, &self.in_flight, |in_flight| {
             &mut in_flight.connections
@@ -94,7 +93,7 @@ impl ConnectionLimiter {
         permit
     }
 
-    /// Returns a connection that asked for nothing yet; `local` says whether it comes from this machine.
+    /// Returns a connection without calls. `local`: it comes from this machine.
     pub fn peer(&self, local: bool) -> Peer {
         Peer {
             streams: Arc::new(Semaphore::new(STREAMS)),
@@ -113,10 +112,10 @@ impl Peer {
         self.local
     }
 
-    /// Takes the permit of a call; `streams` says whether its method answers for as long as somebody listens.
+    /// Takes the permit of a call. `streams`: its method is a server stream.
     ///
     /// # Errors
-    /// [`Error::Exhausted`] if the connection has as many of its kind in flight as it may.
+    /// [`Error::Exhausted`] over the limit of the connection.
     pub fn admit(&self, streams: bool) -> Result<Permit, Error> {
         let taken = match streams {
             true => Permit::take(&self.streams, &self.in_flight, |now| &mut now.streams),
@@ -158,7 +157,7 @@ impl Permit {
     }
 }
 
-/// The bytes of one request, counted among those of its connection and of the server for as long as this is held.
+/// The bytes of one request, counted for its connection and the server while this is held.
 #[derive(Debug, Default)]
 pub struct RequestBytes {
     peer: Option<Peer>,
@@ -168,7 +167,7 @@ pub struct RequestBytes {
 }
 
 impl RequestBytes {
-    /// Returns the count of a request of which nothing arrived yet; without a peer nothing is limited.
+    /// Returns an empty count; without a peer there is no limit.
     pub fn new(peer: Option<Peer>) -> Self {
         Self {
             peer,
@@ -181,7 +180,7 @@ impl RequestBytes {
     /// Counts further bytes.
     ///
     /// # Errors
-    /// [`Error::Exhausted`] if the connection or the server holds too much already.
+    /// [`Error::Exhausted`] over the limit of the connection or of the server.
     pub fn add(&mut self, count: usize) -> Result<(), Error> {
         self.length += count;
         let Some(peer) = &self.peer else {
@@ -215,7 +214,7 @@ impl RequestBytes {
         Ok(())
     }
 
-    /// Gives everything back, because it is not kept any more.
+    /// Releases everything.
     pub fn clear(&mut self) {
         *self = Self::new(self.peer.clone());
     }
@@ -232,7 +231,7 @@ impl Drop for RequestBytes {
     }
 }
 
-/// Returns a body that holds something until it is over.
+/// Returns a body that holds `held` to its end.
 pub fn until_over(body: Body, held: impl Send + Unpin + 'static) -> Body {
     Body::new(Holding { body, _held: held })
 }
@@ -264,7 +263,7 @@ impl<T: Unpin> http_body::Body for Holding<T> {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // First the permit: who sees the count fall may come in at once.
+        // First the permit: a client that sees the count fall may connect at once.
         drop(self.permit.take());
         self.in_flight.send_modify(|now| *(self.of)(now) -= 1);
     }
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_is_free_before_the_count_says_so() {
+    fn a_permit_is_free_before_the_count_falls() {
         static PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
         let in_flight = watch::Sender::default();
         let permit = Permit::take(&PERMITS, &in_flight, |in_flight| {
@@ -345,7 +344,7 @@ mod tests {
         small.add(1).unwrap();
         let why = refused(&mut small, 1);
         assert!(why.contains("this connection"), "{why}");
-        // Other connections have bytes of their own, until the server has none.
+        // Other connections have their own limits, within that of the server.
         let others: Vec<_> = (1..ALL_BYTES / CONNECTION_BYTES)
             .map(|_| {
                 let mut bytes = RequestBytes::new(Some(limiter.peer(true)));

@@ -1,7 +1,8 @@
-//! Before every service: takes the request of a call in and checks it, so that each refuses the same in the same words.
+//! Reads and checks the request of a call before every service, so that all services reject alike.
 //!
-//! A service is called when its request is there whole: in time, not too long, unpacked, a message of its kind, and within
-//! the rate limit of its method. Which methods there are comes from descriptors; a new service needs no line here.
+//! A service is called with a complete request: in time, within the size limit, decompressed, of the right message
+//! type, and within the rate limit of its method. The methods come from descriptors, so a new service needs no line
+//! here.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,10 +31,10 @@ use super::{REQUEST_LIMIT, deadline, errors};
 use crate::error::FieldViolation;
 use crate::proto::check::check;
 
-/// Names how the messages of a call may be packed.
+/// Header with the encoding of a call's messages.
 const PACKING: &str = "grpc-encoding";
 
-/// Puts the intake before services.
+/// Reads requests before the services.
 #[derive(Debug, Clone)]
 pub struct IntakeLayer {
     methods: Methods,
@@ -41,7 +42,6 @@ pub struct IntakeLayer {
 }
 
 impl IntakeLayer {
-    /// Takes calls of these methods in.
     pub fn new(methods: Methods, context: CallContext) -> Self {
         Self { methods, context }
     }
@@ -85,13 +85,13 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        // What it is passed through to checks it.
+        // The destination checks it.
         if self.methods.is_passthrough(path) {
             return Box::pin(self.inner.call(request));
         }
         let method = self.methods.by_path(path).cloned();
         let method = method.ok_or_else(|| Rejection::Unknown(path.to_owned()));
-        // What was polled to be ready is what is called.
+        // The service that was polled to readiness is the one to call.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let context = self.context.clone();
@@ -137,7 +137,7 @@ async fn take(
     Ok((Request::from_parts(parts, body), arriving.into_bytes()))
 }
 
-/// The messages of a request of many, each checked when it is there.
+/// The messages of a client stream, each checked when it arrives.
 fn each(arriving: Arriving, packing: Packing, kind: MessageDescriptor) -> Body {
     let frames = Some(Frames::new(arriving, REQUEST_LIMIT));
     let messages = unfold(
@@ -147,7 +147,7 @@ fn each(arriving: Arriving, packing: Packing, kind: MessageDescriptor) -> Body {
             let next = match next(&mut frames, packing, &kind).await {
                 Ok(None) => return None,
                 Ok(Some(message)) => Ok(http_body::Frame::data(frames::frame(0, &message))),
-                // After a message that is none there is no other.
+                // Nothing follows an invalid message.
                 Err(rejection) => return Some((Err(rejection.status()), (None, packing, kind))),
             };
             Some((next, (Some(frames), packing, kind)))
@@ -161,13 +161,13 @@ async fn next(
     packing: Packing,
     kind: &MessageDescriptor,
 ) -> Result<Option<Bytes>, Rejection> {
-    let mut began = false;
+    let mut within = false;
     let frame = loop {
         match timeout(ARRIVAL, frames.next()).await {
             Ok(frame) => break frame?,
-            Err(_) if began => return Err(Rejection::TooSlow),
+            Err(_) if within => return Err(Rejection::TooSlow),
             // A peer may be silent between messages, but not within one.
-            Err(_) => began = frames.is_within(),
+            Err(_) => within = frames.is_within(),
         }
     };
     let Some(frame) = frame else { return Ok(None) };
@@ -187,7 +187,7 @@ fn checked(kind: &MessageDescriptor, message: &[u8]) -> Result<(), Rejection> {
     })
 }
 
-/// A deadline that cannot be understood would be none.
+/// An invalid deadline would be none.
 fn in_time(headers: &HeaderMap) -> Result<(), Rejection> {
     let asked = headers.get(deadline::HEADER);
     let understood = |value: &HeaderValue| value.to_str().ok().and_then(deadline::parse).is_some();

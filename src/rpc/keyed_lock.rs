@@ -1,4 +1,4 @@
-//! One call at a time per key: calls that change the same thing go one after the other, in the order in which they came.
+//! A lock per key: calls that change the same object run one after the other, in the order of their arrival.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ struct Stripes {
     locks: Vec<Mutex<()>>,
 }
 
-/// Keys that share a lock only wait for each other; more locks make that rarer.
+/// Keys that share a lock only wait for each other; more locks make that less frequent.
 const LOCKS: usize = 256;
 
 impl Default for KeyedLock {

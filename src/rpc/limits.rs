@@ -1,4 +1,4 @@
-//! Rate limits of unary methods: a token bucket per method, or one per value of some fields of the request
+//! Rate limits of unary methods: a token bucket per method, or one per value of some request fields
 //! (docs/protocol.md#what-each-call-checks).
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +22,7 @@ use crate::config::RateLimit;
 use crate::error::Error;
 use crate::proto::method::{FieldPath, Unary};
 
-/// The limits of a server; without any, a call costs nothing.
+/// The rate limits of a server; empty, they cost nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Limits(Arc<HashMap<String, Limit>>);
 
@@ -41,10 +41,10 @@ struct Limit {
 type Bucket = RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Nanos>>;
 
 impl Limits {
-    /// Returns the limits of a configuration.
+    /// Returns the limits of a checked configuration.
     ///
     /// # Errors
-    /// If it was not checked: a method or a field is not there, or a number is zero.
+    /// If it names an unknown method or field, or has a zero.
     pub fn new(
         configured: &BTreeMap<String, RateLimit>,
         methods: &Methods,
@@ -63,10 +63,10 @@ impl Limits {
         Ok(Self(Arc::new(limits?)))
     }
 
-    /// Takes a token for a call, or waits for one where that is configured.
+    /// Takes a token for a call, or waits for one if that is configured.
     ///
     /// # Errors
-    /// [`Error::Exhausted`] if there is none, or none before the deadline, with the time after which there will be one.
+    /// [`Error::Exhausted`] if there is none by the deadline, with the time until the next.
     pub async fn pass(&self, method: &str, request: &[u8], deadline: Instant) -> Result<(), Error> {
         match self.0.get(method) {
             None => Ok(()),
@@ -86,7 +86,7 @@ impl Limit {
             key: key?,
             block: limit.block,
             quota: quota.ok_or("the bucket is never filled")?,
-            // Without a capacity it would be allocated whole.
+            // With a capacity, it is allocated whole.
             buckets: Mutex::new(LruCache::unbounded()),
             remembered: limit.key_cache_size.max(1) as usize,
             clock: clock.clone(),
@@ -115,7 +115,7 @@ impl Limit {
         Ok(())
     }
 
-    /// Takes a token, or returns when there will be one.
+    /// Takes a token, or returns the time until the next.
     fn take(&self, key: [u8; 32]) -> Result<(), Duration> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let ticks = Ticks(self.clock.clone());
@@ -140,7 +140,7 @@ impl fmt::Debug for Limit {
     }
 }
 
-/// Our clock as the limiter reads it: steps of the wall clock do not show.
+/// The daemon's clock for the limiter. Steps of the wall clock do not show.
 #[derive(Debug, Clone)]
 struct Ticks(Clock);
 

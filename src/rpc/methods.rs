@@ -1,4 +1,4 @@
-//! The methods that a server has, as descriptors tell them: a new one is served, limited and counted without a line here.
+//! The methods of a server, read from descriptors: a new one is served, limited and counted without a line here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,25 +16,24 @@ use crate::proto::DESCRIPTORS;
 const DEFAULT_DEADLINE: &str = "wsman.options.v1.default_deadline_seconds";
 const GRPC_ONLY: &str = "wsman.options.v1.grpc_only";
 
-/// Deadline of a call whose caller sets none and whose method has no option that says so (docs/operations.md#limits).
+/// Deadline of a call that sets none and whose method has no option for it (docs/operations.md#limits).
 pub const UNARY: Duration = Duration::from_secs(30);
 
-/// One method.
 #[derive(Debug)]
 pub struct Method {
-    /// Its path in gRPC, such as `/package.Service/Method`.
+    /// Its gRPC path, such as `/package.Service/Method`.
     pub path: String,
-    /// What it takes.
+    /// Its request.
     pub input: MessageDescriptor,
-    /// What it answers.
+    /// Its response.
     pub output: MessageDescriptor,
-    /// Whether it answers many times.
+    /// Whether it is a server stream.
     pub streams: bool,
-    /// Whether a request is many messages.
+    /// Whether it is a client stream.
     pub takes_many: bool,
-    /// Whether it changes nothing, so that GET may ask for it.
+    /// Whether it only reads, so that GET is allowed.
     pub reads: bool,
-    /// Deadline of a call whose caller sets none.
+    /// Deadline of a call that sets none.
     pub default_deadline: Duration,
 }
 
@@ -44,11 +43,11 @@ pub struct Methods(Arc<Table>);
 
 #[derive(Debug, Clone, Default)]
 struct Table {
-    /// By their paths in gRPC.
+    /// By gRPC path.
     by_path: HashMap<String, Arc<Method>>,
-    /// Those that are served over HTTP, too, by their names alone.
+    /// Those that HTTP serves, by name.
     by_name: HashMap<String, Arc<Method>>,
-    /// Services of which nothing but the name is known.
+    /// Services that are passed through; only their names are known.
     passthrough: Vec<&'static str>,
 }
 
@@ -109,31 +108,30 @@ impl Methods {
         }
     }
 
-    /// Adds a service of which nothing is known: what takes its calls answers for them.
+    /// Adds a service that is passed through.
     pub fn add_passthrough(&mut self, service: &'static str) {
         Arc::make_mut(&mut self.0).passthrough.push(service);
     }
 
-    /// Returns the method of a path in gRPC.
+    /// Returns the method of a gRPC path.
     pub fn by_path(&self, path: &str) -> Option<&Arc<Method>> {
         self.0.by_path.get(path)
     }
 
-    /// Whether a path is one of a service of which nothing is known.
+    /// Whether a path is of a service that is passed through.
     pub fn is_passthrough(&self, path: &str) -> bool {
         let service = path.split('/').nth(1).unwrap_or_default();
         self.0.passthrough.contains(&service)
     }
 
-    /// Whether what is called at a path answers for as long as somebody listens. Nobody here knows what is passed through
-    /// to others; it may.
+    /// Whether a path is a server stream. A call that is passed through may be one.
     pub fn streams(&self, path: &str) -> bool {
         let method = self.by_path(path).or_else(|| self.find(path));
         method.map_or_else(|| self.is_passthrough(path), |method| method.streams)
     }
 
-    /// Returns the method of a path over HTTP: `/rpc/<Method>`, `/<Service>/<Method>`, or the one below the other, which is
-    /// what Connect clients make of the base URL `http://host/rpc`.
+    /// Returns the method of an HTTP path: `/rpc/<Method>`, `/<Service>/<Method>`, or both joined, which Connect
+    /// clients send with the base URL `http://host/rpc`.
     pub fn find(&self, path: &str) -> Option<&Arc<Method>> {
         let rest = path.strip_prefix("/rpc").unwrap_or(path);
         let name = rest.strip_prefix('/')?;
@@ -145,7 +143,7 @@ impl Methods {
         (method.path == rest).then_some(method)
     }
 
-    /// Returns every method that is served over HTTP, in no order.
+    /// Returns every method that HTTP serves, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Method>> {
         self.0.by_name.values()
     }
@@ -168,7 +166,6 @@ impl Method {
         }
     }
 
-    /// Whether it takes one message and answers with one.
     pub fn is_unary(&self) -> bool {
         !self.streams && !self.takes_many
     }
@@ -187,7 +184,7 @@ pub fn service<'a>(
     found.with_context(|| format!("no descriptor has the service {name}"))
 }
 
-/// Returns what an option of ours says, where it is set.
+/// Returns one of our options, if it is set.
 fn option(pool: &DescriptorPool, options: &DynamicMessage, name: &str) -> Option<Value> {
     let extension = pool.get_extension_by_name(name)?;
     let is_set = options.has_extension(&extension);

@@ -1,4 +1,4 @@
-//! How messages are packed: compressed or not, with or without five bytes before them.
+//! Compression and length prefixes of messages.
 
 use std::io::Read;
 
@@ -11,13 +11,13 @@ use super::arriving::Arriving;
 use super::frames::{self, Frame, Frames};
 use super::rejection::Rejection;
 
-/// So much is unpacked at a time.
+/// Size of a chunk of decompressed bytes.
 const UNPACKED: u64 = 64 << 10;
 
-/// How the messages of a request may be packed.
+/// How the messages of a request may be compressed.
 #[derive(Debug, Clone, Copy)]
 pub struct Packing {
-    /// Names the way.
+    /// The header with the encoding.
     header: &'static str,
     gzip: bool,
 }
@@ -26,7 +26,7 @@ impl Packing {
     /// Reads the header of that name.
     ///
     /// # Errors
-    /// If it is another way.
+    /// If the encoding is unknown.
     pub fn of(headers: &HeaderMap, header: &'static str) -> Result<Self, Rejection> {
         let gzip = match headers.get(header).map(HeaderValue::as_bytes) {
             None | Some(b"" | b"identity") => false,
@@ -36,10 +36,10 @@ impl Packing {
         Ok(Self { header, gzip })
     }
 
-    /// Returns what is the whole content of a request.
+    /// Returns the decompressed content of a request.
     ///
     /// # Errors
-    /// If it cannot be unpacked.
+    /// If it cannot be decompressed.
     pub fn unpack_whole(self, content: Bytes, arriving: &mut Arriving) -> Result<Bytes, Rejection> {
         match self.gzip {
             true => gunzip(&content, arriving),
@@ -50,7 +50,7 @@ impl Packing {
     /// Returns the message of a frame.
     ///
     /// # Errors
-    /// If the flags of the frame say otherwise, or it cannot be unpacked.
+    /// If its flags do not match the header, or it cannot be decompressed.
     pub fn unpack(self, frame: Frame, arriving: &mut Arriving) -> Result<Bytes, Rejection> {
         match (frame.flags, self.gzip) {
             (0, _) => Ok(frame.payload),
@@ -68,10 +68,10 @@ impl Packing {
     }
 }
 
-/// The content is one message with five bytes before it, and nothing after it.
+/// The content is one length-prefixed message and nothing after it.
 ///
 /// # Errors
-/// If there is none, more than one, or one that cannot be read.
+/// If there is none, more than one, or an invalid one.
 pub async fn enveloped(arriving: &mut Arriving, packing: Packing) -> Result<Bytes, Rejection> {
     let mut frames = Frames::new(&mut *arriving, REQUEST_LIMIT);
     let first = frames.next().await?;
@@ -85,10 +85,10 @@ pub async fn enveloped(arriving: &mut Arriving, packing: Packing) -> Result<Byte
     packing.unpack(first, arriving)
 }
 
-/// Unpacks what may be far longer than it arrived.
+/// Decompresses within the limit on bytes.
 ///
 /// # Errors
-/// If it is no gzip, or too long.
+/// If it is not gzip, or too long.
 pub fn gunzip(bytes: &[u8], arriving: &mut Arriving) -> Result<Bytes, Rejection> {
     let mut plain = Vec::new();
     let mut packed = MultiGzDecoder::new(bytes);

@@ -1,4 +1,4 @@
-//! Why a request never reached its RPC.
+//! Why a request reached no RPC.
 
 use tonic::Status;
 
@@ -6,26 +6,25 @@ use super::REQUEST_LIMIT;
 use super::errors::{self, invalid};
 use crate::error::{Error, FieldViolation};
 
-/// What is wrong with a request, or with the call that it became.
 #[derive(Debug)]
 pub enum Rejection {
-    /// It is unclear which host is meant, for this reason.
+    /// Its host is unclear, for this reason.
     Host(String),
-    /// No RPC is there.
+    /// There is no such RPC.
     Unknown(String),
-    /// The RPC is asked for with another verb.
+    /// The RPC needs another HTTP method.
     Verb(&'static str),
-    /// The content is of a type that is not read; these are.
+    /// The content type is unsupported; these are supported.
     ContentType(&'static str),
-    /// No form of answer that the caller takes is made here.
+    /// None of the accepted content types is supported.
     Accept,
-    /// The content is packed in a way that is not read.
+    /// The encoding is unsupported.
     Encoding,
-    /// The content is longer than allowed.
+    /// The content is over the size limit.
     TooLarge,
     /// The content did not arrive in time.
     TooSlow,
-    /// Anything that gRPC has a status for.
+    /// Any other gRPC status.
     Status(Status),
 }
 
@@ -47,7 +46,7 @@ impl Rejection {
         invalid(FieldViolation::new(field, why)).into()
     }
 
-    /// Returns the status that says so in the terms of gRPC.
+    /// Returns the gRPC status.
     pub fn status(self) -> Status {
         let error = match self {
             Self::Status(status) => return status,

@@ -1,5 +1,5 @@
-//! The gRPC health service: the whole server and each of its services are SERVING while every needed component is ready and
-//! nothing drains; each component has a status of its own, under its name.
+//! The gRPC health service. The server and each service are SERVING while every required component is ready and the
+//! server does not drain. Each component also has its own status, under its name.
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -9,7 +9,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::readiness::Components;
 
-/// Returns the health service of a server with these services, and the task that keeps it true.
+/// Returns the health service of a server with these services, and the task that updates it.
 pub(super) async fn service(
     services: Vec<&'static str>,
     mut components: watch::Receiver<Components>,

@@ -1,4 +1,4 @@
-//! Accepts connections, with or without TLS, and survives everything that a connection or the accept call can do.
+//! Accepts connections, with or without TLS. Errors of a connection or of the accept call do not stop it.
 
 use std::io;
 use std::path::Path;
@@ -28,30 +28,30 @@ use tracing::{debug, warn};
 use crate::config::{ClientAuth, Tls};
 use crate::rpc::in_flight::{ConnectionLimiter, Peer, Permit};
 
-/// A client that has not finished its handshake by then is dropped.
+/// Timeout of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// A client that has not sent the first bytes of a request by then is dropped; later requests have the timer of HTTP.
+/// Timeout of the first bytes of a request; later requests have the timer of HTTP.
 const OPENING: Duration = Duration::from_secs(30);
-/// As many bytes tell which HTTP a client speaks.
+/// These bytes show which HTTP version a client speaks.
 const PREFACE: usize = 24;
-/// A connection on which nothing moved this long is probed, as HTTP/2 does by itself.
+/// Idle time until TCP keepalive, like the pings of HTTP/2.
 const PROBE_AFTER: Duration = Duration::from_secs(20);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// A peer that confirms nothing of what was sent this long is gone, or stuck, and holds what was meant for it.
+/// Timeout of an acknowledgement: such a peer is gone or stuck, and holds memory.
 #[cfg(target_os = "linux")]
 const UNCONFIRMED: Duration = Duration::from_secs(30);
-/// A peer that lets nothing be written this long is closed, wherever the system does not do so earlier.
+/// Timeout of a blocked write, if the system has no earlier one.
 const UNWRITTEN: Duration = Duration::from_secs(60);
-/// Bytes that a connection gathers before it sends them unasked.
+/// Bytes that a connection collects before it writes them.
 const UNSENT: usize = 64 << 10;
-/// Pause after a failed accept: descriptors may be free again then.
+/// Pause after a failed accept: then descriptors may be free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepted connections, ready to be served.
 #[derive(Debug)]
 pub struct Connections(mpsc::Receiver<io::Result<Connection>>);
 
-/// Starts to accept on a bound listener whatever the limiter lets in.
+/// Accepts connections on a bound listener, as far as the limiter permits.
 pub fn accept(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
@@ -61,7 +61,7 @@ pub fn accept(
     tokio::spawn(async move {
         let acceptor = tls.map(TlsAcceptor::from);
         let mut full = false;
-        // Ends when the server, and with it the receiver, is gone.
+        // Ends when the server drops the receiver.
         while !ready.is_closed() {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -78,7 +78,7 @@ pub fn accept(
                         let peer = limiter.peer(addr.ip().to_canonical().is_loopback());
                         let welcome = welcome(stream, acceptor.clone(), permit, peer);
                         let ready = ready.clone();
-                        // No connection waits for another's handshake.
+                        // Connections do not wait for each other's handshakes.
                         tokio::spawn(async move {
                             match welcome.await {
                                 Ok(connection) => drop(ready.send(Ok(connection)).await),
@@ -86,7 +86,7 @@ pub fn accept(
                             }
                         });
                     }
-                    // Said once, however many come.
+                    // Logged once.
                     None if full => {}
                     None => {
                         full = true;
@@ -99,7 +99,7 @@ pub fn accept(
     Connections(connections)
 }
 
-/// Makes a connection ready, after its handshake where there is one.
+/// Prepares a connection, after its TLS handshake, if any.
 async fn welcome(
     stream: TcpStream,
     acceptor: Option<TlsAcceptor>,
@@ -128,7 +128,7 @@ async fn welcome(
     })
 }
 
-/// Sends without delay, and finds out about peers that are gone: HTTP/1.1 has no ping.
+/// Sets no-delay, and detects peers that are gone: HTTP/1.1 has no ping.
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -142,8 +142,8 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads certificates and returns how to serve TLS: 1.2 and 1.3; with an authority, certificates of clients are required
-/// or, where only requested, checked when shown.
+/// Reads certificates and returns the TLS configuration, 1.2 and 1.3. With an authority, client certificates are
+/// required or, with `request`, checked if presented.
 ///
 /// # Errors
 /// If a file cannot be read or used.
@@ -198,13 +198,13 @@ impl Stream for Connections {
 #[derive(Debug)]
 pub struct Connection {
     transport: Transport,
-    /// Until it is known what the client speaks: whoever finds that out has no timer of its own.
+    /// Until the HTTP version is known: its detection has no timer of its own.
     opening: Option<Opening>,
-    /// Written, and not flushed.
+    /// Written, not flushed.
     unsent: BytesMut,
-    /// The tasks that were ready have had their turn since the last flush.
+    /// The tasks that were ready ran since the last flush.
     gathered: bool,
-    /// While nothing can be written: when to give up.
+    /// While writes are blocked: the timeout.
     stuck: Option<Pin<Box<Sleep>>>,
     peer: Peer,
     _permit: Permit,
@@ -218,9 +218,7 @@ struct Opening {
 
 #[derive(Debug)]
 enum Transport {
-    /// As it came.
     Plain(TcpStream),
-    /// Inside TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -233,7 +231,7 @@ impl Connected for Connection {
 }
 
 impl Connection {
-    /// Sends what is unsent, and gives up where that did not go on at all for too long.
+    /// Writes what is unsent, and fails if writes are blocked for too long.
     fn send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
             let wrote = Pin::new(&mut self.transport).poll_write(context, &self.unsent);
@@ -249,7 +247,7 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Passes on how a step went.
+    /// Passes on the result of a step.
     fn went<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -304,8 +302,8 @@ impl AsyncWrite for Connection {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    /// Lets the tasks that are ready run first: an update wakes all streams of a connection, and what they send is then one
-    /// packet instead of one each.
+    /// Lets the tasks that are ready run first: an update wakes all streams of a connection, and their messages
+    /// then share one packet.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.unsent.is_empty() && !std::mem::replace(&mut this.gathered, true) {

@@ -1,5 +1,4 @@
-//! What the calls that change a living workspace share: it is read, asked what to do, and that is done, again if
-//! somebody else changed it meanwhile.
+//! What all calls share that change a running workspace: read it, plan the change, write it, and retry on a conflict.
 
 use std::sync::Arc;
 
@@ -16,7 +15,6 @@ use crate::rpc::keyed_lock::KeyedLock;
 use crate::rpc::methods::UNARY;
 use crate::workspaces::change::{Change, Seen};
 
-/// Carries changes out.
 #[derive(Debug, Clone)]
 pub(super) struct Changes {
     pub(super) lookup: Lookup,
@@ -26,7 +24,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Carries one change out, after those of the same workspace that came before.
+    /// Makes one change, after the earlier ones of the same workspace.
     pub(super) async fn carry_out(
         &self,
         doing: &'static str,
@@ -46,7 +44,7 @@ impl Changes {
                 if let Outcome::Changed = self.lookup.actor().act(&action, act_deadline).await? {
                     continue 'tries;
                 }
-                // What was begun is finished even if the caller is in a hurry.
+                // A change that was started is finished, also with a short deadline.
                 act_deadline = deadline.max(Instant::now() + UNARY);
             }
             return Ok(());
@@ -59,7 +57,7 @@ impl Changes {
         })
     }
 
-    /// Reads a workspace from the API server: what another replica has just changed may not be in the index yet.
+    /// Reads a workspace from the API server: the index may not yet have another replica's change.
     async fn see(&self, id: &str, deadline: Instant) -> Result<Seen, Error> {
         let name = || {
             let name = |tracked: &Tracked| tracked.pod.name.clone();

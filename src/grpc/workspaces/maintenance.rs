@@ -1,4 +1,4 @@
-//! Whether maintenance is in the way of a call (docs/operations.md#maintenance).
+//! Whether maintenance blocks a call (docs/operations.md#maintenance).
 
 use std::sync::Arc;
 
@@ -11,7 +11,6 @@ use crate::error::Error;
 use crate::grpc::lookup::Lookup;
 use crate::workspaces::maintenance::{self, FOR_EVER};
 
-/// Knows whether maintenance is under way.
 #[derive(Debug, Clone)]
 pub(super) struct Maintenance {
     pub(super) settings: watch::Receiver<Arc<Settings>>,
@@ -20,7 +19,7 @@ pub(super) struct Maintenance {
 }
 
 impl Maintenance {
-    /// Refuses what must not begin in maintenance.
+    /// Rejects what must not start during maintenance.
     pub(super) fn check(&self) -> Result<(), Error> {
         match self.end() {
             None => Ok(()),
@@ -28,7 +27,7 @@ impl Maintenance {
         }
     }
 
-    /// Returns when maintenance ends, if it is under way.
+    /// Returns when maintenance ends, if it is active.
     fn end(&self) -> Option<Timestamp> {
         let configured = self.settings.borrow().manager.maintenance_mode;
         let end = self

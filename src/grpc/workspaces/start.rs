@@ -1,4 +1,4 @@
-//! How a start is carried out, and waited for.
+//! How a start is carried out, and how a caller waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,22 +25,21 @@ use crate::workspaces::trace::Trace;
 use crate::workspaces::update::StatusUpdate;
 use crate::workspaces::{content, idempotency, marks, recreate, request, services, stop};
 
-/// A start goes on after its caller hung up, at most this long.
+/// Most time that a start continues after its caller hangs up.
 const MUTATION: Duration = Duration::from_secs(60);
 
-/// Starts workspaces.
 #[derive(Debug, Clone)]
 pub(super) struct Starts {
     pub(super) lookup: Lookup,
     pub(super) settings: watch::Receiver<Arc<Settings>>,
-    /// Where Services are made that nobody waits for.
+    /// Tracks the creation of Services, which no call waits for.
     pub(super) mutations: TaskTracker,
 }
 
 impl Starts {
-    /// Creates the pod, then what it needs; or finds that this was done before. Until the pod is there the caller's
-    /// deadline counts; from then on the start is finished or taken back, whoever still waits. Services are made
-    /// meanwhile, by a task that a drain waits for.
+    /// Creates the pod, then its dependants, or finds an earlier pod of the same request. The caller's deadline
+    /// applies until the pod is there. Then the start is finished or rolled back, also if the caller hangs up. A
+    /// task that a drain waits for creates the Services.
     pub(super) async fn start(
         &self,
         request: StartWorkspaceRequest,
@@ -71,7 +70,7 @@ impl Starts {
                 None => {
                     let create = Action::CreatePod(Box::new(plan.pod.clone()));
                     match self.lookup.actor().act(&create, deadline).await {
-                        // The pod that was in the way went meanwhile.
+                        // The conflicting pod is gone.
                         Err(Error::Aborted { .. }) => continue,
                         outcome => outcome?,
                     }
@@ -84,7 +83,7 @@ impl Starts {
                     let fresh = StartWorkspaceResponse { url, owner_token };
                     (fresh, pod, true)
                 }
-                // What belongs to it is being handed over.
+                // Its dependants get a new owner.
                 Outcome::Exists(pod) if recreate::is_under_way(&pod) => {
                     let answer = idempotency::answer(&plan, &pod);
                     if self
@@ -111,8 +110,8 @@ impl Starts {
         Err(keeps_changing(&plan.id))
     }
 
-    /// Returns the pod of a workspace whose pod is made again, as it is or as it was: at no moment may a start take its
-    /// name.
+    /// Returns the pod of a workspace while its pod is recreated: the new or the old one. A start can never take
+    /// its name.
     async fn replaced(
         &self,
         plan: &Plan,
@@ -133,8 +132,8 @@ impl Starts {
         }
     }
 
-    /// Refuses a prefix that would make two workspaces want Services of the same names. Where two starts run at the same
-    /// time this sees neither; then the Services of one are refused.
+    /// Rejects a prefix that gives two workspaces Services of the same names. Two starts at the same time do not
+    /// see each other here; then the API server rejects the Services of one.
     fn check_prefix(&self, prefix: &str, pod: &str) -> Result<(), Error> {
         self.lookup.hub().read(|index| match index.of_prefix(prefix, pod) {
             None => Ok(()),
@@ -148,9 +147,9 @@ impl Starts {
         })
     }
 
-    /// Creates the dependants, all at once, and waits for those that the pod cannot run without. If one of these is
-    /// refused for good, a pod of this call is taken back; if the API server only does not answer, the pod stays, and the
-    /// same call or the lifecycle finishes it.
+    /// Creates the dependants concurrently and waits for those that the pod needs. If the API server rejects one of
+    /// these for good, a pod of this call is deleted. If the API server does not answer, the pod stays, and a retry
+    /// or the lifecycle completes it.
     async fn complete(
         &self,
         plan: &Plan,
@@ -186,8 +185,8 @@ impl Starts {
     }
 }
 
-/// Creates Services. One that is refused for good takes nothing back: the workspace runs without it, and says so. What is
-/// missing the lifecycle makes.
+/// Creates Services. If one is rejected for good, the workspace runs without it, and its status says why. The lifecycle
+/// creates what is missing.
 async fn serve(actor: Actor, pod: PodRef, services: Vec<Action>, deadline: Instant) {
     let creating = services.iter().map(|action| actor.act(action, deadline));
     let failed = join_all(creating).await;
@@ -207,7 +206,7 @@ async fn serve(actor: Actor, pod: PodRef, services: Vec<Action>, deadline: Insta
     }
 }
 
-/// Waits until a workspace runs.
+/// Waits for RUNNING.
 pub(super) async fn running(
     mut updates: Subscription<StatusUpdate>,
     id: &str,
@@ -245,7 +244,7 @@ fn tokens() -> Result<Tokens, Error> {
     })
 }
 
-/// Returns a fresh token.
+/// Returns a random token.
 ///
 /// # Errors
 /// [`Error::Internal`] if the system has no randomness.

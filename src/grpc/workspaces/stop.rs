@@ -1,4 +1,4 @@
-//! How a stop is carried out: whatever stands for the workspace is marked, its pod or, while that is made again, its record.
+//! How a stop is carried out: it marks the pod or, while the pod is recreated, its record.
 
 use tokio::time::Instant;
 
@@ -8,11 +8,11 @@ use crate::error::Error;
 use crate::grpc::lookup::Lookup;
 use crate::index;
 
-/// How often a call looks for what stands for its workspace.
+/// Attempts to find the object of a workspace.
 pub(super) const ATTEMPTS: usize = 5;
 
-/// Marks a workspace. What is gone by then is looked for at the API server, a few times because the workspace may move on
-/// meanwhile.
+/// Marks a workspace. If its object is gone, it looks at the API server again, a few times, because the workspace may
+/// change meanwhile.
 pub(super) async fn stop(
     lookup: &Lookup,
     id: &str,
@@ -52,7 +52,7 @@ pub(super) async fn stop(
     Err(keeps_changing(id))
 }
 
-/// The error of a call that found something else each time.
+/// The error of a call whose every attempt found another object.
 pub(super) fn keeps_changing(id: &str) -> Error {
     Error::Aborted {
         why: format!("workspace {id} keeps changing"),

@@ -1,12 +1,12 @@
-//! A subscription as a gRPC stream. It ends without error when the server drains.
+//! A subscription as a gRPC stream. It ends with OK when the server drains.
 //!
-//! Request metadata: `wsman-snapshot: true` begins with every workspace as it is, `wsman-resume: <token>` goes on where
-//! another stream stopped. The answer's metadata `wsman-began` tells what was begun with (`live`, `snapshot`, `resumed`);
-//! the header of every message has the token to resume after it, and the `traceparent` and `uber-trace-id` of the start if there were any; that of the message without a status which ends a
-//! snapshot also `wsman-snapshot: complete`.
+//! Request metadata: `wsman-snapshot: true` starts with every workspace as it is, `wsman-resume: <token>` continues
+//! where another stream ended. The metadata `wsman-began` of the response is `live`, `snapshot` or `resumed`. The
+//! header of every message has the resume token, and the `traceparent` and `uber-trace-id` of the start request, if
+//! any. The message that ends a snapshot has no status and the header `wsman-snapshot: complete`.
 //!
-//! A reader that takes nothing for a minute is given up: what waits for it is dropped at once, and it is told so behind
-//! what the transport holds already, whenever it reads on.
+//! A reader that reads nothing for a minute loses its stream: its pending messages are dropped at once, and behind what
+//! the transport holds it receives RESOURCE_EXHAUSTED.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -33,21 +33,21 @@ use crate::workspaces::update::StatusUpdate;
 const RESUME: &str = "wsman-resume";
 /// Metadata and header key of the snapshot.
 const SNAPSHOT: &str = "wsman-snapshot";
-/// Metadata key of what a stream began with.
+/// Metadata key of where a stream started.
 pub const BEGAN: &str = "wsman-began";
 
-/// A reader that takes nothing for this long is told to begin again (F-S1).
+/// A reader that reads nothing for this long receives an error and must resync (F-S1).
 const STALLED: Duration = Duration::from_secs(60);
-/// How often one is looked at meanwhile.
+/// How often the watchdog checks a reader.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What Subscribe answers with.
+/// The response of Subscribe.
 pub type Updates = Pin<Box<dyn Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
 
-/// Reads where a stream is to begin; `epoch` is that of this server's tokens.
+/// Reads where a stream starts. `epoch` is that of this server's tokens.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming a key whose value is not understood.
+/// [`Error::Invalid`] with the key of an invalid value.
 pub fn start(metadata: &MetadataMap, epoch: u64) -> Result<SubscribeFrom, Error> {
     let text = |key| metadata.get(key).map(|value| value.to_str().unwrap_or("?"));
     if let Some(text) = text(RESUME) {
@@ -66,7 +66,7 @@ pub fn start(metadata: &MetadataMap, epoch: u64) -> Result<SubscribeFrom, Error>
     }
 }
 
-/// What a stream began with, as [`BEGAN`] tells it.
+/// Where a stream started, as a value of [`BEGAN`].
 pub fn word(from: StartedFrom) -> &'static str {
     match from {
         StartedFrom::Live => "live",
@@ -75,7 +75,7 @@ pub fn word(from: StartedFrom) -> &'static str {
     }
 }
 
-/// Returns the stream of a subscription. A dropped stream costs nothing: the cursor goes with it.
+/// Returns the stream of a subscription. Dropping it drops its cursor.
 pub fn stream(subscription: Subscription<StatusUpdate>, epoch: u64, drain: Drain) -> Updates {
     let news = subscription.news();
     let reader = Reader {
@@ -87,7 +87,7 @@ pub fn stream(subscription: Subscription<StatusUpdate>, epoch: u64, drain: Drain
     let reader = Shared(Arc::new(Mutex::new(Some(reader))));
     let watch = watch(Arc::downgrade(&reader.0));
     let followed = Followed {
-        // Whoever has no room for a message does not ask for one, and cannot notice how long that lasts.
+        // A reader without room for a message is not polled, so it cannot measure how long that lasts.
         _watchdog: AbortOnDropHandle::new(tokio::spawn(watch)),
         reader,
         news,
@@ -100,7 +100,7 @@ pub fn stream(subscription: Subscription<StatusUpdate>, epoch: u64, drain: Drain
     }))
 }
 
-/// A subscription as its stream has it.
+/// A subscription and its stream's state.
 struct Followed {
     reader: Shared,
     news: News,
@@ -114,7 +114,7 @@ impl Followed {
         if self.ended {
             return None;
         }
-        // First, so that a flood of updates cannot keep a server from ending.
+        // First, so that a flood of updates does not delay the end.
         while futures::poll!(&mut self.over).is_pending() {
             let cursor = match self.reader.with(|reader| reader.as_mut().map(Reader::next)) {
                 Some(Ok(Next::Message(message))) => return Some(Ok(message)),
@@ -151,18 +151,18 @@ impl Followed {
     }
 }
 
-/// The reader of a stream; none once it was given up.
+/// The reader of a stream; none once it is dropped.
 struct Shared(Arc<Mutex<Option<Reader>>>);
 
 impl Shared {
     fn with<T>(&self, act: impl FnOnce(&mut Option<Reader>) -> T) -> T {
-        // A reader that panics leaves nothing half done that another would see.
+        // A reader that panics leaves no partial state behind.
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Gives a reader up when it asks for nothing for too long although there is something for it. It looks by the clock
-/// alone: updates wake their readers and nobody else.
+/// Drops a reader that reads nothing for too long although it has updates. It checks by the clock only: updates wake
+/// nothing else.
 async fn watch(reader: Weak<Mutex<Option<Reader>>>) {
     let (mut before, mut stuck) = (0, None);
     loop {
@@ -186,7 +186,7 @@ struct Reader {
     subscription: Subscription<StatusUpdate>,
     epoch: u64,
     read: VecDeque<UpdateEvent<StatusUpdate>>,
-    /// How often it was asked for a message.
+    /// How often a message was polled for.
     asked: u64,
 }
 
@@ -255,7 +255,7 @@ mod tests {
         stream(subscription, 0, Drain::new(Duration::ZERO))
     }
 
-    fn tell(hub: &Hub, version: u64) {
+    fn publish(hub: &Hub, version: u64) {
         let status = WorkspaceStatus {
             id: "a".to_owned(),
             status_version: version,
@@ -269,26 +269,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn fs1_who_takes_nothing_for_a_minute_is_given_up_and_told_so() {
+    async fn fs1_a_reader_that_reads_nothing_for_a_minute_gets_an_error() {
         let hub = Hub::new(Index::default());
         let mut updates = subscribe(&hub);
-        tell(&hub, 1);
-        tell(&hub, 2);
+        publish(&hub, 1);
+        publish(&hub, 2);
         updates.next().await.unwrap().unwrap();
         tokio::time::sleep(STALLED - Duration::from_millis(10)).await;
         assert_eq!(hub.updates().subscribers(), 1);
         updates.next().await.unwrap().unwrap();
-        // The minute begins again with each message that is taken.
+        // Each message that is read starts the minute again.
         tokio::time::sleep(STALLED - Duration::from_millis(10)).await;
         assert_eq!(hub.updates().subscribers(), 1);
-        tell(&hub, 3);
+        publish(&hub, 3);
         tokio::time::sleep(STALLED - Duration::from_millis(10)).await;
         assert_eq!(hub.updates().subscribers(), 1);
         tokio::time::sleep(LOOK).await;
         assert_eq!(hub.updates().subscribers(), 0, "nothing is kept for it");
-        let told = updates.next().await.unwrap().unwrap_err();
-        assert_eq!(told.code(), tonic::Code::ResourceExhausted);
-        assert!(told.message().contains("resync"), "{told}");
+        let error = updates.next().await.unwrap().unwrap_err();
+        assert_eq!(error.code(), tonic::Code::ResourceExhausted);
+        assert!(error.message().contains("resync"), "{error}");
         assert!(updates.next().await.is_none());
     }
 
@@ -299,7 +299,7 @@ mod tests {
         for version in 1..4 {
             let day = Duration::from_secs(86_400);
             assert!(tokio::time::timeout(day, updates.next()).await.is_err());
-            tell(&hub, version);
+            publish(&hub, version);
             updates.next().await.unwrap().unwrap();
         }
         drop(updates);

@@ -1,4 +1,4 @@
-//! What callers learn of the API server's answers: a case per meaning of each code, under testdata/answers.
+//! How callers see the API server's errors: a case per meaning of each code, under testdata/answers.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
