@@ -1,7 +1,8 @@
-//! The publisher: a subscriber that puts every update on RabbitMQ and knows what the broker has stored.
+//! The publisher: a subscriber that publishes every update to RabbitMQ and tracks the broker's confirms.
 //!
-//! It reads updates whatever the broker does, so nothing waits for the broker but the [`Outbox`], which merges. Each
-//! message is persistent and confirmed; what was not confirmed when a connection ended is sent again under its id.
+//! It reads updates also while the broker is away, so only the [`Outbox`] waits for the broker, and it merges. Each
+//! message is persistent and confirmed. A message without a confirm when a connection ends is published again under its
+//! id.
 
 pub mod connect;
 mod link;
@@ -31,61 +32,61 @@ use connect::Fault;
 use link::{Happening, Link};
 use session::Answer;
 
-/// How the publisher is doing. Counts are since the process started.
+/// The state of the publisher. Counts are since the start of the process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
     /// This replica publishes.
     pub is_publisher: bool,
-    /// There is a connection, and the exchange is as it should be.
+    /// The connection is open and the exchange is declared.
     pub is_connected: bool,
-    /// Why the broker takes nothing although it is connected: out of memory or disk.
+    /// Why the broker blocks the connection: out of memory or disk.
     pub blocked: Option<String>,
-    /// What ended the last connection or attempt; nothing once a message was confirmed after it.
+    /// The error of the last connection or attempt; none once a later message is confirmed.
     pub fault: Option<String>,
     /// Updates that wait.
     pub waiting: usize,
-    /// Messages that were sent and not answered.
+    /// Messages that were sent, without a confirm yet.
     pub unconfirmed: usize,
-    /// Messages that the broker has stored.
+    /// Messages that the broker confirmed.
     pub confirmed: u64,
-    /// Messages among them that no queue took.
+    /// Confirmed messages that reached no queue.
     pub returned: u64,
     /// Messages that were sent again, because a connection ended before their confirm.
     pub republished: u64,
-    /// Messages that the broker refused; they are tried again.
+    /// Messages that the broker rejected; they are retried.
     pub refused: u64,
-    /// Messages that only refer to a status, because it was too large to be sent.
+    /// Messages that only refer to a status, because it is too large.
     pub reduced: u64,
-    /// Last updates that were given up, because too many waited.
+    /// Last updates that were dropped, because too many waited.
     pub dropped: u64,
-    /// Connections that were made.
+    /// Connections that were opened.
     pub connects: u64,
-    /// Connections that were lost or could not be made.
+    /// Connections that were lost or failed.
     pub faults: u64,
-    /// Pods that were let go before the broker had confirmed their last update.
+    /// Pods whose finalizer was removed before the broker confirmed their last update.
     pub unannounced: u64,
 }
 
 impl State {
-    /// Whether what this replica has to publish is taken.
+    /// Whether this replica's updates reach the broker.
     pub fn is_well(&self) -> bool {
         !self.is_publisher || (self.is_connected && self.blocked.is_none())
     }
 }
 
-/// How patient the publisher is.
+/// The timeouts of the publisher.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// For a connection, its handshake and the check of the exchange together.
+    /// Timeout of a connection, its handshake and the declaration of the exchange together.
     pub connect: Duration,
-    /// First and longest pause between connections.
+    /// First and longest backoff between connections.
     pub pause: (Duration, Duration),
-    /// The same where the broker, or our own configuration, says no.
+    /// The same after an error that a retry does not fix, of the broker or of the configuration.
     pub refused: (Duration, Duration),
-    /// For what is left when the daemon ends.
+    /// Timeout of what remains at shutdown.
     pub flush: Duration,
-    /// Seconds between heartbeats; a broker that is silent for twice as long is gone.
+    /// Seconds between heartbeats; a connection that is silent for twice as long is lost.
     pub heartbeat: u16,
 }
 
@@ -101,14 +102,14 @@ impl Default for Timing {
     }
 }
 
-/// What is published, and who hears what came of it.
+/// What is published, and the callbacks on its outcome.
 pub struct Feed<U: Update> {
     pub updates: Updates<U>,
-    /// Makes the message of an update.
+    /// Builds the message of an update.
     pub encode: fn(&U) -> BusMessage,
-    /// Called with each last update that the broker has stored.
+    /// Called with each last update that the broker confirmed.
     pub confirmed: Box<dyn Fn(&U) + Send + Sync>,
-    /// Returns how many pods were let go before that.
+    /// Returns how many finalizers were removed before that.
     pub unannounced: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -127,28 +128,29 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Returns a publisher and how it is doing; that ends when the publisher does.
+    /// Returns a publisher and its state; the channel closes when the publisher ends.
     pub fn new(bus: MessageBus, timing: Timing) -> (Self, watch::Receiver<State>) {
         let (state, reported) = watch::channel(State::default());
         let bus = Arc::new(bus);
         (Self { bus, timing, state }, reported)
     }
 
-    /// Returns how it is doing; that ends when the publisher does.
+    /// Returns the state; the channel closes when the publisher ends.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
 
-    /// Returns what ends when the publisher does.
+    /// Completes when the publisher ends.
     pub fn ended(&self) -> impl Future<Output = ()> + use<> {
         let mut state = self.state();
         async move { while state.changed().await.is_ok() {} }
     }
 
-    /// Publishes while the Lease is held, until `drain` is set and what is left was sent or took too long.
+    /// Publishes while this replica leads, until `drain` is cancelled and the rest is sent or the flush timeout is
+    /// over.
     ///
     /// # Errors
-    /// None: it goes on whatever the broker does.
+    /// None: it reconnects for ever.
     pub async fn run<U: Update>(
         self,
         feed: Feed<U>,
@@ -176,10 +178,10 @@ impl Publisher {
     }
 }
 
-/// The number of a message, its lane, and what became of it.
+/// The number of a message, its lane, and its outcome.
 type Answered = (u64, Arc<str>, Result<Answer, Fault>);
 
-/// From becoming the publisher to ceasing to be it.
+/// From the start of a leadership to its end.
 struct Term<'a, U: Update> {
     feed: &'a Feed<U>,
     state: &'a watch::Sender<State>,
@@ -191,17 +193,17 @@ struct Term<'a, U: Update> {
     dropped_before: u64,
     updates: Subscription<U>,
     link: Link,
-    /// Messages without an answer, by number, and since when they are.
+    /// Messages without a confirm, by number, and when they were sent.
     sent: BTreeMap<u64, Instant>,
     number: u64,
     answers: FuturesUnordered<BoxFuture<'static, Answered>>,
-    /// This connection has confirmed something.
+    /// This connection confirmed a message.
     works: bool,
     logged_returned: bool,
 }
 
 impl<U: Update> Feed<U> {
-    /// Returns a subscription to everything, with all that is remembered.
+    /// Returns a subscription to everything, including the ends that the log still has.
     fn subscribe(&self) -> Subscription<U> {
         self.updates
             .subscribe(U::Filter::default(), SubscribeFrom::Past)
@@ -233,7 +235,7 @@ impl<'a, U: Update> Term<'a, U> {
         }
     }
 
-    /// Publishes until `drain` is set, then what is left of it.
+    /// Publishes until `drain` is cancelled, then what remains.
     async fn publish(&mut self, drain: &CancellationToken) {
         let mut end: Option<Instant> = None;
         loop {
@@ -243,7 +245,7 @@ impl<'a, U: Update> Term<'a, U> {
             if over {
                 break;
             }
-            let (late, due) = (self.late_at(), self.due_at());
+            let (timeout, retry) = (self.confirm_deadline(), self.retry_at());
             tokio::select! {
                 () = drain.cancelled(), if end.is_none() => {
                     end = Some(Instant::now() + self.timing.flush);
@@ -251,18 +253,18 @@ impl<'a, U: Update> Term<'a, U> {
                         self.take_in(read);
                     }
                 }
-                () = until(end) => {}
+                () = sleep_or_pend(end) => {}
                 read = self.updates.next(), if end.is_none() => self.take_in(read),
                 Some((number, lane, answer)) = self.answers.next() => {
                     self.sent.remove(&number);
                     self.answered(&lane, answer);
                 }
                 happening = self.link.next() => self.happened(happening),
-                () = until(late) => {
+                () = sleep_or_pend(timeout) => {
                     let why = format!("no confirm within {:?}", self.confirm_timeout);
                     self.lost(Fault::passing(why));
                 }
-                () = until(due) => {}
+                () = sleep_or_pend(retry) => {}
             }
         }
         let left = self.outbox.waiting() + self.outbox.under_way();
@@ -380,7 +382,7 @@ impl<'a, U: Update> Term<'a, U> {
             }
             Happening::Unblocked => {
                 info!("the message bus is no longer blocked");
-                // Nobody could answer meanwhile.
+                // No answer was read meanwhile.
                 let now = Instant::now();
                 self.sent.values_mut().for_each(|since| *since = now);
                 self.state.send_modify(|state| state.blocked = None);
@@ -389,7 +391,7 @@ impl<'a, U: Update> Term<'a, U> {
         }
     }
 
-    /// Gives up the connection. Whatever is unanswered may or may not be stored.
+    /// Drops the connection. A message without a confirm may be stored or not.
     fn lost(&mut self, fault: Fault) {
         self.answers = FuturesUnordered::new();
         self.sent.clear();
@@ -403,17 +405,17 @@ impl<'a, U: Update> Term<'a, U> {
         self.link.retry(fault);
     }
 
-    /// When the oldest message without an answer has waited for too long. A blocked broker answers nothing.
-    fn late_at(&self) -> Option<Instant> {
+    /// When the oldest message without a confirm times out. A blocked broker confirms nothing.
+    fn confirm_deadline(&self) -> Option<Instant> {
         let oldest = self.sent.first_key_value();
         let oldest = oldest.filter(|_| !self.link.is_blocked());
         oldest.map(|(_, since)| *since + self.confirm_timeout)
     }
 
-    /// When a refused message may be tried again.
-    fn due_at(&self) -> Option<Instant> {
-        let due = self.outbox.next_due().map(Instant::from_std);
-        due.filter(|_| self.link.is_open() && self.outbox.under_way() < self.window)
+    /// When a rejected message is retried.
+    fn retry_at(&self) -> Option<Instant> {
+        let retry = self.outbox.next_retry().map(Instant::from_std);
+        retry.filter(|_| self.link.is_open() && self.outbox.under_way() < self.window)
     }
 
     fn report(&self) {
@@ -432,7 +434,7 @@ impl<'a, U: Update> Term<'a, U> {
     }
 }
 
-async fn until(moment: Option<Instant>) {
+async fn sleep_or_pend(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,

@@ -1,9 +1,9 @@
 //! What the message bus has not confirmed yet: one lane per group, merged while it waits. Plain data and functions.
 //!
-//! A lane has at most one message under way, so a group's messages stay in order; lanes are independent of each other.
-//! What waits is replaced by what is newer, except a last update, which is followed by those of another start, and
-//! except what was sent without an answer: it may be stored already and may still surface, so it is sent again, under
-//! the same id, before anything newer.
+//! A lane has at most one message in flight, so a group's messages stay in order; lanes are independent of each other.
+//! A newer update replaces a waiting one, with two exceptions: a last update, because updates of another start follow
+//! it, and a message that was sent without a confirm. The broker may have stored that, so it is sent again, under the
+//! same id, before anything newer.
 
 pub mod message;
 
@@ -13,21 +13,21 @@ use std::time::{Duration, Instant};
 
 use crate::updates::Update;
 
-/// Last updates that wait for the bus; of more than these the oldest are dropped and counted. While the pods of their
-/// groups are held they cannot be lost: this is for a bus that is away for longer.
+/// Last updates that wait for the bus; of more than these the oldest are dropped and counted. While their pods keep the
+/// finalizer they are not lost: this is for a longer outage of the bus.
 const ENDED: usize = 16_384;
-/// First and longest pause after the bus refused a message.
+/// First and longest backoff after the bus rejects a message.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Updates that the bus must still take.
+/// Updates that the bus must still store.
 #[derive(Debug)]
 pub struct Outbox<U> {
     lanes: HashMap<Arc<str>, Lane<U>>,
-    /// Lanes that have something to send, each once.
+    /// Lanes with a message to send, each once.
     ready: VecDeque<Arc<str>>,
-    /// Lanes that the bus refused, by when they may try again.
+    /// Lanes whose message was rejected, by the time of their retry.
     paused: BTreeSet<(Instant, Arc<str>)>,
-    /// Last updates that are not stored yet, oldest first: their numbers and lanes.
+    /// Last updates without a confirm, oldest first: their numbers and lanes.
     ends: BTreeMap<u64, Arc<str>>,
     numbers: u64,
     waiting: usize,
@@ -40,7 +40,7 @@ pub struct Outbox<U> {
 struct Lane<U> {
     waiting: VecDeque<Item<U>>,
     under_way: Option<Item<U>>,
-    /// The newest update that was put in: what is not newer is a repeat.
+    /// The newest update that was pushed: one that is not newer is a repeat.
     newest: Option<Arc<U>>,
     refusals: u32,
     is_listed: bool,
@@ -51,23 +51,20 @@ struct Item<U> {
     update: Arc<U>,
     /// Number of a last update.
     end: Option<u64>,
-    /// It was sent before and not answered.
+    /// It was sent before, without a confirm.
     again: bool,
 }
 
-/// A message to send now.
 #[derive(Debug)]
 pub struct Outgoing<U> {
-    /// The lane: what [`Outbox::confirm`] and [`Outbox::refuse`] want to know.
+    /// The lane, for [`Outbox::confirm`] and [`Outbox::refuse`].
     pub lane: Arc<str>,
-    /// What to send.
     pub update: Arc<U>,
-    /// It was sent before and not answered.
+    /// It was sent before, without a confirm.
     pub again: bool,
 }
 
 impl<U: Update> Outbox<U> {
-    /// Puts in an update.
     pub fn push(&mut self, update: Arc<U>) {
         let key = update.group_id();
         let lane = self.lanes.entry(Arc::clone(&key)).or_default();
@@ -98,11 +95,16 @@ impl<U: Update> Outbox<U> {
         self.shrink();
     }
 
-    /// Takes the next message to send: it is under way until it is confirmed or refused, or [`Outbox::lose`] says that
-    /// nobody knows.
+    /// Takes the next message to send: it is in flight until it is confirmed or rejected, or until
+    /// [`Outbox::lose`].
     pub fn take(&mut self, now: Instant) -> Option<Outgoing<U>> {
-        while let Some((due, key)) = self.paused.first().filter(|(due, _)| *due <= now).cloned() {
-            self.paused.remove(&(due, Arc::clone(&key)));
+        while let Some((retry, key)) = self
+            .paused
+            .first()
+            .filter(|(retry, _)| *retry <= now)
+            .cloned()
+        {
+            self.paused.remove(&(retry, Arc::clone(&key)));
             if let Some(lane) = self.lanes.get_mut(&key) {
                 lane.is_listed = false;
             }
@@ -129,7 +131,7 @@ impl<U: Update> Outbox<U> {
         }
     }
 
-    /// Takes in that the bus has stored what was under way in a lane, and returns it.
+    /// Notes that the bus confirmed the message of a lane, and returns its update.
     pub fn confirm(&mut self, key: &Arc<str>) -> Option<Arc<U>> {
         let lane = self.lanes.get_mut(key)?;
         let Item { update, end, .. } = lane.under_way.take()?;
@@ -145,7 +147,7 @@ impl<U: Update> Outbox<U> {
         Some(update)
     }
 
-    /// Takes in that the bus refused what was under way in a lane: it tries again after a growing pause.
+    /// Notes that the bus rejected the message of a lane: it is retried after a growing backoff.
     pub fn refuse(&mut self, key: &Arc<str>, now: Instant) {
         let Some(lane) = self.lanes.get_mut(key) else {
             return;
@@ -159,7 +161,7 @@ impl<U: Update> Outbox<U> {
             .saturating_mul(1 << lane.refusals.min(10))
             .min(PAUSE.1);
         lane.refusals += 1;
-        // Refused for good: unlike an unanswered one it cannot surface later, so something newer may replace it.
+        // It was rejected: unlike a message without an answer it is not stored, so a newer one may replace it.
         let mut next = lane.waiting.front().into_iter();
         if !next.any(|next| next.update.start_uid() == refused.update.start_uid()) {
             lane.waiting.push_front(Item {
@@ -172,7 +174,7 @@ impl<U: Update> Outbox<U> {
         self.paused.insert((now + pause, Arc::clone(key)));
     }
 
-    /// Takes in that nobody knows what became of all that is under way: it is sent again, first of all.
+    /// Notes that the outcome of all messages in flight is unknown: they are sent again first.
     pub fn lose(&mut self) {
         for lane in self.lanes.values_mut() {
             if let Some(lost) = lane.under_way.take() {
@@ -184,7 +186,7 @@ impl<U: Update> Outbox<U> {
                 self.waiting += 1;
             }
         }
-        // A new connection owes nobody a pause.
+        // A new connection has no backoff.
         self.paused.clear();
         self.ready.clear();
         for (key, lane) in &mut self.lanes {
@@ -198,32 +200,31 @@ impl<U: Update> Outbox<U> {
         }
     }
 
-    /// Messages that wait.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Messages that were sent and not answered.
+    /// Messages that were sent, without an answer yet.
     pub fn under_way(&self) -> usize {
         self.under_way
     }
 
-    /// Whether the bus has everything.
+    /// Whether the bus confirmed everything.
     pub fn is_empty(&self) -> bool {
         self.waiting() == 0 && self.under_way == 0
     }
 
-    /// When a refused message may try again.
-    pub fn next_due(&self) -> Option<Instant> {
-        self.paused.first().map(|(due, _)| *due)
+    /// When a rejected message is retried.
+    pub fn next_retry(&self) -> Option<Instant> {
+        self.paused.first().map(|(retry, _)| *retry)
     }
 
-    /// Last updates that were given up because too many waited.
+    /// Last updates that were dropped because too many waited.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Lists a lane that has something to send and nothing under way.
+    /// Lists a lane with a message to send and none in flight.
     fn list(&mut self, key: &Arc<str>) {
         if let Some(lane) = self.lanes.get_mut(key)
             && !lane.is_listed
@@ -235,7 +236,7 @@ impl<U: Update> Outbox<U> {
         }
     }
 
-    /// Drops the last update that has waited longest where too many wait.
+    /// Drops the oldest last update if too many wait.
     fn shrink(&mut self) {
         if self.ends.len() <= ENDED {
             return;
@@ -243,15 +244,15 @@ impl<U: Update> Outbox<U> {
         let lanes = &self.lanes;
         let oldest = self.ends.iter().find_map(|(number, key)| {
             let mut waiting = lanes.get(key)?.waiting.iter();
-            let place = waiting.position(|item| item.end == Some(*number))?;
-            Some((*number, Arc::clone(key), place))
+            let index = waiting.position(|item| item.end == Some(*number))?;
+            Some((*number, Arc::clone(key), index))
         });
-        let Some((number, key, place)) = oldest else {
+        let Some((number, key, index)) = oldest else {
             return;
         };
         self.ends.remove(&number);
         if let Some(lane) = self.lanes.get_mut(&key) {
-            lane.waiting.remove(place);
+            lane.waiting.remove(index);
             self.waiting -= 1;
             self.dropped += 1;
             if lane.waiting.is_empty() && lane.under_way.is_none() {

@@ -167,9 +167,9 @@ pub async fn connect(
     })
 }
 
-/// Waits at most `limit` for the goodbye.
+/// Waits at most `limit` for the broker's answer.
 pub(super) async fn close(connection: &Connection, limit: Duration) {
-    // Whoever does not say goodbye is cut.
+    // The socket is closed also without an answer.
     let _ = timeout(limit, connection.close(200, "OK".into())).await;
 }
 

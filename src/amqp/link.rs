@@ -1,4 +1,4 @@
-//! Keeps a connection for ever: connects, notices its end, waits with jitter, connects again.
+//! Keeps a connection open: connects, detects its end, and connects again after a backoff with jitter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,28 +13,28 @@ use super::connect::{self, Fault};
 use super::session::{Notice, Session};
 use crate::config::MessageBus;
 
-/// What happens to a connection.
+/// An event of a connection.
 #[derive(Debug)]
 pub(super) enum Happening {
-    /// It stands, and the exchange is as it should be.
+    /// The connection is open and the exchange is declared.
     Connected,
-    /// The broker takes nothing for now.
+    /// The broker blocks the connection for now.
     Blocked(String),
-    /// The broker takes messages again.
+    /// The broker accepts messages again.
     Unblocked,
-    /// It is lost, or could not be made. Says [`Link::retry`] what next.
+    /// The connection is lost, or failed. [`Link::retry`] must follow.
     Lost(Fault),
 }
 
-/// The way to the broker.
+/// The connection to the broker and its retries.
 pub(super) struct Link {
     bus: Arc<MessageBus>,
     timing: Timing,
     stage: Stage,
     failures: u32,
-    /// The last failure that was logged, so that it is logged once.
+    /// The last logged failure, so that it is logged once.
     logged: Option<String>,
-    /// The broker lets us in and refuses what we send.
+    /// The broker accepts connections and rejects messages.
     is_refused: bool,
 }
 
@@ -60,7 +60,7 @@ impl Link {
         }
     }
 
-    /// Waits for what happens next. Nothing is lost when it is not waited for to the end.
+    /// Waits for the next event. Cancel-safe.
     pub(super) async fn next(&mut self) -> Happening {
         loop {
             match &mut self.stage {
@@ -79,7 +79,7 @@ impl Link {
                         }
                     };
                     let address = &session.wire.address;
-                    // Where messages are refused, connecting is no news.
+                    // While messages are rejected, a connection is not logged.
                     match self.is_refused {
                         true => debug!(address, "connected again"),
                         false => info!(address, "connected to the message bus"),
@@ -110,7 +110,7 @@ impl Link {
         }
     }
 
-    /// The connection, where it stands and takes messages.
+    /// The session, if it is open and not blocked.
     pub(super) fn session(&self) -> Option<&Session> {
         match &self.stage {
             Stage::Open {
@@ -136,7 +136,7 @@ impl Link {
         )
     }
 
-    /// Takes in that a message was confirmed: what was wrong is over.
+    /// Notes a confirm: the last failure is over.
     pub(super) fn works(&mut self) {
         self.failures = 0;
         self.logged = None;
@@ -145,7 +145,7 @@ impl Link {
         }
     }
 
-    /// Cuts the connection and tries again after a pause.
+    /// Closes the connection and retries after a backoff.
     pub(super) fn retry(&mut self, fault: Fault) {
         let lasted = match &self.stage {
             Stage::Open { since, .. } => Some(since.elapsed()),
@@ -171,20 +171,20 @@ impl Link {
         self.stage = Stage::Waiting(Instant::now() + jittered(pause));
     }
 
-    /// Says goodbye, for at most `limit`.
+    /// Closes the connection, within `limit`.
     pub(super) async fn close(&mut self, limit: Duration) {
         if let Stage::Open { session, .. } = &self.stage {
             connect::close(&session.wire.connection, limit.min(Duration::from_secs(1))).await;
         }
     }
 
-    /// Ends the connection, if there is one.
+    /// Closes the socket, if there is one.
     pub(super) fn cut(&mut self) {
         self.stage = Stage::Waiting(Instant::now());
     }
 }
 
-/// Between half of a pause and all of it, so that what lost its broker together does not come back together.
+/// Returns a time between half of a backoff and all of it, so that publishers do not reconnect together.
 fn jittered(pause: Duration) -> Duration {
     let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
     pause.mul_f64(0.5 + share / 2.0)

@@ -1,4 +1,4 @@
-//! One connection's worth of publishing: a channel with confirms, and an exchange that is as it should be.
+//! One open connection: a channel with publisher confirms, and a declared exchange.
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -13,31 +13,31 @@ use super::connect::{self, Fault, Wire};
 use crate::config::MessageBus;
 use crate::outbox::message::{BusMessage, Header};
 
-/// AMQP's number for a message that is kept on disk.
+/// AMQP's delivery mode of persistent messages.
 const PERSISTENT: u8 = 2;
 
-/// What a broker answers to a message. A returned one is named by its own id: lapin hands it to whichever confirm comes
-/// next, not to its own.
+/// The broker's answer to a message. A returned message is identified by its own id: lapin attaches it to the next
+/// confirm, whichever that is.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// It is stored in every queue that takes it.
+    /// Every bound queue stored it.
     Confirmed {
-        /// Id of a message that no queue took.
+        /// Id of a message that reached no queue.
         returned: Option<String>,
     },
-    /// It is not stored in all of them.
+    /// Not every bound queue stored it.
     Refused {
         /// See above.
         returned: Option<String>,
     },
 }
 
-/// What a broker says by itself.
+/// A notification of the broker.
 #[derive(Debug)]
 pub(super) enum Notice {
-    /// It takes nothing for now.
+    /// It blocks the connection for now.
     Blocked(String),
-    /// It takes messages again.
+    /// It accepts messages again.
     Unblocked,
     Gone(Fault),
 }
@@ -48,12 +48,12 @@ pub(super) struct Session {
     channel: Channel,
     exchange: ShortString,
     events: BoxStream<'static, Event>,
-    /// Its name in the messages.
+    /// The session id in the messages.
     id: String,
 }
 
 impl Session {
-    /// Connects, declares the exchange and asks for confirms.
+    /// Connects, declares the exchange and enables confirms.
     pub(super) async fn open(bus: &MessageBus, timing: Timing) -> Result<Self, Fault> {
         let wire = connect::connect(&bus.broker, bus.tls.as_ref(), "wsman", timing).await?;
         let events = wire.connection.events_listener().boxed();
@@ -79,7 +79,7 @@ impl Session {
         })
     }
 
-    /// Sends a message and waits for the answer, for ever if need be.
+    /// Publishes a message and waits for its confirm, without a timeout.
     pub(super) fn publish(
         &self,
         message: BusMessage,
@@ -106,13 +106,14 @@ impl Session {
         }
     }
 
-    /// Waits for what the broker says by itself.
+    /// Waits for a notification of the broker.
     pub(super) async fn notice(&mut self) -> Notice {
         loop {
             match self.events.next().await {
                 Some(Event::ConnectionBlocked(why)) => return Notice::Blocked(why),
                 Some(Event::ConnectionUnblocked) => return Notice::Unblocked,
-                // The end of a channel: whoever publishes on it learns of it, and the one that may not declare is given up.
+                // The end of a channel: its publisher gets the error, and the channel that may not declare is
+                // dropped.
                 Some(Event::Error(error)) if error.is_amqp_soft_error() => {}
                 Some(Event::Error(error)) => return Notice::Gone(error.into()),
                 Some(_) => {}
@@ -122,7 +123,8 @@ impl Session {
     }
 }
 
-/// Declares the exchange, which fails where one of that name is another. Who may not declare, may use what is there.
+/// Declares the exchange. It fails if an exchange of this name has other properties. Without the permission to declare,
+/// the existing exchange is used.
 async fn declare(wire: &Wire, exchange: &ShortString) -> lapin::Result<Channel> {
     let channel = wire.connection.create_channel().await?;
     let options = ExchangeDeclareOptions {
@@ -153,7 +155,7 @@ fn is_forbidden(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(said) if *said.kind() == forbidden)
 }
 
-/// The session tells consumers which messages are repeats: within one no message is published twice.
+/// The session id shows consumers which messages are repeats: within a session no message is published twice.
 fn properties(message: &BusMessage, session: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     let text = |text: &str| AMQPValue::LongString(text.into());

@@ -1,4 +1,5 @@
-//! Reads the bus as a consumer does: from a queue of its own that goes with its connection, or from one that is there.
+//! Reads the bus as a consumer does: from an exclusive queue, which is deleted with its connection, or from an existing
+//! one.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +15,24 @@ use super::Timing;
 use super::connect::{self, Fault, Wire};
 use crate::config::{Broker, Tls};
 
-/// Messages that may be on their way to a slow reader.
+/// Prefetch count of a slow reader.
 const AHEAD: u16 = 256;
 
-/// Where messages are read.
+/// Where messages come from.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A queue of its own.
+    /// An exclusive queue.
     Exchange {
-        /// What it is bound to; must be there.
+        /// The exchange of the binding, which must exist.
         name: String,
-        /// Which routing keys.
+        /// The routing keys.
         pattern: String,
     },
-    /// A queue that is there: it keeps what comes while nobody reads it.
+    /// An existing queue: it keeps messages also without a reader.
     Queue(String),
 }
 
-/// A queue that is read.
+/// A queue and its consumer.
 #[derive(Debug)]
 pub struct Tail {
     consumer: Consumer,
@@ -41,20 +42,19 @@ pub struct Tail {
 /// A message that arrived.
 #[derive(Debug)]
 pub struct Delivery {
-    /// What it was published under.
     pub routing_key: String,
     /// Id that repeats share.
     pub message_id: String,
-    /// Headers that are texts or numbers.
+    /// Headers that are strings or numbers.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
     acker: Acker,
 }
 
-/// Connects under a name that the broker shows, and begins to read.
+/// Connects under a name that the broker shows, and starts to consume.
 ///
 /// # Errors
-/// [`Fault`] where the broker cannot be reached or says no.
+/// [`Fault`] if the broker cannot be reached or rejects it.
 pub async fn open(
     broker: &Broker,
     tls: Option<&Tls>,
@@ -83,7 +83,7 @@ pub async fn open(
     })
 }
 
-/// Binds a new queue, which goes with its connection.
+/// Binds a new queue, which is deleted with its connection.
 async fn bind(channel: &Channel, exchange: &str, pattern: &str) -> lapin::Result<ShortString> {
     let own = QueueDeclareOptions {
         exclusive: true,
@@ -108,7 +108,7 @@ async fn bind(channel: &Channel, exchange: &str, pattern: &str) -> lapin::Result
 }
 
 impl Tail {
-    /// Waits for the next message. Until it is acknowledged it comes again on another connection.
+    /// Waits for the next message. Without an acknowledgement it is delivered again on another connection.
     ///
     /// # Errors
     /// [`Fault`] when the connection ends.
@@ -134,7 +134,7 @@ impl Tail {
 }
 
 impl Delivery {
-    /// Takes the message from the queue.
+    /// Acknowledges the message.
     ///
     /// # Errors
     /// [`Fault`] when the connection has ended.

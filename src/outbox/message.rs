@@ -1,40 +1,40 @@
-//! A message as the bus takes it. What it says is up to whoever makes it.
+//! A message for the bus. Its content is up to the noun.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-/// Largest body that a message should have: brokers and consumers are made for small messages.
+/// Largest body of a message: brokers and consumers are made for small messages.
 pub const LARGEST: usize = 256 * 1024;
 /// Longest word of a routing key, which may have 255 bytes in all.
 const LONGEST_WORD: usize = 110;
 
-/// What is published of an update.
+/// The message of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusMessage {
-    /// Words that are separated by dots; see [`word`].
+    /// Words separated by dots; see [`word`].
     pub routing_key: String,
-    /// The same update always has the same, whoever publishes it.
+    /// The same for the same update, on every replica.
     pub id: String,
-    /// Full name of the protobuf message that the body is.
+    /// Full name of the protobuf message in the body.
     pub kind: &'static str,
     /// Headers, to which the publisher adds its own.
     pub headers: Vec<(&'static str, Header)>,
     /// Proto3 JSON.
     pub body: Vec<u8>,
-    /// The state could not be sent whole: the body only refers to it.
+    /// The state is too large: the body only refers to it.
     pub is_reduced: bool,
 }
 
-/// The value of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Header {
     Text(String),
     Number(u64),
 }
 
-/// Returns a text as one word of a routing key. It keeps its printable ASCII characters but `.`, `*`, `#` and `%`; every
-/// other byte becomes `%XX`, an empty text `%`, and a word that is too long is cut and gets `%%` and a hash of the whole.
+/// Returns a text as one word of a routing key. It keeps printable ASCII characters except `.`, `*`, `#` and `%`; every
+/// other byte becomes `%XX`, an empty text `%`, and a word that is too long is cut and gets `%%` and a hash of the
+/// whole.
 pub fn word(text: &str) -> String {
     if text.is_empty() {
         return "%".to_owned();

@@ -1,4 +1,4 @@
-//! What an outbox promises, whatever the bus does.
+//! The guarantees of an outbox, whatever the bus does.
 
 use std::collections::HashMap;
 
@@ -73,11 +73,15 @@ fn what_was_refused_waits_and_may_be_replaced() {
     assert_eq!(sent(&mut outbox, now), []);
     outbox.push(update("a", 1, 2, true));
     assert_eq!(outbox.waiting(), 1);
-    let due = outbox.next_due().unwrap();
-    assert_eq!(due, now + PAUSE.0);
-    assert_eq!(sent(&mut outbox, due), [("a".into(), 2, false)]);
-    outbox.refuse(&"a".into(), due);
-    assert_eq!(outbox.next_due(), Some(due + PAUSE.0 * 2), "pauses grow");
+    let retry = outbox.next_retry().unwrap();
+    assert_eq!(retry, now + PAUSE.0);
+    assert_eq!(sent(&mut outbox, retry), [("a".into(), 2, false)]);
+    outbox.refuse(&"a".into(), retry);
+    assert_eq!(
+        outbox.next_retry(),
+        Some(retry + PAUSE.0 * 2),
+        "pauses grow"
+    );
     outbox.lose();
     assert_eq!(
         sent(&mut outbox, now),
@@ -118,7 +122,6 @@ fn ends_are_bounded_and_the_loss_is_counted() {
     assert!(outbox.ends.is_empty() && outbox.dropped() == 10);
 }
 
-/// What can happen to an outbox.
 #[derive(Debug, Clone)]
 enum Step {
     Push(usize, bool),
@@ -141,7 +144,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// A broker that stores at once, answers late or never, and a reader that drops repeats.
+    /// A broker that confirms at once, late or never, and a reader that drops repeats.
     #[test]
     fn no_history_loses_an_end_or_goes_back(steps in prop::collection::vec(step(), 0..200)) {
         let (mut outbox, mut now) = (Outbox::default(), Instant::now());

@@ -1,6 +1,6 @@
 //! Updates by position: all recent ones, and of older ones the last of each start. Plain data.
 //!
-//! Positions grow with the pods' resourceVersions, so a version tells a place in the log of any replica.
+//! Positions grow with the pods' resourceVersions, so a version is a position in the log of every replica.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,11 +12,10 @@ pub(super) const RECENT: usize = 1024;
 /// Ended groups whose last update a slow subscriber can still get.
 pub(super) const ENDED: usize = 4096;
 
-/// One log.
 #[derive(Debug)]
 pub(super) struct Log<U> {
     head: u64,
-    /// Positions up to here may have lost a last update.
+    /// Up to this position, last updates may be lost.
     lost: u64,
     old: BTreeMap<u64, Arc<U>>,
     recent: BTreeMap<u64, Arc<U>>,
@@ -26,7 +25,7 @@ pub(super) struct Log<U> {
 }
 
 impl<U: Update> Log<U> {
-    /// Returns an empty log that goes on after `head`.
+    /// Returns an empty log that continues after `head`.
     pub(super) fn after_head(head: u64) -> Self {
         Self {
             head,
@@ -38,7 +37,6 @@ impl<U: Update> Log<U> {
         }
     }
 
-    /// Position of the last update.
     pub(super) fn head(&self) -> u64 {
         self.head
     }
@@ -48,7 +46,7 @@ impl<U: Update> Log<U> {
         position < self.lost
     }
 
-    /// Appends an update at `position`, beyond the head. Returns the version up to which an end was forgotten for it.
+    /// Appends an update at `position`, after the head. Returns the version up to which an end was dropped for it.
     pub(super) fn append(&mut self, position: u64, update: Arc<U>) -> Option<u64> {
         self.head = position;
         let uid = update.start_uid();
@@ -76,7 +74,7 @@ impl<U: Update> Log<U> {
         forgotten.map(|update| update.version())
     }
 
-    /// Returns what comes after a position, in order.
+    /// Returns the updates after a position, in order.
     pub(super) fn after(&self, position: u64) -> impl Iterator<Item = (u64, &Arc<U>)> {
         let next = position + 1;
         self.old

@@ -1,16 +1,16 @@
-//! The token that continues a stream of updates where it stopped, on any replica.
+//! The token that resumes a stream of updates, on any replica.
 //!
-//! It names the last version that was sent. Versions are resourceVersions of pods, which every replica sees in the
-//! same order (<https://github.com/kubernetes/enhancements/issues/5504>), so a replica that knows everything after it
-//! needs nothing else.
+//! It holds the last version that was sent. Versions are resourceVersions of pods, which every replica sees in the same
+//! order (<https://github.com/kubernetes/enhancements/issues/5504>), so a replica that has every later update needs
+//! nothing else.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A place in the stream of updates, as text `1.<epoch>.<version>`.
+/// A position in the stream of updates, as text `1.<epoch>.<version>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    /// Which server counted: versions of one epoch mean nothing in another.
+    /// The server of the versions: those of different epochs cannot be compared.
     pub epoch: u64,
     /// Everything up to this version was sent.
     pub version: u64,

@@ -1,4 +1,4 @@
-//! A subscriber of updates: a place in a log, and what comes before it.
+//! A subscriber of updates: a cursor into a log, and what comes before it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,51 +7,51 @@ use tokio::sync::watch;
 
 use super::{Filter, Update, Updates};
 
-/// Updates handed out under one hold of the lock.
+/// Updates that are returned under one hold of the lock.
 const BATCH: usize = 128;
 
-/// Where a subscription begins.
+/// Where a subscription starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubscribeFrom {
-    /// With the next update.
+    /// At the next update.
     Now,
-    /// With every living group as it is.
+    /// With the current state of every living group.
     Snapshot,
-    /// With every living group as it is, and the ends that are remembered.
+    /// With the current state of every living group, and the ends that are still known.
     Past,
-    /// After everything up to a version, if that is still known; else with a snapshot.
+    /// After a version, if everything since then is still known; otherwise with a snapshot.
     Resume(u64),
 }
 
-/// Where a subscription began.
+/// Where a subscription started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartedFrom {
-    /// The next update.
+    /// At the next update.
     Live,
-    /// A snapshot, because one was asked for or because nothing less is free of gaps.
+    /// With a snapshot, as requested or because a resume would have a gap.
     Snapshot,
-    /// What came after the version that was asked for.
+    /// After the version of the token.
     Resumed,
 }
 
-/// What a subscriber gets.
+/// What a subscriber receives.
 #[derive(Debug)]
 pub enum UpdateEvent<U> {
-    /// A status; of a snapshot until [`UpdateEvent::SnapshotComplete`].
+    /// A status; part of the snapshot until [`UpdateEvent::SnapshotComplete`].
     Status(Arc<U>),
     /// The snapshot is complete up to this version.
     SnapshotComplete(u64),
 }
 
-/// The subscriber was away for so long that the end of some group is no longer known.
+/// The subscriber was too slow: the end of a group is no longer known.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lagged;
 
-/// Wakes whoever waits for the next update, beside a subscription.
+/// Wakes for the next update, beside a subscription.
 #[derive(Debug)]
 pub struct News(watch::Receiver<u64>);
 
-/// A cursor into the log of everything, or of the topic that the filter names.
+/// A cursor into the log of everything, or of the filter's topic.
 #[derive(Debug)]
 pub struct Subscription<U: Update> {
     updates: Updates<U>,
@@ -60,12 +60,12 @@ pub struct Subscription<U: Update> {
     cursor: u64,
     head: watch::Receiver<u64>,
     started_from: StartedFrom,
-    /// Handed out before anything of the log.
+    /// Returned before the updates of the log.
     first: VecDeque<UpdateEvent<U>>,
 }
 
 impl<U: Update> Updates<U> {
-    /// Returns a subscription to what matches.
+    /// Returns a subscription to the updates that match.
     pub fn subscribe(&self, filter: U::Filter, from: SubscribeFrom) -> Subscription<U> {
         let topic = filter.topic();
         let mut topics = self.lock();
@@ -98,15 +98,15 @@ impl<U: Update> Updates<U> {
 }
 
 impl<U: Update> Subscription<U> {
-    /// Where it began.
+    /// Where it started.
     pub fn started_from(&self) -> StartedFrom {
         self.started_from
     }
 
-    /// Waits for what matches and returns it in order.
+    /// Waits for matching updates and returns them in order.
     ///
     /// # Errors
-    /// [`Lagged`] when the end of a group was dropped that this subscriber had not read; it must list again.
+    /// [`Lagged`] if the end of a group was dropped before this subscriber read it; it must list again.
     pub async fn next(&mut self) -> Result<Vec<UpdateEvent<U>>, Lagged> {
         loop {
             let events = self.ready()?;
@@ -118,7 +118,7 @@ impl<U: Update> Subscription<U> {
         }
     }
 
-    /// Returns how far this has read.
+    /// Returns the position up to which this has read.
     pub fn cursor(&self) -> u64 {
         self.cursor
     }
@@ -128,12 +128,12 @@ impl<U: Update> Subscription<U> {
         News(self.head.clone())
     }
 
-    /// Whether nothing is known to be ahead. What is ahead may turn out not to match.
+    /// Whether nothing is known to follow. What follows may not match.
     pub fn is_done(&self) -> bool {
         self.first.is_empty() && *self.head.borrow() <= self.cursor
     }
 
-    /// Returns what matches and is there now, in order; nothing once all was read, or if it only did not match.
+    /// Returns the matching updates that are there, in order; empty after the last one, or if none of them matches.
     ///
     /// # Errors
     /// As for [`Subscription::next`].
@@ -159,7 +159,7 @@ impl<U: Update> Subscription<U> {
 }
 
 impl News {
-    /// Waits for something after what a cursor has read. Returns also when the subscription is gone.
+    /// Waits for an update after a cursor. Also returns when the subscription is dropped.
     pub async fn after(&mut self, cursor: u64) {
         let _ = self.0.wait_for(|head| *head > cursor).await;
     }

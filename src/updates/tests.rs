@@ -1,4 +1,4 @@
-//! What a subscription promises, whatever its subscriber misses: on updates of a toy.
+//! The guarantees of a subscription, whatever its subscriber misses: on updates of a toy.
 
 use futures::FutureExt;
 
@@ -27,7 +27,7 @@ fn everything(updates: &Updates<Toy>, from: SubscribeFrom) -> Subscription<Toy> 
     updates.subscribe(ToyFilter::default(), from)
 }
 
-/// Reads what is there now; nothing is waited for.
+/// Reads what is there, without waiting.
 fn read(subscription: &mut Subscription<Toy>) -> Vec<String> {
     let mut read = Vec::new();
     while let Some(events) = subscription.next().now_or_never() {
@@ -89,7 +89,7 @@ fn a_subscription_that_missed_an_end_for_good_fails() {
     let ends = (0..=ENDED as u64).map(|n| Toy::last(&format!("g{n}"), n + 10));
     updates.publish(ends.collect(), None);
     assert_eq!(slow.ready().unwrap_err(), Lagged);
-    // A token from before that end is too old, too.
+    // A token from before that end is too old too.
     let late = everything(&updates, SubscribeFrom::Resume(9));
     assert_eq!(late.started_from(), StartedFrom::Snapshot);
 }
@@ -173,7 +173,7 @@ fn a_stream_goes_on_where_another_stopped() {
     );
     assert_eq!(begin(9), (StartedFrom::Resumed, events(&["a@11"])));
     assert_eq!(begin(11), (StartedFrom::Resumed, events(&[])));
-    // Before the list, and beyond what ever was, there may be gaps: a snapshot has none.
+    // Before the list, and after the head, there may be gaps: a snapshot has none.
     for unknown in [6, 12] {
         assert_eq!(
             begin(unknown),
@@ -195,7 +195,7 @@ fn the_past_has_the_ends_that_are_remembered_and_then_what_comes() {
 }
 
 #[test]
-fn who_waits_for_a_version_waits_until_it_is_known() {
+fn reached_waits_for_the_version() {
     let updates = Updates::default();
     updates.publish(vec![Toy::new("a", 4)], None);
     assert!(updates.reached(4).now_or_never().is_some());

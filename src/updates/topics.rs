@@ -1,7 +1,7 @@
-//! Which subscriber reads what: one log of everything, and one for each topic that somebody subscribed to.
+//! Which subscriber reads what: one log of everything, and one per topic with a subscriber.
 //!
-//! An update enters the logs of its topics and wakes their subscribers only, so a subscriber costs nothing for updates that
-//! its filter rejects. Plain data, but for the channels that wake.
+//! An update enters the logs of its topics and wakes only their subscribers, so a subscriber costs nothing for updates
+//! that its filter rejects. Plain data, except for the channels that wake.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(super) struct Topics<U: Update> {
     by_topic: HashMap<U::Topic, TopicLog<U>>,
     /// Version of the last update.
     version: u64,
-    /// Updates up to this version may never have been seen here.
+    /// Updates up to this version may be missing here.
     floor: u64,
 }
 
@@ -41,7 +41,6 @@ impl<U: Update> TopicLog<U> {
 }
 
 impl<U: Update> Topics<U> {
-    /// Returns topics without a past.
     pub(super) fn new() -> Self {
         Self {
             all: TopicLog::starting_at(0),
@@ -51,17 +50,17 @@ impl<U: Update> Topics<U> {
         }
     }
 
-    /// Version of the last update of all.
+    /// Version of the last update.
     pub(super) fn version(&self) -> u64 {
         self.version
     }
 
-    /// Returns what changes with each update.
+    /// Returns a channel that changes with each update.
     pub(super) fn head(&self) -> watch::Receiver<u64> {
         self.all.head.subscribe()
     }
 
-    /// Appends updates, in the order of their versions, and wakes the subscribers that they concern.
+    /// Appends updates in the order of their versions and wakes their subscribers.
     pub(super) fn append(&mut self, updates: Vec<U>) {
         let mut position = self.all.log.head();
         for update in updates {
@@ -85,13 +84,13 @@ impl<U: Update> Topics<U> {
             .send_if_modified(|head| std::mem::replace(head, position) != position);
     }
 
-    /// Notes that the past up to `version` is known only as far as it lasted: a list replaced it.
+    /// Notes that a list replaced the past up to `version`: changes in between are unknown.
     pub(super) fn raise_floor(&mut self, version: u64) {
         self.floor = self.floor.max(version);
         self.version = self.version.max(version);
     }
 
-    /// Whether everything that changed after `version` is still known.
+    /// Whether every change after `version` is still known.
     pub(super) fn reaches(&self, version: u64) -> bool {
         (self.floor..=self.version).contains(&version)
     }
@@ -114,7 +113,7 @@ impl<U: Update> Topics<U> {
             .collect()
     }
 
-    /// Adds a subscriber and returns where it begins, and what wakes it.
+    /// Adds a subscriber and returns its first position, and what wakes it.
     pub(super) fn join(&mut self, topic: Option<&U::Topic>) -> (u64, watch::Receiver<u64>) {
         let position = self.all.log.head();
         let topic = match topic {
@@ -128,7 +127,7 @@ impl<U: Update> Topics<U> {
         (position, topic.head.subscribe())
     }
 
-    /// Removes a subscriber. The log of a topic goes with the last one.
+    /// Removes a subscriber. The log of a topic is dropped with its last one.
     pub(super) fn leave(&mut self, topic: Option<&U::Topic>) {
         let Some(key) = topic else {
             self.all.subscribers -= 1;
@@ -142,13 +141,12 @@ impl<U: Update> Topics<U> {
         }
     }
 
-    /// How many subscribers there are.
     pub(super) fn subscribers(&self) -> usize {
         let by_topic = self.by_topic.values().map(|topic| topic.subscribers);
         self.all.subscribers + by_topic.sum::<usize>()
     }
 
-    /// Returns what a subscriber reads.
+    /// Returns the log of a subscriber.
     pub(super) fn log(&self, topic: Option<&U::Topic>) -> &Log<U> {
         topic
             .and_then(|topic| self.by_topic.get(topic))

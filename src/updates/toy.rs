@@ -1,4 +1,4 @@
-//! The smallest update there is: what the laws of updates and of the outbox are tested on.
+//! The smallest update, for the laws of updates and of the outbox.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(crate) struct Toy {
 }
 
 impl Toy {
-    /// Returns an update of a start that goes on.
+    /// Returns an update of a start that continues.
     pub(crate) fn new(group: &str, version: u64) -> Self {
         Self {
             group: group.into(),
@@ -35,14 +35,14 @@ impl Toy {
     }
 }
 
-/// Groups are found by name and by owner; everything else is left to the filter.
+/// Groups are found by name and by owner; the filter does the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum ToyTopic {
     Group(Arc<str>),
     Owner(&'static str),
 }
 
-/// What is empty matches everything.
+/// An empty field matches everything.
 #[derive(Debug, Default)]
 pub(crate) struct ToyFilter {
     pub(crate) group: &'static str,
