@@ -1,4 +1,4 @@
-//! The command line: one file per verb. The only code that prints, exits or reads files.
+//! The command line: one file per verb. Only this code prints, exits and reads files.
 
 mod alive;
 pub mod client;
@@ -36,31 +36,31 @@ struct Args {
 enum Verb {
     /// Runs the daemon.
     Run(run::Args),
-    /// Checks a configuration and prints everything that is wrong with it.
+    /// Checks a configuration and prints every problem.
     ValidateConfig(validate_config::Args),
-    /// Talks to a running daemon: start, list, watch, stop and the rest.
+    /// Calls a running daemon: start, list, watch, stop and the rest.
     Client(Box<client::Args>),
     /// Explains a pod: its status, why, and what happens next.
     Explain(explain::Args),
-    /// Shows the objects that a start request would make.
+    /// Prints the objects that a start request creates.
     Render(render::Args),
-    /// Answers the lines of an event trace log again, and fails at the first answer that differs.
+    /// Replays an event trace log, and fails at the first result that differs.
     Replay(replay::Args),
-    /// Turns an event trace log into cases under testdata/, made anonymous.
+    /// Turns an event trace log into anonymous cases under testdata/.
     Testdata(testdata::Args),
     /// Prints the JSON Schema of the configuration or of a start request.
     Generate(generate::Args),
     /// Simulates nodes and a kubelet against any API server, or serves an embedded one.
     Simulate(simulate::Args),
-    /// Follows a deployment and checks that its updates keep the guarantees.
+    /// Watches a deployment and checks the guarantees on its updates.
     Verify(Box<verify::Args>),
-    /// Prints what completes commands in a shell.
+    /// Prints a completion script for a shell.
     Completions(manual::Completions),
     /// Prints the manual page, or writes a page per command into a folder.
     Man(manual::Man),
 }
 
-/// The version, the commit that it was built from, and the protocol.
+/// The version, its commit, and the protocol.
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (commit ",
@@ -68,7 +68,7 @@ const VERSION: &str = concat!(
     "; protocol wsman.WorkspaceManager)"
 );
 
-/// Runs the verb that the process's arguments name.
+/// Runs the verb in the process's arguments.
 pub fn main() -> ExitCode {
     let style = Style::of_arguments(std::env::args_os().skip(1));
     let verb = match Args::try_parse() {
@@ -101,12 +101,12 @@ pub fn main() -> ExitCode {
             Verb::Man(args) => manual::man(&args, Args::command()),
         }
     });
-    // Whatever still runs in the background, such as a name lookup, does not hold up the end.
+    // Work in the background, such as a name lookup, does not delay the exit.
     runtime.shutdown_background();
     exit::report(result, style)
 }
 
-/// Prints help where it was asked for, and otherwise what is wrong with the arguments.
+/// Prints help, if it is requested, or what is wrong with the arguments.
 fn misused(error: &clap::Error, style: Style) -> ExitCode {
     if style == Style::Json && error.use_stderr() {
         let text = error.render().to_string();
@@ -118,12 +118,12 @@ fn misused(error: &clap::Error, style: Style) -> ExitCode {
             style,
         );
     }
-    // Nobody reading is no error of its own.
+    // A closed pipe is no error.
     let _ = error.print();
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Ends the process without waiting for anything: somebody has asked twice.
+/// Ends the process at once, on the second signal.
 #[expect(clippy::exit, reason = "that is what was asked for")]
 fn exit_now(exit: exit::Exit) -> ! {
     std::process::exit(exit as i32)

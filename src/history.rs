@@ -1,25 +1,26 @@
-//! Checks what consumers of a deployment saw against the guarantees: observations in, violations out.
+//! Checks the observations of a deployment's consumers against the guarantees: observations in, violations out.
 //!
-//! Nothing here knows how statuses are made: the rules are those of docs/protocol.md, applied to what came over the wire, so
-//! that they hold for any server of this protocol. Consumers record what they see in the order in which they see it;
-//! the same rules check a run while it happens and its record afterwards.
+//! Nothing here knows how statuses are made. The rules are those of docs/protocol.md, applied to what comes over the
+//! wire, so they hold for any server of this protocol. Consumers record what they see in the order in which they see
+//! it; the same rules check a run while it happens and its record afterwards.
 //!
-//! Per workspace, on every stream: versions grow, nothing is repeated, nothing follows STOPPED but a new start, STOPPED
-//! comes once, and only what the filter matches is told. A list, and whatever a new stream tells, is not older than what
-//! the same server told before it was asked for. Once things have settled, every open stream knows what the others were
-//! told and what the lists say.
+//! Per workspace, on every stream: versions grow, nothing is repeated, only a new start follows STOPPED, STOPPED is
+//! sent once, and only what the filter matches is sent. A list, and whatever a new stream sends, is not older than what
+//! the same server sent before the request. When a history is settled, every open stream has received what the others
+//! received and what the lists have.
 //!
 //! A workspace that is STOPPING becomes STOPPED within a limit.
 //!
-//! On the message bus a message may come again under its id, once per reconnect: of the consumer, and of a publisher,
-//! which shows in the session that messages name. STOPPED has one id, though another publisher may tell it in another
-//! version; under a second id it would be told twice. A new publisher begins with every workspace as it is: the same state
-//! may come again once more where the pod changed in what no status shows, in the newer version and under its id.
+//! On the message bus a message may be repeated under its id, once per reconnect of the consumer or of a publisher,
+//! which shows in the session id of the messages. STOPPED has one id, though another publisher may send it in another
+//! version; under a second id it would be published twice. A new publisher starts with the current state of every
+//! workspace: the same state may be repeated once more, in the newer version and under its id, if the pod changed in a
+//! way that no status shows.
 
 mod bus;
 mod checker;
-mod due;
 mod observation;
+mod settle;
 mod stopping;
 mod stream;
 mod violation;

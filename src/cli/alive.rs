@@ -1,4 +1,4 @@
-//! A sign of life: on a terminal, whoever waits in silence is told for what, and since when.
+//! Progress on a terminal: after some silence it shows what a command waits for, and since when.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -8,13 +8,13 @@ use tokio::time::{Instant, interval_at};
 
 use super::output::{escape, shorten};
 
-/// As long may it be silent.
+/// Longest silence.
 const SILENCE: Duration = Duration::from_secs(2);
-/// Columns of a terminal that does not say how many it has.
+/// Columns of a terminal whose width is unknown.
 const COLUMNS: usize = 80;
 
-/// Waits for `future`. After two seconds of silence standard error says what `what` returns, if it is a terminal; the
-/// line goes when the wait is over.
+/// Waits for `future`. After two seconds, if standard error is a terminal, it shows what `what` returns; the line is
+/// removed at the end of the wait.
 pub(super) fn during<T>(
     what: impl Fn() -> String,
     future: impl Future<Output = T>,
@@ -56,7 +56,7 @@ async fn wait<T>(
         let room = columns.saturating_sub(tail.len() + 1);
         let what = what();
         let line = format!("{}{tail}", shorten(&escape(&what), room));
-        // Whether it is seen decides nothing.
+        // A failure to show it changes nothing.
         let _ = write!(out, "\r\u{1b}[K{line}").and_then(|()| out.flush());
         shown = true;
     };

@@ -66,7 +66,6 @@ enum Verb {
     Call(call::Args),
 }
 
-/// Runs the verb that the arguments name.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let mut out = Output::stdout(args.output);
     if let Verb::BusTail(tail) = args.verb {
@@ -80,7 +79,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Verb::Describe(args) => Box::pin(describe::run(args, &connection, &mut out)).await,
         Verb::Explain(args) => Box::pin(explain::run(args, &connection, &mut out)).await,
         Verb::Watch(args) => Box::pin(watch::run(args, &connection, &mut out)).await,
-        // It has no server to connect to: see above.
+        // It connects to no server: see above.
         Verb::BusTail(_) => Ok(()),
         Verb::Cluster => Box::pin(cluster::run(&connection, &mut out)).await,
         Verb::Call(args) => Box::pin(call::run(args, &connection, &mut out)).await,

@@ -1,4 +1,4 @@
-//! Reads the configuration file and the files that it names; everything else about it is in `crate::config`.
+//! Reads the configuration file and the files in it; `crate::config` does the rest.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,14 +10,13 @@ use jiff::Timestamp;
 use super::exit::Failure;
 use crate::config::{self, Contents, NamedFile, Problem, Role, Settings, Severity};
 
-/// Longest file, in bytes; a ConfigMap holds no more.
+/// Longest file, in bytes, as for a ConfigMap.
 const LONGEST: u64 = 1 << 20;
 
-/// Reads and checks a configuration for a verb that starts nothing: of the files that it names, only pod templates
-/// matter.
+/// Reads and checks a configuration for a verb that starts nothing: of the files in it, only pod templates matter.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Every problem.
 pub fn load(path: &Path) -> Result<Settings, Failure> {
     let content = Content::read_for(path, |file| file.role == Role::Template);
     let (settings, mut problems) = content.check();
@@ -27,17 +26,17 @@ pub fn load(path: &Path) -> Result<Settings, Failure> {
         .map(|(settings, _)| settings)
 }
 
-/// Reads a configuration and makes do with what is right about it.
+/// Reads a configuration and ignores its problems.
 ///
 /// # Errors
-/// A file that cannot be read, or is no JSON.
+/// A file that cannot be read, or is not JSON.
 pub fn load_lenient(path: &Path) -> Result<Settings, Failure> {
     let content = Content::read_for(path, |file| file.role == Role::Template);
     let (settings, problems) = content.check();
     settings.ok_or_else(|| content.refuse(&problems))
 }
 
-/// The configuration file and the files it names, as they were read at one time.
+/// The configuration file and the files in it, as of one moment.
 #[derive(Debug)]
 pub struct Content {
     path: PathBuf,
@@ -48,7 +47,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Reads everything that can be read.
+    /// Reads every file that can be read.
     pub fn read(path: &Path) -> Self {
         Self::read_for(path, |_| true)
     }
@@ -74,7 +73,7 @@ impl Content {
         }
     }
 
-    /// Checks it. Settings are there unless it cannot be read as JSON; they are fit for use without an error.
+    /// Checks it. Without JSON there are no settings; without an error they can be used.
     pub fn check(&self) -> (Option<Settings>, Vec<Problem>) {
         let parsed = match &self.text {
             Ok(text) => config::parse(text),
@@ -92,7 +91,7 @@ impl Content {
     /// Returns the settings of a configuration without errors.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// Every problem.
     pub fn settings(&self) -> Result<Settings, Failure> {
         self.settings_and_warnings().map(|(settings, _)| settings)
     }
@@ -100,7 +99,7 @@ impl Content {
     /// Returns the settings of a configuration without errors, and its warnings.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// Every problem.
     pub fn settings_and_warnings(&self) -> Result<(Settings, Vec<Problem>), Failure> {
         let (settings, problems) = self.check();
         self.accept(settings, problems)
@@ -128,8 +127,8 @@ impl Content {
         }
     }
 
-    /// Whether another reading gave the same configuration. Certificates and the like are read again by those who
-    /// use them.
+    /// Whether another read has the same configuration. Certificates and the like are read again where they are
+    /// used.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let templates = |content: &Self| -> Contents {
             let templates = content.files.iter();
@@ -142,12 +141,12 @@ impl Content {
     }
 }
 
-/// Whether a path stands for standard input.
+/// Whether a path means standard input.
 pub fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// Standard input can be read as one file only.
+/// Checks that only one file is standard input.
 ///
 /// # Errors
 /// If both are "-".
@@ -160,7 +159,7 @@ pub fn one_stdin(file: &Path, config: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns what a configuration is called in messages.
+/// Returns the name of a configuration in messages.
 pub fn name(path: &Path) -> String {
     if is_stdin(path) {
         "standard input".to_owned()
@@ -169,7 +168,8 @@ pub fn name(path: &Path) -> String {
     }
 }
 
-/// Reads a named file. TELEPRESENCE_ROOT is put before the paths of templates, as a manager outside of its pod needs it.
+/// Reads a file of the configuration. TELEPRESENCE_ROOT is the prefix of template paths, for a manager outside of its
+/// pod.
 fn read_named(file: &NamedFile) -> Result<String, String> {
     let root = match file.role {
         Role::Template => std::env::var("TELEPRESENCE_ROOT").unwrap_or_default(),
@@ -216,7 +216,7 @@ fn unreadable(error: io::Error) -> String {
 mod tests {
     use super::*;
 
-    fn said(path: &Path) -> String {
+    fn error_of(path: &Path) -> String {
         let failure = Content::read(path).settings().unwrap_err();
         failure.message().replace(&path.display().to_string(), "it")
     }
@@ -264,7 +264,7 @@ mod tests {
                 "it cannot be read as JSON, line 1, column 128: it is nested more than 127 levels deep",
             ),
         ] {
-            assert_eq!(said(&path), why, "{}", path.display());
+            assert_eq!(error_of(&path), why, "{}", path.display());
         }
     }
 
@@ -307,7 +307,7 @@ mod tests {
              rpcServer.tls.crt: /dev/zero: is no regular file\n\
              rpcServer.tls.key: DIR/missing: cannot be read: there is no such file"
         );
-        // Verbs that start nothing look at templates only.
+        // Verbs that start nothing read only templates.
         let failure = load(&path).unwrap_err();
         assert_eq!(failure.lines().len(), 1, "{failure:?}");
     }

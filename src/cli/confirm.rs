@@ -1,10 +1,10 @@
-//! Asks before something ends a workspace: on a terminal; elsewhere a flag has to say so.
+//! Asks before a command ends a workspace, on a terminal; elsewhere it needs a flag.
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
 use super::exit::{Exit, Failure, note};
 
-/// Asks a question that is answered by y or n. Where nobody can answer, `flag` is needed.
+/// Asks a question with the answers y and n. Without a terminal it needs `flag`.
 pub(super) fn ask(danger: &str, flag: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let hint = format!("pass {flag} to do it");

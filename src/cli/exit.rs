@@ -1,4 +1,4 @@
-//! Turns whatever ends a command into one clear line on standard error and the exit code that scripts rely on.
+//! Turns the failure of a command into one clear line on standard error and the exit code that scripts rely on.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -15,9 +15,7 @@ use super::output::{Format, escape, escape_json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done.
     Ok = 0,
-    /// Tried and failed.
     Failed = 1,
     /// Wrong usage, or input that can never work.
     Usage = 2,
@@ -27,25 +25,25 @@ pub enum Exit {
     Conflict = 4,
     /// No capacity, or too many requests.
     Exhausted = 5,
-    /// No answer; the only failure that is worth a blind retry.
+    /// No answer; the only failure that scripts may retry blindly.
     Unavailable = 6,
 }
 
-/// Why a command ended without doing what it was asked.
+/// The failure of a command.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
-    /// One line, without a full stop.
+    /// One line, without a period.
     message: String,
-    /// Further lines, such as the fields that a server refuses.
+    /// Further lines, such as the fields that a server rejects.
     details: Vec<String>,
     /// What to try next.
     hint: Option<String>,
-    /// The name of the gRPC code, and the reason beside it, where a server answered.
+    /// The name of the gRPC code, and the server's reason, if any.
     code: Option<(&'static str, Option<String>)>,
 }
 
-/// How failures are written.
+/// The format of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// Lines for people.
@@ -55,7 +53,7 @@ pub enum Style {
 }
 
 impl Style {
-    /// Failures are JSON where results are.
+    /// Failures are JSON if results are.
     pub fn of(format: &Format) -> Self {
         match format {
             Format::Json => Self::Json,
@@ -63,7 +61,7 @@ impl Style {
         }
     }
 
-    /// Looks for `-o json` before the arguments were understood, or where they cannot be.
+    /// Looks for `-o json` before the arguments are parsed, or if they cannot be.
     pub fn of_arguments(arguments: impl IntoIterator<Item = OsString>) -> Self {
         let mut follows = false;
         for argument in arguments {
@@ -85,7 +83,7 @@ impl Style {
 }
 
 impl Failure {
-    /// Makes a failure that ends with `exit`.
+    /// Returns a failure with this exit code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
@@ -96,12 +94,12 @@ impl Failure {
         }
     }
 
-    /// Makes a failure of the caller: arguments or input that can never work.
+    /// Returns a usage error: arguments or input that can never work.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
-    /// Adds lines that say more, such as one for each fault.
+    /// Adds further lines, such as one for each problem.
     #[must_use]
     pub fn details(mut self, lines: Vec<String>) -> Self {
         self.details = lines;
@@ -115,14 +113,14 @@ impl Failure {
         self
     }
 
-    /// Puts where it happened in front of the message.
+    /// Puts the context in front of the message.
     #[must_use]
-    pub fn context(mut self, place: &str) -> Self {
-        self.message = format!("{place}: {}", self.message);
+    pub fn context(mut self, context: &str) -> Self {
+        self.message = format!("{context}: {}", self.message);
         self
     }
 
-    /// Makes a failure out of what the server at `address` answered, or of its silence.
+    /// Returns the failure of a call to the server at `address`.
     pub fn from_status(status: &Status, address: &str) -> Self {
         let mut failure = Self::new(exit_of(status), sentence(status));
         failure.code = Some((code_name(status.code()), reason(status)));
@@ -137,7 +135,7 @@ impl Failure {
             .get_details_retry_info()
             .and_then(|info| info.retry_delay)
         {
-            // A wait is told in seconds, and never as none.
+            // A wait is printed in seconds, and never as zero.
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             failure.details.push(format!("try again in {seconds} s"));
         }
@@ -151,24 +149,23 @@ impl Failure {
         }
     }
 
-    /// What went wrong, in one line.
+    /// The error, in one line.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Further lines, such as one for each fault.
+    /// Further lines, such as one for each problem.
     pub fn lines(&self) -> &[String] {
         &self.details
     }
 
-    /// The code that the process ends with.
     pub fn exit(&self) -> Exit {
         self.exit
     }
 }
 
 impl From<io::Error> for Failure {
-    /// Failing to write is a failure, except that nobody is left to read: `wsman ... | head` succeeds.
+    /// A failed write is a failure, except for a closed pipe: `wsman ... | head` succeeds.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(Exit::Ok, ""),
@@ -178,13 +175,13 @@ impl From<io::Error> for Failure {
 }
 
 impl From<anyhow::Error> for Failure {
-    /// Tells the causes, too, each once.
+    /// Includes each cause once.
     fn from(error: anyhow::Error) -> Self {
         Self::new(Exit::Failed, format!("{error:#}"))
     }
 }
 
-/// Prints the failure, if there is one, and gives the code to end the process with.
+/// Prints the failure, if there is one, and returns the exit code.
 pub fn report(result: Result<(), Failure>, style: Style) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -195,7 +192,7 @@ pub fn report(result: Result<(), Failure>, style: Style) -> ExitCode {
     }
 }
 
-/// Prints the failure on standard error without ending anything.
+/// Prints the failure on standard error.
 pub fn print(failure: &Failure, style: Style) {
     if failure.exit == Exit::Ok {
         return;
@@ -204,7 +201,7 @@ pub fn print(failure: &Failure, style: Style) {
         Style::Text => text(failure),
         Style::Json => json(failure),
     };
-    // Nothing can be said when standard error is gone.
+    // Without standard error nothing can be printed.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
@@ -236,12 +233,12 @@ fn json(failure: &Failure) -> String {
     format!("{}\n", escape_json(&json!({ "error": error }).to_string()))
 }
 
-/// Says something beside the result, on standard error.
+/// Prints a remark on standard error, beside the result.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", escape(text));
 }
 
-/// What to check, where the connection is at fault rather than the call.
+/// A hint, if the connection failed rather than the call.
 fn hint(status: &Status) -> Option<&'static str> {
     match status.code() {
         Code::Unavailable if !is_of_transport(status) => Some("it answers, so this may pass"),
@@ -255,12 +252,12 @@ fn hint(status: &Status) -> Option<&'static str> {
     }
 }
 
-/// What the server answered has no cause here; what the transport says has.
+/// A status of the server has no source; one of the transport has.
 fn is_of_transport(status: &Status) -> bool {
     status.source().is_some()
 }
 
-/// The gRPC code decides; where it says nothing, as UNKNOWN of older servers does, the stable reason may.
+/// By the gRPC code; for UNKNOWN, which older servers send, by the stable reason.
 fn exit_of(status: &Status) -> Exit {
     match status.code() {
         Code::Ok => Exit::Ok,
@@ -297,7 +294,7 @@ fn reason(status: &Status) -> Option<String> {
         .filter(|reason| !reason.is_empty())
 }
 
-/// What a status says in one line, with the name of its code.
+/// A status in one line, with the name of its code.
 pub fn sentence(status: &Status) -> String {
     let mut text = match status.code() {
         Code::Unimplemented => "the server does not implement this".to_owned(),
@@ -322,7 +319,7 @@ pub fn sentence(status: &Status) -> String {
     }
 }
 
-/// The last link of the chain, such as "Connection refused (os error 111)"; those between say less.
+/// The last cause, such as "Connection refused (os error 111)", which has the most detail.
 fn root_cause(status: &Status) -> Option<String> {
     let mut cause = status.source()?;
     while let Some(next) = cause.source() {

@@ -1,4 +1,4 @@
-//! `wsman generate`: prints what others make use of, such as the schemas that editors check files by.
+//! `wsman generate`: prints files for other tools, such as JSON schemas for editors.
 
 use std::io::{self, Write};
 
@@ -23,7 +23,7 @@ enum What {
     WsspecSchema,
 }
 
-/// Prints it. It needs no configuration.
+/// Prints a schema, without a configuration.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let schema = match args.what {
         What::ConfigSchema => config::schema(),

@@ -1,4 +1,4 @@
-//! Reads the files that people name, and standard input: never more than a bound.
+//! Reads the files in arguments, and standard input, up to a limit.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, Read};
@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::exit::Failure;
 
-/// Bytes of a start request, of keys and certificates: far more than is of use, far less than hurts.
+/// Limit in bytes for a start request, keys and certificates.
 pub(super) const SMALL: u64 = 4 << 20;
-/// Bytes of what a cluster prints, such as a pod with all its events, and of one line of a record.
+/// Limit in bytes for the output of a cluster, such as a pod with all its events, and for one line of a record.
 pub(super) const LARGE: u64 = 64 << 20;
 
 /// Reads a text; `-` is standard input.
@@ -34,7 +34,7 @@ pub(super) fn bytes(path: &Path, largest: u64) -> Result<Vec<u8>, Failure> {
     read().map_err(|error: io::Error| unreadable(path, &error.to_string()))
 }
 
-/// Refuses a file, before others read it whole, that is no regular file or pipe, or larger than the bound.
+/// Rejects a file that is no regular file or pipe, or larger than the limit, before others read it whole.
 pub(super) fn check(path: &Path, largest: u64) -> Result<(), Failure> {
     use std::os::unix::fs::FileTypeExt;
     let about = fs::metadata(path).map_err(|error| unreadable(path, &error.to_string()))?;
@@ -48,7 +48,7 @@ pub(super) fn check(path: &Path, largest: u64) -> Result<(), Failure> {
     }
 }
 
-/// The lines of a file that may be as long as it wants, but not its lines.
+/// The lines of a file; only the length of a line is limited.
 pub(super) fn lines(path: &Path) -> Result<impl Iterator<Item = Result<String, Failure>>, Failure> {
     let file = File::open(path).map_err(|error| unreadable(path, &error.to_string()))?;
     let mut file = io::BufReader::new(file);
@@ -71,7 +71,7 @@ pub(super) fn lines(path: &Path) -> Result<impl Iterator<Item = Result<String, F
     }))
 }
 
-/// What an input is called.
+/// The name of an input in messages.
 pub(super) fn name(path: &Path) -> String {
     match path == Path::new("-") {
         true => "standard input".to_owned(),

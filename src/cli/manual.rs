@@ -1,4 +1,4 @@
-//! `wsman completions` and `wsman man`: made from the same definitions that the arguments are read by.
+//! `wsman completions` and `wsman man`: generated from the definitions of the arguments.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -11,11 +11,10 @@ use super::exit::{Exit, Failure};
 /// Arguments of `wsman completions`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Completions {
-    /// The shell.
     shell: Known,
 }
 
-/// The shells that there are completions for.
+/// The shells with completions.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Known {
     /// source <(wsman completions bash)
@@ -34,20 +33,20 @@ pub(super) struct Man {
     folder: Option<PathBuf>,
 }
 
-/// Prints a script that completes commands.
+/// Prints a completion script.
 pub(super) fn completions(args: &Completions, mut command: Command) -> Result<(), Failure> {
     let shell = match args.shell {
         Known::Bash => Shell::Bash,
         Known::Zsh => Shell::Zsh,
         Known::Fish => Shell::Fish,
     };
-    // By way of memory: the generator takes a pipe that is closed for a fault of its own.
+    // Through memory: the generator reports a closed pipe as its own error.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "wsman", &mut script);
     Ok(io::stdout().write_all(&script)?)
 }
 
-/// Prints the page of the program, or writes all of them.
+/// Prints the page of the program, or writes all pages.
 pub(super) fn man(args: &Man, command: Command) -> Result<(), Failure> {
     let Some(folder) = &args.folder else {
         let mut page = Vec::new();

@@ -1,6 +1,6 @@
 //! Writes results to standard output: tables and lines for people, JSON and YAML for programs.
 //!
-//! Nothing that a server says reaches a terminal unescaped, and a reader that went away is no error.
+//! Text of a server is escaped before it reaches a terminal, and a closed pipe is no error.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -40,7 +40,7 @@ pub struct Output {
     separate: bool,
 }
 
-/// A piece of a table or a line: text, and the colour it has where colours are wanted.
+/// A part of a table or a line: text, and its colour.
 #[derive(Clone, Debug, Default)]
 pub struct Piece {
     text: String,
@@ -48,7 +48,6 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Makes a coloured piece.
     pub fn coloured(text: impl Into<String>, colour: Option<Color>) -> Self {
         Self {
             text: text.into(),
@@ -78,17 +77,16 @@ impl Output {
         }
     }
 
-    /// The format asked for.
     pub fn format(&self) -> &Format {
         &self.format
     }
 
-    /// Whether people read this, rather than programs.
+    /// Whether the output is for people, not for programs.
     pub fn is_for_people(&self) -> bool {
         matches!(self.format, Format::Table | Format::Wide)
     }
 
-    /// Says on standard error that something failed, without ending anything.
+    /// Prints a failure on standard error.
     pub fn failure(&self, failure: &Failure) {
         exit::print(failure, exit::Style::of(&self.format));
     }
@@ -102,7 +100,7 @@ impl Output {
         self.write(&format!("{}\n", line.trim_end()))
     }
 
-    /// Writes a table without borders. Returns how it was laid out, for rows that follow.
+    /// Writes a table without borders. Returns its layout, for rows that follow.
     pub fn table(&mut self, columns: &[Column], rows: &[Vec<Piece>]) -> Result<Layout, Failure> {
         let room = self.room.filter(|_| self.format != Format::Wide);
         let layout = Layout::fit(columns, rows, room);
@@ -185,7 +183,7 @@ impl Output {
 
     fn yaml<T: Serialize>(&mut self, value: &T) -> Result<(), Failure> {
         let mut text = serde_saphyr::to_string(value).map_err(cannot_encode)?;
-        // Unquoted YAML has no way to spell these characters; JSON has, and every JSON document is YAML.
+        // Plain YAML cannot spell these characters; JSON can, and every JSON document is YAML.
         if text.chars().any(|c| c != '\n' && is_deceptive(c)) {
             text = escape_json(&serde_json::to_string_pretty(value).map_err(cannot_encode)?);
         }
@@ -213,7 +211,7 @@ impl Output {
         }
     }
 
-    /// Written and flushed at once: whoever reads a stream through a pipe wants each line when it happens.
+    /// Writes and flushes: the reader of a stream through a pipe gets each line at once.
     fn write(&mut self, text: &str) -> Result<(), Failure> {
         self.out.write_all(text.as_bytes())?;
         Ok(self.out.flush()?)
@@ -235,7 +233,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Writes an age as kubectl does: "5s", "3m12s", "2h", "4d".
+/// Formats an age as kubectl does: "5s", "3m12s", "2h", "4d".
 pub fn age(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -256,7 +254,7 @@ pub fn age(seconds: i64) -> String {
     }
 }
 
-/// The names of what a result is about: of each item, of its status, or its own.
+/// The names in a result: of each item, of its status, or its own.
 fn names_in(value: &Value) -> Vec<&str> {
     match value["items"].as_array() {
         Some(items) => items.iter().flat_map(names_in).collect(),
@@ -273,7 +271,7 @@ fn room(out: &io::Stdout) -> Option<usize> {
     Some(usize::from(width.0)).filter(|width| *width > 0)
 }
 
-/// JSON strings may hold these characters as they are, so the escape loses nothing for programs.
+/// JSON strings may contain these characters, so the escape loses nothing for programs.
 pub(super) fn escape_json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -289,7 +287,7 @@ pub(super) fn escape_json(text: &str) -> String {
     escaped
 }
 
-/// Control characters, bidirectional controls, and characters without any width that can hide text.
+/// Control characters, bidirectional controls, and zero-width characters that can hide text.
 fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,

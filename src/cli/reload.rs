@@ -1,7 +1,7 @@
-//! Reads the configuration again when its files change or SIGHUP comes, and passes it on if nothing is wrong with it.
+//! Reads the configuration again when its files change or on SIGHUP, and publishes it if it has no errors.
 //!
-//! The contents are compared, not the times of the files: Kubernetes swaps a mounted configuration by a symlink, and
-//! editors write in many ways.
+//! It compares contents, not modification times: Kubernetes swaps a mounted configuration by a symlink, and editors
+//! write in many ways.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use tracing::{error, info, warn};
 use super::config::{Content, is_stdin};
 use crate::config::Settings;
 
-/// From one look at the files to the next.
+/// Interval between two checks of the files.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Looks for changes for ever, at once when `hangup` comes; `known` is what `settings` were made from.
+/// Checks for changes for ever, and at once on `hangup`; `known` is the content of `settings`.
 ///
 /// # Errors
 /// If reading panics.
@@ -54,7 +54,7 @@ pub(super) async fn watch(
     }
 }
 
-/// Swaps the settings as a whole, or leaves them as they are.
+/// Replaces the settings as a whole, or keeps them.
 fn renew(content: &Content, settings: &watch::Sender<Arc<Settings>>) {
     let new = match content.settings_and_warnings() {
         Ok((new, warnings)) => {

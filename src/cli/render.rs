@@ -1,4 +1,4 @@
-//! `wsman render`: shows what a start request would write, without a cluster.
+//! `wsman render`: prints the objects of a start request, without a cluster.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -92,8 +92,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     print(&list(&plan)?, args.output)
 }
 
-/// Reads a request. JSON readers refuse enum numbers that they do not know, but the wire carries them: numbers are taken
-/// out first and put back, so that they are judged by the same rules as over gRPC.
+/// Reads a request. JSON readers reject unknown enum numbers, but the wire has them: numbers are removed first and put
+/// back, so that the same rules apply as over gRPC.
 pub(crate) fn decode(text: &str) -> Result<StartWorkspaceRequest, String> {
     let mut value: Value = serde_json::from_str(text).map_err(|e| format!("no JSON: {e}"))?;
     unique(text)?;
@@ -132,7 +132,7 @@ pub(crate) fn decode(text: &str) -> Result<StartWorkspaceRequest, String> {
     Ok(request)
 }
 
-/// Takes a number away and leaves the default of enums, 0.
+/// Removes a number and leaves the default of enums, 0.
 fn take_number(value: Option<&mut Value>) -> Option<i32> {
     let value = value?;
     let number = i32::try_from(value.as_i64()?).ok()?;
@@ -147,13 +147,13 @@ fn given_or_random(given: Option<&str>) -> anyhow::Result<String> {
     }
 }
 
-/// Returns everything as one object that `kubectl apply` takes.
+/// Returns everything as one object for `kubectl apply`.
 fn list(plan: &Plan) -> anyhow::Result<Value> {
     let mut items = vec![serde_json::to_value(&plan.pod)?];
     for dependant in &plan.dependants {
         items.push(match dependant {
             Dependant::Secret(secret) => serde_json::to_value(secret)?,
-            Dependant::Pvc(claim) => serde_json::to_value(claim)?,
+            Dependant::Pvc(pvc) => serde_json::to_value(pvc)?,
             Dependant::Service(service) => serde_json::to_value(service)?,
         });
     }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_an_error_with_its_place() {
+    fn anything_else_is_an_error_with_its_path() {
         for (text, part) in [
             ("{", "no JSON"),
             ("[]", "no StartWorkspaceRequest"),

@@ -1,4 +1,4 @@
-//! `wsman run`: reads the configuration, connects, binds, says where, and runs the daemon until a signal.
+//! `wsman run`: reads the configuration, connects, binds, prints its addresses, and runs the daemon until a signal.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub struct Args {
 /// Runs the daemon.
 ///
 /// # Errors
-/// If the configuration is wrong, something cannot be bound or read, or a part of the daemon ends.
+/// If the configuration is wrong, something cannot be bound or read, or a task of the daemon ends.
 pub async fn run(args: Args) -> Result<(), Failure> {
     telemetry::init(args.verbose, args.json_log);
     let content = config::Content::read(&args.config);
@@ -60,7 +60,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 async fn serve(args: &Args, content: config::Content, settings: Settings) -> anyhow::Result<()> {
     let stop = stop_on_signals()?;
     let hangup = signal(SignalKind::hangup())?;
-    // Bound before anything is started, so that a port in use is the first thing one learns.
+    // Binds before it starts anything, so that a port in use is the first error.
     let listener = bind(&settings.rpc.addr, "rpcServer.addr").await?;
     let probes = match &settings.health_addr {
         Some(addr) => Some(bind(addr, "health.addr").await?),
@@ -118,12 +118,12 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
     ended
 }
 
-/// Whether callers beyond this host can have owner tokens without showing who they are.
+/// Whether clients of other hosts get owner tokens without authentication.
 fn is_exposed(listens: IpAddr, clients: ClientAuth) -> bool {
     !listens.to_canonical().is_loopback() && clients != ClientAuth::Require
 }
 
-/// Connects to the cluster that was asked for. The embedded one is never chosen because another failed.
+/// Connects to the configured cluster. The embedded one never replaces another that fails.
 async fn cluster(args: &Args, settings: &Settings) -> anyhow::Result<(Client, Option<Embedded>)> {
     let source = match (&args.kubeconfig, &settings.kubernetes) {
         (Some(path), _) => Source::Kubeconfig(path),
@@ -143,11 +143,11 @@ async fn cluster(args: &Args, settings: &Settings) -> anyhow::Result<(Client, Op
     Ok((connect(source, AGENT).await?, None))
 }
 
-/// The lines that people look for; on stdout, so that scripts can read them too.
+/// Prints the addresses, on stdout, so that scripts can read them.
 fn announce(addr: &SocketAddr, embedded: Option<&Embedded>) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    // Nobody reading is no reason not to run.
+    // A closed pipe does not stop the daemon.
     let _ = writeln!(
         out,
         "wsman listens on {addr} (gRPC and HTTP); try: wsman client -H {addr} list"
@@ -163,7 +163,7 @@ fn announce(addr: &SocketAddr, embedded: Option<&Embedded>) {
 }
 
 async fn bind(addr: &str, key: &str) -> anyhow::Result<TcpListener> {
-    // ":8080" is how Go configurations say "every address".
+    // ":8080" means every address in Go configurations.
     let addr = if addr.starts_with(':') {
         format!("[::]{addr}")
     } else {
@@ -174,7 +174,7 @@ async fn bind(addr: &str, key: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {key} {addr}"))
 }
 
-/// The first SIGTERM or SIGINT drains, the second ends at once.
+/// The first SIGTERM or SIGINT drains, the second ends the process.
 fn stop_on_signals() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (

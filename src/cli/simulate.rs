@@ -1,5 +1,5 @@
-//! `wsman simulate`: simulated nodes, scheduler and kubelet for an API server; or, with `--serve`, a whole embedded
-//! cluster as a process of its own, which outlives the daemons that use it.
+//! `wsman simulate`: simulated nodes, scheduler and kubelet for an API server; or, with `--serve`, an embedded cluster
+//! in its own process, which outlives the daemons that use it.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::cluster::connect::{Source, connect};
 use crate::telemetry;
 use crate::workspaces::node;
 
-/// Changes that the embedded API server remembers; a watch from before is answered with 410.
+/// Changes that the embedded API server keeps; an older watch gets 410.
 const HISTORY: usize = 100_000;
 
 /// Options of `wsman simulate`.
@@ -55,7 +55,7 @@ pub struct Args {
 /// Runs until it is interrupted.
 ///
 /// # Errors
-/// If the API server cannot be used, or the simulation ends by itself.
+/// If the API server cannot be used, or the simulation ends.
 pub async fn run(args: Args) -> Result<(), Failure> {
     if let Some(kubeconfig) = &args.kubeconfig {
         input::check(kubeconfig, input::SMALL)?;
@@ -74,7 +74,7 @@ async fn simulate(args: Args) -> anyhow::Result<()> {
     if let Some(listen) = args.serve {
         let embedded = Embedded::serve(listen, args.kubeconfig_out.as_deref(), options).await?;
         let path = embedded.kubeconfig().display();
-        // Nobody reading is no reason not to serve.
+        // A closed pipe does not stop the server.
         let _ = writeln!(
             std::io::stdout(),
             "embedded cluster, nothing is real: kubectl --kubeconfig {path} get nodes"
@@ -99,7 +99,7 @@ async fn simulate(args: Args) -> anyhow::Result<()> {
     Ok(simulation.await?)
 }
 
-/// Nodes for the pods of a namespace, or of all, which take workspaces of both kinds.
+/// Nodes for workspaces of both kinds, for the pods of one namespace or of all.
 fn nodes_of(namespace: Option<String>) -> Options {
     Options {
         node_labels: node::labels(namespace.as_deref().unwrap_or("default")),
@@ -108,22 +108,22 @@ fn nodes_of(namespace: Option<String>) -> Options {
     }
 }
 
-/// How the nodes call themselves to the API server.
+/// The user agent of the nodes.
 const AGENT: &str = concat!("wsman-simulate/", env!("CARGO_PKG_VERSION"));
 
-/// An API server in this process with simulated nodes on it.
+/// An API server in this process, with simulated nodes.
 #[allow(missing_debug_implementations, reason = "it holds credentials")]
 pub struct Embedded {
     server: Server,
     kubeconfig: PathBuf,
     kubelet: JoinHandle<Result<(), kubelet::Error>>,
     shutdown: CancellationToken,
-    /// Goes with its kubeconfig.
+    /// Removed with its kubeconfig.
     _folder: Option<TempDir>,
 }
 
 impl Embedded {
-    /// Starts the cluster on a loopback address and makes a namespace in it.
+    /// Starts the cluster on a loopback address and creates a namespace.
     ///
     /// # Errors
     /// If it cannot listen, or cannot write the kubeconfig.
@@ -184,17 +184,16 @@ impl Embedded {
         })
     }
 
-    /// Returns the path of the kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// Ends the nodes, then the API server; everything is gone.
+    /// Stops the nodes, then the API server; all objects are gone.
     pub async fn stop(self) {
         self.shutdown.cancel();
         let _ = self.kubelet.await;
         self.server.stop().await;
-        // A file that leads to a cluster that is gone would only mislead.
+        // A kubeconfig of a cluster that is gone would mislead.
         let _ = std::fs::remove_file(&self.kubeconfig);
     }
 }

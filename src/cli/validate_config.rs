@@ -1,4 +1,4 @@
-//! `wsman validate-config`: says everything that is wrong with a configuration.
+//! `wsman validate-config`: prints every problem of a configuration.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,10 +30,10 @@ enum Output {
     Json,
 }
 
-/// Says whether a configuration is valid.
+/// Prints whether a configuration is valid.
 ///
 /// # Errors
-/// Every problem with its path; exit code 2. Warnings are no failure.
+/// Every problem with its path; exit code 2. Warnings are not errors.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let Some(path) = &args.config else {

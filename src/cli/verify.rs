@@ -1,6 +1,6 @@
-//! `wsman verify`: follows a deployment through the public API alone and says which guarantees its updates break.
+//! `wsman verify`: follows a deployment through the public API only and prints which guarantees its updates break.
 //!
-//! It works against any server of the protocol. A record of what was seen can be checked again, by the same rules.
+//! It works against any server of the protocol. A record of a run can be checked again, by the same rules.
 
 pub mod bus;
 pub mod consume;
@@ -29,9 +29,9 @@ use crate::history::{self, Channel, Counts, How, Saw, Violation};
 use consume::Consumer;
 use record::Recorder;
 
-/// Between two lists.
+/// Interval between two lists.
 const EVERY: Duration = Duration::from_secs(5);
-/// What a list holds must be known to every stream after this long.
+/// Every stream must know what a list has after this long.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Arguments of `wsman verify`.
@@ -58,8 +58,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "wsman")]
     exchange: String,
 
-    /// What streams were told must be on the message bus after this long: a broker may be away for a while, and a daemon
-    /// that died is replaced after 15 seconds.
+    /// Updates of streams must be on the message bus after this long: a broker may be away for a while, and a
+    /// daemon that died is replaced after 15 seconds.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1m")]
     bus_within: Duration,
 
@@ -71,11 +71,11 @@ pub struct Args {
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, conflicts_with = "check")]
     duration: Option<Duration>,
 
-    /// Write down what is seen, one JSON object per line.
+    /// Record what is seen, one JSON object per line.
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     record: Option<PathBuf>,
 
-    /// Check such a file instead of a deployment.
+    /// Check such a record instead of a deployment.
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
 
@@ -84,16 +84,16 @@ pub struct Args {
     output: Format,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 struct Summary {
     summary: Counts,
 }
 
-/// Follows a deployment, or reads a record, and prints what is violated.
+/// Follows a deployment, or reads a record, and prints the violations.
 ///
 /// # Errors
-/// If anything is violated, with exit code 1; if the server cannot be reached or the file cannot be read.
+/// If there is a violation, with exit code 1; if the server cannot be reached or the file cannot be read.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let mut out = Output::stdout(args.output.clone());
     let counts = match &args.check {
@@ -116,7 +116,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-/// A limit beyond all time is none.
+/// A limit that is too long is none.
 fn limit(within: Duration) -> SignedDuration {
     SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX)
 }
@@ -139,7 +139,7 @@ fn check(path: &Path, limit: SignedDuration, out: &mut Output) -> Result<Counts,
     Ok(checker.counts())
 }
 
-/// Follows a deployment until the time is up or somebody presses Ctrl-C.
+/// Follows a deployment until the time is up or Ctrl-C.
 async fn follow(args: &Args, out: &mut Output) -> Result<Counts, Failure> {
     let connection = Connection::open(&args.target)?;
     let checker = history::Checker::new(limit(args.stopping_within));
@@ -157,7 +157,7 @@ async fn follow(args: &Args, out: &mut Output) -> Result<Counts, Failure> {
         recorder: recorder.clone(),
     };
     let failed = |status: Status| Failure::from_status(&status, &args.target.host);
-    // Only what answered once is kept up.
+    // Only later failures are retried.
     lister.list().await.map_err(failed)?;
     let bus = match reader(args, &lister) {
         Some(reader) => {
@@ -193,10 +193,10 @@ async fn follow(args: &Args, out: &mut Output) -> Result<Counts, Failure> {
     }
 }
 
-/// What reads the message bus, if one was named.
+/// The consumer of the message bus, if one is configured.
 fn reader(args: &Args, lister: &Consumer) -> Option<bus::Reader> {
     let broker = bus_tail::broker(args.amqp.clone(), args.amqp_file.as_deref())?;
-    // The certificates of the server are no reason to refuse a broker without.
+    // A broker without TLS ignores the certificates of the server.
     let is_plain = matches!(&broker, Broker::Url(url) if url.starts_with("amqp:"));
     Some(bus::Reader {
         broker,
@@ -212,15 +212,15 @@ fn reader(args: &Args, lister: &Consumer) -> Option<bus::Reader> {
     })
 }
 
-/// Keeps two streams and lists now and then, until `end` and until the bus has what it owes, for which it has `within`.
-/// Returns what cannot be mended by trying again.
+/// Keeps two streams open and lists at intervals, until `end`, and then until the bus has every update, for at most
+/// `within`. Returns an error that a retry cannot fix.
 async fn watch(lister: &Consumer, end: Option<Instant>, within: Duration) -> Option<Status> {
     let recorder = &lister.recorder;
     let (ended, mut ends) = mpsc::channel(2);
     let start = |consumer: Consumer| {
         let ended = ended.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
-            // Whoever waits for this is gone only at the end.
+            // The receiver is dropped only at the end.
             let _ = ended.send(consumer.follow().await).await;
         }))
     };
@@ -268,12 +268,12 @@ async fn watch(lister: &Consumer, end: Option<Instant>, within: Duration) -> Opt
                     recorder.wait_for(&owed, within.saturating_sub(GRACE)).await;
                     recorder.record("verify", owed);
                 } else {
-                    let due = until.checked_sub(within).unwrap_or(Timestamp::MIN);
-                    recorder.record("verify", settled(due, Channel::Bus));
+                    let before = until.checked_sub(within).unwrap_or(Timestamp::MIN);
+                    recorder.record("verify", settled(before, Channel::Bus));
                 }
             }
             Err(status) if !is_passing(status.code()) => return Some(status),
-            // Down is no violation; the streams say so, too.
+            // An outage is no violation; the streams report it too.
             Err(_) => {}
         }
         if last {
@@ -304,7 +304,7 @@ fn print(violation: &Violation, out: &mut Output) -> Result<(), Failure> {
     ])?;
     let rows = violation.evidence.iter().map(|seen| {
         let how = match seen.how {
-            How::Told => "was told",
+            How::Update => "received",
             How::Listed => "listed",
         };
         vec![

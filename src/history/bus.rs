@@ -1,5 +1,5 @@
-//! The message bus delivers at least once: a message may come again under its id, once per reconnect of its consumer or
-//! of a publisher.
+//! The message bus delivers at least once: a message may be repeated under its id, once per reconnect of its consumer
+//! or of a publisher.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,12 +14,13 @@ pub(super) struct Messages(HashMap<String, Message>);
 struct Message {
     first: Arc<Evidence>,
     repeats: u64,
-    /// Reconnects before it came first.
+    /// Reconnects before its first delivery.
     reconnects: u64,
 }
 
 impl Messages {
-    /// Takes in a message: nothing when it is new, else whether it may come again, and if not the first and why.
+    /// Adds a message. Returns nothing if it is new, otherwise whether it may be repeated, and if not the first one
+    /// and the reason.
     pub(super) fn arrived(
         &mut self,
         seen: &Arc<Evidence>,

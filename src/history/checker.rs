@@ -1,4 +1,4 @@
-//! Takes observations one by one, in their order, and says what they violate.
+//! Reads observations one by one, in order, and returns their violations.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -6,49 +6,49 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::due::Due;
 use super::observation::{Channel, Observation, Saw, State};
+use super::settle::Unsettled;
 use super::stopping::Stopping;
 use super::stream::{Consumer, Floor, behind, violation};
 use super::violation::{Evidence, How, Kind, Violation};
 use crate::proto::wsman::MetadataFilter;
 
-/// What was seen so far.
+/// The history so far.
 #[derive(Debug, Clone, Default)]
 pub struct Checker {
     line: u64,
     consumers: BTreeMap<String, Consumer>,
     listings: BTreeMap<String, Listing>,
     servers: BTreeMap<String, Server>,
-    due: Due,
+    unsettled: Unsettled,
     stopping: Stopping,
     counts: Counts,
 }
 
-/// How much was seen.
+/// Counts of a history.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Statuses that streams told.
+    /// Statuses in updates of streams.
     pub updates: u64,
-    /// Messages that came over the bus, repeats among them.
+    /// Messages of the bus, including repeats.
     pub messages: u64,
-    /// Those repeats.
+    /// Repeated messages.
     pub repeats: u64,
-    /// Lists that were answered.
+    /// Lists with a response.
     pub lists: u64,
     /// Workspaces, by id.
     pub workspaces: u64,
-    /// Streams that a consumer got after its first.
+    /// Streams of a consumer after its first.
     pub reconnects: u64,
     pub violations: u64,
 }
 
-/// A list that was asked for.
+/// A list call.
 #[derive(Debug, Clone)]
 struct Listing {
     server: String,
     filter: Option<MetadataFilter>,
-    /// What the server had let be seen.
+    /// What the server showed before the call.
     floor: Floor,
     asked: u64,
 }
@@ -56,12 +56,12 @@ struct Listing {
 #[derive(Debug, Clone, Default)]
 struct Server {
     floor: Floor,
-    /// Last states of workspaces that a list no longer held.
+    /// Last states of workspaces that are missing from a list.
     absent: Floor,
 }
 
 impl Checker {
-    /// Returns a checker that allows a workspace to be STOPPING for this long.
+    /// Returns a checker that allows STOPPING for this long.
     pub fn new(stopping_within: SignedDuration) -> Self {
         Self {
             stopping: Stopping::within(stopping_within),
@@ -69,7 +69,7 @@ impl Checker {
         }
     }
 
-    /// Takes in one observation and returns what it shows to be violated.
+    /// Adds an observation and returns the violations that it shows.
     pub fn observe(&mut self, observation: &Observation) -> Vec<Violation> {
         self.line += 1;
         let (who, at) = (&observation.who, observation.at);
@@ -90,7 +90,7 @@ impl Checker {
                 self.consumer(who).reset(line);
                 Vec::new()
             }
-            Saw::Told(state) => self.told(who, at, state),
+            Saw::Update(state) => self.updated(who, at, state),
             Saw::Complete {} => {
                 self.consumer(who).complete_since = Some(at);
                 Vec::new()
@@ -126,7 +126,7 @@ impl Checker {
         violations
     }
 
-    /// Returns what is violated now that nothing more will be seen.
+    /// Returns the violations that show at the end of a history.
     pub fn finish(&mut self) -> Vec<Violation> {
         let consumers = self.consumers.values_mut();
         let violations: Vec<_> = consumers.flat_map(Consumer::unended).collect();
@@ -134,16 +134,16 @@ impl Checker {
         violations
     }
 
-    /// How much was seen so far.
+    /// Returns the counts so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    fn told(&mut self, who: &str, at: Timestamp, state: &State) -> Vec<Violation> {
-        let seen = self.seen(who, at, How::Told, state);
+    fn updated(&mut self, who: &str, at: Timestamp, state: &State) -> Vec<Violation> {
+        let seen = self.seen(who, at, How::Update, state);
         let consumer = self.consumer(who);
         let begin = consumer.begin.clone();
-        let (violation, believed) = consumer.told(&seen);
+        let (violation, believed) = consumer.updated(&seen);
         let repeats = std::mem::take(&mut consumer.repeats);
         match begin.channel {
             Channel::Stream => self.counts.updates += 1,
@@ -165,7 +165,7 @@ impl Checker {
         let Some(listing) = self.listings.remove(who) else {
             return Vec::new();
         };
-        // A list for a stream tells what was there when the stream began.
+        // A list for a stream has what was there when the stream started.
         let completes = self.consumers.get(who).is_some_and(|consumer| {
             consumer.open
                 && consumer.opened < listing.asked
@@ -210,7 +210,7 @@ impl Checker {
         violations
     }
 
-    /// Whatever a list should hold and does not has ended: who knew it is owed its STOPPED.
+    /// A workspace that is missing from a list has ended: a consumer that knew it must receive its STOPPED.
     fn miss(&mut self, at: Timestamp, listing: &Listing, there: &HashSet<&str>) {
         for (id, last) in &listing.floor {
             if last.state.is_stopped()
@@ -229,7 +229,7 @@ impl Checker {
             }
             server.absent.insert(id.clone(), Arc::clone(last));
             self.stopping.forget(id);
-            self.due
+            self.unsettled
                 .gone(at, Arc::clone(last), listing.server.clone(), listing.asked);
         }
     }
@@ -244,10 +244,10 @@ impl Checker {
         for of in [Channel::Stream, Channel::Bus] {
             if channel.is_none_or(|channel| channel == of) {
                 let consumers = self.consumers.values_mut();
-                violations.extend(self.due.settle(of, until, consumers));
+                violations.extend(self.unsettled.settle(of, until, consumers));
             }
         }
-        for id in self.due.forget(at) {
+        for id in self.unsettled.forget(at) {
             self.stopping.forget(&id);
             for server in self.servers.values_mut() {
                 server.floor.remove(&id);
@@ -262,7 +262,7 @@ impl Checker {
 
     fn learn(&mut self, seen: &Arc<Evidence>, by_bus: bool) {
         self.stopping.learn(seen);
-        self.counts.workspaces += u64::from(self.due.learn(seen, by_bus));
+        self.counts.workspaces += u64::from(self.unsettled.learn(seen, by_bus));
     }
 
     fn seen(&self, who: &str, at: Timestamp, how: How, state: &State) -> Arc<Evidence> {
@@ -286,7 +286,6 @@ impl Checker {
     }
 }
 
-/// Keeps the newest.
 fn raise(floor: &mut Floor, seen: &Arc<Evidence>) {
     let newest = floor
         .entry(seen.state.id.clone())

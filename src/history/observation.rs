@@ -1,4 +1,4 @@
-//! What a consumer can see, and how it stands in a file: one JSON object per line.
+//! What a consumer can observe, and its format in a file: one JSON object per line.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,13 @@ use sha2::{Digest, Sha256};
 
 use crate::proto::wsman::{MetadataFilter, WorkspacePhase, WorkspaceStatus};
 
-/// Something that a consumer saw or did. Observations stand in the order in which they were made.
+/// Something that a consumer saw or did, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// When, by the clock of the one machine that records.
+    /// By the clock of the recording machine.
     pub at: Timestamp,
-    /// Which consumer. It reads one stream at a time and makes one list call at a time.
+    /// The consumer. It reads one stream at a time and makes one list call at a time.
     pub who: String,
-    /// What.
     #[serde(flatten)]
     pub saw: Saw,
 }
@@ -25,61 +24,62 @@ pub struct Observation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Saw {
-    /// A stream was asked for; the request is on its way.
+    /// The consumer opens a stream; the request is in flight.
     Opening(Begin),
-    /// The server accepted it.
+    /// The server accepted the stream.
     Opened {},
-    /// The server cannot continue where the last stream ended: this one begins anew, with a snapshot.
+    /// The server cannot resume the last stream: this one starts again, with a snapshot.
     Reset {},
-    /// A status arrived.
-    Told(State),
-    /// The snapshot that a stream began with is complete.
+    /// A status arrived; `told` in files.
+    #[serde(rename = "told")]
+    Update(State),
+    /// The snapshot of the stream is complete.
     Complete {},
-    /// The stream is over.
+    /// The stream ended.
     Ended {
-        /// What ended it.
+        /// The reason.
         why: String,
     },
-    /// A list was asked for; the request is on its way.
+    /// The consumer calls a list; the request is in flight.
     Asked {
-        /// Who answers.
+        /// The server of the call.
         server: String,
-        /// Which workspaces.
+        /// The filter.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         filter: Option<MetadataFilter>,
     },
-    /// The list that was asked for arrived.
+    /// The response of the list call.
     Listed {
         /// All workspaces that match.
         states: Vec<State>,
     },
-    /// The list that was asked for never arrived.
+    /// The list call failed.
     Failed { why: String },
-    /// The connection of a bus consumer, or that of a publisher, was made anew.
+    /// A bus consumer or a publisher has a new connection.
     Reconnected {},
-    /// Whatever was seen up to a moment has had time enough to reach everybody.
+    /// What was seen up to a moment has had enough time to reach every consumer.
     Settled {
-        /// The moment; without one, all that was seen so far.
+        /// The moment; without it, everything so far.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
-        /// On what; without one, on everything. A bus may be behind for as long as its broker is away.
+        /// The channel; without it, every channel. A bus may be behind for as long as its broker is away.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         channel: Option<Channel>,
     },
 }
 
-/// How a stream was asked for.
+/// How a stream is opened.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Begin {
-    /// Who answers: one name for one address. Only what one server told is held against what it tells later.
+    /// The server: one name per address. Its updates are compared only with earlier ones of the same server.
     pub server: String,
-    /// Which workspaces.
+    /// The filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<MetadataFilter>,
-    /// With a token that says where this consumer's last stream ended.
+    /// With the token of this consumer's last stream.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumes: bool,
-    /// What carries it.
+    /// The channel.
     #[serde(default, skip_serializing_if = "Channel::is_stream")]
     pub channel: Channel,
 }
@@ -88,7 +88,7 @@ pub struct Begin {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Channel {
-    /// A Subscribe stream: exactly once while it lasts.
+    /// A Subscribe stream: exactly once while it is open.
     #[default]
     Stream,
     /// A queue of the message bus: at least once, also while its consumer is away.
@@ -101,40 +101,36 @@ impl Channel {
     }
 }
 
-/// What the rules need of a status. It holds nothing secret: the rest is there as a digest.
+/// The fields of a status that the rules use. It has no secrets: the rest is a digest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
-    /// Id of the workspace.
     pub id: String,
-    /// Version of the status; 0 where a server has none.
+    /// Version of the status; 0 for servers without versions.
     pub version: u64,
     pub phase: WorkspacePhase,
-    /// Digest of everything but the version: equal for statuses that tell the same. Empty for a message that only refers
-    /// to its status.
+    /// Digest of everything except the version: equal for equal statuses. Empty for a reduced message, which only
+    /// refers to its status.
     pub content: String,
-    /// Digest of what differs between two starts under one id; none where a status does not tell.
+    /// Digest of what differs between two starts under one id; none if the status does not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
     /// Id of the message, on the bus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
-    /// Which connection of which publisher sent it, on the bus; none where messages do not tell.
+    /// Session of the publisher, on the bus; none if the message does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// Owner.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owner: String,
-    /// Meta id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub meta_id: String,
-    /// Annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
 impl State {
-    /// Takes what the rules need of a status.
+    /// Returns the fields of a status that the rules use.
     pub fn of(status: &WorkspaceStatus) -> Self {
         let metadata = status.metadata.clone().unwrap_or_default();
         let unversioned = WorkspaceStatus {
@@ -145,7 +141,7 @@ impl State {
             .auth
             .as_ref()
             .map_or("", |auth| auth.owner_token.as_str());
-        // The time of a start has whole seconds, so it alone does not tell two quick starts apart.
+        // The start time has whole seconds, so it does not distinguish two quick starts.
         let start = metadata
             .started_at
             .as_ref()
@@ -165,18 +161,18 @@ impl State {
         }
     }
 
-    /// Whether the workspace is over.
+    /// Whether the workspace ended.
     pub(super) fn is_stopped(&self) -> bool {
         self.phase == WorkspacePhase::Stopped
     }
 
-    /// Whether the two are known to belong to different starts.
+    /// Whether the two are known to be of different starts.
     pub(super) fn starts_apart(&self, other: &Self) -> bool {
         matches!((&self.start, &other.start), (Some(one), Some(two)) if one != two)
     }
 
-    /// Whether this, coming after the STOPPED `end`, is of a new start under the old id. Where the statuses do not tell,
-    /// a workspace that begins over is taken for one.
+    /// Whether this, after the STOPPED `end`, is of a new start under the same id. If the statuses do not show it,
+    /// a workspace in an early phase counts as one.
     pub(super) fn begins_after(&self, end: &Self) -> bool {
         match (&self.start, &end.start) {
             (Some(new), Some(old)) => new != old,
@@ -191,40 +187,40 @@ impl State {
         }
     }
 
-    /// Whether this is from before the other. A version of 0 says nothing.
+    /// Whether this is older. A version of 0 is unknown.
     pub(super) fn is_older(&self, other: &Self) -> bool {
         self.version != 0 && self.version < other.version
     }
 
-    /// Whether both tell the same, as far as they tell.
-    pub(super) fn tells_as(&self, other: &Self) -> bool {
+    /// Whether both have equal content, as far as they show it.
+    pub(super) fn equals(&self, other: &Self) -> bool {
         match self.content.is_empty() || other.content.is_empty() {
             true => self.is_as_old(other),
             false => self.content == other.content,
         }
     }
 
-    /// Whether one message id may stand for both: they tell the same in the same version, or both the one end of a
-    /// start, which another publisher may have learned of in another version.
+    /// Whether both may have one message id: they have equal content in the same version, or both are the one end
+    /// of a start, which another publisher may have seen in another version.
     pub(super) fn may_share_id(&self, other: &Self) -> bool {
         let ends = self.is_stopped() && other.is_stopped();
-        let same = self.version == other.version && self.tells_as(other);
+        let same = self.version == other.version && self.equals(other);
         self.id == other.id && (same || ends && !self.starts_apart(other))
     }
 
-    /// Whether another session told this, in a later version: a new publisher does not know what the one before told, and
-    /// begins with every workspace as it is.
-    pub(super) fn is_told_anew_after(&self, other: &Self) -> bool {
+    /// Whether another session published this, in a later version: a new publisher does not know what the last one
+    /// published, and starts with the current state of every workspace.
+    pub(super) fn is_republished_after(&self, other: &Self) -> bool {
         let apart = matches!((&self.session, &other.session), (Some(one), Some(two)) if one != two);
         apart && self.version > other.version
     }
 
-    /// Whether this was told in the same version as the other.
+    /// Whether both have the same version.
     pub(super) fn is_as_old(&self, other: &Self) -> bool {
         self.version != 0 && self.version == other.version
     }
 
-    /// Whether a filter lets this through: equal where the filter says something, and every annotation there.
+    /// Whether a filter matches this: equal in every field that it sets, with all its annotations.
     pub(super) fn passes(&self, filter: Option<&MetadataFilter>) -> bool {
         let asked = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
         filter.is_none_or(|filter| {
@@ -241,7 +237,7 @@ impl State {
 /// Reads one line of a history.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the line.
 pub fn read(line: &str) -> Result<Observation, String> {
     serde_json::from_str(line).map_err(|error| error.to_string())
 }

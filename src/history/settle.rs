@@ -1,4 +1,4 @@
-//! What has had time enough to reach everybody: the last state of each workspace must be known to every open stream.
+//! What has had enough time to reach every consumer: every open stream must know the last state of each workspace.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use super::observation::{Channel, State};
 use super::stream::Consumer;
 use super::violation::{Evidence, Kind, Violation};
 
-/// A slow stream may still tell of a workspace that ended before another stream began. The other one is owed only
-/// starts that showed up first when it had been complete for this long.
+/// A slow stream may still send updates of a workspace that ended before another stream started. That one must know
+/// only starts that appeared when it had been complete for this long.
 const SLACK: SignedDuration = SignedDuration::from_secs(10);
-/// Ended workspaces are remembered for this long, so that a long run does not grow.
+/// Ended workspaces are kept for this long, so that memory is bounded.
 const MEMORY: SignedDuration = SignedDuration::from_hours(1);
 
-/// What was seen of all workspaces, and what of it was not checked yet.
+/// What was seen of all workspaces and not checked yet.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Due {
+pub(super) struct Unsettled {
     streams: VecDeque<(Timestamp, Item)>,
     bus: VecDeque<(Timestamp, Item)>,
     latest: HashMap<String, Latest>,
@@ -25,9 +25,9 @@ pub(super) struct Due {
 
 #[derive(Debug, Clone)]
 enum Item {
-    /// Somebody saw this.
+    /// A consumer saw this.
     Present(Arc<Evidence>),
-    /// A list no longer held this, though its server had let it be seen before it was asked.
+    /// This is missing from a list, though the server had shown it before the call.
     Gone {
         last: Arc<Evidence>,
         server: String,
@@ -35,18 +35,18 @@ enum Item {
     },
 }
 
-/// The newest of one workspace, and when its start showed up first.
+/// The newest state of a workspace, and when its start appeared first.
 #[derive(Debug, Clone)]
 struct Latest {
     newest: Arc<Evidence>,
     first: Timestamp,
     touched: Timestamp,
-    /// Only the bus told of this start. A broker that was away may tell of it long after it ended.
+    /// Only the bus showed this start. After an outage a broker may send it long after its end.
     bus_alone: bool,
 }
 
-impl Due {
-    /// Takes in what somebody saw, over the bus or elsewhere. Returns whether it is the first of its workspace.
+impl Unsettled {
+    /// Adds an observation, of the bus or another channel. Returns whether it is the first of its workspace.
     pub(super) fn learn(&mut self, seen: &Arc<Evidence>, by_bus: bool) -> bool {
         let state = &seen.state;
         self.push(seen.at, Item::Present(Arc::clone(seen)));
@@ -76,7 +76,7 @@ impl Due {
         }
     }
 
-    /// Takes in that a list of `server`, asked for with observation `asked`, no longer held a workspace.
+    /// Notes that a workspace is missing from a list of `server`, called with observation `asked`.
     pub(super) fn gone(&mut self, at: Timestamp, last: Arc<Evidence>, server: String, asked: u64) {
         let item = Item::Gone {
             last,
@@ -144,12 +144,12 @@ impl Due {
         violations
     }
 
-    /// What a consumer should know by now and does not.
+    /// The state that a consumer should know by now and does not.
     fn missed(&self, consumer: &mut Consumer, seen: &Arc<Evidence>) -> Option<Violation> {
         let owed = &seen.state;
         let latest = self.latest.get(&owed.id)?;
         let filter = consumer.begin.filter.as_ref();
-        // What matches no more is told no more, and intermediate states may be merged into what is not told.
+        // After the filter stops matching, no update follows, and intermediate states may be merged.
         if owed.version == 0 || !owed.passes(filter) || !latest.newest.state.passes(filter) {
             return None;
         }
@@ -166,11 +166,11 @@ impl Due {
                 {
                     return None;
                 }
-                "others saw this, this stream never told of it"
+                "others saw this, this stream never sent it"
             }
             Some(newest) => {
                 let knows = &newest.state;
-                let same = knows.tells_as(owed);
+                let same = knows.equals(owed);
                 let over = knows.is_stopped() && !knows.starts_apart(owed);
                 if over && !is_new_start(owed, knows) || same && !knows.starts_apart(owed) {
                     return None;
@@ -190,12 +190,12 @@ impl Due {
         };
         let evidence = newest.iter().chain([seen]);
         let violation = consumer.violation(kind, why, evidence);
-        // Said once: what is missing counts as known from here on.
+        // Reported once: from here on it counts as known.
         consumer.listed(seen);
         Some(violation)
     }
 
-    /// Forgets what ended long before a moment and returns whose names may be forgotten everywhere.
+    /// Removes what ended long before a moment and returns the ids that can be removed everywhere.
     pub(super) fn forget(&mut self, now: Timestamp) -> Vec<String> {
         let old: Vec<String> = self
             .latest
@@ -210,13 +210,12 @@ impl Due {
     }
 }
 
-/// Whether one state is of a later start than the other.
 fn is_new_start(state: &State, before: &State) -> bool {
     state.starts_apart(before)
         || (before.is_stopped() && !state.is_stopped() && state.begins_after(before))
 }
 
-/// Whether a consumer that knew a workspace was never told its end.
+/// Whether a consumer that knew a workspace never received its end.
 fn end_missed(consumer: &mut Consumer, last: &Arc<Evidence>, asked: u64) -> Option<Violation> {
     let id = &last.state.id;
     let newest = Arc::clone(consumer.known.get(id)?.newest()?);
@@ -228,7 +227,7 @@ fn end_missed(consumer: &mut Consumer, last: &Arc<Evidence>, asked: u64) -> Opti
     {
         return None;
     }
-    let why = "it is listed no more, and its STOPPED was never told";
+    let why = "it is listed no more, and its STOPPED never arrived";
     let violation = consumer.violation(Kind::StoppedMissing, why, [&newest]);
     consumer.known.remove(id);
     Some(violation)

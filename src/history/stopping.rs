@@ -1,4 +1,4 @@
-//! Workspaces that never come to their end: all limits of a stop are over, and they are still STOPPING.
+//! Workspaces that never end: all timeouts of a stop are over, and they are still STOPPING.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::stream::violation;
 use super::violation::{Evidence, Kind, Violation};
 use crate::proto::wsman::WorkspacePhase;
 
-/// Longer than the limits of any stop in the example configuration.
+/// Longer than the timeouts of any stop in the example configuration.
 pub const STOPPING_WITHIN: SignedDuration = SignedDuration::from_hours(2);
 
 /// The workspaces that are STOPPING, by id.
@@ -33,13 +33,12 @@ impl Default for Stopping {
 }
 
 impl Stopping {
-    /// Allows a stop to take this long.
     pub(super) fn within(limit: SignedDuration) -> Self {
         let since = BTreeMap::new();
         Self { limit, since }
     }
 
-    /// Takes in what somebody saw.
+    /// Adds an observation.
     pub(super) fn learn(&mut self, seen: &Arc<Evidence>) {
         let state = &seen.state;
         let known = self.since.get_mut(&state.id);
@@ -65,12 +64,12 @@ impl Stopping {
         }
     }
 
-    /// Takes in that a workspace is listed no more.
+    /// Removes a workspace that is no longer listed.
     pub(super) fn forget(&mut self, id: &str) {
         self.since.remove(id);
     }
 
-    /// Returns those whose limit has passed at a moment, each once.
+    /// Returns those whose limit is over at a moment, each once.
     pub(super) fn overdue(&mut self, at: Timestamp) -> Vec<Violation> {
         let limit = self.limit;
         let late = self

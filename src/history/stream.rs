@@ -1,4 +1,4 @@
-//! What one consumer knows, and the rules for what it is told next.
+//! What one consumer knows, and the rules for its next update.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,58 +9,57 @@ use super::bus::Messages;
 use super::observation::{Begin, Channel, State};
 use super::violation::{Evidence, Kind, Violation};
 
-/// The newest that a server let anybody see, by workspace.
+/// The newest states that a server showed, by workspace.
 pub(super) type Floor = BTreeMap<String, Arc<Evidence>>;
 
-/// One consumer and what it knows since its stream last began anew.
+/// One consumer and what it knows since its stream last started without a resume.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Consumer {
     pub(super) name: String,
     pub(super) begin: Begin,
     pub(super) open: bool,
-    /// A server accepted a stream of it.
+    /// A server accepted one of its streams.
     pub(super) accepted: bool,
-    /// Number of the observation with which the stream began.
+    /// Number of the observation with which the stream started.
     pub(super) opened: u64,
-    /// From when on it knows everything that is there, by a list, a snapshot or the nature of a queue.
+    /// Since when it knows every workspace, from a list, a snapshot or its queue.
     pub(super) complete_since: Option<Timestamp>,
     pub(super) known: HashMap<String, Known>,
     floor: Floor,
-    /// Last states of starts that another start followed without a STOPPED between them. It may still come, too late.
+    /// Last states of starts without STOPPED before the next start. It may still arrive, too late.
     unended: Vec<(Arc<Evidence>, Arc<Evidence>)>,
     pub(super) reconnects: u64,
-    /// Messages that came again, and were not counted yet.
+    /// Repeated messages that are not counted yet.
     pub(super) repeats: u64,
-    /// Which session of a publisher the last message named.
+    /// The publisher session of the last message.
     session: Option<String>,
 }
 
 /// What a consumer knows of one workspace.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
-    /// The newest that its stream told.
-    told: Option<Arc<Evidence>>,
-    /// What its list held.
+    /// The newest in an update.
+    updated: Option<Arc<Evidence>>,
+    /// In the last list.
     listed: Option<Arc<Evidence>>,
     messages: Messages,
 }
 
 impl Known {
-    /// The newest, by whichever way it came.
+    /// The newest of both.
     pub(super) fn newest(&self) -> Option<&Arc<Evidence>> {
-        match (&self.told, &self.listed) {
-            (Some(told), Some(listed)) if told.state.is_older(&listed.state) => Some(listed),
+        match (&self.updated, &self.listed) {
+            (Some(updated), Some(listed)) if updated.state.is_older(&listed.state) => Some(listed),
             (None, listed) => listed.as_ref(),
-            (told, _) => told.as_ref(),
+            (updated, _) => updated.as_ref(),
         }
     }
 }
 
-/// A guarantee and how it was broken.
+/// A guarantee and how it is broken.
 type Fault = (Kind, &'static str);
 
 impl Consumer {
-    /// Returns a consumer that saw nothing yet.
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -68,7 +67,7 @@ impl Consumer {
         }
     }
 
-    /// Takes in that a stream is asked for, of a server that let `floor` be seen before.
+    /// Notes that a stream is opened, of a server that showed `floor` before.
     pub(super) fn opening(&mut self, begin: &Begin, floor: Floor, line: u64, at: Timestamp) {
         let continues = begin.resumes || (begin.channel == Channel::Bus && self.opened > 0);
         self.open = true;
@@ -82,7 +81,7 @@ impl Consumer {
         }
     }
 
-    /// Takes in that the stream that was to continue begins anew.
+    /// Notes that a stream starts again instead of resuming.
     pub(super) fn reset(&mut self, line: u64) {
         self.begin.resumes = false;
         self.begin_anew(line);
@@ -95,8 +94,8 @@ impl Consumer {
         self.complete_since = None;
     }
 
-    /// Takes in an update. Says what is wrong with it, and whether it is to be believed nevertheless.
-    pub(super) fn told(&mut self, seen: &Arc<Evidence>) -> (Option<Violation>, bool) {
+    /// Checks an update. Returns what is wrong with it, and whether it counts nevertheless.
+    pub(super) fn updated(&mut self, seen: &Arc<Evidence>) -> (Option<Violation>, bool) {
         let next = &seen.state;
         if !next.passes(self.begin.filter.as_ref()) {
             let why = "the stream's filter does not match it";
@@ -122,22 +121,22 @@ impl Consumer {
                 }
             }
         }
-        let Some(before) = known.told.clone() else {
-            known.told = Some(Arc::clone(seen));
+        let Some(before) = known.updated.clone() else {
+            known.updated = Some(Arc::clone(seen));
             return self.first(seen);
         };
         let prev = &before.state;
         let mut fault = compare(prev, next);
-        if matches!(fault, Some((Kind::Repeated, _))) && next.is_told_anew_after(prev) {
+        if matches!(fault, Some((Kind::Repeated, _))) && next.is_republished_after(prev) {
             self.repeats += 1;
             fault = None;
         }
-        // What is old says nothing new, and what comes after the end is not to be believed.
+        // An old state shows nothing new, and a state after the end is not believed.
         let believed = !next.is_older(prev)
             && !next.is_as_old(prev)
             && fault.is_none_or(|(kind, _)| kind == Kind::Repeated);
         if believed {
-            known.told = Some(Arc::clone(seen));
+            known.updated = Some(Arc::clone(seen));
             if !prev.is_stopped() && prev.starts_apart(next) {
                 self.unended.push((Arc::clone(&before), Arc::clone(seen)));
             }
@@ -149,7 +148,7 @@ impl Consumer {
         (violation, believed)
     }
 
-    /// The first update of a workspace on a new stream is held against what the server let be seen before.
+    /// Compares the first update of a workspace on a new stream with what the server showed before.
     fn first(&self, seen: &Arc<Evidence>) -> (Option<Violation>, bool) {
         if self.begin.resumes || self.begin.channel == Channel::Bus {
             return (None, true);
@@ -163,22 +162,22 @@ impl Consumer {
         (violation, believed)
     }
 
-    /// Takes in what a list for this stream held.
+    /// Adds a workspace of a list for this stream.
     pub(super) fn listed(&mut self, seen: &Arc<Evidence>) {
         let known = self.known.entry(seen.state.id.clone()).or_default();
         known.listed = Some(Arc::clone(seen));
     }
 
-    /// Returns the starts that were followed by another without their STOPPED, each once.
+    /// Returns the starts without STOPPED before the next start, each once.
     pub(super) fn unended(&mut self) -> Vec<Violation> {
-        let why = "a new start was told without the STOPPED of the one before";
+        let why = "a new start arrived without the STOPPED of the one before";
         std::mem::take(&mut self.unended)
             .iter()
             .map(|(last, next)| self.violation(Kind::StoppedMissing, why, [last, next]))
             .collect()
     }
 
-    /// Says that a guarantee did not hold for this consumer, with the last of the evidence naming the workspace.
+    /// Returns a violation for this consumer; the last of the evidence names the workspace.
     pub(super) fn violation<'a>(
         &self,
         kind: Kind,
@@ -189,7 +188,6 @@ impl Consumer {
     }
 }
 
-/// Says that a guarantee did not hold.
 pub(super) fn violation<'a>(
     who: &str,
     kind: Kind,
@@ -207,9 +205,9 @@ pub(super) fn violation<'a>(
     }
 }
 
-/// What is wrong with telling `next` after `prev` on one stream.
+/// What is wrong with `next` after `prev` on one stream.
 fn compare(prev: &State, next: &State) -> Option<Fault> {
-    let same = prev.tells_as(next);
+    let same = prev.equals(next);
     if next.is_older(prev) {
         return Some((Kind::Reordered, "an older version came after a newer one"));
     }
@@ -228,7 +226,7 @@ fn compare(prev: &State, next: &State) -> Option<Fault> {
     same.then_some((Kind::Repeated, "the same came again"))
 }
 
-/// What is wrong with a list or a new stream that shows `next` after the same server let `floor` be seen.
+/// What is wrong with a list or a new stream that shows `next` after the same server showed `floor`.
 pub(super) fn behind(floor: &State, next: &State) -> Option<Fault> {
     if next.is_older(floor) {
         let why = "older than what this server let be seen before it was asked";
@@ -239,6 +237,6 @@ pub(super) fn behind(floor: &State, next: &State) -> Option<Fault> {
         && (next.is_as_old(floor) || !next.begins_after(floor));
     revived.then_some((
         Kind::Resurrected,
-        "this server had told STOPPED before it was asked, and this is no new start",
+        "this server had sent STOPPED before it was asked, and this is no new start",
     ))
 }

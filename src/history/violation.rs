@@ -1,4 +1,4 @@
-//! A guarantee that did not hold, and the observations that show it.
+//! A broken guarantee, and the observations that show it.
 
 use std::fmt;
 
@@ -7,27 +7,27 @@ use serde::Serialize;
 
 use super::observation::State;
 
-/// Which guarantee did not hold.
+/// A guarantee that can be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Kind {
-    /// A last state never arrived.
+    /// A last state never arrives.
     Lost,
-    /// The same was told again.
+    /// The same state is repeated.
     Repeated,
-    /// An older state came after a newer one, or two in one version.
+    /// An older state follows a newer one, or two states share a version.
     Reordered,
-    /// A workspace that was over is told of as if it were not.
+    /// A workspace is updated after its end.
     Resurrected,
-    /// A STOPPED came again.
+    /// STOPPED is repeated.
     StoppedTwice,
-    /// A STOPPED never arrived.
+    /// STOPPED never arrives.
     StoppedMissing,
     /// A workspace is STOPPING for longer than any limit.
     StuckStopping,
-    /// Something was told that does not match the filter.
+    /// An update does not match the filter.
     WrongFilter,
-    /// A list, or a new stream, is behind what the same server told before.
+    /// A list, or a new stream, is behind what the same server sent before.
     Regress,
 }
 
@@ -47,17 +47,16 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A guarantee that did not hold for a consumer and a workspace.
+/// A broken guarantee for a consumer and a workspace.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Violation {
-    /// Which guarantee.
     pub kind: Kind,
-    /// The consumer for which it did not hold.
+    /// The consumer.
     pub who: String,
     pub workspace: String,
     /// What happened, in one sentence.
     pub why: &'static str,
-    /// What shows it, in order.
+    /// The observations that show it, in order.
     pub evidence: Vec<Evidence>,
 }
 
@@ -66,22 +65,21 @@ pub struct Violation {
 pub struct Evidence {
     /// Number of the observation in its history, from 1.
     pub line: u64,
-    /// When.
     pub at: Timestamp,
-    /// Which consumer.
+    /// The consumer.
     pub who: String,
-    /// By which way.
     pub how: How,
-    /// What it saw.
+    /// The observed state.
     pub state: State,
 }
 
-/// By which way a state was learned.
+/// How a consumer received a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
-    /// A stream or a message told it.
-    Told,
-    /// A list held it.
+    /// In an update, of a stream or of the bus; `told` in reports.
+    #[serde(rename = "told")]
+    Update,
+    /// In a list.
     Listed,
 }

@@ -1,4 +1,4 @@
-//! `bus-tail`: prints what arrives on the message bus, as a consumer gets it.
+//! `bus-tail`: prints messages of the bus, as a consumer gets them.
 
 use std::path::{Path, PathBuf};
 
@@ -59,7 +59,7 @@ pub(super) struct Args {
     show_token: bool,
 }
 
-/// Prints messages until Ctrl-C, over cuts. Like a watch it fails where the broker was never reached.
+/// Prints messages until Ctrl-C, over lost connections. Like a watch, it fails if the first connection fails.
 pub(super) async fn run(args: Args, target: &Target, out: &mut Output) -> Result<(), Failure> {
     if let Some(file) = &args.url_file {
         input::check(file, input::SMALL)?;
@@ -78,20 +78,20 @@ pub(super) async fn run(args: Args, target: &Target, out: &mut Output) -> Result
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut pauses = backoff();
     let mut connected = false;
-    // What was said last: a fault that lasts is said once.
-    let mut said = String::new();
+    // The last fault that was printed: a lasting fault is printed once.
+    let mut printed = String::new();
     while left > 0 {
-        let waiting = || match said.is_empty() {
+        let waiting = || match printed.is_empty() {
             true => "connecting to the broker".to_owned(),
-            false => format!("waiting, because {said}"),
+            false => format!("waiting, because {printed}"),
         };
         let opening = tail::open(&broker, tls.as_ref(), "wsman client bus-tail", &source);
         let fault = match alive::during(waiting, opening).await {
             Ok(mut tail) => {
-                if !said.is_empty() {
+                if !printed.is_empty() {
                     note("reconnected");
                 }
-                said.clear();
+                printed.clear();
                 connected = true;
                 loop {
                     if left == 0 {
@@ -113,33 +113,33 @@ pub(super) async fn run(args: Args, target: &Target, out: &mut Output) -> Result
         if args.no_reconnect || !(is_missing || connected && !fault.is_refusal) {
             return Err(failure(fault));
         }
-        if said != fault.why {
+        if printed != fault.why {
             note(&match is_missing {
                 true => format!("there is no exchange {exchange} yet; waiting for it"),
                 false => format!("connection lost: {}; reconnecting", fault.why),
             });
-            said.clone_from(&fault.why);
+            printed.clone_from(&fault.why);
         }
         let pause = tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE));
-        alive::during(|| format!("waiting, because {said}"), pause).await;
+        alive::during(|| format!("waiting, because {printed}"), pause).await;
     }
     Ok(())
 }
 
-/// The next message, which is taken from the queue.
+/// The next message, acknowledged.
 async fn next(tail: &mut Tail) -> Result<Delivery, Fault> {
     let delivery = tail.next().await?;
     delivery.ack().await?;
     Ok(delivery)
 }
 
-/// The broker that was named; a file wins.
+/// The broker of the arguments; a file wins.
 pub(in crate::cli) fn broker(url: Option<String>, file: Option<&Path>) -> Option<Broker> {
     let file = file.map(|file| Broker::UrlFile(text(file)));
     file.or_else(|| url.map(Broker::Url))
 }
 
-/// The certificates that were given for the server: they are for its broker, too.
+/// The certificates of the server, which are also used for its broker.
 pub(in crate::cli) fn tls(target: &Target) -> Option<Tls> {
     let path = |path: &Option<PathBuf>| path.as_deref().map(text).unwrap_or_default();
     let given = target.ca.is_some() || target.cert.is_some();
@@ -173,7 +173,7 @@ fn print(delivery: Delivery, show_token: bool, out: &mut Output) -> Result<(), F
 fn record(delivery: Delivery, show_token: bool) -> Value {
     let status = match serde_json::from_slice(&delivery.body) {
         Ok(status) => encode::status(&status, show_token),
-        // Of a newer publisher, perhaps: as it came.
+        // Perhaps of a newer publisher: printed unchanged.
         Err(_) => {
             let mut status = serde_json::from_slice(&delivery.body).unwrap_or(Value::Null);
             let token = status.pointer_mut("/auth/ownerToken");
@@ -191,7 +191,7 @@ fn record(delivery: Delivery, show_token: bool) -> Value {
     })
 }
 
-/// Whose problem it is.
+/// Returns the failure, with the exit code of its cause.
 pub(in crate::cli) fn failure(fault: Fault) -> Failure {
     let exit = match fault.is_refusal {
         true => Exit::Failed,

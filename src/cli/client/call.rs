@@ -1,5 +1,5 @@
-//! `client call`: any call that has one answer, by its name, with the request and the answer in JSON. Which calls there are
-//! comes from the descriptors.
+//! `client call`: any unary call, by its name, with the request and the response in JSON. The calls come from the
+//! descriptors.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,6 @@ use crate::cli::output::Output;
 use crate::http::json;
 use crate::proto::call::UNARY;
 
-/// The call.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Name of the call.
@@ -35,7 +34,7 @@ pub(super) struct Args {
     show_token: bool,
 }
 
-/// Makes the call and prints its answer.
+/// Makes the call and prints its response.
 pub(super) async fn run(
     args: Args,
     connection: &Connection,
@@ -65,7 +64,7 @@ pub(super) async fn run(
     output.document(&printed)
 }
 
-/// Replaces owner tokens by a remark.
+/// Replaces owner tokens by a placeholder.
 fn hide_tokens(value: &mut Value) {
     match value {
         Value::Object(fields) => {

@@ -3,7 +3,8 @@
 use super::words;
 use crate::proto::wsman::{PortSpec, WorkspaceSpec, WorkspaceStatus};
 
-/// The message if it is new, every condition that is, and what callers changed. Without a status before, what is set.
+/// The message if it is new, every new condition, and what callers changed. Without an earlier status, everything that
+/// is set.
 pub(super) fn between(before: Option<&WorkspaceStatus>, now: &WorkspaceStatus) -> String {
     let mut parts = Vec::new();
     if before.is_none_or(|before| before.message != now.message) {
@@ -20,7 +21,7 @@ pub(super) fn between(before: Option<&WorkspaceStatus>, now: &WorkspaceStatus) -
         spec(before, now, &mut parts);
         let is_same = before.phase == now.phase && before.message == now.message;
         if parts.is_empty() && is_same {
-            // The protocol's status has neither the keys nor the marks of the pod.
+            // The status of the protocol has neither the keys nor the marks of the pod.
             parts.push("SSH keys changed, or something else that no status shows".to_owned());
         }
     }
@@ -52,7 +53,7 @@ fn spec(before: &WorkspaceStatus, now: &WorkspaceStatus, parts: &mut Vec<String>
         match (old == new, new.as_str()) {
             (true, _) => {}
             (false, "") => parts.push(format!("{name} removed")),
-            // Zero switches it off.
+            // Zero disables it.
             (false, "0" | "0s") if name == "closed timeout" => parts.push(format!("{name} off")),
             (false, _) => parts.push(format!("{name} {new}")),
         }
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_callers_change_is_said_in_words() {
+    fn changes_of_callers_are_printed_in_words() {
         let before = status(|_| {});
         let words = |change: &dyn Fn(&mut WorkspaceStatus)| between(Some(&before), &status(change));
         assert_eq!(
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_status_shows_is_said_too() {
+    fn changes_that_no_status_shows_are_printed_too() {
         let same = between(Some(&status(|_| {})), &status(|s| s.status_version = 9));
         assert_eq!(
             same,

@@ -8,7 +8,6 @@ use crate::cli::exit::Failure;
 use crate::cli::output::{Column, Format, Output, Piece};
 use crate::proto::wsman::{DescribeClusterRequest, WorkspaceClass};
 
-/// Runs the verb.
 pub(super) async fn run(connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     let answer = connection.call(DescribeClusterRequest {}).await?;
     if !out.is_for_people() {

@@ -1,4 +1,4 @@
-//! Turns an address into a connection, and every call into one with a deadline.
+//! Turns an address into a connection, and gives every call a deadline.
 //!
 //! The transport is hidden here: verbs call the methods of `Connection` and never see a channel.
 
@@ -21,14 +21,14 @@ use crate::proto::wsman::{MetadataFilter, SubscribeRequest, SubscribeResponse};
 use crate::rpc::methods::{Methods, UNARY};
 use crate::workspaces::ending;
 
-/// A list of thousands of workspaces is far beyond the default of 4 MiB.
+/// A list of thousands of workspaces exceeds the default of 4 MiB.
 pub(super) const LARGEST_ANSWER: usize = 256 << 20;
-/// Servers of this protocol answer pings more frequent than this with a goodbye, so ours are rarer.
+/// Servers of this protocol answer more frequent pings with GOAWAY.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// A server that takes no connection by then is not there.
+/// Timeout of a connection attempt.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
-/// Where the server is, and how to be sure that it is the right one.
+/// The address of the server, and its certificates.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Target {
     /// Address: host:port or grpc://host:port (plaintext), grpcs://host:port (TLS, needs --ca); http://host:port/rpc or
@@ -83,7 +83,7 @@ pub(in crate::cli) struct Target {
     pub(super) timeout: Option<Duration>,
 }
 
-/// A connection that is made at the first call and made again whenever it was lost.
+/// A connection that opens at the first call and again after it is lost.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Connection {
     transport: Transport,
@@ -93,10 +93,10 @@ pub(in crate::cli) struct Connection {
     include_ended: bool,
 }
 
-/// What a server answered instead of a result, or its silence.
+/// The error of a call: of the server, or of the transport.
 #[derive(Debug)]
 pub(super) struct CallError {
-    /// As received, or made here when nothing was.
+    /// As received, or made here if nothing was received.
     pub(super) status: Status,
     address: String,
 }
@@ -108,7 +108,7 @@ impl From<CallError> for Failure {
 }
 
 impl Connection {
-    /// Prepares a connection; nothing is sent yet.
+    /// Prepares a connection; it connects at the first call.
     pub(in crate::cli) fn open(target: &Target) -> Result<Self, Failure> {
         Ok(Self {
             transport: transport::open(target)?,
@@ -119,12 +119,11 @@ impl Connection {
         })
     }
 
-    /// The methods of the protocol.
     pub(super) fn methods(&self) -> &Methods {
         &self.methods
     }
 
-    /// Returns the same connection whose calls may ask for workspaces that ended lately, too.
+    /// Returns the same connection, with calls that include workspaces that ended recently.
     pub(super) fn including_ended(&self, include_ended: bool) -> Self {
         Self {
             include_ended,
@@ -132,24 +131,23 @@ impl Connection {
         }
     }
 
-    /// Returns what subscribes.
+    /// Returns the client for subscriptions.
     pub(in crate::cli) fn client(&self) -> WorkspaceManagerClient<Transport> {
         WorkspaceManagerClient::new(self.transport.clone())
             .max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    /// The address of the server.
     pub(super) fn address(&self) -> &str {
         &self.address
     }
 
-    /// Makes a call that has one answer.
+    /// Makes a unary call.
     pub(super) async fn call<C: Call>(&self, request: C) -> Result<C::Answer, CallError> {
         let (answer, _) = self.call_with_metadata(request).await?;
         Ok(answer)
     }
 
-    /// Makes a call that has one answer, and returns the metadata of that, too.
+    /// Makes a unary call, and also returns the metadata of its response.
     pub(super) async fn call_with_metadata<C: Call>(
         &self,
         request: C,
@@ -158,7 +156,7 @@ impl Connection {
         self.ask(C::METHOD, request, codec).await
     }
 
-    /// Makes a call that has one answer. The deadline is the user's or, failing that, the method's.
+    /// Makes a unary call. Its deadline is the user's or the default of the method.
     pub(super) async fn ask<C>(
         &self,
         method: &str,
@@ -211,7 +209,7 @@ impl Connection {
             .map_err(|status| self.error(status))
     }
 
-    /// Says that a call, or a stream, to this server ended with `status`.
+    /// Returns the error of a call or a stream of this server.
     pub(super) fn error(&self, status: Status) -> CallError {
         CallError {
             status,
@@ -220,12 +218,12 @@ impl Connection {
     }
 }
 
-/// Whether the transport's own timer was first: it reports a late answer as CANCELLED.
+/// Whether the transport's own timer fired first: it reports CANCELLED.
 fn is_cut(status: &Status) -> bool {
     status.code() == Code::Cancelled && status.message() == "Timeout expired"
 }
 
-/// Reads a duration such as "30s" or "1h30m"; it must be longer than nothing.
+/// Reads a positive duration such as "30s" or "1h30m".
 pub(in crate::cli) fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
     match Duration::try_from(duration) {

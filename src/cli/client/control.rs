@@ -1,4 +1,5 @@
-//! The verbs that are one call with a short answer: mark-active, set-timeout, port, admission, ssh-keys, snapshot, backup.
+//! The verbs that are one call with a short response: mark-active, set-timeout, port, admission, ssh-keys, snapshot,
+//! backup.
 
 use std::path::PathBuf;
 
@@ -13,10 +14,9 @@ use crate::cli::output::Output;
 use crate::duration::GoDuration;
 use crate::proto::wsman::*;
 
-/// Nanoseconds. Nobody works so fast that a shorter timeout is meant to be lived with.
+/// Nanoseconds. A shorter timeout ends a workspace under the user's hands.
 const MINUTE: i64 = 60_000_000_000;
 
-/// The verbs.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Records a sign of life of a workspace's user.
@@ -85,7 +85,6 @@ pub(super) enum Verb {
     },
 }
 
-/// What to do with a port.
 #[derive(Debug, Subcommand)]
 pub(super) enum Port {
     /// Makes a port reachable from outside.
@@ -115,7 +114,6 @@ pub(super) enum Port {
     },
 }
 
-/// Who may enter.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Level {
     /// The owner only.
@@ -133,7 +131,6 @@ impl From<Level> for i32 {
     }
 }
 
-/// Runs the verb.
 pub(super) async fn run(
     verb: Verb,
     connection: &Connection,
@@ -147,7 +144,7 @@ pub(super) async fn run(
     }
 }
 
-/// Makes the call; answers with what to tell people and what to tell programs.
+/// Makes the call; returns its output for people and for programs.
 async fn call(verb: Verb, connection: &Connection) -> Result<(String, Value), Failure> {
     let done = |sentence: String, id: &str| (sentence, json!({"id": id}));
     Ok(match verb {
@@ -303,7 +300,7 @@ fn port_request(port: Port) -> (String, ControlPortRequest) {
     }
 }
 
-/// Asks before a timeout that is over as soon as it is set. What is no duration is for the server to refuse.
+/// Asks for confirmation of a timeout that is over at once. The server rejects an invalid duration.
 fn endangers(id: &str, duration: &str) -> Result<(), Failure> {
     let Ok(parsed) = GoDuration::parse(duration) else {
         return Ok(());

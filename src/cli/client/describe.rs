@@ -1,4 +1,4 @@
-//! `describe`: everything that is known of one workspace, in sections for people.
+//! `describe`: everything about one workspace, in sections for people.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -25,7 +25,6 @@ pub(super) struct Args {
     show_token: bool,
 }
 
-/// Runs the verb.
 pub(super) async fn run(
     args: Args,
     connection: &Connection,
@@ -46,7 +45,7 @@ pub(super) async fn run(
     redact(&mut status, args.show_token);
     let now = Timestamp::now();
     let mut state = identity(&status, now);
-    state.extend(place(&status, &answer.last_activity, now));
+    state.extend(whereabouts(&status, &answer.last_activity, now));
     state.extend(images(&status));
     state.retain(|(_, value)| !value.is_empty());
     let mut rows: Vec<Vec<Piece>> = state
@@ -89,7 +88,7 @@ fn identity(status: &WorkspaceStatus, now: Timestamp) -> Vec<Fact> {
     ]
 }
 
-fn place(status: &WorkspaceStatus, last_activity: &str, now: Timestamp) -> Vec<Fact> {
+fn whereabouts(status: &WorkspaceStatus, last_activity: &str, now: Timestamp) -> Vec<Fact> {
     let spec = status.spec.clone().unwrap_or_default();
     let runtime = status.runtime.clone().unwrap_or_default();
     let auth = status.auth.clone().unwrap_or_default();

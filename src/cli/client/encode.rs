@@ -1,4 +1,4 @@
-//! Messages for programs: proto3 JSON with the field names of the proto file, as `explain` has them, and without secrets.
+//! Messages for programs: proto3 JSON with the field names of the proto file, as in `explain`, and without secrets.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use crate::proto::wsman::*;
 static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).unwrap_or_default());
 
-/// Encodes a message. Numbers of enums that this program has no name for stay numbers.
+/// Encodes a message. Unknown numbers of enums stay numbers.
 pub(in crate::cli) fn message(name: &str, message: &impl Message) -> Value {
     let options = SerializeOptions::new().use_proto_field_name(true);
     let dynamic = POOL
@@ -21,18 +21,18 @@ pub(in crate::cli) fn message(name: &str, message: &impl Message) -> Value {
         .and_then(|kind| DynamicMessage::decode(kind, message.encode_to_vec().as_slice()).ok());
     let value = dynamic
         .map(|message| message.serialize_with_options(serde_json::value::Serializer, &options));
-    // The descriptors were compiled with the type itself; only a time beyond the year 9999 has no JSON form.
+    // The type and its descriptor are compiled together; only a time after the year 9999 has no JSON form.
     value.and_then(Result::ok).unwrap_or_default()
 }
 
-/// Encodes a status; the owner token is replaced by a remark unless `show_token`.
+/// Encodes a status; a placeholder replaces the owner token unless `show_token`.
 pub(super) fn status(status: &WorkspaceStatus, show_token: bool) -> Value {
     let mut status = status.clone();
     redact(&mut status, show_token);
     message("wsman.WorkspaceStatus", &status)
 }
 
-/// Replaces the owner token by a remark, unless it was asked for.
+/// Replaces the owner token by a placeholder, unless `show_token`.
 pub(super) fn redact(status: &mut WorkspaceStatus, show_token: bool) {
     if let Some(auth) = &mut status.auth
         && !show_token

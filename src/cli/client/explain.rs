@@ -1,4 +1,4 @@
-//! `client explain`: why a workspace is as it is and what happens next, as the daemon that manages it sees it.
+//! `client explain`: why a workspace is in its state and what happens next, from the daemon that manages it.
 
 use super::connect::Connection;
 use super::encode;
@@ -15,7 +15,6 @@ pub(super) struct Args {
     id: String,
 }
 
-/// Asks for the explanation and prints it.
 pub(super) async fn run(
     args: Args,
     connection: &Connection,

@@ -1,6 +1,7 @@
-//! Follows workspaces without a gap: subscribes, then lists, then merges both, and does so again after every cut.
+//! Follows workspaces without a gap: subscribes, then lists, then merges both, and repeats that after every lost
+//! connection.
 //!
-//! What was told once is not told again, and an older version never follows a newer one.
+//! No status is reported twice, and an older version never follows a newer one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -13,40 +14,38 @@ use tonic::Code;
 use super::connect::{CallError, Connection};
 use crate::proto::wsman::*;
 
-/// How long to wait for a sign that the subscription stands. Servers of old give none before the first update, so
-/// waiting for ever would wait for nothing.
+/// How long to wait for the response headers of a subscription. Some older servers send none before the first update.
 pub(in crate::cli) const SUBSCRIBED: Duration = Duration::from_secs(2);
 
-/// Attempts to reconnect are never further apart than this, and its jitter.
+/// Longest backoff between attempts to reconnect, without jitter.
 pub(in crate::cli) const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// What happened to the workspaces followed.
+/// An event of the followed workspaces.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A workspace was there when following began.
+    /// A workspace was there at the first list.
     Initial(WorkspaceStatus),
-    /// Everything that was there has been told.
+    /// The first list is complete.
     Complete,
     /// A workspace appeared or changed.
     Update {
-        /// Its status now.
         now: Box<WorkspaceStatus>,
-        /// Its status before, if it was known.
+        /// Its last status, if there is one.
         before: Option<Box<WorkspaceStatus>>,
     },
-    /// A workspace went while nobody was looking; this is its last known status.
+    /// A workspace ended while the connection was lost; its last known status.
     Gone(WorkspaceStatus),
-    /// The stream ended, in good order unless there is an error; following calls of `next` reconnect.
+    /// The stream ended, with OK or an error; the next calls of `next` reconnect.
     Cut(Option<CallError>),
-    /// The stream stands again; what was missed follows.
+    /// The stream is open again; the missed updates follow.
     Resumed,
 }
 
-/// A subscription, with what it told so far.
+/// A subscription, and the statuses that it reported.
 pub(super) struct Follow {
     connection: Connection,
     filter: Option<MetadataFilter>,
-    /// Only these workspaces are told of, unless empty: the protocol has no filter by id.
+    /// Only these workspaces are reported, unless empty: the protocol has no filter by id.
     ids: Vec<String>,
     stream: Option<BoxStream<'static, Result<SubscribeResponse, CallError>>>,
     known: BTreeMap<String, WorkspaceStatus>,
@@ -56,7 +55,7 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    /// Subscribes and lists. Fails when the server cannot be reached: only what stood once is kept up.
+    /// Subscribes and lists. Fails if the server cannot be reached: only later failures are retried.
     pub(super) async fn open(
         connection: &Connection,
         filter: Option<MetadataFilter>,
@@ -80,7 +79,7 @@ impl Follow {
         Ok(follow)
     }
 
-    /// Waits for the next event. Fails only with what a reconnect cannot mend.
+    /// Waits for the next event. Fails only if reconnecting cannot help.
     pub(super) async fn next(&mut self) -> Result<Event, CallError> {
         loop {
             if let Some(event) = self.queue.pop_front() {
@@ -90,7 +89,7 @@ impl Follow {
                 tokio::time::sleep(self.pause).await;
                 match self.reconnect().await {
                     Err(error) if !is_passing(error.status.code()) => return Err(error),
-                    // Told once: the cut itself was.
+                    // Only the first failure is reported, as `Cut`.
                     Err(_) => self.pause = self.backoff.next().unwrap_or(LONGEST_PAUSE),
                     Ok(()) => {}
                 }
@@ -99,7 +98,7 @@ impl Follow {
             match stream.try_next().await {
                 Ok(Some(update)) => {
                     self.backoff = backoff();
-                    // Messages without a status steer the stream.
+                    // Messages without a status are about the stream.
                     if let Some(status) = update.status {
                         self.observe(status);
                     }
@@ -110,7 +109,7 @@ impl Follow {
         }
     }
 
-    /// Takes in a status that was learned in another way; it is told of unless it is old.
+    /// Adds a status from another call; it is reported unless it is old.
     pub(super) fn observe(&mut self, now: WorkspaceStatus) {
         if !self.wants(&now) {
             return;
@@ -126,7 +125,7 @@ impl Follow {
         });
     }
 
-    /// Forgets everything and begins anew: the next events tell all that is there as updates.
+    /// Clears all state and starts again: the next events report every workspace as an update.
     pub(super) fn restart(&mut self) {
         self.known.clear();
         self.queue.clear();
@@ -152,7 +151,7 @@ impl Follow {
         Ok(())
     }
 
-    /// Subscribes first and lists second, so that every change is in the one or the other.
+    /// Subscribes first and lists second, so that every change is in one of them.
     async fn connect(&mut self) -> Result<Vec<WorkspaceStatus>, CallError> {
         let (connection, filter) = (self.connection.clone(), self.filter.clone());
         let mut opening = Box::pin(async move { connection.subscribe(filter).await });
@@ -191,11 +190,11 @@ impl Follow {
     }
 }
 
-/// Jittered, so that clients which were cut together do not come back together; begun anew only after an update, so
-/// that a server which accepts and cuts at once is not called in a tight loop.
+/// With jitter, so that clients do not reconnect together; reset only by an update, so that a server that accepts and
+/// closes streams is not called in a tight loop.
 pub(in crate::cli) fn backoff() -> ExponentialBackoff {
     let mut seed = [0; 8];
-    // Without a random seed the delays still grow; they are merely the same everywhere.
+    // Without a random seed the backoff still grows, only equally for all.
     let _ = getrandom::fill(&mut seed);
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(100))
@@ -206,7 +205,7 @@ pub(in crate::cli) fn backoff() -> ExponentialBackoff {
         .build()
 }
 
-/// Versions order what is known of one workspace; equal ones repeat, and servers without versions give zero.
+/// Versions order the statuses of a workspace; an equal one is a repeat. Servers without versions send zero.
 fn is_old(now: &WorkspaceStatus, before: &WorkspaceStatus) -> bool {
     match now.status_version {
         0 => now == before,
@@ -214,7 +213,7 @@ fn is_old(now: &WorkspaceStatus, before: &WorkspaceStatus) -> bool {
     }
 }
 
-/// What a server that restarts, drains or is overrun may answer; everything else stays true however often it is asked.
+/// The codes of a server that restarts, drains or is overloaded; other errors are not retried.
 pub(in crate::cli) fn is_passing(code: Code) -> bool {
     matches!(
         code,

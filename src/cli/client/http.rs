@@ -1,5 +1,5 @@
-//! The calls of the client over HTTP and JSON, for `-H http://host:port/rpc`: each gRPC call becomes a request of the
-//! Connect protocol, and its answer a gRPC answer, so that no verb knows the difference.
+//! The client's calls over HTTP and JSON, for `-H http://host:port/rpc`: each gRPC call becomes a request of the
+//! Connect protocol, and its response a gRPC response, so that verbs do not see the difference.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -33,16 +33,16 @@ use crate::rpc::methods::{Method, Methods};
 #[derive(Debug, Clone)]
 pub struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    /// What the names of methods are put behind.
+    /// The prefix of method names.
     base: String,
-    /// The base has no path: methods have their full names, as Connect has them.
+    /// The base has no path: methods have their full names, as in Connect.
     full_names: bool,
     methods: Methods,
 }
 
 impl Http {
-    /// Prepares calls to the server at `base`, such as `http://localhost:8080/rpc`. Without a path the methods have
-    /// their full names, as Connect has them. `name` is what the server's certificate must carry.
+    /// Prepares calls to the server at `base`, such as `http://localhost:8080/rpc`. Without a path, methods have
+    /// their full names, as in Connect. The server's certificate must have the name `name`.
     pub(super) fn new(
         base: &Uri,
         tls: ClientConfig,
@@ -121,7 +121,7 @@ impl Service<Request<Body>> for Http {
     }
 }
 
-/// The metadata of a call, and what Connect wants to know.
+/// The metadata of a call, and the headers of Connect.
 fn headers(metadata: &HeaderMap, streams: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
     call::copy(metadata, &mut headers);
@@ -143,13 +143,13 @@ fn headers(metadata: &HeaderMap, streams: bool) -> HeaderMap {
     headers
 }
 
-/// The answer of a call that has one.
+/// The response of a unary call.
 async fn single(method: &Method, answer: Response<Incoming>) -> Result<Response<Body>, Status> {
     let (parts, body) = answer.into_parts();
     let body = Limited::new(body, LARGEST_ANSWER).collect().await;
     let body = body.map_err(cut)?.to_bytes();
     if parts.status != StatusCode::OK {
-        return Err(refusal(parts.status, &body));
+        return Err(error_of(parts.status, &body));
     }
     expect(&parts.headers, "application/json")?;
     let message = read(method, &body)?;
@@ -171,7 +171,7 @@ async fn single(method: &Method, answer: Response<Incoming>) -> Result<Response<
     Ok(grpc(headers, stream::iter(parts.map(Ok)).boxed()))
 }
 
-/// The answers of a call that has many.
+/// The responses of a server stream.
 async fn updates(
     method: Arc<Method>,
     answer: Response<Incoming>,
@@ -179,7 +179,7 @@ async fn updates(
     let (parts, body) = answer.into_parts();
     if parts.status != StatusCode::OK {
         let body = Limited::new(body, LARGEST_ANSWER).collect().await;
-        return Err(refusal(parts.status, &body.map_err(cut)?.to_bytes()));
+        return Err(error_of(parts.status, &body.map_err(cut)?.to_bytes()));
     }
     expect(&parts.headers, "application/connect+json")?;
     let mut headers = HeaderMap::new();
@@ -205,11 +205,11 @@ async fn updates(
     Ok(grpc(headers, parts.boxed()))
 }
 
-/// The message that ends a stream of Connect, as trailers.
+/// The message that ends a Connect stream, as trailers.
 fn last(payload: &[u8]) -> Result<Frame<Bytes>, Status> {
-    let told: Value = serde_json::from_slice(payload).map_err(cut)?;
+    let last: Value = serde_json::from_slice(payload).map_err(cut)?;
     let mut trailers = HeaderMap::new();
-    let metadata = told.get("metadata").and_then(Value::as_object);
+    let metadata = last.get("metadata").and_then(Value::as_object);
     for (name, values) in metadata.into_iter().flatten() {
         let values = values.as_array().into_iter().flatten();
         for value in values.filter_map(Value::as_str) {
@@ -220,7 +220,7 @@ fn last(payload: &[u8]) -> Result<Frame<Bytes>, Status> {
             }
         }
     }
-    let status = match told.get("error") {
+    let status = match last.get("error") {
         None => Status::ok(""),
         Some(error) => {
             errors::from_json(error).unwrap_or_else(|| Status::unknown(error.to_string()))
@@ -253,22 +253,22 @@ fn read(method: &Method, text: &[u8]) -> Result<Vec<u8>, Status> {
 }
 
 fn expect(headers: &HeaderMap, wanted: &str) -> Result<(), Status> {
-    let told = headers
+    let received = headers
         .get(header::CONTENT_TYPE)
         .map_or(&b""[..], |kind| kind.as_bytes());
-    match told.starts_with(wanted.as_bytes()) {
+    match received.starts_with(wanted.as_bytes()) {
         true => Ok(()),
         false => Err(Status::unknown(format!(
             "the server answered {:?} instead of {wanted}: is this the address of a workspace manager?",
-            String::from_utf8_lossy(told)
+            String::from_utf8_lossy(received)
         ))),
     }
 }
 
-/// What is no error of the protocol comes from something else that listens there.
-fn refusal(line: StatusCode, body: &[u8]) -> Status {
-    let told = serde_json::from_slice(body).ok();
-    told.and_then(|told| errors::from_json(&told)).unwrap_or_else(|| {
+/// The status of an error response. If it is no Connect error, another program listens there.
+fn error_of(line: StatusCode, body: &[u8]) -> Status {
+    let error = serde_json::from_slice(body).ok();
+    error.and_then(|error| errors::from_json(&error)).unwrap_or_else(|| {
         Status::new(
             errors::code(line),
             format!("the server answered {line} without a reason: is this the address of a workspace manager?"),

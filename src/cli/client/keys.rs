@@ -1,4 +1,4 @@
-//! Reads public SSH keys from a file, as `authorized_keys` holds them.
+//! Reads public SSH keys from a file in the format of `authorized_keys`.
 
 use std::path::Path;
 
@@ -6,11 +6,10 @@ use crate::cli::exit::Failure;
 use crate::cli::input;
 use crate::workspaces::ssh_key;
 
-/// How many faulty lines are named.
+/// Most faulty lines that are listed.
 const MOST: usize = 10;
 
-/// The keys, without blank lines and comments. Nothing of a line that is no public key is ever shown: it may be a
-/// private one.
+/// The keys, without blank lines and comments. A line that is no public key is never printed: it may be a private key.
 pub(super) fn read(path: &Path) -> Result<Vec<String>, Failure> {
     let name = input::name(path);
     let text = input::text(path, input::SMALL)?;
@@ -29,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<String>, Failure> {
         .iter()
         .filter_map(|(number, line)| Some((*number, ssh_key::fault(line)?)))
         .collect();
-    // Of a key in another format every line is wrong, and one sentence says why.
+    // In a key of another format every line is wrong, and one sentence explains it.
     if faults.len() == lines.len()
         && text.contains("BEGIN ")
         && let Some(why) = ssh_key::fault(&text)

@@ -73,14 +73,14 @@ enum SortBy {
     Id,
     Owner,
     MetaId,
-    /// In the order in which a workspace goes through them.
+    /// In the order of a workspace's life.
     Phase,
     Class,
     Node,
 }
 
 impl Selection {
-    /// The filter of the protocol; none when everything matches.
+    /// The filter of the protocol; none if everything matches.
     pub(super) fn filter(&self) -> Option<MetadataFilter> {
         let filter = MetadataFilter {
             owner: self.owner.clone().unwrap_or_default(),
@@ -92,7 +92,7 @@ impl Selection {
 }
 
 impl Args {
-    /// What the protocol has no filter for.
+    /// The filters that the protocol does not have.
     fn wants(&self, status: &WorkspaceStatus) -> bool {
         let class = status.spec.as_ref().map_or("", |spec| spec.class.as_str());
         (self.phases.is_empty() || self.phases.contains(&status.phase()))
@@ -130,7 +130,6 @@ impl SortBy {
     }
 }
 
-/// Runs the verb.
 pub(super) async fn run(
     args: Args,
     connection: &Connection,
@@ -153,7 +152,7 @@ pub(super) async fn run(
     out.document(&json!({ "kind": "List", "items": items }))
 }
 
-/// The list, then a row, or a record for programs, whenever one of it changes.
+/// The list, then a row, or a record for programs, for every change.
 async fn watch(args: &Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     let mut follow = Follow::open(connection, args.selection.filter(), &[]).await?;
     let mut initial = Some(Vec::new());
@@ -201,7 +200,7 @@ async fn watch(args: &Args, connection: &Connection, out: &mut Output) -> Result
     }
 }
 
-/// Sorts by the start, those without one first, then by id so that the order is total.
+/// Sorts by start time, those without one first, then by id, so that the order is total.
 pub(super) fn sort(listed: &mut [WorkspaceStatus]) {
     listed.sort_by_cached_key(|status| (words::started(status), status.id.clone()));
 }

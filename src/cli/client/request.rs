@@ -1,4 +1,5 @@
-//! Reads a start request from a file or standard input: JSON or YAML, either spelling of names, nothing unknown.
+//! Reads a start request from a file or standard input: JSON or YAML, in either spelling of names, without unknown
+//! fields.
 
 use std::path::Path;
 
@@ -10,14 +11,13 @@ use crate::proto::duplicates;
 use crate::proto::wsman::StartWorkspaceRequest;
 use crate::redact::without_texts;
 
-/// Reads the request at `path`; `-` is standard input.
 pub(super) fn read(path: &Path) -> Result<StartWorkspaceRequest, Failure> {
     let name = input::name(path);
     let text = input::text(path, input::SMALL)?;
     parse(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))
 }
 
-/// Reads a request from text. Errors begin with the path of the field.
+/// Reads a request. Errors start with the path of the field.
 fn parse(text: &str) -> Result<StartWorkspaceRequest, String> {
     let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
@@ -32,13 +32,13 @@ fn parse(text: &str) -> Result<StartWorkspaceRequest, String> {
             .map(|()| request)
             .map_err(|error| error.to_string());
     }
-    // By way of a plain value: a number where a string belongs stays an error, as it is in JSON.
+    // Through a plain value: a number instead of a string stays an error, as in JSON.
     let value: serde_json::Value =
         serde_saphyr::from_str(text).map_err(|error| yaml_error(&error))?;
     typed(value)
 }
 
-/// Refuses a field that is there twice.
+/// Rejects a duplicate field.
 pub(in crate::cli) fn unique(text: &str) -> Result<(), String> {
     match duplicates::find_in("wsman.StartWorkspaceRequest", text) {
         Some(twice) => Err(format!("{}: {}", twice.field, twice.why)),
@@ -53,7 +53,7 @@ where
     serde_path_to_error::deserialize(input).map_err(|error| {
         let path = error.path().to_string();
         let why = plain(&error.inner().to_string());
-        // What is no field, such as a missing brace, has a dot or a question mark for a path.
+        // An error of syntax, such as a missing brace, has a dot or a question mark as its path.
         match path.trim_end_matches('?').trim_end_matches('.') {
             "" => why,
             path => format!("{path}: {why}"),
@@ -61,7 +61,7 @@ where
     })
 }
 
-/// The generated code reads numbers by way of types whose names tell a user nothing.
+/// The generated code reads numbers through types whose names mean nothing to a user.
 fn plain(error: &str) -> String {
     without_texts(error)
         .replace(
@@ -71,7 +71,7 @@ fn plain(error: &str) -> String {
         .replace("invalid digit found in string", "not a number that fits")
 }
 
-/// The place and what is wrong there; the excerpt that the full text adds is at hand.
+/// The position and the error, without the excerpt of the full text.
 fn yaml_error(error: &serde_saphyr::Error) -> String {
     let text = error
         .without_snippet()

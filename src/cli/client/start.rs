@@ -97,7 +97,6 @@ pub(super) struct Args {
     wait: Wait,
 }
 
-/// Runs the verb.
 pub(super) async fn run(
     args: Args,
     connection: &Connection,
@@ -105,7 +104,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let request = assemble(&args)?;
     let id = request.id.clone();
-    // Subscribed before the start, so that not even the first update can be missed.
+    // Subscribes before the start, so that it misses no update.
     let mut follow = match args.wait.wait {
         true => Some(Follow::open(connection, filter(&request), std::slice::from_ref(&id)).await?),
         false => None,
@@ -131,7 +130,7 @@ pub(super) async fn run(
     }
 }
 
-/// Says how to go on where a name is in the way.
+/// Adds a hint if another workspace has the id.
 fn refused(error: CallError) -> Failure {
     let info = error.status.get_details_error_info();
     let state = info.and_then(|info| info.metadata.get("state").cloned());
@@ -146,7 +145,7 @@ fn refused(error: CallError) -> Failure {
     }
 }
 
-/// The file's request with the flags on top, and defaults where there is no file.
+/// The file's request with the flags on top, and defaults without a file.
 fn assemble(args: &Args) -> Result<StartWorkspaceRequest, Failure> {
     let mut request = match &args.file {
         Some(file) => request::read(file)?,
@@ -211,10 +210,9 @@ fn assemble(args: &Args) -> Result<StartWorkspaceRequest, Failure> {
     Ok(request)
 }
 
-/// Where a workspace without a file works.
+/// The directory of a workspace without a file.
 const LOCATION: &str = "/workspace";
 
-/// The user of this machine.
 fn user() -> String {
     let names = ["USER", "LOGNAME"]
         .iter()
@@ -239,7 +237,6 @@ fn port(text: &str) -> Result<PortSpec, String> {
     }
 }
 
-/// A random (version 4) UUID.
 fn random_id() -> Result<String, Failure> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
@@ -303,14 +300,14 @@ async fn until_running(
     follow: &mut Follow,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let mut told = None;
+    let mut printed = None;
     let mut look = |status: &WorkspaceStatus| {
-        if told.replace(status.phase) != Some(status.phase) {
+        if printed.replace(status.phase) != Some(status.phase) {
             progress(status, since, out)?;
         }
-        verdict(status)
+        outcome(status)
     };
-    // A workspace that was started before by the same request may be at its goal already and never change again.
+    // The workspace of an earlier, equal request may run already and never change again.
     match connection
         .call(DescribeWorkspaceRequest { id: id.to_owned() })
         .await
@@ -322,7 +319,7 @@ async fn until_running(
             }
             follow.observe(status);
         }
-        // A server whose reads lag behind its writes: the update will come on the stream.
+        // A server whose reads lag behind its writes: the stream sends the update.
         Err(error) if error.status.code() == Code::NotFound => {}
         Err(_) => follow.restart(),
     }
@@ -334,7 +331,7 @@ async fn until_running(
             Exit::Failed,
             format!("{id} is gone before it was running"),
         )),
-        // What was there before the start says nothing about this start.
+        // A status from before the start does not count.
         _ => Ok(None),
     })
     .await
@@ -354,8 +351,8 @@ fn progress(status: &WorkspaceStatus, since: Instant, out: &mut Output) -> Resul
     Ok(())
 }
 
-/// Done, failed, or not decided yet.
-fn verdict(status: &WorkspaceStatus) -> Result<Option<()>, Failure> {
+/// Running, failed, or undecided.
+fn outcome(status: &WorkspaceStatus) -> Result<Option<()>, Failure> {
     if let Some(why) = words::failure(status) {
         return Err(Failure::new(Exit::Failed, format!("{} {why}", status.id)));
     }

@@ -18,7 +18,7 @@ use crate::proto::wsman::{
     WorkspacePhase, WorkspaceStatus,
 };
 
-/// How many workspaces a question names.
+/// Most workspaces that a question lists.
 const SHOWN: usize = 10;
 
 /// Arguments of `stop`.
@@ -56,7 +56,7 @@ pub(super) struct Args {
     wait: Wait,
 }
 
-/// Runs the verb. Every workspace is tried; the first failure decides the exit code.
+/// Stops every workspace; the first failure sets the exit code.
 pub(super) async fn run(
     args: Args,
     connection: &Connection,
@@ -72,7 +72,7 @@ pub(super) async fn run(
                 Exit::NotFound,
                 "there is no workspace to stop",
             )),
-            false => say("There is no workspace to stop", out),
+            false => print("There is no workspace to stop", out),
         };
     }
     let mut follow = match args.wait.wait {
@@ -93,7 +93,7 @@ pub(super) async fn run(
             }
             Ok(false) => {
                 absent.push(id.clone());
-                say(&format!("There is no {id}"), out)?;
+                print(&format!("There is no {id}"), out)?;
             }
             Err(error) => match failure {
                 None => failure = Some(error.context(id)),
@@ -121,7 +121,7 @@ impl Args {
     }
 }
 
-/// The workspaces that are to be stopped together, once somebody has agreed to that.
+/// The workspaces to stop together, after a confirmation.
 async fn select(args: &Args, connection: &Connection) -> Result<Vec<String>, Failure> {
     let selection = Selection {
         owner: args.owner.clone(),
@@ -150,16 +150,16 @@ async fn select(args: &Args, connection: &Connection) -> Result<Vec<String>, Fai
             named.push_str(", ...");
         }
         let whose = whose.unwrap_or_default();
-        let place = connection.address();
+        let address = connection.address();
         confirm::ask(
-            &format!("this stops {which}{whose} on {place}: {named}"),
+            &format!("this stops {which}{whose} on {address}: {named}"),
             "--yes",
         )?;
     }
     Ok(ids)
 }
 
-/// Asks for the end of one workspace; whether there is one. The protocol answers alike in both cases.
+/// Stops one workspace; returns whether it exists. The protocol answers OK in both cases.
 async fn ask(id: &str, args: &Args, connection: &Connection) -> Result<bool, Failure> {
     let described = connection
         .call(DescribeWorkspaceRequest { id: id.to_owned() })
@@ -208,7 +208,7 @@ async fn until_stopped(
             _ => None,
         };
         if let Some(id) = ended.filter(|id| left.remove(id)) {
-            say(
+            print(
                 &format!("Stopped {id} after {:.1}s", since.elapsed().as_secs_f64()),
                 out,
             )?;
@@ -217,7 +217,7 @@ async fn until_stopped(
             let absent: Vec<_> = left.difference(&present).cloned().collect();
             for id in absent {
                 left.remove(&id);
-                say(&format!("There is no {id}"), out)?;
+                print(&format!("There is no {id}"), out)?;
             }
         }
         Ok((complete && left.is_empty()).then_some(()))
@@ -229,7 +229,7 @@ fn is_stopped(status: &WorkspaceStatus) -> bool {
     status.phase() == WorkspacePhase::Stopped
 }
 
-fn say(text: &str, out: &mut Output) -> Result<(), Failure> {
+fn print(text: &str, out: &mut Output) -> Result<(), Failure> {
     if out.is_for_people() {
         return out.line([text.into()]);
     }

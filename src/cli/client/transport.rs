@@ -1,4 +1,4 @@
-//! How calls travel: what an address says about the protocol, and how to be sure that the server is the right one.
+//! The transports: the protocol of an address, and the certificates of its server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::http::Http;
 use crate::cli::exit::Failure;
 use crate::cli::input;
 
-/// One way to the server; nothing is sent before the first call.
+/// A channel to the server; it connects at the first call.
 #[derive(Clone, Debug)]
 pub enum Transport {
     /// gRPC.
@@ -48,7 +48,7 @@ impl Service<::http::Request<Body>> for Transport {
     }
 }
 
-/// Takes the address apart.
+/// Parses the address.
 pub(super) fn open(target: &Target) -> Result<Transport, Failure> {
     let (scheme, rest) = target
         .host

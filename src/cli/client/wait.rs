@@ -1,4 +1,4 @@
-//! Waits for workspaces to come to a state: bounded in time, over cut streams, and until Ctrl-C.
+//! Waits for workspaces to reach a state: with a timeout, over lost connections, and until Ctrl-C.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// Passes every event to `look` until that returns `Some`. Cuts are reported and mended. `goal` says what is waited
-    /// for, `remains` what the user leaves behind by not waiting any longer.
+    /// Passes every event to `look` until that returns `Some`. Lost connections are reported and retried. `goal` is
+    /// what it waits for, `remains` what a user leaves behind by not waiting.
     pub(super) async fn until<T>(
         &self,
         follow: &mut Follow,
@@ -38,7 +38,7 @@ impl Wait {
         let mut last = String::new();
         loop {
             let event = tokio::select! {
-                // In this order, Ctrl-C is caught before anything is told.
+                // In this order, Ctrl-C is handled before anything is printed.
                 biased;
                 _ = &mut interrupt => {
                     return Err(Failure::new(Exit::Failed, "interrupted").hint(remains));
@@ -70,7 +70,7 @@ fn state(status: &WorkspaceStatus) -> String {
     }
 }
 
-/// Says on standard error that the stream was cut, or stands again.
+/// Prints on standard error that the stream was lost, or is open again.
 pub(super) fn report_cut(event: &Event) {
     match event {
         Event::Cut(Some(error)) => {

@@ -1,4 +1,4 @@
-//! `watch`: what there is, then a line for every change, without a gap between the two.
+//! `watch`: the current workspaces, then a line for every change, without a gap.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -43,7 +43,6 @@ pub(super) struct Args {
     show_token: bool,
 }
 
-/// Runs the verb.
 pub(super) async fn run(
     args: Args,
     connection: &Connection,
@@ -96,7 +95,7 @@ pub(super) async fn run(
     }
 }
 
-/// The one workspace that is watched is not there: a typing error, or it is yet to be started.
+/// The watched workspace does not exist: its name is wrong, or it is not started yet.
 fn absent(args: &Args) -> Result<(), Failure> {
     match &args.id {
         Some(id) if args.strict => Err(Failure::new(
@@ -117,7 +116,7 @@ fn is_goal(args: &Args, status: &WorkspaceStatus) -> bool {
     args.until.is_some_and(|phase| phase == status.phase())
 }
 
-/// One workspace that stopped will never be in another phase; of many, others still may.
+/// A workspace that stopped reaches no other phase; of many, others may.
 fn is_reachable(args: &Args, status: &WorkspaceStatus) -> Result<(), Failure> {
     match args.until {
         Some(phase) if args.id.is_some() && status.phase() == WorkspacePhase::Stopped => {
@@ -133,7 +132,7 @@ fn is_reachable(args: &Args, status: &WorkspaceStatus) -> Result<(), Failure> {
 }
 
 fn cut(error: Option<Failure>) -> Failure {
-    // Whatever cut it, the watch is what became unavailable.
+    // For a watch, every error that ends the stream means that it is unavailable.
     match error {
         Some(error) => {
             Failure::new(Exit::Unavailable, error.message().to_owned()).context("stream lost")

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use crate::cli::output::{Color, Piece, age};
 use crate::proto::wsman::*;
 
-/// Stands for what is not set.
+/// Placeholder of what is not set.
 pub(super) const NONE: &str = "-";
-/// Stands for an owner token that was not asked for.
+/// Placeholder of a hidden owner token.
 pub(super) const HIDDEN: &str = "(hidden, see --show-token)";
 
-/// The name of the phase; a number that this program does not know stays a number.
+/// The name of the phase; an unknown number stays a number.
 pub(super) fn phase(status: &WorkspaceStatus) -> String {
     match WorkspacePhase::try_from(status.phase) {
         Ok(phase) => phase.as_str_name().to_owned(),
@@ -18,7 +18,7 @@ pub(super) fn phase(status: &WorkspaceStatus) -> String {
     }
 }
 
-/// The name of the phase in its colour, filled up with blanks to `width`.
+/// The name of the phase in its colour, padded to `width`.
 pub(super) fn phase_piece(status: &WorkspaceStatus, width: usize) -> Piece {
     let colour = match status.phase() {
         _ if failure(status).is_some() => Some(Color::Red),
@@ -36,13 +36,13 @@ pub(super) fn phase_piece(status: &WorkspaceStatus, width: usize) -> Piece {
 /// Why the workspace failed or timed out, if it did.
 pub(super) fn failure(status: &WorkspaceStatus) -> Option<String> {
     let conditions = status.conditions.as_ref()?;
-    let said = |what: &str, why: &str| (!why.is_empty()).then(|| format!("{what}: {why}"));
-    said("failed", &conditions.failed)
-        .or_else(|| said("timed out", &conditions.timeout))
-        .or_else(|| said("task failed", &conditions.headless_task_failed))
+    let reason = |what: &str, why: &str| (!why.is_empty()).then(|| format!("{what}: {why}"));
+    reason("failed", &conditions.failed)
+        .or_else(|| reason("timed out", &conditions.timeout))
+        .or_else(|| reason("task failed", &conditions.headless_task_failed))
 }
 
-/// The one thing to know: why it failed or timed out, otherwise what explains the phase.
+/// The most important fact: why it failed or timed out, otherwise the explanation of the phase.
 pub(super) fn message(status: &WorkspaceStatus) -> String {
     match failure(status) {
         Some(failure) => failure,
@@ -88,7 +88,6 @@ pub(super) fn conditions(status: &WorkspaceStatus) -> Vec<(&'static str, String)
     all
 }
 
-/// When the workspace was started, if the status says so.
 pub(super) fn started(status: &WorkspaceStatus) -> Option<Timestamp> {
     status
         .metadata
@@ -106,7 +105,6 @@ pub(super) fn age_of(start: Option<Timestamp>, now: Timestamp) -> String {
     )
 }
 
-/// Writes a point in time for people.
 pub(super) fn rfc3339(time: Timestamp) -> String {
     jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", time).unwrap_or_else(|_| time.to_string())
 }
@@ -115,7 +113,6 @@ fn timestamp(time: &pbjson_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(time.seconds, time.nanos).ok()
 }
 
-/// The name of a workspace's type.
 pub(super) fn kind(spec: &WorkspaceSpec) -> String {
     match WorkspaceType::try_from(spec.r#type) {
         Ok(kind) => kind.as_str_name().to_owned(),
@@ -123,7 +120,6 @@ pub(super) fn kind(spec: &WorkspaceSpec) -> String {
     }
 }
 
-/// Who may enter.
 pub(super) fn admission(level: i32) -> String {
     match AdmissionLevel::try_from(level) {
         Ok(AdmissionLevel::AdmitOwnerOnly) => "owner only".to_owned(),
@@ -132,7 +128,7 @@ pub(super) fn admission(level: i32) -> String {
     }
 }
 
-/// Whom a port is for, and what it speaks.
+/// Who may use a port, and its protocol.
 pub(super) fn port(port: &PortSpec) -> (String, String) {
     let visibility = match PortVisibility::try_from(port.visibility) {
         Ok(PortVisibility::Private) => "private".to_owned(),
@@ -147,7 +143,6 @@ pub(super) fn port(port: &PortSpec) -> (String, String) {
     (visibility, protocol)
 }
 
-/// Reads the name of a phase.
 pub(super) fn parse_phase(text: &str) -> Result<WorkspacePhase, String> {
     WorkspacePhase::from_str_name(&text.to_ascii_uppercase()).ok_or_else(|| {
         "must be UNKNOWN, PENDING, CREATING, INITIALIZING, RUNNING, INTERRUPTED, STOPPING or STOPPED"
@@ -155,7 +150,6 @@ pub(super) fn parse_phase(text: &str) -> Result<WorkspacePhase, String> {
     })
 }
 
-/// Reads KEY=VALUE.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),

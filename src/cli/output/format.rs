@@ -1,4 +1,4 @@
-//! The forms of results, and how `--output` names them.
+//! The formats of results, and their names in `--output`.
 
 use std::ffi::OsStr;
 
@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::jsonpath::JsonPath;
 
-/// How results are written.
+/// The format of results.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// For people.
@@ -21,16 +21,15 @@ pub enum Format {
     Json,
     /// For programs: the same as YAML; streams have one document per value.
     Yaml,
-    /// What a template takes out of the JSON.
+    /// A template applied to the JSON.
     JsonPath(JsonPath),
 }
 
-/// Reads the value of `--output`.
 #[derive(Clone, Copy, Debug)]
 pub enum Formats {
-    /// All of them.
+    /// All formats.
     All,
-    /// Those of a report, which has no columns and no ids.
+    /// The formats of a report, which has no columns and no ids.
     Report,
 }
 

@@ -1,8 +1,8 @@
-//! Templates as `kubectl -o jsonpath=...` takes them: text, `{.path}`, `{"literal"}` and `{range .path}...{end}`.
+//! Templates as in `kubectl -o jsonpath=...`: text, `{.path}`, `{"literal"}` and `{range .path}...{end}`.
 
 use serde_json::Value;
 
-/// A template that was understood.
+/// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonPath(Vec<Part>);
 
@@ -16,15 +16,15 @@ enum Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     Key(String),
-    /// From the end where it is negative.
+    /// A negative index counts from the end.
     Index(i64),
     All,
-    /// Elements in which the path has this value, or has not.
+    /// Elements whose path has this value, or another one.
     Where(Vec<Step>, bool, Value),
 }
 
 impl JsonPath {
-    /// Reads a template; without braces it is one path.
+    /// Parses a template; without braces it is one path.
     pub fn parse(template: &str) -> Result<Self, String> {
         if template.is_empty() {
             return Err("the template is empty; want for example {.status.phase}".to_owned());
@@ -37,7 +37,7 @@ impl JsonPath {
         Ok(Self(parts))
     }
 
-    /// Fills the template in. What is not there is left out.
+    /// Applies the template. Missing values are omitted.
     pub fn fill(&self, root: &Value) -> String {
         let mut text = String::new();
         fill(&self.0, root, &mut text);
@@ -45,7 +45,7 @@ impl JsonPath {
     }
 }
 
-/// Reads up to the end, or up to `{end}` within a range.
+/// Parses up to the end, or up to `{end}` within a range.
 fn parts(rest: &mut &str, in_range: bool) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     while !rest.is_empty() {
@@ -78,7 +78,7 @@ fn parts(rest: &mut &str, in_range: bool) -> Result<Vec<Part>, String> {
     }
 }
 
-/// Where `end` is, outside of quotes.
+/// The position of `end`, outside of quotes.
 fn closing(text: &str, end: char) -> Option<usize> {
     let (mut quote, mut escaped) = (None, false);
     for (at, c) in text.char_indices() {
@@ -146,7 +146,7 @@ fn path(text: &str) -> Result<Vec<Step>, String> {
     }
 }
 
-/// A name up to the next dot or bracket; `\.` is a dot of the name.
+/// A name up to the next dot or bracket; `\.` is a dot in the name.
 fn key(text: &str) -> (String, &str) {
     let (mut key, mut escaped) = (String::new(), false);
     for (at, c) in text.char_indices() {
@@ -308,7 +308,7 @@ mod tests {
             "{\"a}",
             "{.a b]}]",
         ] {
-            // The last one is a key with a blank in it, and a text.
+            // The last one is a key with a space in it, and a text.
             let parsed = JsonPath::parse(template);
             assert_eq!(
                 parsed.is_err(),

@@ -1,4 +1,4 @@
-//! Lays tables out: columns as wide as what is in them; where a terminal is too narrow, less of them.
+//! The layout of tables: columns as wide as their content; a narrow terminal gets fewer and shorter ones.
 
 use std::borrow::Cow;
 
@@ -6,24 +6,22 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{Piece, escape};
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 3;
-/// A column of text is not cut below this: it goes.
+/// Shortest width of a text column before it is hidden.
 const SHORTEST: usize = 16;
 
-/// A column of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// Its title.
     pub title: &'static str,
-    /// Columns of a higher rank go first where a terminal is too narrow; 0 stays.
+    /// Columns of a higher rank are hidden first on a narrow terminal; rank 0 always stays.
     pub rank: u8,
-    /// Free text, which may be cut before anything goes.
+    /// Text, which is shortened before a column is hidden.
     pub is_text: bool,
 }
 
 impl Column {
-    /// A column that stays.
+    /// A column that always stays.
     pub const fn fixed(title: &'static str) -> Self {
         Self {
             title,
@@ -32,7 +30,7 @@ impl Column {
         }
     }
 
-    /// A column that goes before those of a lower rank.
+    /// A column that is hidden before those of a lower rank.
     pub const fn ranked(title: &'static str, rank: u8) -> Self {
         Self {
             title,
@@ -41,7 +39,7 @@ impl Column {
         }
     }
 
-    /// A column of text that is cut first.
+    /// A column of text, shortened first.
     pub const fn text(title: &'static str, rank: u8) -> Self {
         Self {
             title,
@@ -56,7 +54,7 @@ impl Column {
 pub struct Layout(Vec<(usize, usize, bool)>);
 
 impl Layout {
-    /// Fits columns into `room`, or into any room.
+    /// Fits columns into `room`, if it is limited.
     pub(super) fn fit(columns: &[Column], rows: &[Vec<Piece>], room: Option<usize>) -> Self {
         let width_of = |at: usize| {
             let cells = rows.iter().filter_map(|row| row.get(at));
@@ -76,7 +74,7 @@ impl Layout {
                 .sum::<usize>()
                 .saturating_sub(GAP)
         };
-        // Text is made shorter first, then columns go, and text takes the room that they leave.
+        // Text is shortened first, then columns are hidden, and text gets their room.
         loop {
             let over = needed(&shown).saturating_sub(room);
             if over == 0 {
@@ -95,21 +93,21 @@ impl Layout {
                 .enumerate()
                 .max_by_key(|(_, (at, ..))| columns[*at].rank)
                 .filter(|(_, (at, ..))| columns[*at].rank > 0)
-                .map(|(place, _)| place);
+                .map(|(index, _)| index);
             match last {
-                Some(place) => {
-                    shown.remove(place);
+                Some(index) => {
+                    shown.remove(index);
                 }
                 None => return Self(shown),
             }
         }
     }
 
-    /// One line; `paint` puts colours around a text that is laid out already.
+    /// One line; `paint` colours text after its layout.
     pub(super) fn line(&self, row: &[Piece], paint: impl Fn(&Piece, &str) -> String) -> String {
         let mut line = String::new();
         let last = self.0.len().saturating_sub(1);
-        for (place, (at, width, cut)) in self.0.iter().enumerate() {
+        for (index, (at, width, cut)) in self.0.iter().enumerate() {
             let Some(piece) = row.get(*at) else { continue };
             let text = escape(&piece.text);
             let text = match cut {
@@ -117,7 +115,7 @@ impl Layout {
                 false => text,
             };
             line.push_str(&paint(piece, &text));
-            if place < last {
+            if index < last {
                 let gap = (width + GAP).saturating_sub(text.width());
                 line.extend(std::iter::repeat_n(' ', gap));
             }
@@ -128,7 +126,7 @@ impl Layout {
     }
 }
 
-/// Cuts a text to a width; three dots say so.
+/// Shortens a text to a width, with an ellipsis.
 pub fn shorten(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return Cow::Borrowed(text);

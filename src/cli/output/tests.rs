@@ -1,4 +1,4 @@
-//! What needs a terminal, or more points in time than a process can be run at.
+//! What needs a terminal, or more points in time than a process can run at.
 
 use std::sync::{Arc, Mutex};
 

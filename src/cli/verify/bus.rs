@@ -1,4 +1,4 @@
-//! The consumer of the message bus: a queue that is read again whenever its connection ends.
+//! The consumer of the message bus: its queue is opened again after every lost connection.
 
 use std::convert::Infallible;
 
@@ -11,24 +11,23 @@ use crate::config::{Broker, Tls};
 use crate::history::{Begin, Channel, Saw, State};
 use crate::proto::wsman::WorkspaceStatus;
 
-/// A consumer of the bus of one deployment.
+/// A consumer of one deployment's bus.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    /// Where the broker is.
     pub broker: Broker,
-    /// How to trust it.
+    /// The certificates of the broker.
     pub tls: Option<Tls>,
-    /// What is read.
+    /// Where messages come from.
     pub source: Source,
-    /// Its name in the history, and who lists what a queue of its own cannot hold: what was told before.
+    /// Its name in the history, and the list of what an exclusive queue misses: earlier updates.
     pub lister: Consumer,
 }
 
 impl Reader {
-    /// Connects and begins to read.
+    /// Connects and starts to consume.
     ///
     /// # Errors
-    /// [`Fault`] where the broker cannot be reached or says no.
+    /// [`Fault`] if the broker cannot be reached or rejects it.
     pub async fn open(&self) -> Result<Tail, Fault> {
         tail::open(
             &self.broker,
@@ -39,7 +38,7 @@ impl Reader {
         .await
     }
 
-    /// Records what arrives, for ever: a broker that is away is no violation.
+    /// Records messages for ever: a broker outage is no violation.
     pub async fn follow(self, first: Tail) -> Infallible {
         let (mut opened, mut again) = (Ok(first), false);
         let mut pauses = backoff();
@@ -55,7 +54,7 @@ impl Reader {
         }
     }
 
-    /// Reads until the connection ends. A queue of its own is a new one, so that what came meanwhile is lost to it.
+    /// Reads until the connection ends. An exclusive queue is new after that, so it misses the messages in between.
     async fn read(&self, mut tail: Tail, again: bool) -> Result<Infallible, Fault> {
         self.record(Saw::Opening(Begin {
             server: self.lister.server.clone(),
@@ -68,13 +67,13 @@ impl Reader {
             if again {
                 self.record(Saw::Reset {});
             }
-            // One that fails leaves fewer workspaces to be held against what arrives.
+            // After a failed list, fewer workspaces are checked.
             let _ = self.lister.list().await;
         }
         loop {
             let delivery = tail.next().await?;
             match state(&delivery) {
-                Ok(state) => self.record(Saw::Told(state)),
+                Ok(state) => self.record(Saw::Update(state)),
                 Err(why) => note(&format!("a message on the bus is no status: {why}")),
             }
             delivery.ack().await?;
@@ -86,7 +85,7 @@ impl Reader {
     }
 }
 
-/// What the rules need of a message.
+/// The fields of a message that the rules use.
 fn state(delivery: &Delivery) -> Result<State, serde_json::Error> {
     let status: WorkspaceStatus = serde_json::from_slice(&delivery.body)?;
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -95,7 +94,7 @@ fn state(delivery: &Delivery) -> Result<State, serde_json::Error> {
     state.message_id = text(&delivery.message_id);
     state.session = header("session").cloned();
     if header("reduced").is_some() {
-        // It only refers to the status.
+        // A reduced message has no status.
         state.content.clear();
     }
     Ok(state)

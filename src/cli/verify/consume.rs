@@ -1,4 +1,4 @@
-//! One consumer: a stream that is opened again whenever it ends, and the lists that fill what a cut left out.
+//! One consumer: a stream that is opened again after every end, and lists that fill the gaps.
 
 use std::time::Duration;
 
@@ -13,45 +13,44 @@ use crate::proto::wsman::{
     GetWorkspacesRequest, MetadataFilter, SubscribeRequest, SubscribeResponse, WorkspaceStatus,
 };
 
-/// Metadata and header key: where a stream stands.
+/// Metadata and header key: the position of a stream.
 const RESUME: &str = "wsman-resume";
-/// Metadata key that asks for a snapshot, and header key of the message that ends one.
+/// Metadata key that requests a snapshot, and header key of the message that ends one.
 const SNAPSHOT: &str = "wsman-snapshot";
-/// Metadata key of an answer: what the stream begins with.
+/// Metadata key of the response: where the stream starts.
 const BEGAN: &str = "wsman-began";
-/// Bound on a list.
+/// Timeout of a list.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 
-/// A consumer of one server.
 #[derive(Debug, Clone)]
 pub struct Consumer {
     /// Its name in the history.
     pub who: String,
     /// The server's name in the history.
     pub server: String,
-    /// What calls the server.
+    /// The client of the server.
     pub client: WorkspaceManagerClient<Transport>,
     /// Which workspaces it follows.
     pub filter: Option<MetadataFilter>,
-    /// Ask for a snapshot rather than list beside the stream, where the server offers one.
+    /// Whether to request a snapshot instead of a list, if the server supports that.
     pub snapshot: bool,
-    /// Where everything is written down.
+    /// Where observations are recorded.
     pub recorder: Recorder,
 }
 
-/// What a stream begins with.
+/// Where a stream starts.
 #[derive(Debug, PartialEq, Eq)]
-enum Began {
-    /// What comes from now on: the rest has to be listed.
+enum StartedFrom {
+    /// At the next update: the rest must be listed.
     Now,
-    /// Everything that is there.
+    /// With every current workspace.
     Snapshot,
-    /// What comes after the token.
+    /// After the token.
     Resumed,
 }
 
 impl Consumer {
-    /// Follows the server until something happens that trying again does not mend, and returns that.
+    /// Follows the server until an error that a retry cannot fix, and returns it.
     pub async fn follow(mut self) -> Status {
         let mut token = None;
         let mut pauses = backoff();
@@ -63,8 +62,8 @@ impl Consumer {
                 channel: Carrier::Stream,
             };
             self.record(Saw::Opening(begin));
-            let mut told = false;
-            let end = self.stream(&mut token, &mut told).await.err();
+            let mut received = false;
+            let end = self.stream(&mut token, &mut received).await.err();
             let why = end
                 .as_ref()
                 .map_or("the server ended it".to_owned(), |status| {
@@ -72,14 +71,14 @@ impl Consumer {
                 });
             self.record(Saw::Ended { why });
             match end {
-                // A token that is not understood any more is no reason to stay away.
+                // With an invalid token, the stream starts without one.
                 Some(status) if status.code() == Code::InvalidArgument && token.is_some() => {
                     token = None;
                 }
                 Some(status) if !is_passing(status.code()) => return status,
                 _ => {}
             }
-            if told {
+            if received {
                 pauses = backoff();
             }
             tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
@@ -87,11 +86,15 @@ impl Consumer {
     }
 
     /// Reads one stream to its end.
-    async fn stream(&mut self, token: &mut Option<String>, told: &mut bool) -> Result<(), Status> {
+    async fn stream(
+        &mut self,
+        token: &mut Option<String>,
+        received: &mut bool,
+    ) -> Result<(), Status> {
         let mut client = self.client.clone();
         let request = self.subscription(token.as_deref())?;
         let mut opening = Box::pin(async move { client.subscribe(request).await });
-        // Some servers answer only with the first update; by then the subscription has stood for long.
+        // Some servers answer only with the first update; by then the subscription has started long ago.
         let (stream, mut listed) = match tokio::time::timeout(SUBSCRIBED, &mut opening).await {
             Ok(stream) => (stream?, false),
             Err(_) => {
@@ -103,19 +106,19 @@ impl Consumer {
             }
         };
         self.record(Saw::Opened {});
-        let began = began(&stream);
-        if began != Began::Resumed && token.take().is_some() {
+        let from = started_from(&stream);
+        if from != StartedFrom::Resumed && token.take().is_some() {
             self.record(Saw::Reset {});
         }
-        listed |= began != Began::Now;
+        listed |= from != StartedFrom::Now;
         if !listed {
             self.list().await?;
         }
         let mut stream: Streaming<SubscribeResponse> = stream.into_inner();
         while let Some(message) = stream.message().await? {
-            *told = true;
+            *received = true;
             if let Some(status) = &message.status {
-                self.record(Saw::Told(State::of(status)));
+                self.record(Saw::Update(State::of(status)));
             }
             if message.header.contains_key(SNAPSHOT) {
                 self.record(Saw::Complete {});
@@ -127,10 +130,10 @@ impl Consumer {
         Ok(())
     }
 
-    /// Lists, and returns what is there.
+    /// Lists the workspaces.
     ///
     /// # Errors
-    /// What the server answered instead.
+    /// The status of the server.
     pub async fn list(&self) -> Result<Vec<WorkspaceStatus>, Status> {
         self.record(Saw::Asked {
             server: self.server.clone(),
@@ -179,11 +182,11 @@ impl Consumer {
     }
 }
 
-/// What the server says that a stream begins with. One that says nothing tells what comes from now on.
-fn began(stream: &Response<Streaming<SubscribeResponse>>) -> Began {
+/// Where a stream of the server starts: at the next update, if the server sends no such metadata.
+fn started_from(stream: &Response<Streaming<SubscribeResponse>>) -> StartedFrom {
     match stream.metadata().get(BEGAN).map(|word| word.as_bytes()) {
-        Some(b"snapshot") => Began::Snapshot,
-        Some(b"resumed") => Began::Resumed,
-        _ => Began::Now,
+        Some(b"snapshot") => StartedFrom::Snapshot,
+        Some(b"resumed") => StartedFrom::Resumed,
+        _ => StartedFrom::Now,
     }
 }

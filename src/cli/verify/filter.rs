@@ -1,11 +1,11 @@
-//! Draws a filter from what is there, so that the second stream is told some updates and spared others.
+//! Picks a filter from a list, so that the second stream receives only some updates.
 
 use std::collections::BTreeMap;
 
 use crate::proto::wsman::{MetadataFilter, WorkspaceStatus};
 
-/// Returns the owner, or failing that the annotation, that comes nearest to matching half of the workspaces; nothing
-/// where there are none.
+/// Returns the owner, or otherwise the annotation, that matches closest to half of the workspaces; none for an empty
+/// list.
 pub(super) fn draw(listed: &[WorkspaceStatus]) -> Option<MetadataFilter> {
     let metadata = || listed.iter().filter_map(|status| status.metadata.as_ref());
     let owners = metadata().map(|metadata| MetadataFilter {
@@ -27,7 +27,7 @@ pub(super) fn draw(listed: &[WorkspaceStatus]) -> Option<MetadataFilter> {
         if let Some((_, count)) = matches.iter_mut().find(|(known, _)| *known == filter) {
             *count += 1;
         } else if matches.len() < 256 {
-            // A few hundred are enough to find a good one among.
+            // A few hundred candidates are enough.
             matches.push((filter, 1));
         }
     }

@@ -1,4 +1,4 @@
-//! Keeps what all consumers saw in one order: checked at once, and written down where that is wanted.
+//! Keeps the observations of all consumers in one order: checked at once, and written to a file on request.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use crate::history::{Checker, Counts, Observation, Saw, Violation};
 
-/// Between two looks at whether everything has arrived.
+/// Interval between two checks whether everything has arrived.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The record that all consumers of a run share.
+/// The record of all consumers of a run.
 #[derive(Debug, Clone)]
 pub struct Recorder(Arc<Mutex<Record>>);
 
@@ -23,16 +23,16 @@ pub struct Recorder(Arc<Mutex<Record>>);
 struct Record {
     checker: Checker,
     file: Option<BufWriter<File>>,
-    /// The first failure to write.
+    /// The first failed write.
     failed: Option<io::Error>,
     violations: mpsc::UnboundedSender<Violation>,
 }
 
 impl Recorder {
-    /// Starts a record, also in a file if one is named. Returns the violations, as they are found.
+    /// Starts a record, also in a file, and returns the violations as they are found.
     ///
     /// # Errors
-    /// If the file cannot be made.
+    /// If the file cannot be created.
     pub fn start(
         file: Option<&Path>,
         checker: Checker,
@@ -48,10 +48,10 @@ impl Recorder {
         Ok((Self(Arc::new(Mutex::new(record))), found))
     }
 
-    /// Records what a consumer saw just now.
+    /// Records an observation of a consumer.
     pub fn record(&self, who: &str, saw: Saw) {
         let mut record = self.lock();
-        // The time is taken under the lock, so that it never runs against the order.
+        // The time is read under the lock, so that it matches the order.
         let observation = Observation {
             at: Timestamp::now(),
             who: who.to_owned(),
@@ -59,12 +59,12 @@ impl Recorder {
         };
         record.write(&observation);
         for violation in record.checker.observe(&observation) {
-            // Whoever counts them may be gone at the end.
+            // The receiver may be dropped at the end.
             let _ = record.violations.send(violation);
         }
     }
 
-    /// Waits until taking in `settled` would show nothing violated, for at most `limit`.
+    /// Waits until `settled` would show no violation, for at most `limit`.
     pub async fn wait_for(&self, settled: &Saw, limit: Duration) {
         let end = Instant::now() + limit;
         while Instant::now() < end && !self.is_settled(settled) {
@@ -73,7 +73,7 @@ impl Recorder {
     }
 
     fn is_settled(&self, settled: &Saw) -> bool {
-        // What a settled history shows to be missing is said once, so a copy is asked.
+        // A settled history reports what is missing once, so a copy is used.
         let mut checker = self.lock().checker.clone();
         let observation = Observation {
             at: Timestamp::now(),
@@ -83,15 +83,14 @@ impl Recorder {
         checker.observe(&observation).is_empty()
     }
 
-    /// How much was seen so far.
     pub fn counts(&self) -> Counts {
         self.lock().checker.counts()
     }
 
-    /// Ends the record and returns how much was seen.
+    /// Ends the record and returns the counts.
     ///
     /// # Errors
-    /// If something could not be written.
+    /// If a write failed.
     pub fn finish(&self) -> io::Result<Counts> {
         let mut record = self.lock();
         for violation in record.checker.finish() {
@@ -107,7 +106,7 @@ impl Recorder {
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
-        // A panic elsewhere leaves the record short, not wrong.
+        // After a panic elsewhere the record is short, not wrong.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

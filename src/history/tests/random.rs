@@ -1,7 +1,8 @@
-//! Random good histories violate nothing; with one corruption each violates something.
+//! Random good histories have no violation; each corruption causes one.
 //!
-//! A model makes them: one log of states, two servers that have read it up to somewhere, and consumers that have been
-//! told up to somewhere, may skip what a later state of the same start replaces, and are cut now and then.
+//! A model generates them: one log of states, two servers that read it up to some position, and consumers that received
+//! it up to some position, may skip a state that a later one of the same start replaces, and lose their connection now
+//! and then.
 
 mod corruption;
 
@@ -27,7 +28,7 @@ const PHASES: [WorkspacePhase; 5] = [
 
 #[derive(Clone)]
 enum Event {
-    /// A state; a silent one is new to lists alone, because it tells the same as before.
+    /// A state; a silent one is new only to lists, because its content is the same as before.
     State {
         state: State,
         silent: bool,
@@ -42,7 +43,7 @@ struct Consumer {
     server: usize,
     cursor: usize,
     open: bool,
-    told: Vec<State>,
+    received: Vec<State>,
 }
 
 struct Model {
@@ -64,7 +65,7 @@ impl Model {
             server: 0,
             cursor: 0,
             open: false,
-            told: Vec::new(),
+            received: Vec::new(),
         };
         let jane = MetadataFilter {
             owner: "jane".to_owned(),
@@ -95,7 +96,7 @@ impl Model {
         });
     }
 
-    /// Something happens to a workspace.
+    /// Changes a workspace.
     fn happen(&mut self, which: u8, how: u8) {
         let id = IDS[usize::from(which) % IDS.len()];
         self.version += 1 + u64::from(how % 3);
@@ -171,16 +172,23 @@ impl Model {
     fn open(&mut self, index: usize, server: usize, resumes: bool) {
         let consumer = &mut self.consumers[index];
         let (name, channel, filter) = (consumer.name, consumer.channel, consumer.filter.clone());
-        let resumes = resumes && consumer.server != usize::MAX && !consumer.told.is_empty();
-        let again = !consumer.told.is_empty();
+        let resumes = resumes && consumer.server != usize::MAX && !consumer.received.is_empty();
+        let again = !consumer.received.is_empty();
         consumer.server = server;
         consumer.open = true;
         if channel == Channel::Bus && again {
-            // The queue was there all the time; what was not confirmed comes again.
-            let repeats: Vec<_> = consumer.told.iter().rev().take(3).rev().cloned().collect();
+            // The queue keeps messages; what was not acknowledged is delivered again.
+            let repeats: Vec<_> = consumer
+                .received
+                .iter()
+                .rev()
+                .take(3)
+                .rev()
+                .cloned()
+                .collect();
             self.record(name, Saw::Reconnected {});
             for state in repeats {
-                self.record(name, Saw::Told(state));
+                self.record(name, Saw::Update(state));
             }
             return;
         }
@@ -199,8 +207,8 @@ impl Model {
         }
     }
 
-    /// Tells a consumer the next state that it does not skip; returns whether there was one.
-    fn tell(&mut self, index: usize, skips: bool) -> bool {
+    /// Sends a consumer the next state that it does not skip; returns whether there was one.
+    fn deliver(&mut self, index: usize, skips: bool) -> bool {
         let consumer = &mut self.consumers[index];
         let known = self.servers[consumer.server];
         while consumer.open && consumer.cursor < known {
@@ -224,19 +232,19 @@ impl Model {
             if consumer.channel == Channel::Bus {
                 state.message_id = Some(format!("{}@{}", state.id, state.version));
             }
-            consumer.told.push(state.clone());
+            consumer.received.push(state.clone());
             let name = consumer.name;
-            self.record(name, Saw::Told(state));
+            self.record(name, Saw::Update(state));
             return true;
         }
         false
     }
 
-    /// Lets everything reach everybody.
+    /// Delivers everything to every consumer.
     fn calm(&mut self) {
         self.servers = [self.log.len(); 2];
         for index in 0..self.consumers.len() {
-            while self.tell(index, false) {}
+            while self.deliver(index, false) {}
         }
     }
 
@@ -249,7 +257,7 @@ impl Model {
                 let ahead = (self.servers[server] + usize::from(which % 8)).min(self.log.len());
                 self.servers[server] = ahead;
             }
-            9..=12 => drop(self.tell(index, how & 1 == 0)),
+            9..=12 => drop(self.deliver(index, how & 1 == 0)),
             13 => self.list("list", server, None),
             14 if self.consumers[index].open => {
                 self.consumers[index].open = false;
@@ -267,7 +275,7 @@ impl Model {
         }
     }
 
-    /// Runs a model by a tape of decisions until everything is settled.
+    /// Runs a model by random decisions until everything is settled.
     fn run(tape: &[[u8; 3]]) -> Vec<Observation> {
         let mut model = Self::new();
         for index in 0..model.consumers.len() {
@@ -294,7 +302,7 @@ impl Model {
     }
 }
 
-/// A broker that was away tells of a workspace that began and ended before a stream did.
+/// A broker that was away sends the updates of a workspace that started and ended before a stream did.
 #[test]
 fn a_late_message_accuses_no_stream() {
     #[rustfmt::skip]
@@ -325,7 +333,7 @@ proptest! {
             Corruption::ListOlder,
         ][how];
         let corrupted = corrupt(&Model::run(&tape), how, pick);
-        prop_assume!(corrupted.is_some(), "a short history may hold no place for it");
+        prop_assume!(corrupted.is_some(), "a short history may have no place for it");
         let (history, kinds) = corrupted.unwrap_or_default();
         let found: Vec<_> = check(&history).iter().map(|violation| violation.kind).collect();
         prop_assert!(found.iter().any(|kind| kinds.contains(kind)), "{how:?}: {found:?}");

@@ -130,7 +130,7 @@ impl Reader {
             return None;
         };
         if let Some(status) = &message.status {
-            self.record(Saw::Told(State::of(status)));
+            self.record(Saw::Update(State::of(status)));
         }
         if message.header.contains_key("wsman-snapshot") {
             self.complete += 1;

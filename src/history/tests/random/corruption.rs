@@ -1,8 +1,8 @@
-//! One corruption of a good history, and what it violates.
+//! One corruption of a good history, and the violation that it causes.
 
 use super::*;
 
-/// Where a stream told something: which stretch of which consumer, and from which server.
+/// An update: in which stretch of which consumer's streams, and of which server.
 struct Place<'a> {
     index: usize,
     who: &'a str,
@@ -21,7 +21,7 @@ fn places(history: &[Observation]) -> Vec<Place<'_>> {
                 stretch.0 += usize::from(!begin.resumes);
                 stretch.1.clone_from(&begin.server);
             }
-            Saw::Told(state) => {
+            Saw::Update(state) => {
                 if let Some((stretch, server)) = stretches.get(who.as_str()) {
                     places.push(Place {
                         index,
@@ -48,7 +48,7 @@ pub(super) enum Corruption {
     ListOlder,
 }
 
-/// Corrupts a history at one of the places where that can be told, and returns what must be found.
+/// Corrupts a history at a random possible place, and returns what must be found.
 pub(super) fn corrupt(
     history: &[Observation],
     how: Corruption,
@@ -66,14 +66,14 @@ pub(super) fn corrupt(
     let choose = |candidates: Vec<(usize, usize)>| {
         (!candidates.is_empty()).then(|| candidates[pick % candidates.len()])
     };
-    let told = |index: usize| match &history[index].saw {
-        Saw::Told(state) => state.clone(),
+    let update = |index: usize| match &history[index].saw {
+        Saw::Update(state) => state.clone(),
         _ => unreachable!(),
     };
     let insert = |after: usize, state: State| {
         let mut corrupted = history.to_vec();
         let copy = Observation {
-            saw: Saw::Told(state),
+            saw: Saw::Update(state),
             ..corrupted[after].clone()
         };
         corrupted.insert(after + 1, copy);
@@ -85,7 +85,7 @@ pub(super) fn corrupt(
             // Known before in this stretch, and not from a list afterwards.
             let pairs = places.iter().filter_map(|place| {
                 let last = next(place)?;
-                let state = told(last);
+                let state = update(last);
                 let later = places.iter().any(|other| {
                     other.who == place.who && other.index > last && other.state.id == state.id
                 });
@@ -110,7 +110,7 @@ pub(super) fn corrupt(
         Corruption::Duplicate => {
             let (index, _) = choose(all().collect())?;
             let kinds = vec![Kind::Repeated, Kind::StoppedTwice];
-            Some((insert(index, told(index)), kinds))
+            Some((insert(index, update(index)), kinds))
         }
         Corruption::Swap => {
             let pairs = places
@@ -123,9 +123,9 @@ pub(super) fn corrupt(
             Some((corrupted, vec![Kind::Reordered]))
         }
         Corruption::Revive => {
-            let ends = all().filter(|(index, _)| told(*index).is_stopped());
+            let ends = all().filter(|(index, _)| update(*index).is_stopped());
             let (index, _) = choose(ends.collect())?;
-            let mut state = told(index);
+            let mut state = update(index);
             state.version += 1;
             state.phase = WorkspacePhase::Running;
             state.content = "revived".to_owned();
@@ -134,7 +134,7 @@ pub(super) fn corrupt(
         Corruption::Misdeliver => {
             let filtered = places.iter().filter(|place| place.who == "jane");
             let (index, _) = choose(filtered.map(|place| (place.index, 0)).collect())?;
-            let mut state = told(index);
+            let mut state = update(index);
             state.owner = "joe".to_owned();
             Some((insert(index, state), vec![Kind::WrongFilter]))
         }
@@ -168,7 +168,7 @@ pub(super) fn corrupt(
     }
 }
 
-/// Whether the stream that told something at `index` was not cut afterwards, or continued.
+/// Whether the stream of the update at `index` was not cut afterwards, or was resumed.
 fn lasts(history: &[Observation], index: usize) -> bool {
     let who = &history[index].who;
     history[index..].iter().all(|observation| {
