@@ -1,5 +1,8 @@
 //! Everything wsman can do to the cluster, as values. `cluster::act` is the only code that carries them out.
 
+mod copy;
+mod services;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -7,21 +10,15 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 
+pub use copy::PodCopy;
+pub use services::{BuildServices, ServiceSync};
+
 /// The pod an action is meant for. Actions never touch a newer pod of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodRef {
     /// Name in the configured namespace.
     pub name: String,
     /// uid of the pod that was decided on.
-    pub uid: String,
-}
-
-/// The ConfigMap that stands for a group between two pods. Actions never touch a newer one of the same name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordRef {
-    /// Name in the configured namespace; that of the pod.
-    pub name: String,
-    /// uid of the record that was decided on.
     pub uid: String,
 }
 
@@ -34,6 +31,18 @@ pub struct Mark {
     pub remove: Vec<String>,
 }
 
+impl Mark {
+    /// Returns the mark that sets an annotation, or removes it.
+    pub fn put(key: &str, value: Option<String>) -> Self {
+        let mut mark = Self::default();
+        match value {
+            Some(value) => drop(mark.set.insert(key.to_owned(), value)),
+            None => mark.remove.push(key.to_owned()),
+        }
+        mark
+    }
+}
+
 /// Keys to set and to remove in a Secret. Its values are never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretChange {
@@ -41,6 +50,8 @@ pub struct SecretChange {
     pub set: BTreeMap<String, String>,
     /// Keys to remove.
     pub remove: Vec<String>,
+    /// Labels of the pod that a new Secret does not get.
+    pub unlabelled: &'static [&'static str],
 }
 
 impl fmt::Debug for SecretChange {
@@ -72,11 +83,13 @@ pub struct LeaseUpdate {
     pub spec: Box<LeaseSpec>,
 }
 
-/// Entries to set and to remove in one of the ConfigMaps that record activity.
+/// Entries to set and to remove in one of the ConfigMaps that keep what replicas share.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Name of the ConfigMap.
     pub name: String,
+    /// The label by which it is found.
+    pub label: (&'static str, &'static str),
     /// The ConfigMap was seen; else it is created first.
     pub exists: bool,
     /// Entries to set.
@@ -92,18 +105,12 @@ pub enum Action {
     CreatePod(Box<Pod>),
     /// Create what the pod needs, owned by it.
     CreateDependant(PodRef, Dependant),
-    /// Bring the Services of the pod in line with its marks: create, change, and delete those that are its own.
-    SyncServices {
-        pod: PodRef,
-        /// New ones have no cluster IP unless they need one.
-        headless: bool,
-    },
+    /// Bring Services in line with the marks of a pod: create, change, and delete.
+    SyncServices(Box<ServiceSync>),
     /// Change the Secret of the pod; it is created, owned by the pod, where there is none.
     ChangeSecret(PodRef, SecretChange),
     /// Change annotations of the pod.
     Mark(PodRef, Mark),
-    /// Set a label of the pod.
-    Label(PodRef, &'static str, &'static str),
     /// Change annotations of the pod only if it still is at this resourceVersion: its old marks were taken into account.
     MarkVersion(PodRef, String, Mark),
     /// Delete the pod with a grace period; background propagation.
@@ -116,47 +123,24 @@ pub enum Action {
     UpdateLease(LeaseUpdate),
     /// Record activity.
     Checkpoint(Checkpoint),
-    /// A step of making a rejected pod again.
-    Recreate(Recreate),
+    /// Change labels of the pod; null removes.
+    Label(PodRef, BTreeMap<&'static str, Option<&'static str>>),
+    /// Copy annotations with these keys from the first pod, as it is now, to the second.
+    CopyMarks(PodRef, PodRef, &'static [&'static str]),
+    /// Create a pod like another, as that is now.
+    CopyPod(Box<PodCopy>),
+    /// Delete the pod at once and take a finalizer off, unless somebody wants it.
+    Discard(Discard),
 }
 
-/// One step of making a rejected pod again; whoever decides knows their order. A version is a precondition: of
-/// an object that has changed since nothing is done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Recreate {
-    /// Create the record of the pod in this version, owned by the pod.
-    Record(PodRef, u64),
-    /// Mark the pod in this version as replaced by the record.
-    Commit(PodRef, u64, RecordRef),
-    /// Make the record an owner of what belongs to its pod, and free it of that pod.
-    Inherit(RecordRef),
-    /// Delete the pod in this version and take our finalizer off.
-    Vacate(PodRef, u64),
-    /// Create the new pod, owned by the record.
-    Create(RecordRef),
-    /// Make the new pod the owner of what belonged to the old one, and free it of the record.
-    Settle(RecordRef, PodRef),
-    /// Delete the record, where a version is given only in that.
-    Forget(RecordRef, Option<u64>),
-    /// Change annotations of the record.
-    MarkRecord(RecordRef, Mark),
-    /// Remove a new pod whose record is gone: it was created too late.
-    RemoveOrphan(PodRef, RecordRef),
-}
-
-impl Recreate {
-    /// Returns the name of the step.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Record(..) => "record",
-            Self::Commit(..) => "commit",
-            Self::Inherit(..) => "inherit",
-            Self::Vacate(..) => "vacate",
-            Self::Create(..) => "create",
-            Self::Settle(..) => "settle",
-            Self::Forget(..) => "forget",
-            Self::MarkRecord(..) => "mark record",
-            Self::RemoveOrphan(..) => "remove orphan",
-        }
-    }
+/// A pod that is to go, and what speaks against it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discard {
+    pub pod: PodRef,
+    /// The finalizer that is taken off.
+    pub finalizer: &'static str,
+    /// Only if it still is at this version.
+    pub version: Option<u64>,
+    /// Not while this pod is there; without a uid, any of its name.
+    pub unless: Option<PodRef>,
 }

@@ -1,7 +1,6 @@
 //! The API server: connecting to it, watching it, writing to it, and driving the lifecycle against it.
 
 pub mod act;
-pub mod activity;
 pub mod connect;
 pub mod errors;
 pub mod informer;

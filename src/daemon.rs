@@ -1,6 +1,8 @@
 //! Puts the daemon together and takes it apart again: the order of start and of the drain
 //! (docs/operations.md#shutdown).
 
+pub mod workspaces;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +15,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use crate::admin::{self, Page};
-use crate::amqp::{self, Feed, Publisher};
+use crate::amqp::{self, Publisher};
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::lease::LeaderElector;
-use crate::cluster::{activity, reconcile, rights, watch as cluster_watch};
+use crate::cluster::{reconcile, rights, watch as cluster_watch};
 use crate::config::{ClientAuth, Settings};
 use crate::grpc::forward::Forward;
 use crate::grpc::images::Images;
@@ -26,6 +28,7 @@ use crate::grpc::lookup::Lookup;
 use crate::grpc::workspaces::Workspaces;
 use crate::http::hosts::Hosts;
 use crate::hub::Hub;
+use crate::index::input::Input;
 use crate::index::{Changes, Index};
 use crate::lease::LeaseState;
 use crate::proto::served::inspector_server::InspectorServer;
@@ -40,10 +43,11 @@ use crate::rpc::methods::Methods;
 use crate::server::{Server, Services, listen};
 use crate::tasks::{Drain, Tasks};
 use crate::trace;
-use crate::workspaces;
-use crate::workspaces::bus_message;
 use crate::workspaces::decide::LifecyclePolicy;
-use crate::workspaces::update::StatusUpdate;
+use crate::workspaces::noun::Workspace;
+use crate::workspaces::status::Defaults;
+use crate::workspaces::{defaults, policy};
+use workspaces::{activity, feed};
 
 /// What a daemon is made of. Everything is bound and connected before it starts.
 #[allow(missing_debug_implementations, reason = "the client has none")]
@@ -128,13 +132,15 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let initial = settings.borrow().clone();
     let (new_limits, limits) = watch::channel(Limits::default());
     let namespace = initial.manager.namespace.clone();
-    let index = Index::new(workspaces::defaults(&initial.manager));
+    let index = Index::new(defaults(&initial.manager));
     let trace = Some(initial.manager.event_trace_log.as_str()).filter(|path| !path.is_empty());
     let trace = trace.map(|target| trace::start(target, clock.clone()));
     let (observers, trace): (Vec<_>, Vec<_>) = trace.into_iter().unzip();
     let hub = Hub::observed(index, clock.clone(), observers);
-    let actor = Actor::new(client.clone(), &namespace, hub.clone());
-    let (new_rules, policy) = watch::channel(Arc::new(workspaces::policy(&initial)));
+    let answers = hub.clone();
+    let sink = Arc::new(move |input: Input<'_>| drop(answers.take(input)));
+    let actor = Actor::new(client.clone(), &namespace, sink);
+    let (new_policy, configured) = watch::channel(Arc::new(policy(&initial)));
     let readiness = Readiness::default();
     let workspaces_component = readiness.component("workspaces");
     workspaces_component.not_ready("the workspaces are not listed yet");
@@ -151,14 +157,21 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let builder = Forward::new(initial.image_builder.as_ref(), drain.clone())?;
 
     let mut tasks = Tasks::default();
-    let maintenance = cluster_watch::spawn(
+    let followed = workspaces::follow_policy(
+        &mut tasks,
+        client.clone(),
+        &namespace,
+        &readiness,
+        configured,
+    );
+    cluster_watch::spawn(
         &mut tasks,
         &client,
         &namespace,
         &hub,
         &actor,
         &readiness,
-        initial.manager.services.exist(),
+        workspaces::selectors(initial.manager.services.exist(), followed.known),
     );
     tasks.spawn("lease", elector.clone().keep());
     tasks.spawn(
@@ -197,10 +210,13 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         reconcile::run(
             hub.clone(),
             actor.clone(),
-            policy.clone(),
-            maintenance.clone(),
+            followed.policy.clone(),
             clock.clone(),
             elector.leadership(),
+            {
+                let (hub, actor, clock) = (hub.clone(), actor.clone(), clock.clone());
+                async move || activity::read(&hub, &actor, &clock).await
+            },
         ),
     );
     let bus_state = bus.as_ref().map(Publisher::state);
@@ -212,7 +228,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         tasks.spawn("message bus", publishing);
     }
     let context = CallContext::new(drain.clone(), limits);
-    let lookup = Lookup::new(hub.clone(), actor.clone(), maintenance);
+    let lookup = Lookup::new(hub.clone(), actor.clone(), followed.switch);
     let workspaces = Workspaces::new(
         context.clone(),
         lookup.clone(),
@@ -220,12 +236,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         clock.clone(),
     );
     let images = Images {
-        hub: hub.clone(),
-        actor: actor.clone(),
+        lookup: lookup.clone(),
     };
     let inspect = Inspect {
         lookup,
-        policy,
+        policy: followed.policy,
         leadership: elector.leadership(),
         clock: clock.clone(),
     };
@@ -243,7 +258,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         "configuration",
         configure(
             settings,
-            new_rules,
+            new_policy,
             new_limits,
             methods,
             hub.clone(),
@@ -320,17 +335,6 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the message bus gets of workspaces: a pod whose STOPPED is stored can go.
-pub fn feed(hub: &Hub) -> Feed<StatusUpdate> {
-    let (index, counts) = (hub.clone(), hub.clone());
-    Feed {
-        updates: hub.updates().clone(),
-        encode: bus_message::of,
-        confirmed: Box::new(move |last| drop(index.change(|index| index.announced(last)))),
-        unannounced: Box::new(move || counts.unannounced()),
-    }
-}
-
 /// The index is ready while the API server is heard of.
 async fn follow_synced(
     mut synced: watch::Receiver<bool>,
@@ -370,10 +374,10 @@ async fn follow_bus(
 /// their buckets.
 async fn configure(
     mut changes: watch::Receiver<Arc<Settings>>,
-    policy: watch::Sender<Arc<LifecyclePolicy>>,
+    new_policy: watch::Sender<Arc<LifecyclePolicy>>,
     limits: watch::Sender<Limits>,
     methods: Methods,
-    hub: Hub,
+    hub: Hub<Workspace>,
     clock: Clock,
 ) -> anyhow::Result<()> {
     let mut settings = changes.borrow_and_update().clone();
@@ -383,10 +387,16 @@ async fn configure(
             limits.send_replace(Limits::new(&settings.rpc.rate_limits, &methods, &clock)?);
         }
         hub.change(|index| {
-            index.set_defaults(workspaces::defaults(&settings.manager));
+            // The version offset stays: with another, versions might run backwards.
+            let version_offset = index.defaults().version_offset;
+            let defaults = defaults(&settings.manager);
+            index.set_defaults(Defaults {
+                version_offset,
+                ..defaults
+            });
             Changes::default()
         });
-        policy.send_replace(Arc::new(workspaces::policy(&settings)));
+        new_policy.send_replace(Arc::new(policy(&settings)));
     }
     // Nobody reloads here.
     std::future::pending().await

@@ -23,6 +23,9 @@ impl FieldViolation {
     }
 }
 
+/// Longest text of a refusal.
+const MAX_REFUSAL: usize = 1 << 10;
+
 /// Why something did not happen. `rpc::errors` maps it to a code, `cli` to an exit code.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -161,6 +164,17 @@ impl Error {
             Self::Unimplemented { .. } => "UNIMPLEMENTED",
             Self::Internal { .. } => "INTERNAL",
         }
+    }
+
+    /// Returns its text as short as an annotation may keep it: webhooks may say much.
+    pub fn refusal(&self) -> String {
+        let mut text = self.to_string();
+        let mut end = text.len().min(MAX_REFUSAL);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text
     }
 
     /// Whether the same may go better a moment later.

@@ -73,6 +73,7 @@
 //! Modules come in reading order: first the vocabulary, then the things, then what runs them.
 
 pub mod action;
+pub mod decision;
 pub mod duration;
 pub mod error;
 pub mod json;

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::index::observer::{Decided, Folded, Observer, Seen};
+use crate::workspaces::noun::Workspace;
 use crate::workspaces::update::StatusUpdate;
 use file::{Append, LogFile};
 pub use redaction::REDACTED;
@@ -33,9 +34,9 @@ const CAP: u64 = 64 << 20;
 /// What is to be written.
 #[derive(Debug)]
 enum Item {
-    Status(Box<Folded>),
+    Status(Box<Folded<Workspace>>),
     Ended(Box<StatusUpdate>),
-    Decision(Box<Decided>),
+    Decision(Box<Decided<Workspace>>),
 }
 
 /// The observer: puts into the queue and counts what finds no room.
@@ -46,8 +47,8 @@ struct TraceLog {
     clock: Clock,
 }
 
-impl Observer for TraceLog {
-    fn see(&self, seen: &Seen<'_>) {
+impl Observer<Workspace> for TraceLog {
+    fn see(&self, seen: &Seen<'_, Workspace>) {
         let item = match seen {
             // Each is in the lines of what came of it.
             Seen::Input(_) | Seen::Clock(_) => return,
@@ -77,7 +78,7 @@ impl Writing {
 }
 
 /// Starts an event trace log. `target` is a path, or "-" for the log of the process.
-pub fn start(target: &str, clock: Clock) -> (Arc<dyn Observer>, Writing) {
+pub fn start(target: &str, clock: Clock) -> (Arc<dyn Observer<Workspace>>, Writing) {
     let sink: Box<dyn Append> = match target {
         "-" => Box::new(ProcessLog),
         path => Box::new(LogFile::new(path.into(), CAP)),
@@ -90,7 +91,7 @@ fn start_on(
     target: String,
     clock: Clock,
     room: usize,
-) -> (Arc<dyn Observer>, Writing) {
+) -> (Arc<dyn Observer<Workspace>>, Writing) {
     let (queue, items) = mpsc::channel(room);
     let dropped = Arc::new(AtomicU64::new(0));
     let writer = Writer {

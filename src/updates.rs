@@ -38,6 +38,15 @@ pub trait Update: fmt::Debug + Sized + Send + Sync + 'static {
 
     /// Returns every topic of the update.
     fn topics(&self) -> Vec<Self::Topic>;
+
+    /// Whether both say the same, whatever their versions.
+    fn same(&self, other: &Self) -> bool;
+
+    /// Returns the same in another version.
+    fn at(&self, version: u64) -> Self;
+
+    /// Returns how many bytes it takes, about.
+    fn size(&self) -> usize;
 }
 
 /// Selects the updates of a subscriber.

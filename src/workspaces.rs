@@ -21,6 +21,7 @@ pub mod maintenance;
 pub mod marks;
 pub mod names;
 pub mod node;
+pub mod noun;
 pub mod plan;
 mod pod;
 pub mod pod_state;

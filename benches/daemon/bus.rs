@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
 use wsman::config::{Broker, MessageBus};
-use wsman::daemon;
+use wsman::daemon::workspaces;
 use wsman::duration::GoDuration;
 use wsman::hub::Hub;
 use wsman::index::{Changes, Index};
@@ -23,6 +23,7 @@ use wsman::outbox::message::BusMessage;
 use wsman::proto::encoded::Encoded;
 use wsman::proto::wsman::*;
 use wsman::workspaces::bus_message;
+use wsman::workspaces::noun::Workspace;
 use wsman::workspaces::update::StatusUpdate;
 
 use super::process::started;
@@ -32,7 +33,7 @@ const WINDOW: u32 = 128;
 
 /// A publisher of a hub, a broker, and a queue that takes everything.
 struct Rig {
-    hub: Hub,
+    hub: Hub<Workspace>,
     state: watch::Receiver<State>,
     channel: Channel,
     _connection: Connection,
@@ -65,7 +66,7 @@ impl Rig {
             until: Duration::from_secs(86_400),
         });
         let leadership = Leadership::new(lease_state, Clock::system());
-        tokio::spawn(publisher.run(daemon::feed(&hub), leadership, CancellationToken::new()));
+        tokio::spawn(publisher.run(workspaces::feed(&hub), leadership, CancellationToken::new()));
         state.wait_for(|state| state.is_connected).await.unwrap();
         let none = FieldTable::default();
         let durable = QueueDeclareOptions {

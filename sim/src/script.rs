@@ -7,7 +7,7 @@
 //! | `schedule-after` | duration | time from creation to the binding |
 //! | `unschedulable` | text | never bound: `PodScheduled=False`, "0/N nodes are available: N TEXT. …", event FailedScheduling |
 //! | `reject` | reason | the kubelet refuses the pod: Failed with this reason (`OutOfcpu`, `NodeAffinity`, …) |
-//! | `reject-times` | number | `reject` only so often for pods of this name (counted by its event), then let it run |
+//! | `reject-times` | number | `reject` only so often for pods of this name and those that one of it owns (counted by its event), then let them run |
 //! | `failed-mount` | text | event FailedMount, stays ContainerCreating |
 //! | `network-not-ready` | text or `true` | event NetworkNotReady, stays ContainerCreating |
 //! | `image-pull-error` | text | ErrImagePull and ImagePullBackOff in turn, with growing pauses |

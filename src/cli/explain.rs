@@ -11,16 +11,12 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use self::input::Case;
 use self::people::Origin;
 use super::exit::{Exit, Failure};
-use crate::action::PodRef;
+use crate::decision::Decision;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
-use crate::workspaces::decide::Entry;
-use crate::workspaces::lifecycle::{self, Decision, LifecycleInput};
-use crate::workspaces::marks::FINALIZER;
-use crate::workspaces::status::{self, NodeView, NotWorkspace, Observed, Why};
-use crate::workspaces::{explanation, pod_state};
+use crate::workspaces::explanation;
+use crate::workspaces::status::{NotWorkspace, Why};
 
 /// What to explain, and how to tell it.
 #[derive(Debug, clap::Args)]
@@ -44,95 +40,64 @@ enum Output {
     Json,
 }
 
-/// What there is to tell about a pod.
-struct Explanation<'a> {
-    case: &'a Case,
-    told: Result<(WorkspaceStatus, Why), NotWorkspace>,
+/// What there is to say about a pod.
+struct Explanation {
+    status: Result<(WorkspaceStatus, Why), NotWorkspace>,
     decision: Decision,
+    /// The daemon holds the pod, and so sees to it.
+    held: bool,
 }
 
-impl Explanation<'_> {
+impl Explanation {
     /// The workspace is STOPPED and nothing of ours holds its pod.
     fn is_let_go(&self) -> bool {
-        let finalizers = &self.case.pod.metadata.finalizers;
-        let stopped = matches!(&self.told, Ok((s, _)) if s.phase() == WorkspacePhase::Stopped);
-        stopped && !finalizers.iter().any(|f| f == FINALIZER)
+        let stopped = matches!(&self.status, Ok((s, _)) if s.phase() == WorkspacePhase::Stopped);
+        stopped && !self.held
     }
 }
 
 /// Explains the pod of a file on `out`.
 ///
 /// # Errors
-/// [`Failure`] with the exit code, also for a pod that is no workspace, which is told on `out` first when the output is
+/// [`Failure`] with the exit code, also for a pod that is no workspace, which is printed on `out` first when the output is
 /// for programs.
 pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     if let Some(config) = &args.config {
         super::config::one_stdin(std::path::Path::new(&args.file), config)?;
     }
-    let case = input::case(&args.file)?;
-    let config = input::config(args.config.as_deref())?;
-    let node = match &case.node {
-        Some(node) => NodeView::Present(node),
-        None if case.node_gone => NodeView::Gone,
-        None => NodeView::Unknown,
+    let mut case = input::case(&args.file, &input::config(args.config.as_deref())?)?;
+    let (Some(group), Some(objects)) = (case.group(), case.members.last()) else {
+        return Err(Failure::usage(format!("{} holds no pod", args.file)));
     };
-    let observed = Observed {
-        pod: &case.pod,
-        events: &case.events,
-        node,
-    };
-    let told = status::explain(&observed, &config.defaults);
-    let meta = &case.pod.metadata;
+    let meta = &objects.pod.metadata;
     let created = meta.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
-    let now = args.now.unwrap_or(created);
+    case.now = args.now.unwrap_or(created);
+    let (status, held) = {
+        let entry = &group.newest().entry;
+        (entry.explain(), entry.state.held)
+    };
     // The daemon sees to a pod that it holds, whatever people made of its marks.
-    let held = meta.finalizers.iter().any(|f| f == FINALIZER);
-    let explained = match held || told.is_ok() {
-        true => {
-            let pod = PodRef {
-                name: meta.name.clone(),
-                uid: meta.uid.clone(),
-            };
-            let folded = status::fold(&observed, &config.defaults);
-            let state = pod_state::of(&observed);
-            let entry = Entry {
-                pod,
-                status: folded.status,
-                state,
-                why: folded.why,
-            };
-            let input = LifecycleInput {
-                pod: Some(&entry),
-                record: None,
-                activity: case.activity,
-                services: None,
-            };
-            let decision = lifecycle::step(input, &config.policy, now).unwrap_or_default();
-            let explained = explanation::explain(&entry, &decision, case.activity, &case.events);
-            (decision, Some(explained))
-        }
-        false => (Decision::default(), None),
-    };
-    let (decision, explained) = explained;
+    let is_seen_to = held || status.is_ok();
+    let decision = is_seen_to.then(|| case.decide_on(&group));
     let explanation = Explanation {
-        case: &case,
-        told,
-        decision,
+        status,
+        decision: decision.clone().unwrap_or_default(),
+        held,
     };
-    let text = match args.output {
-        Some(Output::Json) => json::render(&explanation),
-        None => match explained {
-            Some(explained) => {
-                let config = args.config.is_some();
-                let activity = case.activity.is_some();
-                people::render(&explained, Origin::File { config, activity })
-            }
-            None => String::new(),
-        },
+    let text = match (args.output, decision) {
+        (Some(Output::Json), _) => json::render(&explanation),
+        (None, None) => String::new(),
+        (None, Some(decision)) => {
+            let events = &objects.events;
+            let explained = explanation::explain(&group, &decision, case.activity, events);
+            let config = args.config.is_some();
+            let activity = case.activity.is_some();
+            people::render(&explained, Origin::File { config, activity })
+        }
     };
     out.write_all(text.as_bytes())?;
     out.flush()?;
-    match explanation.told {
+    match explanation.status {
         Ok(_) => Ok(()),
         Err(NotWorkspace(why)) => {
             let message = match held {

@@ -132,26 +132,30 @@ fn make(entry: &Entry, names: &mut Names) -> Result<Option<Made>, String> {
     }
 }
 
-/// The suite knows the table alone: neither records nor Services, nor what was sent before.
+/// Services are left out: their names are made of one that is not kept.
 fn decided(case: &Case, names: &mut Names) -> Result<Option<Made>, String> {
-    let (None, None, Some(objects)) = (&case.record, &case.last, &case.objects) else {
-        return Ok(None);
-    };
+    let members = case.members.iter();
+    let members = members.map(|objects| anonymous::objects(objects, names));
     let anonymous = Case {
-        objects: Some(anonymous::objects(objects, names)),
+        members: members.collect(),
         services: None,
         ..case.clone()
     };
-    let (Some((_, before)), Some((status, verdict))) = (case.verdict(), anonymous.verdict()) else {
+    let bare = Case {
+        services: None,
+        ..case.clone()
+    };
+    let (Some(before), Some(group)) = (bare.decide(), anonymous.group()) else {
         return Ok(None);
     };
-    same(before.rule, verdict.rule)?;
-    same(case::outcome(&before), case::outcome(&verdict))?;
+    let decision = anonymous.decide_on(&group);
+    same(before.rule, decision.rule)?;
+    same(case::outcome(&before), case::outcome(&decision))?;
     Ok(Some(Made {
         seam: "decide",
-        outcome: case::outcome(&verdict),
+        outcome: case::outcome(&decision),
         input: anonymous.write().into(),
-        answer: case::verdict(&status, &verdict),
+        answer: case::pass(group.phase(), &decision),
     }))
 }
 

@@ -6,11 +6,13 @@
 mod call;
 mod dependants;
 mod pods;
-mod recreate;
+mod replace;
 mod rights;
 mod secrets;
 mod services;
 mod shared;
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::info;
@@ -19,17 +21,18 @@ use self::call::decode;
 use super::request::Client;
 use crate::action::Action;
 use crate::error::Error;
-use crate::hub::Hub;
 use crate::index::input::{Input, Source};
-use crate::objects::{Lease, Pod};
-use crate::workspaces::marks::label;
+use crate::objects::{ConfigMap, Lease, Pod};
+
+/// Takes in what the API server answers.
+pub type Sink = Arc<dyn Fn(Input<'_>) + Send + Sync>;
 
 /// Writes to one namespace.
 #[derive(Clone)]
 pub struct Actor {
     client: Client,
     namespace: String,
-    hub: Hub,
+    sink: Sink,
 }
 
 /// How an action went.
@@ -47,6 +50,8 @@ pub enum Outcome {
     Gone,
     /// The Lease as it is now.
     Lease(Box<Lease>),
+    /// The ConfigMap as it is now.
+    Recorded(Box<ConfigMap>),
 }
 
 impl std::fmt::Debug for Actor {
@@ -61,12 +66,12 @@ impl std::fmt::Debug for Actor {
 pub const TRIES: usize = 5;
 
 impl Actor {
-    /// Returns an actor that feeds `hub`. Its copies share one bound on the writes that are under way.
-    pub fn new(client: kube::Client, namespace: &str, hub: Hub) -> Self {
+    /// Returns an actor that feeds `sink`. Its copies share one bound on the writes that are under way.
+    pub fn new(client: kube::Client, namespace: &str, sink: Sink) -> Self {
         Self {
             client: Client::new(client),
             namespace: namespace.to_owned(),
-            hub,
+            sink,
         }
     }
 
@@ -80,12 +85,10 @@ impl Actor {
             Action::CreateDependant(owner, dependant) => {
                 self.create_dependant(owner, dependant, deadline).await
             }
-            Action::SyncServices { pod, headless } => {
-                self.sync_services(pod, *headless, deadline).await
-            }
+            Action::SyncServices(sync) => self.sync_services(sync, deadline).await,
             Action::ChangeSecret(pod, change) => self.change_secret(pod, change, deadline).await,
             Action::Mark(pod, mark) => self.mark(pod, mark, deadline).await,
-            Action::Label(pod, key, value) => self.label(pod, key, value, deadline).await,
+            Action::Label(pod, labels) => self.label(pod, labels, deadline).await,
             Action::MarkVersion(pod, version, mark) => {
                 self.mark_version(pod, version, mark, deadline).await
             }
@@ -102,7 +105,9 @@ impl Actor {
             }
             Action::UpdateLease(update) => self.update_lease(update, deadline).await,
             Action::Checkpoint(checkpoint) => self.checkpoint(checkpoint, deadline).await,
-            Action::Recreate(step) => self.recreate(step, deadline).await,
+            Action::CopyPod(copy) => self.copy_pod(copy, deadline).await,
+            Action::CopyMarks(from, to, keys) => self.copy_marks(from, to, keys, deadline).await,
+            Action::Discard(discard) => self.discard(discard, deadline).await,
         }
     }
 
@@ -115,21 +120,20 @@ impl Actor {
         let doing = format!("reading pod {name}");
         let found = self.call(&doing, deadline).find::<Pod>(&path).await?;
         if let Some(pod) = &found {
-            self.hub.take(Input::Pod(Source::Answer, pod));
+            (self.sink)(Input::Pod(Source::Answer, pod));
         }
         Ok(found)
     }
 
-    /// Finds the pods of an instance id that the index may not know yet, and feeds them to the hub. `id` is a label value.
+    /// Finds the pods with labels that the index may not know yet, and feeds them to the hub.
     ///
     /// # Errors
     /// As [`Actor::act`].
-    pub async fn find_pods(&self, id: &str, deadline: Instant) -> Result<Vec<Pod>, Error> {
-        let selector = format!("{}={id}", label::WORKSPACE_ID);
-        let doing = "looking for the workspace's pod";
-        let found = self.call(doing, deadline).list("pods", &selector).await?;
+    pub async fn find_pods(&self, selector: &str, deadline: Instant) -> Result<Vec<Pod>, Error> {
+        let doing = "looking for pods";
+        let found = self.call(doing, deadline).list("pods", selector).await?;
         for pod in &found {
-            self.hub.take(Input::Pod(Source::Answer, pod));
+            (self.sink)(Input::Pod(Source::Answer, pod));
         }
         Ok(found)
     }
@@ -137,7 +141,7 @@ impl Actor {
     /// Feeds the pod in an answer to the hub.
     fn saw(&self, text: &str) -> Result<Pod, Error> {
         let pod: Pod = decode(text)?;
-        self.hub.take(Input::Pod(Source::Answer, &pod));
+        (self.sink)(Input::Pod(Source::Answer, &pod));
         Ok(pod)
     }
 }

@@ -1,6 +1,6 @@
-//! Drives the lifecycle: for every pod that changed, or whose time has come, decides and acts.
+//! Drives the lifecycle: for every group that changed, or whose time has come, decides and acts.
 //!
-//! One action sequence per pod at a time; different pods in parallel. A failed action is decided on again after a
+//! One action sequence per group at a time; different groups in parallel. A failed action is decided on again after a
 //! growing pause, on the state as it is then. All this only on the replica that holds the Lease.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -14,16 +14,13 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::act::Actor;
-use super::activity;
 use crate::action::Action;
 use crate::clock::Clock;
+use crate::decision::Decision;
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::index::noun::{About, Noun};
 use crate::leadership::Leadership;
-use crate::workspaces::decide::LifecyclePolicy;
-use crate::workspaces::ending;
-use crate::workspaces::lifecycle::Decision;
-use crate::workspaces::maintenance::Switch;
 
 /// Bound on the actions of one decision.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -32,35 +29,34 @@ const PARALLEL: usize = 64;
 /// First and longest pause after a failure.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
-/// Decides and acts while the Lease is held, until it is cut. Every time it begins it has a complete view and looks at
-/// every pod once.
+/// Decides and acts while the Lease is held, until it is cut. Every time it begins it has a complete view, `prepare` is
+/// done, and it looks at every group once.
 ///
 /// # Errors
 /// If a part of it panics.
-pub async fn run(
-    hub: Hub,
+pub async fn run<N: Noun>(
+    hub: Hub<N>,
     actor: Actor,
-    policy: watch::Receiver<Arc<LifecyclePolicy>>,
-    maintenance: watch::Receiver<Switch>,
+    policy: watch::Receiver<Arc<N::Policy>>,
     clock: Clock,
     mut leadership: Leadership,
+    prepare: impl AsyncFn(),
 ) -> anyhow::Result<()> {
     let mut synced = hub.synced();
     loop {
         tokio::select! {
             () = leadership.begins() => {}
-            // Somebody else decides; names must not pile up here.
+            // Somebody else decides; keys must not pile up here.
             _ = hub.dirty() => continue,
         }
         let held = leadership.clone();
         let working = async {
             let listed = synced.wait_for(|synced| *synced).await.is_ok();
             anyhow::ensure!(listed, "nobody lists the pods");
-            activity::read(&actor, &clock).await;
+            prepare().await;
             hub.decide_all_again();
             info!("the lifecycle runs here");
-            let watched = (policy.clone(), maintenance.clone());
-            work(&hub, &actor, watched, &clock, &held).await
+            work(&hub, &actor, policy.clone(), &clock, &held).await
         };
         tokio::select! {
             biased;
@@ -70,13 +66,10 @@ pub async fn run(
     }
 }
 
-async fn work(
-    hub: &Hub,
+async fn work<N: Noun>(
+    hub: &Hub<N>,
     actor: &Actor,
-    (mut policy, maintenance): (
-        watch::Receiver<Arc<LifecyclePolicy>>,
-        watch::Receiver<Switch>,
-    ),
+    mut policy: watch::Receiver<Arc<N::Policy>>,
     clock: &Clock,
     leadership: &Leadership,
 ) -> anyhow::Result<()> {
@@ -113,34 +106,32 @@ async fn work(
                 continue;
             }
         };
-        for name in due {
-            if busy.contains(&name) {
-                again.insert(name);
+        for key in due {
+            if busy.contains(&key) {
+                again.insert(key);
                 continue;
             }
             let now = clock.now();
-            let policy = policy.borrow().under(*maintenance.borrow());
-            let Some(decision) = hub.decide(&name, &policy, now) else {
-                queue.clear(&name);
-                failures.remove(&name);
-                stops.forget(&name);
+            let policy = Arc::clone(&policy.borrow());
+            let Some((name, decision)) = hub.decide(&key, &policy, now) else {
+                queue.clear(&key);
+                failures.remove(&key);
+                stops.forget(&key);
                 continue;
             };
             match decision.wake_at {
-                Some(wake) => queue.set(&name, wake.at),
-                None => queue.clear(&name),
+                Some(wake) => queue.set(&key, wake.at),
+                None => queue.clear(&key),
             }
             if !decision.actions.is_empty() {
-                busy.insert(Arc::clone(&name));
-                stops.begin(hub, &name, &decision);
-                working.spawn(carry_out(
-                    actor.clone(),
-                    hub.clone(),
-                    name,
-                    decision,
-                    Arc::clone(&parallel),
-                    leadership.clone(),
-                ));
+                busy.insert(Arc::clone(&key));
+                stops.begin(hub, &key, &decision);
+                let parallel = Arc::clone(&parallel);
+                let (actor, hub, leadership) = (actor.clone(), hub.clone(), leadership.clone());
+                working.spawn(async move {
+                    let ended = carry_out(actor, hub, name, decision, parallel, leadership);
+                    (key, ended.await)
+                });
             }
         }
     }
@@ -154,22 +145,22 @@ enum Ended {
 }
 
 /// Carries out actions in order; the first that fails ends it.
-async fn carry_out(
+async fn carry_out<N: Noun>(
     actor: Actor,
-    hub: Hub,
+    hub: Hub<N>,
     name: Arc<str>,
     decision: Decision,
     parallel: Arc<Semaphore>,
     leadership: Leadership,
-) -> (Arc<str>, Ended) {
+) -> Ended {
     let failed = Ended::Failed { retry_after: None };
     let Ok(_permit) = parallel.acquire().await else {
-        return (name, failed);
+        return failed;
     };
     for action in &decision.actions {
         // A process that was stopped for a while finds here that its time is over, before it does anything (F-W14).
         if !leadership.holds() {
-            return (name, failed);
+            return failed;
         }
         if let Err(error) = actor.act(action, Instant::now() + LIMIT).await {
             match error {
@@ -178,7 +169,7 @@ async fn carry_out(
                 _ => warn!(pod = %name, %error, "cannot act, will decide again"),
             }
             let retry_after = error.retry_after();
-            return (name, Ended::Failed { retry_after });
+            return Ended::Failed { retry_after };
         }
     }
     debug!(pod = %name, actions = decision.actions.len(), "acted");
@@ -189,7 +180,7 @@ async fn carry_out(
         );
         hub.let_go_unannounced();
     }
-    (name, Ended::Well)
+    Ended::Well
 }
 
 /// What the log says of stops: each once, with its reason, however often it has to be asked for.
@@ -202,41 +193,36 @@ struct Stops {
 
 #[derive(Debug)]
 struct Stop {
+    kind: &'static str,
+    pod: String,
     uid: String,
     by_force: bool,
     rule: &'static str,
-    workspace: String,
-    owner: String,
-    meta_id: String,
-    reason: String,
+    about: About,
 }
 
 impl Stops {
     /// Notes a decision that ends a pod.
-    fn begin(&mut self, hub: &Hub, name: &Arc<str>, decision: &Decision) {
+    fn begin<N: Noun>(&mut self, hub: &Hub<N>, key: &Arc<str>, decision: &Decision) {
         let stop = decision.actions.iter().find_map(|action| match action {
             Action::Stop(pod, _) => Some((pod, false)),
             Action::ForceDelete(pod) => Some((pod, true)),
             _ => None,
         });
-        self.begun.remove(name);
+        self.begun.remove(key);
         let Some((pod, by_force)) = stop else { return };
-        let status = hub.read(|index| index.by_name(name).map(|known| known.status.clone()));
-        let Some(status) = status.map(|status| status.read()) else {
+        let Some(about) = hub.read(|index| index.group(key).map(N::about)) else {
             return;
         };
-        let reason = ending::reason(&status).unwrap_or_else(|| decision.rule.to_owned());
-        let metadata = status.metadata.unwrap_or_default();
         let stop = Stop {
+            kind: N::KIND,
+            pod: pod.name.clone(),
             uid: pod.uid.clone(),
             by_force,
             rule: decision.rule,
-            workspace: status.id,
-            owner: metadata.owner,
-            meta_id: metadata.meta_id,
-            reason,
+            about,
         };
-        self.begun.insert(Arc::clone(name), stop);
+        self.begun.insert(Arc::clone(key), stop);
     }
 
     /// Logs what was begun, unless it was logged before.
@@ -244,21 +230,24 @@ impl Stops {
         let Some(stop) = self.begun.remove(name) else {
             return;
         };
-        let this = (stop.uid, stop.by_force);
+        let this = (stop.uid.clone(), stop.by_force);
         if self.logged.get(name) == Some(&this) {
             return;
         }
+        let Stop { kind, about, .. } = &stop;
+        let reason = about.reason.as_deref().unwrap_or(stop.rule);
         info!(
-            workspace = stop.workspace,
-            owner = stop.owner,
-            meta_id = stop.meta_id,
-            pod = %name,
+            kind,
+            id = about.id,
+            owner = about.owner,
+            meta_id = about.meta_id,
+            pod = stop.pod,
             rule = stop.rule,
-            reason = stop.reason,
+            reason,
             "{}",
             match stop.by_force {
-                true => "removing the pod of a workspace by force",
-                false => "stopping a workspace",
+                true => format!("removing the pod of a {kind} by force"),
+                false => format!("stopping a {kind}"),
             }
         );
         self.logged.insert(Arc::clone(name), this);
@@ -274,7 +263,7 @@ fn pause(failures: u32) -> Duration {
     PAUSE.0.saturating_mul(1 << failures.min(10)).min(PAUSE.1)
 }
 
-/// Which pod to look at when; each at most once.
+/// Which group to look at when; each at most once.
 #[derive(Debug, Default)]
 struct Queue {
     by_time: BTreeSet<(Timestamp, Arc<str>)>,

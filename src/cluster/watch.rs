@@ -1,5 +1,4 @@
-//! Feeds the hub from the API server: workspace pods, their Services, warnings and records, and the nodes they run on;
-//! and follows the ConfigMap that switches maintenance.
+//! Feeds the hub of a noun from the API server: its pods, their Services and warnings, and the nodes they run on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,77 +11,102 @@ use super::act::Actor;
 use super::informer::{self, Event, Selection};
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::index::Index;
 use crate::index::input::{Input, Source};
-use crate::objects::{self, ConfigMap, Node, Pod, Service};
+use crate::index::noun::Noun;
+use crate::index::{Index, only_strayed};
+use crate::objects::{self, Node, Pod, Service};
 use crate::readiness::{Component, Readiness};
 use crate::tasks::Tasks;
-use crate::workspaces::maintenance::{self, Switch};
-use crate::workspaces::marks::{RECREATE, label};
 
 /// Without a word from the API server for this long, what the index holds is not served as current (F-R1).
 const STALE_AFTER: Duration = Duration::from_secs(60);
 /// Bound on reading one pod again.
 const READ_LIMIT: Duration = Duration::from_secs(10);
-/// Pause before a look for a lost workspace is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
 /// Pods that wait to be read again; more than these are picked up by their next change.
 const REREADS: usize = 1024;
 
-/// Starts everything that keeps the hub current. Returns what the ConfigMap says about maintenance.
-pub fn spawn(
+/// Which objects are a noun's, as label selectors.
+#[derive(Debug, Clone)]
+pub struct Selectors {
+    /// Its pods.
+    pub pods: String,
+    /// Its pods that lost the label by which the others are found.
+    pub strays: String,
+    /// Its Services.
+    pub services: String,
+    /// Without the right to Services nothing is missing.
+    pub optional_services: bool,
+    /// Turns true when all else is known that answers and decisions depend on.
+    pub gate: watch::Receiver<bool>,
+}
+
+/// Starts everything that keeps the hub current. It is served from once its pods are listed and the gate is open.
+pub fn spawn<N: Noun>(
     tasks: &mut Tasks,
     client: &Client,
     namespace: &str,
-    hub: &Hub,
+    hub: &Hub<N>,
     actor: &Actor,
     readiness: &Readiness,
-    needs_services: bool,
-) -> watch::Receiver<Switch> {
+    selectors: Selectors,
+) {
     let (alive, heard) = watch::channel(());
     let (reread, rereads) = mpsc::channel(REREADS);
-    let (switch, switched) = watch::channel(Switch::Unknown);
     let feed = Feed {
         client: client.clone(),
         namespace: namespace.to_owned(),
         hub: hub.clone(),
         readiness: readiness.clone(),
-        reread: reread.clone(),
-        switched: switched.clone(),
+        reread,
+        gate: selectors.gate,
     };
-    tasks.spawn("watch pods", endless(pods(feed.clone(), alive)));
-    tasks.spawn("watch strays", endless(strays(feed.clone())));
-    tasks.spawn("watch records", endless(records(feed.clone())));
     tasks.spawn(
-        "watch maintenance",
-        endless(maintenance(feed.clone(), switch)),
+        "watch pods",
+        endless(pods(feed.clone(), selectors.pods, alive)),
+    );
+    tasks.spawn(
+        "watch strays",
+        endless(strays(feed.clone(), selectors.strays)),
     );
     tasks.spawn(
         "watch services",
-        endless(services(feed.clone(), needs_services)),
+        endless(services(
+            feed.clone(),
+            selectors.services,
+            selectors.optional_services,
+        )),
     );
     tasks.spawn("watch nodes", endless(nodes(feed.clone())));
-    tasks.spawn("watch events", endless(warnings(feed)));
-    tasks.spawn(
-        "read pods again",
-        read_again(actor.clone(), reread, rereads),
-    );
+    tasks.spawn("watch events", endless(warnings(feed.clone())));
+    tasks.spawn("open the gate", follow_gate(feed));
+    tasks.spawn("read pods again", read_again(actor.clone(), rereads));
     tasks.spawn("staleness", staleness(hub.clone(), heard));
-    switched
 }
 
 /// Where events come from and go to.
-#[derive(Clone)]
-struct Feed {
+struct Feed<N: Noun> {
     client: Client,
     namespace: String,
-    hub: Hub,
+    hub: Hub<N>,
     readiness: Readiness,
     reread: mpsc::Sender<Arc<str>>,
-    switched: watch::Receiver<Switch>,
+    gate: watch::Receiver<bool>,
 }
 
-impl Feed {
+impl<N: Noun> Clone for Feed<N> {
+    fn clone(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            namespace: self.namespace.clone(),
+            hub: self.hub.clone(),
+            readiness: self.readiness.clone(),
+            reread: self.reread.clone(),
+            gate: self.gate.clone(),
+        }
+    }
+}
+
+impl<N: Noun> Feed<N> {
     fn selection(
         &self,
         component: &'static str,
@@ -109,8 +133,7 @@ impl Feed {
 
     /// Puts the index into service once everything is known that answers and decisions depend on.
     fn check_synced(&self) {
-        let known = *self.switched.borrow() != Switch::Unknown;
-        if known && self.hub.read(Index::is_listed) {
+        if *self.gate.borrow() && self.hub.read(Index::is_listed) {
             self.hub.set_synced(true);
         }
     }
@@ -121,13 +144,20 @@ async fn endless(task: impl Future<Output = ()>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn pods(feed: Feed, alive: watch::Sender<()>) {
-    let selection = feed.selection("pods", "pods", format!("{}=true", label::MARKER), "");
+async fn follow_gate<N: Noun>(mut feed: Feed<N>) -> anyhow::Result<()> {
+    if feed.gate.wait_for(|open| *open).await.is_ok() {
+        feed.check_synced();
+    }
+    std::future::pending().await
+}
+
+async fn pods<N: Noun>(feed: Feed<N>, labels: String, alive: watch::Sender<()>) {
+    let selection = feed.selection("pods", "pods", labels, "");
     informer::follow(feed.client.clone(), selection, |event: Event<Pod>| {
         match event {
             Event::Item(pod) => feed.take(Input::Pod(Source::List, &pod)),
             Event::Apply(pod) => feed.take(Input::Pod(Source::Watch, &pod)),
-            Event::Delete(pod) if Index::only_strayed(&pod) => {}
+            Event::Delete(pod) if only_strayed(&pod) => {}
             Event::Delete(pod) => feed.take(Input::PodGone(&pod)),
             Event::Listed { names, version } => {
                 feed.take(Input::PodsListed(&names, version));
@@ -140,10 +170,8 @@ async fn pods(feed: Feed, alive: watch::Sender<()>) {
     .await;
 }
 
-/// Follows the workspace pods that lost the label by which the others are found.
-async fn strays(feed: Feed) {
-    let (component, marker) = (label::COMPONENT, label::MARKER);
-    let labels = format!("{component}=workspace,{marker}!=true");
+/// Follows the pods that lost the label by which the others are found.
+async fn strays<N: Noun>(feed: Feed<N>, labels: String) {
     let selection = feed.selection("strays", "pods", labels, "");
     informer::follow(
         feed.client.clone(),
@@ -158,69 +186,13 @@ async fn strays(feed: Feed) {
     .await;
 }
 
-async fn records(feed: Feed) {
-    let selection = feed.selection(
-        "records",
-        "configmaps",
-        format!("{}={RECREATE}", label::RECORD),
-        "",
-    );
-    informer::follow(
-        feed.client.clone(),
-        selection,
-        |event: Event<ConfigMap>| match event {
-            Event::Item(map) | Event::Apply(map) => feed.take(Input::Record(&map)),
-            Event::Delete(map) => feed.take(Input::RecordGone(&map)),
-            Event::Listed { names, version } => {
-                feed.take(Input::RecordsListed(&names, version));
-                feed.check_synced();
-            }
-            Event::Alive => {}
-        },
-    )
-    .await;
-}
-
-/// Timeouts and completions wait until the ConfigMap is read or known to be missing.
-async fn maintenance(feed: Feed, switch: watch::Sender<Switch>) {
-    let name = format!("metadata.name={}", maintenance::CONFIG_MAP);
-    let selection = feed.selection("maintenance", "configmaps", String::new(), &name);
-    let set = |map: Option<&ConfigMap>| {
-        let read = Switch::read(map).unwrap_or_else(|why| {
-            warn!(
-                name = maintenance::CONFIG_MAP,
-                why, "no maintenance: the ConfigMap is unreadable"
-            );
-            Switch::Off
-        });
-        let before = switch.send_replace(read);
-        if before != read {
-            info!(?read, "maintenance");
-            feed.hub.decide_all_again();
-            feed.check_synced();
-        }
-    };
-    informer::follow(
-        feed.client.clone(),
-        selection,
-        |event: Event<ConfigMap>| match event {
-            Event::Item(map) | Event::Apply(map) => set(Some(&map)),
-            Event::Delete(_) => set(None),
-            Event::Listed { names, .. } if names.is_empty() => set(None),
-            Event::Listed { .. } | Event::Alive => {}
-        },
-    )
-    .await;
-}
-
 /// Whoever switched Services off may have no right to them.
-async fn services(feed: Feed, needed: bool) {
+async fn services<N: Noun>(feed: Feed<N>, labels: String, optional: bool) {
     // There are two to a pod: listed at the same time they would double the wait for the first answer.
     let mut synced = feed.hub.synced();
     let _ = synced.wait_for(|synced| *synced).await;
-    let labels = format!("{}=true", label::MARKER);
     let mut selection = feed.selection("services", "services", labels, "");
-    if !needed {
+    if optional {
         selection.component.ready();
         selection.component = Component::optional("services");
     }
@@ -238,7 +210,7 @@ async fn services(feed: Feed, needed: bool) {
 }
 
 /// Where RBAC forbids nodes this never lists, and every node stays unknown (docs/protocol.md#lifecycle).
-async fn nodes(feed: Feed) {
+async fn nodes<N: Noun>(feed: Feed<N>) {
     let selection = Selection {
         kind: "nodes",
         path: "/api/v1/nodes".to_owned(),
@@ -259,7 +231,7 @@ async fn nodes(feed: Feed) {
     .await;
 }
 
-async fn warnings(feed: Feed) {
+async fn warnings<N: Noun>(feed: Feed<N>) {
     let selection = feed.selection(
         "events",
         "events",
@@ -279,32 +251,24 @@ async fn warnings(feed: Feed) {
     .await;
 }
 
-/// The index keeps no whole pods: one whose status a warning may change is read again. A workspace that has neither pod
-/// nor record is looked for until it is found or known to be gone.
-async fn read_again(
-    actor: Actor,
-    reread: mpsc::Sender<Arc<str>>,
-    mut pods: mpsc::Receiver<Arc<str>>,
-) -> anyhow::Result<()> {
+/// The index keeps no whole pods: one that may have changed with a node or a warning is read again.
+async fn read_again(actor: Actor, mut pods: mpsc::Receiver<Arc<str>>) -> anyhow::Result<()> {
     while let Some(pod) = pods.recv().await {
-        let limit = tokio::time::Instant::now() + READ_LIMIT;
-        if let Err(error) = actor.look_again(&pod, limit).await {
-            match error {
-                // Logged once for all, by whoever sends the requests.
-                Error::Unreachable { .. } => debug!(%pod, %error, "cannot read the pod again"),
-                _ => warn!(%pod, %error, "cannot read the pod again"),
+        let deadline = tokio::time::Instant::now() + READ_LIMIT;
+        match actor.read_pod(&pod, deadline).await {
+            Ok(_) => {}
+            // Logged once for all, by whoever sends the requests.
+            Err(error @ Error::Unreachable { .. }) => {
+                debug!(%pod, %error, "cannot read the pod again");
             }
-            if actor.is_lost(&pod) {
-                tokio::time::sleep(PAUSE).await;
-                let _ = reread.try_send(pod);
-            }
+            Err(error) => warn!(%pod, %error, "cannot read the pod again"),
         }
     }
     Ok(())
 }
 
 /// Takes the index out of service while nothing is heard of the API server.
-async fn staleness(hub: Hub, mut heard: watch::Receiver<()>) -> anyhow::Result<()> {
+async fn staleness<N: Noun>(hub: Hub<N>, mut heard: watch::Receiver<()>) -> anyhow::Result<()> {
     let synced = hub.synced();
     let mut ever = false;
     loop {

@@ -2,9 +2,8 @@
 
 use tonic::{Request, Response, Status};
 
-use crate::cluster::act::Actor;
+use super::lookup::Lookup;
 use crate::error::Error;
-use crate::hub::Hub;
 use crate::proto::registryfacade::{GetImageSpecRequest, GetImageSpecResponse};
 use crate::proto::served::spec_provider_server::SpecProvider;
 use crate::rpc::call;
@@ -12,10 +11,7 @@ use crate::workspaces::id;
 
 #[derive(Debug, Clone)]
 pub struct Images {
-    /// The index and the updates.
-    pub hub: Hub,
-    /// Reads from the API server.
-    pub actor: Actor,
+    pub lookup: Lookup,
 }
 
 #[tonic::async_trait]
@@ -27,15 +23,16 @@ impl SpecProvider for Images {
         let (GetImageSpecRequest { id }, deadline) = call::take(request);
         id::check(&id)?;
         let known = || {
-            self.hub.read(|index| {
-                let tracked = index.by_id(&id)?;
-                Some((tracked.image.clone(), tracked.status.clone()))
+            self.lookup.hub().read(|index| {
+                let group = index.by_id(&id)?;
+                let entry = &group.newest().entry;
+                Some((entry.image.clone(), group.status().clone()))
             })
         };
         let mut found = known();
         if found.is_none() {
             // Another replica may have created the pod a moment ago.
-            self.actor.find_pods(&id, deadline).await?;
+            self.lookup.find(&id, deadline).await?;
             found = known();
         }
         let (image, status) = found.ok_or_else(|| Error::NotFound { id: id.clone() })?;

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 use super::lookup::Lookup;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::index::noun::Noun;
 use crate::leadership::Leadership;
 use crate::proto::served::inspector_server::Inspector;
 use crate::proto::wsman::inspect::v1::{ExplainWorkspaceRequest, ExplainWorkspaceResponse};
@@ -34,21 +35,14 @@ impl Inspector for Inspect {
         self.lookup.check_listed()?;
         id::check(&id)?;
         let now = self.clock.now();
-        let policy = self.policy.borrow().under(self.lookup.maintenance());
-        let explained = self
-            .lookup
-            .hub()
-            .read_with_activity(|index, last_activity| {
-                let tracked = index.by_id(&id)?;
-                let entry = tracked.entry();
-                let name = entry.pod.name.as_str();
-                let decision = index
-                    .decide(name, last_activity, &policy, now)
-                    .unwrap_or_default();
-                let active = last_activity.last(&id, entry.state.created);
-                let warnings = index.warnings(&entry.pod);
-                Some(explanation::explain(&entry, &decision, active, warnings))
-            });
+        let policy = Arc::clone(&self.policy.borrow());
+        let explained = self.lookup.hub().read_with_noun(|index, noun| {
+            let group = index.by_id(&id)?;
+            let decision = noun.decide(index, &group.key, &policy, now)?;
+            let active = noun.activity(group);
+            let warnings = index.warnings(&group.newest().pod);
+            Some(explanation::explain(group, &decision, active, warnings))
+        });
         let explained = explained.ok_or(Error::NotFound { id })?;
         Ok(Response::new(ExplainWorkspaceResponse {
             leader: self.leadership.holds(),

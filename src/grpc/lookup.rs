@@ -7,17 +7,21 @@ use tokio::time::{Instant, timeout_at};
 use crate::cluster::act::Actor;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::index::Tracked;
 use crate::index::ended::End;
+use crate::index::group::Group;
+use crate::objects::Pod;
 use crate::proto::answers::EncodedStatus;
-use crate::workspaces::decide::Entry;
 use crate::workspaces::ending;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::maintenance::Switch;
+use crate::workspaces::marks::label;
+use crate::workspaces::noun::Workspace;
+use crate::workspaces::recreate;
+use crate::workspaces::update::StatusUpdate;
 
 #[derive(Debug, Clone)]
 pub struct Lookup {
-    hub: Hub,
+    hub: Hub<Workspace>,
     actor: Actor,
     maintenance: watch::Receiver<Switch>,
 }
@@ -25,7 +29,7 @@ pub struct Lookup {
 impl Lookup {
     /// Reads the hub first and then, through the actor, the API server. Answers nothing before the maintenance
     /// state is known.
-    pub fn new(hub: Hub, actor: Actor, maintenance: watch::Receiver<Switch>) -> Self {
+    pub fn new(hub: Hub<Workspace>, actor: Actor, maintenance: watch::Receiver<Switch>) -> Self {
         Self {
             hub,
             actor,
@@ -33,7 +37,7 @@ impl Lookup {
         }
     }
 
-    pub fn hub(&self) -> &Hub {
+    pub fn hub(&self) -> &Hub<Workspace> {
         &self.hub
     }
 
@@ -79,17 +83,36 @@ impl Lookup {
     ///
     /// # Errors
     /// Those of [`Self::not_found`] and of the API server.
-    pub async fn known(&self, id: &str, deadline: Instant) -> Result<Entry, Error> {
-        let known = || self.hub.read(|index| index.by_id(id).map(Tracked::entry));
-        if let Some(entry) = known() {
-            return Ok(entry);
+    pub async fn known(&self, id: &str, deadline: Instant) -> Result<EncodedStatus, Error> {
+        let known = || {
+            self.hub
+                .read(|index| index.by_id(id).map(|group| group.status().clone()))
+        };
+        if let Some(status) = known() {
+            return Ok(status);
         }
-        self.actor.find_pods(id, deadline).await?;
+        self.find(id, deadline).await?;
         known().ok_or_else(|| self.not_found(id))
     }
 
+    /// Finds the pods of a workspace that the index may not know yet, and feeds them to the hub. `id` is a label value.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn find(&self, id: &str, deadline: Instant) -> Result<Vec<Pod>, Error> {
+        let selector = format!("{}={id}", label::WORKSPACE_ID);
+        let found = self.actor.find_pods(&selector, deadline).await?;
+        for pod in &found {
+            // A pod that was made again counts once the first is known.
+            if let Some(first) = recreate::anchor(&pod.metadata) {
+                self.actor.read_pod(&first.name, deadline).await?;
+            }
+        }
+        Ok(found)
+    }
+
     /// Returns how a workspace ended, if it ended recently and its id was not started again.
-    pub fn end(&self, id: &str) -> Option<End> {
+    pub fn end(&self, id: &str) -> Option<End<StatusUpdate>> {
         self.hub
             .read_with_ended(|index, ended| match index.by_id(id) {
                 Some(_) => None,
@@ -105,22 +128,29 @@ impl Lookup {
             Some(end) => Error::Ended {
                 id,
                 at: end.at,
-                why: ending::of_ended(&end.status.read()),
+                why: ending::of_ended(&end.update.status.read()),
             },
         }
     }
 
     pub fn list(&self, filter: &Filter) -> Vec<EncodedStatus> {
-        self.hub.read(|index| index.list(filter).cloned().collect())
+        self.hub.read(|index| {
+            let all = index.visible().map(Group::status);
+            all.filter(|status| filter.matches(status))
+                .cloned()
+                .collect()
+        })
     }
 
     /// Returns every workspace that matches, with those that ended recently.
     pub fn list_with_ended(&self, filter: &Filter) -> Vec<EncodedStatus> {
         self.hub.read_with_ended(|index, ended| {
             let gone = ended.iter().filter(|(id, _)| index.by_id(id).is_none());
-            let gone = gone.map(|(_, end)| &end.status);
-            let gone = gone.filter(|status| filter.matches(status));
-            index.list(filter).chain(gone).cloned().collect()
+            let gone = gone.map(|(_, end)| &end.update.status);
+            let all = index.visible().map(Group::status).chain(gone);
+            all.filter(|status| filter.matches(status))
+                .cloned()
+                .collect()
         })
     }
 }

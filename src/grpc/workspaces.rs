@@ -154,17 +154,13 @@ impl WorkspaceManager for Workspaces {
         self.lookup.check_listed()?;
         let id = request.id;
         workspaces::id::check(&id)?;
-        let known = self
-            .lookup
-            .hub()
-            .read_with_activity(|index, last_activity| {
-                let entry = index.by_id(&id)?;
-                let last_activity = last_activity.last(&id, entry.state.created);
-                Some((entry.status.clone(), last_activity))
-            });
+        let known = self.lookup.hub().read_with_noun(|index, noun| {
+            let group = index.by_id(&id)?;
+            Some((group.status().clone(), noun.activity(group)))
+        });
         let known = known.or_else(|| {
             let end = self.lookup.end(&id).filter(|_| with_ended)?;
-            Some((end.status, None))
+            Some((end.update.status, None))
         });
         let Some((status, last_activity)) = known else {
             return Err(self.lookup.not_found(&id).into());
@@ -206,11 +202,10 @@ impl WorkspaceManager for Workspaces {
         workspaces::id::check(&request.id)?;
         let now = self.clock.now();
         let known = self.lookup.hub().read(|index| {
-            index.by_id(&request.id).map(|entry| {
-                (
-                    entry.pod.clone(),
-                    activity::mark(&entry.state, &request, now),
-                )
+            index.by_id(&request.id).map(|group| {
+                let newest = group.newest();
+                let state = &newest.entry.state;
+                (newest.pod.clone(), activity::mark(state, &request, now))
             })
         });
         let Some((pod, activity)) = known else {
@@ -218,7 +213,8 @@ impl WorkspaceManager for Workspaces {
         };
         let activity::Activity { counts, mark } = activity;
         if counts {
-            self.lookup.hub().mark_active(&request.id, now);
+            let hub = self.lookup.hub();
+            hub.change_noun(|index, noun| activity::see(index, noun, &request.id, now));
         }
         if let Some(mark) = mark {
             let actor = self.lookup.actor().clone();
@@ -288,8 +284,8 @@ impl WorkspaceManager for Workspaces {
         let (request, deadline) = call::take(request);
         workspaces::id::check(&request.id)?;
         self.maintenance.check()?;
-        let entry = self.lookup.known(&request.id, deadline).await?;
-        let url = content::snapshot(&entry.status)?;
+        let status = self.lookup.known(&request.id, deadline).await?;
+        let url = content::snapshot(&status.read())?;
         Ok(Response::new(TakeSnapshotResponse { url }))
     }
 
@@ -299,8 +295,8 @@ impl WorkspaceManager for Workspaces {
     ) -> Result<Response<BackupWorkspaceResponse>, Status> {
         let (request, deadline) = call::take(request);
         workspaces::id::check(&request.id)?;
-        let entry = self.lookup.known(&request.id, deadline).await?;
-        let url = content::back_up(&entry.status)?;
+        let status = self.lookup.known(&request.id, deadline).await?;
+        let url = content::back_up(&status.read())?;
         Ok(Response::new(BackupWorkspaceResponse { url }))
     }
 
@@ -364,7 +360,7 @@ impl Workspaces {
         let status = self
             .lookup
             .hub()
-            .read(|index| index.by_id(id).map(|tracked| tracked.status.clone()))?;
+            .read(|index| index.by_id(id).map(|group| group.status().clone()))?;
         let class = status.read().spec?.class;
         if !asked.is_empty() && class != asked {
             warn!(

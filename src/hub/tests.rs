@@ -3,15 +3,19 @@
 mod observers;
 
 use super::*;
+use crate::objects::ConfigMap;
 use crate::proto::encoded::Encoded;
 use crate::proto::wsman::WorkspaceStatus;
 use crate::updates::{SubscribeFrom, UpdateEvent};
+use crate::workspaces::activity;
 use crate::workspaces::filter::Filter;
+use crate::workspaces::noun::Workspace;
+use crate::workspaces::update::StatusUpdate;
 
 #[test]
 fn updates_are_published_in_the_order_in_which_the_index_changed() {
     const EACH: usize = 500;
-    let hub = Hub::new(Index::default());
+    let hub = Hub::<Workspace>::new(Index::default());
     let mut all = hub
         .updates()
         .subscribe(Filter::default(), SubscribeFrom::Now);
@@ -66,26 +70,30 @@ fn only_the_first_heartbeat_of_a_workspace_wakes_a_decision() {
         names.map_or(0, |names| names.len())
     };
     assert_eq!(woken(), 1, "it is new");
+    let see = |now| hub.change_noun(|index, noun| activity::see(index, noun, "a", now));
     let at = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
-    hub.mark_active("a", at(1));
+    see(at(1));
     assert_eq!(
         woken(),
         1,
         "its limit was that of a startup, and is nearer now"
     );
     for second in 2..50 {
-        hub.mark_active("a", at(second));
+        see(at(second));
     }
     assert_eq!(woken(), 0, "each moves the limit further away");
 
     // What another replica recorded counts the same.
-    let record = |hub: &Hub, second: i64| {
+    let record = |hub: &Hub<Workspace>, second: i64| {
         let map: ConfigMap = serde_json::from_value(serde_json::json!({
             "metadata": { "name": "elsewhere", "resourceVersion": second.to_string() },
             "data": { "a": crate::workspaces::activity::format(at(second)) },
         }))
         .unwrap();
-        hub.record_activity(&map);
+        let meta = &map.metadata;
+        hub.change_noun(|index, noun| {
+            activity::read_record(index, noun, &meta.name, Some(&map.data), meta.version())
+        });
     };
     record(&hub, 100);
     assert_eq!(woken(), 0);

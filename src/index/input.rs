@@ -1,10 +1,11 @@
-//! Everything that the index is told by the API server, as one closed set: an observer sees each input before it is
+//! Everything that the API server sends to the index, as one closed set: an observer sees each input before it is
 //! folded.
 
 use std::collections::HashSet;
 
+use super::noun::Noun;
 use super::{Changes, Index};
-use crate::objects::{ConfigMap, Event, Node, Pod, Service};
+use crate::objects::{Event, Node, Pod, Service};
 
 /// How a pod became known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,20 +27,12 @@ pub enum Input<'a> {
     PodGone(&'a Pod),
     /// All pods were listed.
     PodsListed(&'a HashSet<String>, u64),
-    /// Neither pod nor record of a lost workspace was found.
-    Lost(&'a str),
     /// A pod that lost the label by which the others are found.
     Stray(&'a Pod),
     /// A stray is gone, or has its label again.
     StrayGone(&'a Pod),
     /// All strays were listed.
     StraysListed(&'a HashSet<String>),
-    /// A record of a pod that is made again.
-    Record(&'a ConfigMap),
-    /// A record is gone; this was its last state.
-    RecordGone(&'a ConfigMap),
-    /// All records were listed.
-    RecordsListed(&'a HashSet<String>, u64),
     Service(Service),
     /// A Service is gone; this was its last state.
     ServiceGone(Service),
@@ -58,22 +51,18 @@ pub enum Input<'a> {
     EventsListed(&'a HashSet<String>, u64),
 }
 
-impl Index {
+impl<N: Noun> Index<N> {
     /// Takes in an input.
-    pub fn take(&mut self, input: Input<'_>) -> Changes {
+    pub fn take(&mut self, input: Input<'_>) -> Changes<N> {
         match input {
             Input::Pod(Source::Watch, pod) => self.apply_pod(pod),
             Input::Pod(Source::List, pod) => self.list_pod(pod),
             Input::Pod(Source::Answer, pod) => self.see_pod(pod),
             Input::PodGone(pod) => self.delete_pod(pod),
             Input::PodsListed(names, version) => self.retain_pods(names, version),
-            Input::Lost(name) => self.lose(name),
             Input::Stray(pod) => self.apply_stray(pod),
-            Input::StrayGone(pod) => self.delete_stray(&pod.metadata.name),
+            Input::StrayGone(pod) => self.delete_stray(&pod.metadata.uid),
             Input::StraysListed(names) => self.retain_strays(names),
-            Input::Record(map) => self.apply_record(map),
-            Input::RecordGone(map) => self.delete_record(map),
-            Input::RecordsListed(names, version) => self.retain_records(names, version),
             Input::Service(service) => self.apply_service(service),
             Input::ServiceGone(service) => self.delete_service(&service.metadata.name),
             Input::ServicesListed(names) => self.retain_services(names),

@@ -1,11 +1,12 @@
 //! The nodes that the pods are on.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
+use super::group::Group;
+use super::noun::Noun;
+use super::observed::NodeView;
 use super::{Changes, Index};
 use crate::objects::{Node, Pod};
-use crate::workspaces::status::NodeView;
 
 /// The nodes as far as they were seen.
 #[derive(Debug, Default)]
@@ -17,9 +18,9 @@ pub(super) struct Nodes {
     listed: u64,
 }
 
-impl Index {
+impl<N: Noun> Index<N> {
     /// Takes in a node.
-    pub fn apply_node(&mut self, node: Node) -> Changes {
+    pub fn apply_node(&mut self, node: Node) -> Changes<N> {
         let name = node.metadata.name.clone();
         self.nodes.gone.remove(&name);
         let nodes = &mut self.nodes.by_name;
@@ -35,7 +36,7 @@ impl Index {
     }
 
     /// Takes in that a node is gone since `version`.
-    pub fn delete_node(&mut self, name: &str, version: u64) -> Changes {
+    pub fn delete_node(&mut self, name: &str, version: u64) -> Changes<N> {
         self.nodes.by_name.remove(name);
         self.nodes.gone.insert(name.to_owned());
         self.forget_nodes();
@@ -44,7 +45,7 @@ impl Index {
     }
 
     /// Takes in that a complete list at `version` held only the nodes in `present`.
-    pub fn retain_nodes(&mut self, present: &HashSet<String>, version: u64) -> Changes {
+    pub fn retain_nodes(&mut self, present: &HashSet<String>, version: u64) -> Changes<N> {
         let gone = self
             .nodes
             .by_name
@@ -53,14 +54,7 @@ impl Index {
         self.forget_nodes();
         self.nodes.listed = version;
         let gone = |node: &str| !node.is_empty() && !present.contains(node);
-        let reread = self
-            .workspaces
-            .iter()
-            .filter(|(_, tracked)| gone(&tracked.node));
-        Changes {
-            reread: reread.map(|(name, _)| Arc::clone(name)).collect(),
-            ..Changes::default()
-        }
+        self.pods_on(gone)
     }
 
     pub(super) fn node(&self, pod: &Pod) -> NodeView<'_> {
@@ -82,21 +76,25 @@ impl Index {
         }
     }
 
-    /// Only what a workspace names is kept.
+    /// Only what a pod names is kept.
     fn forget_nodes(&mut self) {
-        let named = self.workspaces.values();
-        let named: HashSet<&str> = named.map(|tracked| &*tracked.node).collect();
+        let members = self.groups.values().flat_map(Group::living);
+        let named: HashSet<&str> = members.map(|member| &*member.node).collect();
         self.nodes.gone.retain(|name| named.contains(name.as_str()));
     }
 
     /// The pods of a node whose taints changed, or that came or went.
-    fn on_node(&self, node: &str) -> Changes {
-        let there = self
-            .workspaces
-            .iter()
-            .filter(|(_, tracked)| &*tracked.node == node);
+    fn on_node(&self, node: &str) -> Changes<N> {
+        self.pods_on(|other| other == node)
+    }
+
+    fn pods_on(&self, is_there: impl Fn(&str) -> bool) -> Changes<N> {
+        let members = self.groups.values().flat_map(Group::living);
+        let there = members.filter(|member| is_there(&member.node));
         Changes {
-            reread: there.map(|(name, _)| Arc::clone(name)).collect(),
+            reread: there
+                .map(|member| member.pod.name.as_str().into())
+                .collect(),
             ..Changes::default()
         }
     }

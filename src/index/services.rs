@@ -1,18 +1,18 @@
-//! The Services of the workspaces: whose they are and what they serve.
+//! The Services of the groups: whose they are and what they serve.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Changes, Index, Tracked};
-use crate::action::PodRef;
+use super::noun::Noun;
+use super::served::Served;
+use super::{Changes, Index};
 use crate::objects::{Service, ServicePort};
-use crate::workspaces::services::Served;
 
 /// The Services as far as they were seen.
 #[derive(Debug, Default)]
 pub(super) struct Services {
     by_name: HashMap<Arc<str>, Owned>,
-    /// Every list of ports once: most workspaces have the same.
+    /// Every list of ports once: most groups have the same.
     ports: HashSet<Arc<[ServicePort]>>,
     listed: bool,
 }
@@ -20,8 +20,8 @@ pub(super) struct Services {
 /// A Service of a pod.
 #[derive(Debug, PartialEq)]
 struct Owned {
-    pod: Arc<str>,
-    uid: Box<str>,
+    /// uid of the pod: the key of a group.
+    key: Arc<str>,
     headless: bool,
     ports: Arc<[ServicePort]>,
 }
@@ -39,18 +39,17 @@ impl Services {
     }
 }
 
-impl Index {
+impl<N: Noun> Index<N> {
     /// Takes in a Service; one that belongs to no pod is nobody's.
-    pub fn apply_service(&mut self, service: Service) -> Changes {
+    pub fn apply_service(&mut self, service: Service) -> Changes<N> {
         let name = service.metadata.name.as_str();
         let owners = service.metadata.owner_references.iter();
         let Some(owner) = owners.into_iter().find(|owner| owner.kind == "Pod") else {
             return self.delete_service(name);
         };
-        let pod = self.workspaces.get_key_value(owner.name.as_str());
+        let group = self.groups.get_key_value(owner.uid.as_str());
         let owned = Owned {
-            pod: pod.map_or_else(|| owner.name.as_str().into(), |(name, _)| Arc::clone(name)),
-            uid: owner.uid.as_str().into(),
+            key: group.map_or_else(|| owner.uid.as_str().into(), |(key, _)| Arc::clone(key)),
             headless: service.spec.is_headless(),
             ports: self.services.shared(service.spec.ports),
         };
@@ -58,29 +57,29 @@ impl Index {
             return Changes::default();
         }
         let mut changes = self.delete_service(name);
-        changes.extend(self.dirty(&owned.pod));
+        changes.extend(self.dirty(&owned.key));
         self.services.by_name.insert(name.into(), owned);
         changes
     }
 
     /// Takes in that a Service is gone.
-    pub fn delete_service(&mut self, service: &str) -> Changes {
+    pub fn delete_service(&mut self, service: &str) -> Changes<N> {
         match self.services.by_name.remove(service) {
-            Some(owned) => self.dirty(&owned.pod),
+            Some(owned) => self.dirty(&owned.key),
             None => Changes::default(),
         }
     }
 
-    fn dirty(&self, pod: &Arc<str>) -> Changes {
-        let known = self.workspaces.contains_key(pod);
+    fn dirty(&self, key: &Arc<str>) -> Changes<N> {
+        let known = self.groups.contains_key(key);
         Changes {
-            dirty: known.then(|| Arc::clone(pod)).into_iter().collect(),
+            dirty: known.then(|| Arc::clone(key)).into_iter().collect(),
             ..Changes::default()
         }
     }
 
     /// Takes in that a complete list held only the Services in `present`.
-    pub fn retain_services(&mut self, present: &HashSet<String>) -> Changes {
+    pub fn retain_services(&mut self, present: &HashSet<String>) -> Changes<N> {
         let gone: Vec<_> = self
             .services
             .by_name
@@ -93,7 +92,7 @@ impl Index {
             changes.dirty.extend(self.delete_service(&name).dirty);
         }
         if !std::mem::replace(&mut self.services.listed, true) {
-            changes.dirty.extend(self.workspaces.keys().cloned());
+            changes.dirty.extend(self.groups.keys().cloned());
         }
         changes
     }
@@ -103,21 +102,10 @@ impl Index {
         self.services.listed
     }
 
-    /// Returns a workspace whose Services have the names that another of this prefix would give its own.
-    pub fn of_prefix(&self, prefix: &str, other: &str) -> Option<&Tracked> {
-        let same = |tracked: &&Tracked| {
-            let state = &tracked.state;
-            state.ours
-                && state.service_prefix.eq_ignore_ascii_case(prefix)
-                && tracked.pod.name != other
-        };
-        self.workspaces.values().find(same)
-    }
-
-    /// Returns what a pod's Service of that name serves.
-    pub fn service(&self, name: &str, pod: &PodRef) -> Option<Served<'_>> {
+    /// Returns what the Service of that name serves, if it belongs to the group.
+    pub fn service(&self, name: &str, key: &str) -> Option<Served<'_>> {
         let owned = self.services.by_name.get(name)?;
-        (*owned.uid == *pod.uid).then_some(Served {
+        (*owned.key == *key).then_some(Served {
             headless: owned.headless,
             ports: &owned.ports,
         })

@@ -4,72 +4,71 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::noun::Noun;
 use super::{Changes, Index, reference};
-use crate::action::Action;
+use crate::action::PodRef;
 use crate::objects::Pod;
-use crate::workspaces::lifecycle::Decision;
-use crate::workspaces::marks::{FINALIZER, label};
-use crate::workspaces::status;
 
-impl Index {
+/// A pod that lost its label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray<'a> {
+    pub pod: &'a PodRef,
+    /// Its end was published already.
+    pub ended: bool,
+}
+
+impl<N: Noun> Index<N> {
     /// Takes in a pod that lacks the label.
-    pub fn apply_stray(&mut self, pod: &Pod) -> Changes {
-        if !status::is_unmarked(&pod.metadata) || status::id(&pod.metadata).is_none() {
-            return self.delete_stray(&pod.metadata.name);
+    pub fn apply_stray(&mut self, pod: &Pod) -> Changes<N> {
+        let uid = pod.metadata.uid.as_str();
+        if !N::is_stray(pod) {
+            return self.delete_stray(uid);
         }
-        let name: Arc<str> = pod.metadata.name.as_str().into();
-        self.strays.insert(Arc::clone(&name), reference(pod));
+        let key: Arc<str> = uid.into();
+        self.strays.insert(Arc::clone(&key), reference(pod));
         Changes {
             unreadable: vec![(
-                Arc::clone(&name),
-                format!("label {} is not \"true\"", label::MARKER).into(),
+                pod.metadata.name.as_str().into(),
+                "the label by which it is found was taken off".into(),
             )],
-            dirty: vec![name],
+            dirty: vec![key],
             ..Changes::default()
         }
     }
 
     /// Takes in that a pod has the label again, or is gone.
-    pub fn delete_stray(&mut self, name: &str) -> Changes {
-        let known = self.strays.remove_entry(name);
+    pub fn delete_stray(&mut self, uid: &str) -> Changes<N> {
+        let known = self.strays.remove_entry(uid);
         Changes {
             // Its end may have been published while it was a stray.
-            dirty: known.into_iter().map(|(name, _)| name).collect(),
+            dirty: known.into_iter().map(|(key, _)| key).collect(),
             ..Changes::default()
         }
     }
 
     /// Takes in that a complete list held only the strays in `present`.
-    pub fn retain_strays(&mut self, present: &HashSet<String>) -> Changes {
-        let gone = self
-            .strays
-            .keys()
-            .filter(|name| !present.contains(&***name));
-        let gone: Vec<Arc<str>> = gone.cloned().collect();
+    pub fn retain_strays(&mut self, present: &HashSet<String>) -> Changes<N> {
+        let strays = self.strays.iter();
+        let gone = strays.filter(|(_, pod)| !present.contains(&pod.name));
+        let gone: Vec<Arc<str>> = gone.map(|(key, _)| Arc::clone(key)).collect();
         let mut changes = Changes::default();
-        for name in gone {
-            changes.extend(self.delete_stray(&name));
+        for key in gone {
+            changes.extend(self.delete_stray(&key));
         }
         changes
     }
 
-    /// Whether a pod that the watch says is gone only lost the label: what we hold cannot go without being deleted first.
-    pub fn only_strayed(pod: &Pod) -> bool {
-        let meta = &pod.metadata;
-        meta.deletion_timestamp.is_none() && meta.finalizers.iter().any(|f| f == FINALIZER)
+    /// Returns the stray with a uid.
+    pub fn stray(&self, uid: &str) -> Option<Stray<'_>> {
+        let pod = self.strays.get(uid)?;
+        let ended = self.ended.contains(uid);
+        Some(Stray { pod, ended })
     }
+}
 
-    /// What a stray needs: its label, or, if its end was published already, to be let go.
-    pub(super) fn decide_stray(&self, name: &str) -> Option<Decision> {
-        let pod = self.strays.get(name)?.clone();
-        let action = match self.ended.contains(&pod.uid) {
-            true => Action::RemoveFinalizer(pod, FINALIZER),
-            false => Action::Label(pod, label::MARKER, "true"),
-        };
-        Some(Decision {
-            rule: "label taken off",
-            actions: vec![action],
-            ..Decision::default()
-        })
-    }
+/// Whether a pod that the watch says is gone only lost the label: what a finalizer holds cannot go without being deleted
+/// first.
+pub fn only_strayed(pod: &Pod) -> bool {
+    let meta = &pod.metadata;
+    meta.deletion_timestamp.is_none() && !meta.finalizers.is_empty()
 }

@@ -1,7 +1,7 @@
 //! Whatever order, repetition and loss the watch suffers, what subscribers are told keeps its promises
 //! (docs/protocol.md#what-consumers-of-updates-can-rely-on).
 
-mod records;
+mod toy;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -12,8 +12,13 @@ use serde_json::json;
 use super::*;
 use crate::objects::Service;
 use crate::objects::{Event, Node};
+use crate::proto::answers::EncodedStatus;
 use crate::proto::wsman::WorkspacePhase;
-use crate::updates::Update as _;
+use crate::workspaces::noun::Workspace;
+use crate::workspaces::update::StatusUpdate;
+
+type Index = super::Index<Workspace>;
+type Changes = super::Changes<Workspace>;
 
 /// A workspace pod: its state is a number that moves its status.
 fn pod(name: &str, uid: u64, version: u64, state: u8) -> Pod {
@@ -177,7 +182,7 @@ proptest! {
         }
         // After a list the index is what is there, and everything else was told to have stopped.
         let held: BTreeMap<_, _> =
-            index.workspaces.iter().map(|(name, known)| (name.to_string(), known.version)).collect();
+            index.pods.keys().map(|name| (name.to_string(), index.known(name).unwrap().version)).collect();
         let there: BTreeMap<_, _> =
             truth.pods.iter().map(|(name, pod)| (name.clone(), pod.metadata.version())).collect();
         prop_assert_eq!(held, there);
@@ -224,7 +229,7 @@ fn what_changes_without_its_pod_is_told_with_the_pods_next_version() {
     let failed = index
         .by_id("ws-a")
         .unwrap()
-        .status
+        .status()
         .read()
         .conditions
         .unwrap()
@@ -249,7 +254,7 @@ fn a_node_is_gone_only_for_pods_that_are_older_than_the_list_without_it() {
     index.retain_nodes(&HashSet::new(), 4);
     index.apply_pod(&bound(5));
     assert!(
-        !index.by_id("ws-a").unwrap().state.node_gone,
+        !index.by_id("ws-a").unwrap().newest().entry.state.node_gone,
         "the node may be newer than the list"
     );
     assert_eq!(
@@ -257,7 +262,7 @@ fn a_node_is_gone_only_for_pods_that_are_older_than_the_list_without_it() {
         [Arc::from("ws-a")]
     );
     index.apply_pod(&bound(5));
-    assert!(index.by_id("ws-a").unwrap().state.node_gone);
+    assert!(index.by_id("ws-a").unwrap().newest().entry.state.node_gone);
 }
 
 fn service(name: &str, owner: &Pod, ports: &[i64]) -> Service {
@@ -278,7 +283,7 @@ fn a_service_that_changes_makes_its_pod_dirty_and_counts_for_no_other() {
     let mut index = Index::default();
     let (old, new) = (pod("a", 1, 1, 0), pod("a", 2, 5, 1));
     index.apply_pod(&old);
-    let mine = index.by_name("a").unwrap().pod.clone();
+    let mine = index.by_pod("a").unwrap().key.clone();
     let dirty = |changes: Changes| changes.dirty.into_iter().collect::<HashSet<_>>().len();
     assert_eq!(dirty(index.apply_service(service("s", &old, &[1]))), 1);
     assert_eq!(dirty(index.apply_service(service("s", &old, &[1]))), 0);
@@ -300,7 +305,7 @@ fn a_service_that_changes_makes_its_pod_dirty_and_counts_for_no_other() {
 
     // A new pod of that name does not have the Service of the old one.
     index.apply_pod(&new);
-    let newer = index.by_name("a").unwrap().pod.clone();
+    let newer = index.by_pod("a").unwrap().key.clone();
     assert!(index.service("s", &newer).is_none());
     index.apply_service(service("s", &new, &[1]));
     assert!(index.service("s", &newer).is_some() && index.service("s", &mine).is_none());
@@ -315,7 +320,7 @@ fn a_node_stays_gone_however_often_its_pods_change() {
         pod.spec.node_name = "n1".to_owned();
         pod
     };
-    let gone = |index: &Index| index.by_id("ws-a").unwrap().state.node_gone;
+    let gone = |index: &Index| index.by_id("ws-a").unwrap().newest().entry.state.node_gone;
     let node = |name: &str| -> Node {
         serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap()
     };
@@ -365,13 +370,13 @@ fn an_announced_end_is_taken_in_once_and_only_by_its_own_pod() {
         ..update.clone()
     };
     assert_eq!(index.announced(&other), Changes::default());
-    assert_eq!(index.announced(&update).dirty, [Arc::from("a")]);
+    assert_eq!(index.announced(&update).dirty, [Arc::from("a-1")]);
     assert_eq!(index.announced(&update), Changes::default());
     // What the pod tells later does not undo it.
     stopped.metadata.resource_version = "6".into();
     index.apply_pod(&stopped);
-    assert!(index.by_name("a").unwrap().state.announced);
+    assert!(index.by_pod("a").unwrap().announced);
     index.delete_pod(&stopped);
     index.apply_pod(&pod("a", 2, 7, 1));
-    assert!(!index.by_name("a").unwrap().state.announced);
+    assert!(!index.by_pod("a").unwrap().announced);
 }

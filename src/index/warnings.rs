@@ -4,22 +4,24 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
+use super::noun::Noun;
 use super::{Changes, Index};
 use crate::action::PodRef;
 use crate::objects::Event;
-use crate::workspaces::status;
 
 /// Warnings kept per pod: those seen last.
 const PER_POD: usize = 8;
 
-/// Pods that are no workspaces (yet, or any more) whose warnings are kept.
+/// Pods that are not ours (yet, or any more) whose warnings are kept.
 const STRANGERS: usize = 4096;
 
 /// The warnings by the names of their pods.
 #[derive(Debug, Default)]
 pub(super) struct Warnings {
     by_pod: HashMap<Arc<str>, Vec<Event>>,
-    /// Names that had no workspace, the oldest first.
+    /// Names that had no pod of ours, the oldest first.
     strangers: VecDeque<Arc<str>>,
 }
 
@@ -43,7 +45,7 @@ impl Warnings {
             None => known.push(event),
         }
         if known.len() > PER_POD {
-            known.sort_by(|a, b| status::rank(b).cmp(&status::rank(a)));
+            known.sort_by(|a, b| rank(b).cmp(&rank(a)));
             known.truncate(PER_POD);
         }
         true
@@ -64,15 +66,15 @@ impl Warnings {
         Some(pod)
     }
 
-    /// Takes in that there is no workspace under a pod's name. What is told of the pod may still be of use to the next.
-    pub(super) fn estrange(&mut self, pod: &str, is_workspace: impl Fn(&str) -> bool) {
+    /// Takes in that no pod of ours has a name. The warnings may still be of use to the next that has it.
+    pub(super) fn estrange(&mut self, pod: &str, is_ours: impl Fn(&str) -> bool) {
         let Some((name, _)) = self.by_pod.get_key_value(pod) else {
             return;
         };
         self.strangers.push_back(Arc::clone(name));
         while self.strangers.len() > STRANGERS {
             if let Some(oldest) = self.strangers.pop_front()
-                && !is_workspace(&oldest)
+                && !is_ours(&oldest)
             {
                 self.by_pod.remove(&oldest);
             }
@@ -80,7 +82,13 @@ impl Warnings {
     }
 }
 
-impl Index {
+/// Orders events by when they were last seen.
+pub fn rank(event: &Event) -> (Option<Timestamp>, u64, &str) {
+    let meta = &event.metadata;
+    (event.last_seen(), meta.version(), &meta.name)
+}
+
+impl<N: Noun> Index<N> {
     /// Returns the warnings about a pod that are kept.
     pub fn warnings<'a>(&'a self, pod: &'a PodRef) -> impl Iterator<Item = &'a Event> {
         let known = self.warnings.of(&pod.name).iter();
@@ -91,32 +99,32 @@ impl Index {
     }
 
     /// Takes in a warning about a pod.
-    pub fn apply_event(&mut self, event: Event) -> Changes {
+    pub fn apply_event(&mut self, event: Event) -> Changes<N> {
         let mut changes = Changes::default();
-        if !status::is_kept(&event) {
+        if !N::keeps(&event) {
             return changes;
         }
         let pod = event.involved_object.name.clone();
         let new = self.warnings.of(&pod).is_empty();
-        let tracked = self.workspaces.get_key_value(pod.as_str());
-        let matters = tracked.filter(|(_, tracked)| {
+        let known = self.known(&pod);
+        let matters = known.filter(|known| {
             let about = &event.involved_object.uid;
-            let of_pod = about.is_empty() || *about == tracked.pod.uid;
-            of_pod && status::depends_on(&event, tracked.state.pod_phase)
+            let of_pod = about.is_empty() || *about == known.pod.uid;
+            of_pod && N::depends_on(&event, &known.entry)
         });
-        let reread = matters.map(|(name, _)| Arc::clone(name));
-        let is_workspace = tracked.is_some();
+        let reread: Option<Arc<str>> = matters.map(|known| known.pod.name.as_str().into());
+        let is_ours = known.is_some();
         if self.warnings.keep(event) {
             changes.reread.extend(reread);
         }
-        if new && !is_workspace {
+        if new && !is_ours {
             self.estrange(&pod);
         }
         changes
     }
 
     /// Takes in that a warning is gone: the API server forgets them after an hour.
-    pub fn delete_event(&mut self, event: &Event) -> Changes {
+    pub fn delete_event(&mut self, event: &Event) -> Changes<N> {
         let (pod, meta) = (&event.involved_object.name, &event.metadata);
         let version = meta.version().max(1);
         let pod = self.warnings.drop_event(pod, &meta.name, version);
@@ -124,7 +132,7 @@ impl Index {
     }
 
     /// Takes in that a complete list at `version` held only the events in `present`.
-    pub fn retain_events(&mut self, present: &HashSet<String>, version: u64) -> Changes {
+    pub fn retain_events(&mut self, present: &HashSet<String>, version: u64) -> Changes<N> {
         let all = self.warnings.by_pod.iter();
         let gone: Vec<(Arc<str>, String)> = all
             .flat_map(|(pod, events)| events.iter().map(move |event| (pod, &event.metadata)))
@@ -139,15 +147,14 @@ impl Index {
         changes
     }
 
-    /// Warnings about a pod whose workspace ended are kept as those of any other.
+    /// Warnings about a pod that is gone are kept as those of any other.
     pub(super) fn estrange(&mut self, pod: &str) {
-        let workspaces = &self.workspaces;
-        self.warnings
-            .estrange(pod, |name| workspaces.contains_key(name));
+        let pods = &self.pods;
+        self.warnings.estrange(pod, |name| pods.contains_key(name));
     }
 
-    fn read_again(&self, pod: Option<Arc<str>>) -> Changes {
-        let known = pod.filter(|pod| self.workspaces.contains_key(pod));
+    fn read_again(&self, pod: Option<Arc<str>>) -> Changes<N> {
+        let known = pod.filter(|pod| self.pods.contains_key(pod));
         Changes {
             reread: known.into_iter().collect(),
             ..Changes::default()

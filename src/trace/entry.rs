@@ -13,25 +13,26 @@ use super::redaction::Redaction;
 use crate::index::observer::{Decided, Folded};
 use crate::proto::plain;
 use crate::workspaces::case::{self, Case, Objects};
+use crate::workspaces::noun::Workspace;
 use crate::workspaces::update::StatusUpdate;
 
 /// The version of the format. Members may be added without a new one.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// Members of a case that are objects of the cluster.
-pub const OBJECTS: [&str; 5] = ["pod", "events", "node", "record", "services"];
+pub const OBJECTS: [&str; 5] = ["pod", "events", "node", "older", "services"];
 
 /// A pod was folded.
-pub(super) fn status(at: Timestamp, folded: &Folded) -> String {
+pub(super) fn status(at: Timestamp, folded: &Folded<Workspace>) -> String {
     let mut objects = Objects::clone(&folded.objects);
-    let answered = objects.fold();
-    let is_alike = answered.status == folded.status && answered.why == folded.why;
-    let mut status = folded.status.clone();
+    let (answered, entry) = (objects.fold(), &folded.entry);
+    let is_alike = answered.status == entry.status && answered.why == entry.why;
+    let mut status = entry.status.read();
     let mut redaction = Redaction::default();
     redaction.objects(&mut objects);
     redaction.status(&mut status);
     let members = redacted(objects.write(), &redaction);
-    let why = json!({"failure": folded.why.failure, "phase": folded.why.phase});
+    let why = json!({"failure": entry.why.failure, "phase": entry.why.phase});
     let answer = match Objects::read(&members) {
         Ok(hidden) if is_alike => answer_status(&hidden),
         _ => (plain::status(&status), why),
@@ -44,12 +45,9 @@ pub(super) fn status(at: Timestamp, folded: &Folded) -> String {
 }
 
 /// A workspace was decided on.
-pub(super) fn decision(at: Timestamp, decided: &Decided) -> String {
+pub(super) fn decision(at: Timestamp, decided: &Decided<Workspace>) -> String {
     let mut case = Case {
-        objects: decided
-            .objects
-            .as_ref()
-            .map(|objects| Objects::clone(objects)),
+        members: decided.members.iter().map(|o| Objects::clone(o)).collect(),
         ..decided.case.clone()
     };
     let is_alike = case.decide().as_ref() == Some(&decided.decision);
@@ -174,9 +172,7 @@ impl Entry {
                 why: value["why"].clone(),
             }),
             // What a pod needs that lost its label is not in the line.
-            Some("decision") if flat["pod"].is_null() && flat["record"].is_null() => {
-                Ok(Self::Other)
-            }
+            Some("decision") if flat["pod"].is_null() => Ok(Self::Other),
             Some("decision") => Ok(Self::Decision {
                 case: Box::new(Case::read(&flat).map_err(Unreadable)?),
                 decision: value["decision"].clone(),
@@ -234,7 +230,7 @@ fn flat(line: &Value) -> Value {
 pub fn answer_status(objects: &Objects) -> (Value, Value) {
     let entry = objects.fold();
     let why = json!({"failure": entry.why.failure, "phase": entry.why.phase});
-    (plain::status(&entry.status), why)
+    (plain::status(&entry.status.read()), why)
 }
 
 /// What a decision line answers, as its line has it.

@@ -12,7 +12,6 @@ use crate::redact;
 use crate::workspaces::case::{Case, Objects};
 use crate::workspaces::image;
 use crate::workspaces::marks::annotation;
-use crate::workspaces::recreate::Lineage;
 
 /// Stands for what is not shown.
 pub const REDACTED: &str = "[redacted]";
@@ -37,24 +36,8 @@ impl Redaction {
     /// Hides the secrets of a case, and notes them.
     pub(super) fn of_case(case: &mut Case) -> Self {
         let mut redaction = Self::default();
-        let marks = |case: &Case| {
-            let objects = case.objects.as_ref();
-            objects.map(|objects| Lineage::of(&objects.pod).marks)
-        };
-        let before = marks(case);
-        if let Some(objects) = &mut case.objects {
+        for objects in &mut case.members {
             redaction.objects(objects);
-        }
-        let after = marks(case);
-        if let Some(record) = &mut case.record {
-            redaction.pod(&mut record.pod);
-            // It is a fingerprint of what is hidden now; what counts is whether it is that of the pod.
-            if before.as_ref() == Some(&record.marks) {
-                record.marks = after.unwrap_or_default();
-            }
-        }
-        if let Some(last) = &mut case.last {
-            redaction.status(last);
         }
         redaction
     }

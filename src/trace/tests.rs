@@ -64,28 +64,27 @@ fn objects() -> Objects {
     Objects::read(&case).unwrap()
 }
 
-fn folded() -> Folded {
+fn folded() -> Folded<Workspace> {
     let objects = objects();
     let entry = objects.fold();
     Folded {
         objects: Arc::new(objects),
-        status: entry.status,
-        why: entry.why,
+        entry,
     }
 }
 
-fn decided() -> Decided {
+fn decided() -> Decided<Workspace> {
     let case = Case {
-        objects: Some(objects()),
+        members: vec![objects()],
         now: "2026-03-01T10:01:00Z".parse().unwrap(),
         ..Case::default()
     };
     Decided {
         name: "ws-a1".into(),
-        objects: Some(Arc::new(objects())),
+        members: vec![Arc::new(objects())],
         decision: case.decide().unwrap(),
         case: Case {
-            objects: None,
+            members: Vec::new(),
             ..case
         },
     }
@@ -93,7 +92,7 @@ fn decided() -> Decided {
 
 #[test]
 fn no_secret_is_in_a_line_and_yet_it_is_answered_alike() {
-    let update = StatusUpdate::new("u-1", crate::proto::encoded::Encoded::new(folded().status));
+    let update = StatusUpdate::new("u-1", folded().entry.status);
     let at = Timestamp::UNIX_EPOCH;
     let lines = [
         entry::status(at, &folded()),
@@ -132,25 +131,25 @@ fn no_secret_is_in_a_line_and_yet_it_is_answered_alike() {
 fn lines_that_cannot_be_read_say_why() {
     for (line, wanted) in [
         ("", "it is cut off"),
-        ("{\"version\":1,\"kind\":\"sta", "it is cut off"),
+        ("{\"version\":2,\"kind\":\"sta", "it is cut off"),
         ("nonsense", "it is no JSON (column 2)"),
         ("[]", "it is no JSON object"),
         (
-            "{\"version\":2}",
-            "it is of version 2 of the format; this program reads 1",
+            "{\"version\":1}",
+            "it is of version 1 of the format; this program reads 2",
         ),
         (
             "{\"time\":\"\"}",
             "it has no version, as those of the classic manager",
         ),
-        ("{\"version\":1}", "it has no kind"),
+        ("{\"version\":2}", "it has no kind"),
         (
-            "{\"version\":1,\"kind\":\"dream\"}",
+            "{\"version\":2,\"kind\":\"dream\"}",
             "its kind \"dream\" is unknown",
         ),
-        ("{\"version\":1,\"kind\":\"status\"}", "it has no pod"),
+        ("{\"version\":2,\"kind\":\"status\"}", "it has no pod"),
         (
-            "{\"version\":1,\"kind\":\"decision\",\"objects\":{\"pod\":{}},\"now\":3}",
+            "{\"version\":2,\"kind\":\"decision\",\"objects\":{\"pod\":{}},\"now\":3}",
             "now is not what it must be",
         ),
     ] {
@@ -173,8 +172,8 @@ fn cases_are_read_as_they_were_written() {
         services: Some([("ws-a1-ide".to_owned(), Default::default())].into()),
         ..decided().case
     };
-    case.objects = Some(objects());
-    case.last = Some(folded().status);
+    case.members = vec![objects(), objects()];
+    (case.gone, case.orphaned, case.over) = (true, true, true);
     let written = Value::Object(case.write());
     assert_eq!(Case::read(&written).unwrap(), case);
     let text = written.to_string();

@@ -75,6 +75,21 @@ impl Update for Toy {
             ToyTopic::Owner(self.owner),
         ]
     }
+
+    fn same(&self, other: &Self) -> bool {
+        self.at(other.version) == *other
+    }
+
+    fn at(&self, version: u64) -> Self {
+        Self {
+            version,
+            ..self.clone()
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.group.len()
+    }
 }
 
 impl Filter<Toy> for ToyFilter {

@@ -8,40 +8,25 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::decide::{self, Entry, LifecyclePolicy, Verdict};
-use super::lifecycle::{self, Decision, LifecycleInput};
-use super::pod_state::{self, PodState};
-use super::recreate::Record;
-use super::services::Served;
-use super::status::{Defaults, NodeView, NotWorkspace, Observed, Why};
-use crate::action::PodRef;
-use crate::objects::{Event, Node, Pod, ServicePort};
+use super::decide::LifecyclePolicy;
+use super::lifecycle::{self, LifecycleInput};
+use super::names;
+use super::noun::{self, Entry, Workspace};
+use super::status::{self, Defaults, NotWorkspace, Why};
+use super::update::StatusUpdate;
+use crate::decision::Decision;
+use crate::index::group::{Group, Member};
+use crate::index::noun::Noun;
+use crate::index::served::Served;
+use crate::index::{Index, observed, reference};
+use crate::objects::ServicePort;
+use crate::proto::answers::EncodedStatus;
 use crate::proto::wsman::WorkspaceStatus;
-pub use answers::{actions, decision, outcome, status, verdict};
+pub use answers::{actions, decision, outcome, pass, status};
 pub use json::policy;
 
-/// The node of a pod, as far as it is known.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub enum KnownNode {
-    /// Nothing is known of it.
-    #[default]
-    Unknown,
-    /// There is none any more.
-    Gone,
-    /// As it is.
-    Present(Box<Node>),
-}
-
 /// What a status is folded from.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Objects {
-    pub pod: Pod,
-    /// Warnings about pods of its name.
-    pub events: Vec<Event>,
-    pub node: KnownNode,
-    /// What the configuration adds.
-    pub defaults: Defaults,
-}
+pub type Objects = observed::Objects<Defaults>;
 
 /// A Service that is there.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -52,21 +37,23 @@ pub struct KnownService {
     pub ports: Vec<ServicePort>,
 }
 
-/// What the lifecycle knows beside the objects.
+/// What the lifecycle knows of a workspace.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Case {
-    /// The pod and what belongs to it; `None` between two pods.
-    pub objects: Option<Objects>,
-    /// The status that was sent last, where it is not the one that the objects make: nothing follows a STOPPED.
-    pub last: Option<WorkspaceStatus>,
-    /// The record that stands for the workspace while its pod is made again.
-    pub record: Option<Record>,
-    /// The Services of the pod by name; `None` where they are not known.
+    /// Its pods that are there, by rank, and the newest in any case.
+    pub members: Vec<Objects>,
+    /// The newest pod is gone.
+    pub gone: bool,
+    /// The first pod is gone, but it was seen.
+    pub orphaned: bool,
+    /// The STOPPED was published.
+    pub over: bool,
+    /// The message bus has confirmed the STOPPED.
+    pub announced: bool,
+    /// The Services of the workspace by name; `None` where they are not known.
     pub services: Option<BTreeMap<String, KnownService>>,
     /// When the user was active last.
     pub activity: Option<Timestamp>,
-    /// The message bus has confirmed the STOPPED.
-    pub announced: bool,
     /// What the configuration says about the lifecycle.
     pub policy: LifecyclePolicy,
     /// What the clock says.
@@ -74,74 +61,85 @@ pub struct Case {
 }
 
 impl Objects {
-    /// Copies what a fold looks at.
-    pub fn of(observed: &Observed<'_>, defaults: &Defaults) -> Self {
-        Self {
-            pod: observed.pod.clone(),
-            events: observed.events.to_vec(),
-            node: match observed.node {
-                NodeView::Unknown => KnownNode::Unknown,
-                NodeView::Gone => KnownNode::Gone,
-                NodeView::Present(node) => KnownNode::Present(Box::new(node.clone())),
-            },
-            defaults: defaults.clone(),
-        }
-    }
-
-    /// Returns them as the fold takes them.
-    pub fn observed(&self) -> Observed<'_> {
-        Observed {
-            pod: &self.pod,
-            events: &self.events,
-            node: match &self.node {
-                KnownNode::Unknown => NodeView::Unknown,
-                KnownNode::Gone => NodeView::Gone,
-                KnownNode::Present(node) => NodeView::Present(node),
-            },
-        }
-    }
-
-    /// Folds them into an entry of the index.
+    /// Folds them into what the index keeps.
     pub fn fold(&self) -> Entry {
-        let observed = self.observed();
-        let folded = super::status::fold(&observed, &self.defaults);
-        Entry {
-            pod: PodRef {
-                name: self.pod.metadata.name.clone(),
-                uid: self.pod.metadata.uid.clone(),
-            },
-            status: folded.status,
-            state: PodState {
-                unreadable: folded.unreadable.into(),
-                ..pod_state::of(&observed)
-            },
-            why: folded.why,
-        }
+        Workspace::read(&self.observed(), &self.defaults)
     }
 
-    /// Folds them as `explain` does.
+    /// Folds them into a status, and why it is that.
     ///
     /// # Errors
-    /// [`NotWorkspace`] as [`super::status::explain`].
+    /// [`NotWorkspace`] where something is missing without which a pod is no workspace.
     pub fn explain(&self) -> Result<(WorkspaceStatus, Why), NotWorkspace> {
-        super::status::explain(&self.observed(), &self.defaults)
+        self.fold().explain()
     }
 }
 
 impl Case {
-    /// The entry that is decided on.
-    pub fn entry(&self) -> Option<Entry> {
-        let mut entry = self.objects.as_ref()?.fold();
-        entry.state.announced = self.announced;
-        if let Some(last) = &self.last {
-            entry.status.clone_from(last);
+    /// Returns what is known of a workspace beside its pods.
+    pub(super) fn beside(group: &Group<Workspace>, index: &Index<Workspace>) -> Self {
+        let prefix = &group.newest().entry.state.service_prefix;
+        let names = [names::ide_service(prefix), names::ports_service(prefix)];
+        let services = names.into_iter().filter_map(|name| {
+            let served = index.service(&name, &group.key)?;
+            let known = KnownService {
+                headless: served.headless,
+                ports: served.ports.to_vec(),
+            };
+            Some((name, known))
+        });
+        let is_there = |member: &Member<Workspace>| member.pod.uid == *group.key;
+        Self {
+            gone: group.newest().gone,
+            orphaned: group.is_led() && !group.living().any(is_there),
+            over: group.is_over(),
+            announced: group.announced,
+            services: index.has_services().then(|| services.collect()),
+            ..Self::default()
         }
-        Some(entry)
     }
 
-    /// What the workspace needs; `None` if there is neither a pod nor a record.
+    /// Returns the workspace; `None` if it has no pod.
+    pub fn group(&self) -> Option<Group<Workspace>> {
+        let (newest, older) = self.members.split_last()?;
+        let member = |objects: &Objects, gone| {
+            let place = noun::place(&objects.pod);
+            let meta = &objects.pod.metadata;
+            let member = Member {
+                pod: reference(&objects.pod),
+                version: meta.version(),
+                gone,
+                entry: objects.fold(),
+                node: objects.pod.spec.node_name.as_str().into(),
+                rank: place.rank,
+                objects: None,
+            };
+            (place.anchor, member)
+        };
+        let (anchor, newest) = member(newest, self.gone);
+        let mut group: Group<Workspace> = Group::new(&anchor, newest);
+        for objects in older {
+            group.put(member(objects, false).1);
+        }
+        group.announced = self.announced;
+        if self.orphaned {
+            group.lead();
+        }
+        if self.over {
+            let last = status::gone(group.newest().entry.status.read(), None);
+            let last = StatusUpdate::new(&group.key, EncodedStatus::new(last));
+            group.last_published = Some(last);
+        }
+        Some(group)
+    }
+
+    /// Returns what the workspace needs; `None` if it has no pod.
     pub fn decide(&self) -> Option<Decision> {
-        let entry = self.entry();
+        self.group().map(|group| self.decide_on(&group))
+    }
+
+    /// Returns what a workspace needs that [`Case::group`] returned.
+    pub fn decide_on(&self, group: &Group<Workspace>) -> Decision {
         let known = self.services.as_ref();
         let find = |name: &str| {
             let service = known?.get(name)?;
@@ -151,18 +149,10 @@ impl Case {
             })
         };
         let input = LifecycleInput {
-            pod: entry.as_ref(),
-            record: self.record.as_ref(),
+            group,
             activity: self.activity,
             services: known.is_some().then_some(&find),
         };
-        lifecycle::step(input, &self.policy, self.now)
-    }
-
-    /// What the table of the lifecycle says about the pod alone.
-    pub fn verdict(&self) -> Option<(WorkspaceStatus, Verdict)> {
-        let entry = self.entry()?;
-        let verdict = decide::decide(&entry, self.activity, &self.policy, self.now);
-        Some((entry.status, verdict))
+        lifecycle::step(&input, &self.policy, self.now)
     }
 }

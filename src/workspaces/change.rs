@@ -23,6 +23,8 @@ use crate::proto::wsman::{
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub pod: PodRef,
+    /// The pod that owns its Secret and its Services.
+    pub owner: PodRef,
     /// resourceVersion of the pod.
     pub version: String,
     /// Annotations of the pod.

@@ -10,31 +10,14 @@ use jiff::Timestamp;
 
 use super::maintenance::{FOR_EVER, Switch};
 use super::marks::annotation;
+use super::noun::Workspace;
 use super::pod_state::{PodPhase, PodState};
 use super::recreate;
-use super::status::Why;
-use crate::action::{Action, Mark, PodRef, Recreate};
+use crate::action::{Action, Mark, PodRef};
 use crate::config::{Services, Timeouts};
-use crate::proto::wsman::{WorkspaceConditions, WorkspacePhase, WorkspaceStatus};
-
-/// One workspace as the index holds it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    pub pod: PodRef,
-    /// What clients see.
-    pub status: WorkspaceStatus,
-    /// What the lifecycle needs beside it.
-    pub state: PodState,
-    /// Which rules made the status.
-    pub why: Why,
-}
-
-impl Entry {
-    /// Returns the uid of the workspace's first pod. It stays the same when the pod is made again.
-    pub fn run(&self) -> &str {
-        self.state.lineage.run(&self.pod)
-    }
-}
+use crate::decision::{Decision, Wake};
+use crate::index::group::Group;
+use crate::proto::wsman::WorkspacePhase;
 
 /// Who fills a workspace and saves its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,50 +63,28 @@ impl LifecyclePolicy {
     }
 }
 
-/// What to do with one workspace.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Verdict {
-    /// The row of the table that decided, for people.
-    pub rule: &'static str,
-    /// Writes, in this order; a failed one ends the sequence.
-    pub actions: Vec<Action>,
-    /// The earliest moment at which the answer changes without any event.
-    pub wake_at: Option<Wake>,
-}
-
-/// A moment at which a workspace is looked at again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wake {
-    /// When.
-    pub at: Timestamp,
-    /// What happens then.
-    pub reason: &'static str,
-    /// The configuration key or annotation that says when; empty where it is fixed.
-    pub source: &'static str,
-}
-
-/// Decides what a workspace needs (docs/protocol.md#lifecycle).
-pub fn decide(
-    entry: &Entry,
+/// Decides what the newest pod of a workspace needs (docs/protocol.md#lifecycle).
+pub(super) fn decide(
+    group: &Group<Workspace>,
     activity: Option<Timestamp>,
     policy: &LifecyclePolicy,
     now: Timestamp,
-) -> Verdict {
+) -> Decision {
+    let newest = group.newest();
     let case = Case {
-        pod: &entry.pod,
-        status: &entry.status,
-        state: &entry.state,
+        group,
+        pod: &newest.pod,
+        state: &newest.entry.state,
         activity,
         policy,
         now,
     };
     let row = Case::TABLE.iter().find(|row| (row.when)(&case));
-    let mut actions = row.map_or_else(Vec::new, |row| (row.then)(&case));
-    recreate::guard(entry, &mut actions);
-    Verdict {
+    Decision {
         rule: row.map_or("nothing to do", |row| row.name),
-        actions,
+        actions: row.map_or_else(Vec::new, |row| (row.then)(&case)),
         wake_at: case.wake_at(),
+        ..Decision::default()
     }
 }
 
@@ -195,8 +156,8 @@ const FAILURE_LIMIT: usize = 8 * 1024;
 
 /// Everything that one decision is made from.
 struct Case<'a> {
+    group: &'a Group<Workspace>,
     pod: &'a PodRef,
-    status: &'a WorkspaceStatus,
     state: &'a PodState,
     activity: Option<Timestamp>,
     policy: &'a LifecyclePolicy,
@@ -356,8 +317,7 @@ impl Case<'_> {
         if !due || self.in_maintenance() {
             return Vec::new();
         }
-        let step = Recreate::Record(self.pod.clone(), self.state.version);
-        vec![Action::Recreate(step)]
+        recreate::make_again(self.group)
     }
 
     fn mark_ready(&self) -> Vec<Action> {
@@ -381,19 +341,15 @@ impl Case<'_> {
 
 impl Case<'_> {
     fn phase(&self) -> WorkspacePhase {
-        self.status.phase()
-    }
-
-    fn conditions(&self) -> Option<&WorkspaceConditions> {
-        self.status.conditions.as_ref()
+        self.group.phase()
     }
 
     fn failure(&self) -> &str {
-        self.conditions().map_or("", |c| c.failed.as_str())
+        &self.state.failure
     }
 
     fn is_headless(&self) -> bool {
-        self.status.spec.as_ref().is_some_and(|s| s.headless)
+        self.state.headless
     }
 
     fn node_is_lost(&self) -> bool {

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::decide::Entry;
-use super::lifecycle::Decision;
+use super::noun::Workspace;
 use super::status::timestamp;
-use crate::action::{Action, Recreate};
+use crate::action::Action;
+use crate::decision::Decision;
 use crate::duration::GoDuration;
+use crate::index::group::Group;
 use crate::objects::Event;
 use crate::proto::wsman::inspect::v1::{Condition, ExplainWorkspaceResponse, Next, Warning};
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceStatus};
@@ -14,24 +15,25 @@ use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceStatus};
 /// Explains a workspace: what it was folded to, what the lifecycle decided, and the warnings about its
 /// pod. Who leads is left to the caller.
 pub fn explain<'a>(
-    entry: &Entry,
+    group: &Group<Workspace>,
     decision: &Decision,
     last_activity: Option<Timestamp>,
     warnings: impl IntoIterator<Item = &'a Event>,
 ) -> ExplainWorkspaceResponse {
-    let status = &entry.status;
+    let (newest, status) = (group.newest(), group.status().read());
+    let entry = &newest.entry;
     let runtime = status.runtime.as_ref();
     let metadata = status.metadata.as_ref();
     ExplainWorkspaceResponse {
         id: status.id.clone(),
-        pod: entry.pod.name.clone(),
+        pod: newest.pod.name.clone(),
         node: runtime.map_or_else(String::new, |runtime| runtime.node_name.clone()),
         owner: metadata.map_or_else(String::new, |metadata| metadata.owner.clone()),
         phase: status.phase,
         status_version: status.status_version,
         phase_rule: entry.why.phase.to_owned(),
         message: status.message.clone(),
-        conditions: conditions(status),
+        conditions: conditions(&status),
         failure_rule: entry.why.failure.unwrap_or_default().to_owned(),
         rule: decision.rule.to_owned(),
         actions: decision.actions.iter().map(sentence).collect(),
@@ -101,29 +103,29 @@ fn sentence(action: &Action) -> String {
                 GoDuration::from_nanos(nanos)
             )
         }
-        Action::Label(_, key, value) => format!("set the label {key} to {value}"),
+        Action::Label(_, labels) => {
+            let changes = labels.iter().map(|(key, value)| match value {
+                Some(value) => format!("set the label {key} to {value}"),
+                None => format!("remove the label {key}"),
+            });
+            changes.collect::<Vec<_>>().join(", ")
+        }
         Action::ForceDelete(_) => "delete the pod without waiting for its node".to_owned(),
         Action::RemoveFinalizer(_, finalizer) => format!("remove the finalizer {finalizer}"),
-        Action::SyncServices { .. } => "bring the Services in line with the pod".to_owned(),
+        Action::SyncServices(_) => "bring the Services in line with the pod".to_owned(),
         Action::ChangeSecret(..) => "change the Secret".to_owned(),
         Action::CreatePod(_) => "create the pod".to_owned(),
         Action::CreateDependant(..) => "create what the pod needs beside it".to_owned(),
         Action::UpdateLease(_) => "write the Lease".to_owned(),
         Action::Checkpoint(_) => "record activity".to_owned(),
-        Action::Recreate(step) => recreation(step).to_owned(),
-    }
-}
-
-fn recreation(step: &Recreate) -> &'static str {
-    match step {
-        Recreate::Record(..) => "record the pod, to make it again",
-        Recreate::Commit(..) => "mark the pod as replaced",
-        Recreate::Inherit(..) => "hand what belongs to the pod over to its record",
-        Recreate::Vacate(..) => "delete the pod that is replaced",
-        Recreate::Create(..) => "make the pod again",
-        Recreate::Settle(..) => "hand what belonged to the old pod over to the new one",
-        Recreate::Forget(..) => "delete the record of the pod",
-        Recreate::MarkRecord(..) => "mark the record of the pod",
-        Recreate::RemoveOrphan(..) => "delete a new pod that came too late",
+        Action::CopyPod(copy) => format!("make the pod again as {}", copy.to),
+        Action::CopyMarks(from, to, _) => format!("copy marks of pod {} to {}", from.name, to.name),
+        Action::Discard(discard) => match &discard.unless {
+            Some(unless) => format!(
+                "delete pod {} unless {} is there",
+                discard.pod.name, unless.name
+            ),
+            None => format!("delete pod {}", discard.pod.name),
+        },
     }
 }

@@ -31,7 +31,7 @@ pub mod label {
     pub const FULL_WORKSPACE_BACKUP: &str = "gitpod/fullWorkspaceBackup";
     /// "true" with PERSISTENT_VOLUME_CLAIM.
     pub const PVC_FEATURE: &str = "gitpod.io/pvcFeature";
-    /// What a ConfigMap of wsman's keeps; see [`super::RECREATE`].
+    /// What a ConfigMap of wsman's keeps: `activity`.
     pub const RECORD: &str = "wsman.dev/record";
     /// `ide` or `ports`, on Services.
     pub const SERVICE_TYPE: &str = "serviceType";
@@ -133,11 +133,8 @@ pub mod annotation {
     pub const PORTS_CHANGED: &str = "wsman.dev/ports-changed";
     /// How often the pod was made again because nodes rejected it; absent for never.
     pub const RECREATIONS: &str = "wsman.dev/recreations";
-    /// uid of the record by which the pod is being replaced. From this mark on there is no way back but a stop.
-    pub const REPLACED_BY: &str = "wsman.dev/replaced-by";
-    /// uid of the record that the pod was made from.
-    pub const MADE_FROM: &str = "wsman.dev/made-from";
-    /// uid of the pod that was made from a record, on the record.
+    /// Name of the pod that takes the place of this one, which its node rejected. From this mark on there is no way back
+    /// but a stop.
     pub const SUCCESSOR: &str = "wsman.dev/successor";
     /// uid of the first pod of the workspace, on pods that were made again: it names the start.
     pub const FIRST_UID: &str = "wsman.dev/first-uid";
@@ -163,11 +160,24 @@ pub mod secret_key {
     pub const SSH_PUBLIC_KEYS: &str = "ssh-public-keys";
 }
 
-/// Value of [`label::RECORD`]: the pod that is made again.
-pub const RECREATE: &str = "recreate";
-
 /// Value of [`annotation::READY_BY`]: the pod's condition Ready, now or before.
 pub const READY_BY_CONDITION: &str = "condition";
+
+/// Labels by which other programs find the pod of a workspace. They move on to the pod that takes its place.
+pub const MOVING: [&str; 12] = [
+    label::APP,
+    label::COMPONENT,
+    label::WORKSPACE_ID,
+    label::OWNER,
+    label::META_ID,
+    label::PROJECT,
+    label::TEAM,
+    label::TYPE,
+    label::HEADLESS,
+    label::CLASS,
+    label::FULL_WORKSPACE_BACKUP,
+    label::PVC_FEATURE,
+];
 
 /// Put on pods in debug mode; only a person takes it off.
 pub const DEBUG_FINALIZER: &str = "gitpod.io/debugfinalizer";

@@ -1,4 +1,4 @@
-//! The small record that the index keeps beside a status: what `decide` needs of a pod and its node, extracted once.
+//! What the index keeps of a pod beside its status: all that the lifecycle needs of it and of its node, extracted once.
 
 use std::time::Duration;
 
@@ -8,11 +8,13 @@ use super::container;
 pub use super::container::PodPhase;
 use super::marks::{FINALIZER, annotation};
 use super::names;
-use super::recreate::{self, Lineage};
-use super::status::{NodeView, Observed};
+use super::recreate;
+use super::status::NotWorkspace;
 use super::trace::{self, Trace};
 use crate::duration::GoDuration;
+use crate::index::observed::{NodeView, Observed};
 use crate::objects::{ContainerStatus, Node, Pod, Taint};
+use crate::proto::wsman::{PortSpec, WorkspaceConditionBool, WorkspaceStatus};
 
 /// How far the node component is with disposing of the content (`gitpod.io/disposalStatus`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,8 +37,10 @@ pub struct PodState {
     pub trace: Trace,
     /// Version of the pod.
     pub version: u64,
-    /// How the pod came to be made again, and by what it is replaced.
-    pub lineage: Lineage,
+    /// Name of the pod that takes its place; empty where none does.
+    pub successor: Box<str>,
+    /// Other programs no longer find it as a workspace.
+    pub handed_over: bool,
     /// When the pod was created.
     pub created: Option<Timestamp>,
     /// When ControlPort last changed the ports.
@@ -106,10 +110,20 @@ pub struct PodState {
     pub closed: bool,
     /// Marks that are missing or unreadable; empty if there is none.
     pub unreadable: Box<str>,
+    /// Why it is no workspace, as far as its marks go.
+    pub not_workspace: Option<NotWorkspace>,
     /// Being stuck was reported.
     pub stuck: bool,
-    /// The message bus has confirmed the STOPPED. No mark says so: who does not know publishes it again.
-    pub announced: bool,
+    /// Why the workspace failed, as its status says; empty where it did not.
+    pub failure: Box<str>,
+    /// Nobody looks at it.
+    pub headless: bool,
+    /// Its images are being pulled.
+    pub pulling_images: bool,
+    /// The last backup is complete.
+    pub backed_up: bool,
+    /// Its exposed ports.
+    pub exposed_ports: Vec<PortSpec>,
 }
 
 impl PodState {
@@ -119,14 +133,16 @@ impl PodState {
     }
 }
 
-/// Extracts the facts of a pod.
-pub fn of(observed: &Observed<'_>) -> PodState {
+/// Extracts the state of a pod with a status.
+pub fn of(observed: &Observed<'_>, status: &WorkspaceStatus) -> PodState {
     let pod = observed.pod;
     let meta = &pod.metadata;
     let mark = |key| meta.annotation(key);
     let has = |key| meta.annotations.contains_key(key);
     let duration = |key| mark(key).and_then(|text| GoDuration::parse(text).ok());
     let bound = !pod.spec.node_name.is_empty();
+    let (spec, conditions) = (status.spec.as_ref(), status.conditions.as_ref());
+    let yes = WorkspaceConditionBool::True;
     let node = match observed.node {
         NodeView::Present(node) => Some(node),
         NodeView::Gone | NodeView::Unknown => None,
@@ -138,7 +154,8 @@ pub fn of(observed: &Observed<'_>) -> PodState {
             .unwrap_or_default()
             .to_owned(),
         version: meta.version(),
-        lineage: Lineage::of(pod),
+        successor: recreate::successor(meta).unwrap_or_default().into(),
+        handed_over: recreate::is_handed_over(meta),
         created: meta.creation_timestamp,
         ports_changed: mark(annotation::PORTS_CHANGED).and_then(|text| text.parse().ok()),
         deleting: meta.deletion_timestamp,
@@ -178,8 +195,15 @@ pub fn of(observed: &Observed<'_>) -> PodState {
         ever_active: has(annotation::FIRST_USER_ACTIVITY),
         closed: has(annotation::CLOSED),
         unreadable: Box::default(),
+        not_workspace: None,
         stuck: has(annotation::STUCK),
-        announced: false,
+        failure: conditions.map_or("", |c| c.failed.as_str()).into(),
+        headless: spec.is_some_and(|spec| spec.headless),
+        pulling_images: conditions.is_some_and(|c| c.pulling_images() == yes),
+        backed_up: conditions.is_some_and(|c| c.final_backup_complete() == yes),
+        exposed_ports: spec
+            .map(|spec| spec.exposed_ports.clone())
+            .unwrap_or_default(),
     }
 }
 
@@ -199,10 +223,12 @@ fn disposal(mark: Option<&str>) -> Disposal {
     }
 }
 
-/// Since when the pod is on a node that does not find its Secret, or a key of it. It has the pod's name; the Secrets of
+/// Since when the pod is on a node that does not find its Secret, or a key of it. It has the name of the first
+/// pod; the Secrets of
 /// others are their business, and caches that are behind pass by themselves.
 fn secret_missing_since(pod: &Pod) -> Option<Timestamp> {
-    let (name, namespace) = (&pod.metadata.name, &pod.metadata.namespace);
+    let namespace = &pod.metadata.namespace;
+    let name = recreate::anchor_name(&pod.metadata);
     let missing = [
         format!("secret \"{name}\" not found"),
         format!("secrets \"{name}\" not found"),

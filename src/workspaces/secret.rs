@@ -7,6 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::marks::label;
 
+/// Labels of a workspace that its Secret does not have.
+pub const UNLABELLED: &[&str] = &[label::NETWORK_POLICY];
+
 /// Returns the Secret that holds `data`, or none where there is nothing to hold. It is named like the pod; its owner
 /// reference is added when the pod has a uid, so it can never be left behind (docs/protocol.md#secret).
 pub fn build(
@@ -19,7 +22,7 @@ pub fn build(
         return None;
     }
     let mut labels = labels.clone();
-    labels.remove(label::NETWORK_POLICY);
+    labels.retain(|key, _| !UNLABELLED.contains(&key.as_str()));
     Some(Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),

@@ -6,17 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use prost::Message;
 
 use super::env::{IDE_PORT, SUPERVISOR_PORT};
 use super::marks::{annotation, label};
 use super::names;
-use crate::action::Mark;
-use crate::error::Error;
-use crate::objects;
+use crate::action::{Action, BuildServices, PodRef, ServiceSync};
+use crate::index::served::{Port, Served};
 use crate::proto::wsman::{ExposedPorts, PortProtocol, PortSpec, PortVisibility};
 
 /// Most ports of one workspace: an EndpointSlice, which Kubernetes makes of a Service, holds no more.
@@ -76,29 +74,16 @@ pub fn of_pod(
     std::iter::once(ide).chain(ports).collect()
 }
 
-/// Longest text of a refusal: webhooks may say much.
-const MAX_REFUSAL: usize = 1 << 10;
-
-/// Returns the text of a refusal as the pod keeps it.
-pub fn refusal(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut end = text.len().min(MAX_REFUSAL);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
-}
-
-/// Returns the mark that says why a Service was refused, or that none is any more.
-pub fn refused(why: Option<String>) -> Mark {
-    let key = annotation::SERVICES_REFUSED.to_owned();
-    let mut mark = Mark::default();
-    match why {
-        Some(why) => drop(mark.set.insert(key, why)),
-        None => mark.remove.push(key),
-    }
-    mark
+/// Returns the action that brings the Services of a workspace in line with the marks of its pod.
+pub fn sync(owner: PodRef, pod: PodRef, prefix: &str, headless: bool) -> Action {
+    Action::SyncServices(Box::new(ServiceSync {
+        owner,
+        pod,
+        names: vec![names::ide_service(prefix), names::ports_service(prefix)],
+        build: BuildServices(of_pod),
+        headless,
+        refused: annotation::SERVICES_REFUSED,
+    }))
 }
 
 /// Returns the value of the annotation [`annotation::EXPOSED_PORTS`].
@@ -121,64 +106,14 @@ pub fn decode_ports(text: &str) -> Vec<PortSpec> {
     valid(ports)
 }
 
-/// A Service that is there.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Served<'a> {
-    /// It has no cluster IP.
-    pub headless: bool,
-    /// Its ports, in order.
-    pub ports: &'a [objects::ServicePort],
+/// Whether a Service serves the IDE.
+pub fn is_ide(served: Served<'_>) -> bool {
+    served.is(&ide_ports())
 }
 
-impl<'a> Served<'a> {
-    /// Returns what a Service that was read serves.
-    pub fn by(service: &'a objects::Service) -> Self {
-        Self {
-            headless: service.spec.is_headless(),
-            ports: &service.spec.ports,
-        }
-    }
-
-    /// Whether it serves the IDE.
-    pub fn is_ide(self) -> bool {
-        self.is(&ide_ports())
-    }
-
-    /// Whether it serves exactly these ports.
-    pub fn is_ports(self, exposed: &[PortSpec]) -> bool {
-        self.is(&exposed_ports(valid(exposed.to_vec())))
-    }
-
-    /// Whether it serves what another would.
-    pub fn is_as(self, wanted: &Service) -> bool {
-        self.is(&built(wanted))
-    }
-
-    /// Whether it is to be made anew to serve what another would: a headless Service maps no port, and whether a Service
-    /// is headless cannot be changed.
-    pub fn must_be_made_anew(self, wanted: &Service) -> bool {
-        self.headless && built(wanted).iter().any(Port::maps)
-    }
-
-    /// A Service that does its work stays as it is, with a cluster IP or without.
-    fn is(self, wanted: &[Port<'_>]) -> bool {
-        self.ports.len() == wanted.len()
-            && self.ports.iter().zip(wanted).all(|(t, w)| w.is(t))
-            && !(self.headless && wanted.iter().any(Port::maps))
-    }
-}
-
-/// One port of a Service, as far as it is ours to say.
-struct Port<'a> {
-    name: Cow<'a, str>,
-    number: u32,
-    target: u32,
-    app_protocol: &'a str,
-}
-
-fn built(service: &Service) -> Vec<Port<'_>> {
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
-    ports.into_iter().flatten().map(Port::of).collect()
+/// Whether a Service serves exactly these ports.
+pub fn is_ports(served: Served<'_>, exposed: &[PortSpec]) -> bool {
+    served.is(&exposed_ports(valid(exposed.to_vec())))
 }
 
 fn ide_ports() -> [Port<'static>; 2] {
@@ -218,46 +153,6 @@ fn valid(mut ports: Vec<PortSpec>) -> Vec<PortSpec> {
     let valid = |p: &PortSpec| (1..=65_535).contains(&p.port) && p.target <= 65_535;
     ports.retain(|p| valid(p) && seen.insert(p.port));
     ports
-}
-
-impl<'a> Port<'a> {
-    fn of(port: &'a ServicePort) -> Self {
-        let target = match &port.target_port {
-            Some(IntOrString::Int(number)) => number.unsigned_abs(),
-            _ => 0,
-        };
-        Self {
-            name: Cow::Borrowed(port.name.as_deref().unwrap_or_default()),
-            number: port.port.unsigned_abs(),
-            target,
-            app_protocol: port.app_protocol.as_deref().unwrap_or_default(),
-        }
-    }
-
-    /// Whether the pod listens on another port.
-    fn maps(&self) -> bool {
-        self.target != self.number
-    }
-
-    fn build(&self) -> ServicePort {
-        // Ports are at most 65535.
-        let number = |port: u32| i32::try_from(port).unwrap_or_default();
-        ServicePort {
-            name: Some(self.name.clone().into_owned()),
-            port: number(self.number),
-            protocol: Some("TCP".to_owned()),
-            app_protocol: Some(self.app_protocol.to_owned()).filter(|text| !text.is_empty()),
-            target_port: Some(IntOrString::Int(number(self.target))),
-            ..ServicePort::default()
-        }
-    }
-
-    fn is(&self, there: &objects::ServicePort) -> bool {
-        there.name == self.name
-            && there.port == i64::from(self.number)
-            && there.target_port == i64::from(self.target)
-            && there.app_protocol == self.app_protocol
-    }
 }
 
 /// The selector is the id and the marker: no label that a person may change cuts a workspace off.

@@ -12,35 +12,15 @@ mod waiting;
 use jiff::Timestamp;
 
 use super::marks::{CONTAINER, annotation};
-use crate::objects::{Event, Node, Pod};
+use crate::index::observed::Observed;
+use crate::objects::Pod;
 use crate::proto::wsman::{
     VolumeSnapshotInfo, WorkspaceConditionBool, WorkspaceConditions, WorkspacePhase,
     WorkspaceRuntimeInfo, WorkspaceStatus,
 };
-pub use events::{depends_on, is_kept, rank};
+pub use events::{depends_on, is_kept};
 use faults::Faults;
 pub use faults::{id, is_unmarked};
-
-/// What is known of the node that a pod is bound to.
-#[derive(Debug, Clone, Copy, Default)]
-pub enum NodeView<'a> {
-    /// Nodes are not watched, not listed yet, or the pod is not bound.
-    #[default]
-    Unknown,
-    /// The pod is bound to a node that was there and is not any more, or that a list newer than the pod lacks.
-    Gone,
-    /// The node as it is now.
-    Present(&'a Node),
-}
-
-/// All that a status is folded from.
-#[derive(Debug, Clone, Copy)]
-pub struct Observed<'a> {
-    pub pod: &'a Pod,
-    /// Events about the pod, oldest first.
-    pub events: &'a [Event],
-    pub node: NodeView<'a>,
-}
 
 /// What a status shows where the pod has no mark. Empty: nothing is defaulted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,30 +58,13 @@ pub struct Folded {
     pub why: Why,
     /// Marks that are missing or unreadable, as a text; empty if there is none.
     pub unreadable: String,
-}
-
-/// Returns the status of a pod, and why it is that.
-///
-/// # Errors
-/// [`NotWorkspace`] where something is missing without which a pod is no workspace (docs/protocol.md#failures).
-pub fn explain(
-    observed: &Observed<'_>,
-    defaults: &Defaults,
-) -> Result<(WorkspaceStatus, Why), NotWorkspace> {
-    let (folded, faults) = look(observed, defaults);
-    match faults.grave.into_iter().next() {
-        Some(why) => Err(why),
-        None => Ok((folded.status, folded.why)),
-    }
+    /// What is missing without which a pod is no workspace (docs/protocol.md#failures).
+    pub not_workspace: Option<NotWorkspace>,
 }
 
 /// Returns the status of a pod that is marked as a workspace, whatever people made of its marks: what cannot be read is
 /// named, and all else counts.
 pub fn fold(observed: &Observed<'_>, defaults: &Defaults) -> Folded {
-    look(observed, defaults).0
-}
-
-fn look(observed: &Observed<'_>, defaults: &Defaults) -> (Folded, Faults) {
     let (mut status, faults) = base(observed.pod, defaults);
     let failure = failure::extract(observed, defaults);
     let why = match failure.forced {
@@ -131,12 +94,12 @@ fn look(observed: &Observed<'_>, defaults: &Defaults) -> (Folded, Faults) {
         }
         status.message.push_str(&unreadable);
     }
-    let folded = Folded {
+    Folded {
         status,
         why,
         unreadable,
-    };
-    (folded, faults)
+        not_workspace: faults.grave.into_iter().next(),
+    }
 }
 
 /// Says why a Service of a living workspace is missing: nothing else of the classic status has a place for it.

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::decide::{Entry, LifecyclePolicy};
-use super::names;
-use super::services::Served;
+use super::decide::LifecyclePolicy;
+use super::noun::Workspace;
+use super::{names, services};
 use crate::action::Action;
 use crate::config::Services;
+use crate::index::group::Group;
+use crate::index::served::Served;
 use crate::proto::wsman::WorkspacePhase;
 
 /// Who starts a workspace or changes its ports sees to the Services too; before that time they are not missed.
@@ -24,29 +26,29 @@ pub struct ServiceSync {
     pub wake_at: Option<Timestamp>,
 }
 
-/// Returns the change of the Services of a workspace; `served` says what a Service of its pod serves, if it is there.
-pub fn services<'a>(
-    entry: &Entry,
+/// Returns the change of the Services of a workspace; `served` says what a Service of it serves, if it is there.
+pub fn step<'a>(
+    group: &Group<Workspace>,
     policy: &LifecyclePolicy,
     now: Timestamp,
     served: impl Fn(&str) -> Option<Served<'a>>,
 ) -> ServiceSync {
     let ends = matches!(
-        entry.status.phase(),
+        group.phase(),
         WorkspacePhase::Stopping | WorkspacePhase::Stopped
     );
-    let state = &entry.state;
+    let newest = group.newest();
+    let state = &newest.entry.state;
     let unnamed = state.service_prefix.is_empty();
     if !policy.services.exist() || !state.ours || unnamed || state.deleting.is_some() || ends {
         return ServiceSync::default();
     }
     let prefix = &state.service_prefix;
-    let exposed = entry.status.spec.as_ref();
-    let exposed = exposed.map_or(&[][..], |spec| spec.exposed_ports.as_slice());
-    let ide = served(&names::ide_service(prefix)).is_some_and(Served::is_ide);
+    let exposed = state.exposed_ports.as_slice();
+    let ide = served(&names::ide_service(prefix)).is_some_and(services::is_ide);
     // Without ports there is nothing to serve, and so no Service.
     let there = served(&names::ports_service(prefix)).unwrap_or_default();
-    if ide && there.is_ports(exposed) {
+    if ide && services::is_ports(there, exposed) {
         return ServiceSync::default();
     }
     let due = state
@@ -59,10 +61,12 @@ pub fn services<'a>(
             wake_at: Some(due),
         },
         _ => ServiceSync {
-            action: Some(Action::SyncServices {
-                pod: entry.pod.clone(),
-                headless: policy.services == Services::Headless,
-            }),
+            action: Some(services::sync(
+                group.anchor(),
+                newest.pod.clone(),
+                prefix,
+                policy.services == Services::Headless,
+            )),
             wake_at: None,
         },
     }

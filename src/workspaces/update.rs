@@ -50,15 +50,26 @@ impl Update for StatusUpdate {
     }
 
     fn is_last(&self) -> bool {
-        is_last(&self.status)
+        self.status.phase() == WorkspacePhase::Stopped
     }
 
     fn topics(&self) -> Vec<Topic> {
         Topic::of(&self.status)
     }
-}
 
-/// Whether no other status of the same start follows.
-pub fn is_last(status: &EncodedStatus) -> bool {
-    status.phase() == WorkspacePhase::Stopped
+    fn same(&self, other: &Self) -> bool {
+        self.status.same(&other.status)
+    }
+
+    fn at(&self, version: u64) -> Self {
+        Self {
+            status: self.status.at(version),
+            message: OnceLock::new(),
+            ..self.clone()
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.status.size()
+    }
 }

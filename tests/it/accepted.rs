@@ -13,8 +13,8 @@ use wsman::objects::Pod;
 use wsman::proto::contentservice::{self as content, workspace_initializer::Spec};
 use wsman::proto::wsman::*;
 use wsman::quantity::Quantity;
+use wsman::workspaces::case::Objects;
 use wsman::workspaces::plan::{self, Plan, Tokens};
-use wsman::workspaces::status::{self, Defaults, NodeView, Observed};
 use wsman::workspaces::{id, request};
 use wsman_sim::apiserver::rules;
 
@@ -315,13 +315,12 @@ fn start(request: StartWorkspaceRequest, manager: &Manager) -> Result<Option<Pla
 fn reads(request: &StartWorkspaceRequest, stored: &Value) -> Result<(), TestCaseError> {
     let pod: Pod =
         serde_json::from_value(stored.clone()).map_err(|e| TestCaseError::fail(e.to_string()))?;
-    let observed = Observed {
-        pod: &pod,
-        events: &[],
-        node: NodeView::Unknown,
+    let objects = Objects {
+        pod,
+        ..Objects::default()
     };
-    let (status, _) = status::explain(&observed, &Defaults::default())
-        .map_err(|e| TestCaseError::fail(e.to_string()))?;
+    let explained = objects.explain();
+    let (status, _) = explained.map_err(|e| TestCaseError::fail(e.to_string()))?;
     let metadata = status.metadata.clone().unwrap_or_default();
     let asked = request.metadata.clone().unwrap_or_default();
     let spec = request.spec.clone().unwrap_or_default();

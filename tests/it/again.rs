@@ -5,18 +5,15 @@ mod maintenance;
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, PostParams, WatchParams};
-use kube::core::WatchEvent;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use tonic::Code;
 use wsman::proto::wsman::*;
 
 use super::scenarios::misbehaving;
 use super::support::cluster::Cluster;
-use super::support::world::{Updates, World, request};
+use super::support::world::{PATIENCE, Updates, World, request};
 use super::writes::served;
 
 on_both_clusters! {
@@ -24,7 +21,9 @@ on_both_clusters! {
     a_pod_that_is_always_rejected_fails_in_the_end
     a_stop_while_rejected_ends_the_workspace
     a_rejected_pod_that_somebody_deletes_is_not_made_again
-    a_record_that_somebody_deletes_ends_nothing_but_itself
+    the_first_pod_stays_whoever_deletes_it
+    a_pod_that_took_over_and_is_removed_by_force_ends_the_workspace
+    a_pod_is_made_again_as_often_as_it_is_rejected
     without_retries_a_rejected_pod_is_a_failure
     two_daemons_make_it_again_together
     what_comes_too_late_is_cleared_away
@@ -71,11 +70,12 @@ async fn a_rejected_pod_is_made_again_and_nobody_sees_an_end(cluster: &Cluster) 
     let started_at = |status: &Option<WorkspaceMetadata>| status.as_ref().unwrap().started_at;
     assert_eq!(started_at(&running.metadata), started_at(&waiting.metadata));
 
-    cluster.gone::<ConfigMap>("ws-again").await;
-    before.passed_on(cluster, "again", 1).await;
+    assert_eq!(running.runtime.unwrap().pod_name, "ws-again-2");
+    before.kept(cluster, "again", 1).await;
     assert_eq!(start(&world, "again", "rejected-once").await, started);
     world.stop_workspace("again").await;
     updates.until("again", WorkspacePhase::Stopped).await;
+    cluster.gone::<Pod>("ws-again-2").await;
     cluster.gone::<Pod>("ws-again").await;
     collected(cluster, "again").await;
     world.drain().await.unwrap();
@@ -147,52 +147,94 @@ async fn a_rejected_pod_that_somebody_deletes_is_not_made_again(cluster: &Cluste
     world.drain().await.unwrap();
 }
 
-async fn a_record_that_somebody_deletes_ends_nothing_but_itself(cluster: &Cluster) {
+/// Garbage collection deletes pods that have failed, and those of nodes that are gone.
+async fn the_first_pod_stays_whoever_deletes_it(cluster: &Cluster) {
+    let world = World::start(cluster).await;
+    let mut updates = world.subscribe().await;
+    let started = start(&world, "kept", "rejected-once").await;
+    rejected(&mut updates, "kept", 1).await;
+    world.clock.advance(BACKOFF);
+    updates.until("kept", WorkspacePhase::Running).await;
+    handed_over(cluster, "kept").await;
+    let pods = cluster.api::<Pod>().await;
+    let at_once = DeleteParams::default().grace_period(0);
+    pods.delete("ws-kept", &at_once).await.unwrap();
+    let first = pods.get("ws-kept").await.unwrap();
+    assert!(first.metadata.deletion_timestamp.is_some());
+    assert_eq!(start(&world, "kept", "rejected-once").await, started);
+    // The next daemon finds it so.
+    world.kill().await;
+    let world = World::start(cluster).await;
+    let mut updates = world.subscribe().await;
+    let found = world.describe("kept").await.unwrap();
+    assert_eq!(found.phase(), WorkspacePhase::Running);
+    assert_eq!(start(&world, "kept", "rejected-once").await, started);
+    world.stop_workspace("kept").await;
+    updates.until("kept", WorkspacePhase::Stopped).await;
+    cluster.gone::<Pod>("ws-kept").await;
+    collected(cluster, "kept").await;
+    world.drain().await.unwrap();
+}
+
+async fn a_pod_that_took_over_and_is_removed_by_force_ends_the_workspace(cluster: &Cluster) {
     let world = World::start(cluster).await;
     let mut updates = world.subscribe().await;
     start(&world, "robbed", "rejected-once").await;
     rejected(&mut updates, "robbed", 1).await;
-    let records = cluster.api::<ConfigMap>().await;
-    let pods = cluster.api::<Pod>().await;
-    // Somebody clears away every record as soon as it shows, once. It may be gone again by then.
-    let before = records.list(&ListParams::default()).await.unwrap();
-    let before = before.metadata.resource_version.unwrap();
-    let clearing = async {
-        let events = records.watch(&WatchParams::default(), &before).await;
-        let mut events = std::pin::pin!(events.unwrap());
-        let record = loop {
-            match events.try_next().await.unwrap() {
-                Some(WatchEvent::Added(map)) if map.name_any() == "ws-robbed" => break map,
-                Some(_) => {}
-                None => panic!("no record"),
-            }
-        };
-        let _ = records.delete("ws-robbed", &DeleteParams::default()).await;
-        record
-    };
     world.clock.advance(BACKOFF);
-    let (record, _) = tokio::join!(clearing, async {
-        // Whenever that was, the workspace runs or has ended, and says so.
-        loop {
-            let status = updates.next().await.unwrap();
-            if matches!(
-                status.phase(),
-                WorkspacePhase::Running | WorkspacePhase::Stopped
-            ) {
-                break;
-            }
+    updates.until("robbed", WorkspacePhase::Running).await;
+    handed_over(cluster, "robbed").await;
+    let pods = cluster.api::<Pod>().await;
+    let unheld = serde_json::json!({"metadata": {"finalizers": null}});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(unheld));
+    pods.patch("ws-robbed-2", &params, &patch).await.unwrap();
+    let at_once = DeleteParams::default().grace_period(0);
+    pods.delete("ws-robbed-2", &at_once).await.unwrap();
+    updates.until("robbed", WorkspacePhase::Stopped).await;
+    cluster.gone::<Pod>("ws-robbed").await;
+    collected(cluster, "robbed").await;
+    assert!(world.describe("robbed").await.is_err());
+    world.drain().await.unwrap();
+}
+
+async fn a_pod_is_made_again_as_often_as_it_is_rejected(cluster: &Cluster) {
+    let world = World::start(cluster).await;
+    let mut updates = world.subscribe().await;
+    start(&world, "third", "rejected").await;
+    for attempt in 1..=3 {
+        rejected(&mut updates, "third", attempt).await;
+        world.clock.advance(BACKOFF);
+        if attempt == 2 {
+            // The second pod went when the third came.
+            cluster.gone::<Pod>("ws-third-2").await;
         }
-    });
-    assert_eq!(
-        record.metadata.labels.unwrap()["wsman.dev/record"],
-        "recreate"
-    );
-    if updates.phases("robbed").contains(&"RUNNING") {
-        assert!(pods.get_opt("ws-robbed").await.unwrap().is_some());
-    } else {
-        cluster.gone::<Pod>("ws-robbed").await;
+    }
+    updates.until("third", WorkspacePhase::Stopped).await;
+    for name in ["ws-third", "ws-third-3", "ws-third-4"] {
+        cluster.gone::<Pod>(name).await;
     }
     world.drain().await.unwrap();
+}
+
+/// Waits until other programs find a workspace by its second pod alone.
+async fn handed_over(cluster: &Cluster, id: &str) {
+    let pods = cluster.api::<Pod>().await;
+    let labels = ListParams::default().labels(&format!("workspaceID={id}"));
+    let alone = async {
+        loop {
+            let found = pods.list(&labels).await.unwrap().items;
+            let names: Vec<_> = found
+                .iter()
+                .filter_map(|p| p.metadata.name.as_deref())
+                .collect();
+            if names == [format!("ws-{id}-2")] {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, alone).await;
+    waited.expect("the labels are handed over");
 }
 
 async fn without_retries_a_rejected_pod_is_a_failure(cluster: &Cluster) {
@@ -242,15 +284,20 @@ async fn two_daemons_make_it_again_together(cluster: &Cluster) {
         }
     }
     for (id, answer) in ids.iter().zip(&started) {
-        cluster.gone::<ConfigMap>(&format!("ws-{id}")).await;
-        let pod: Pod = cluster.api().await.get(&format!("ws-{id}")).await.unwrap();
+        handed_over(cluster, id).await;
+        let pod: Pod = cluster
+            .api()
+            .await
+            .get(&format!("ws-{id}-2"))
+            .await
+            .unwrap();
         let marks = pod.metadata.annotations.unwrap();
         assert_eq!(marks["wsman.dev/recreations"], "1", "{id}");
         assert_eq!(marks["gitpod/ownerToken"], answer.owner_token);
     }
     let pods = cluster.api::<Pod>().await;
     let left = pods.list(&ListParams::default()).await.unwrap();
-    assert_eq!(left.items.len(), ids.len());
+    assert_eq!(left.items.len(), 2 * ids.len());
     for world in worlds {
         world.drain().await.unwrap();
     }
@@ -274,25 +321,28 @@ async fn what_comes_too_late_is_cleared_away(cluster: &Cluster) {
     let pods = cluster.api::<Pod>().await;
     let rejected: Pod = pods.get("ws-late").await.unwrap();
     let raw = serde_json::to_value(&rejected).unwrap();
+    let meta = &raw["metadata"];
+    let (raw_labels, raw_marks) = (meta["labels"].clone(), meta["annotations"].clone());
+    let uid = meta["uid"].clone();
     world.stop_workspace("late").await;
     updates.until("late", WorkspacePhase::Stopped).await;
     cluster.gone::<Pod>("ws-late").await;
 
-    let records = cluster.api::<ConfigMap>().await;
-    let record = wsman::workspaces::recreate::record(&raw);
-    let record: ConfigMap = serde_json::from_value(record).unwrap();
-    // Where there is a garbage collector it may be faster.
-    let made = records
-        .create(&PostParams::default(), &record)
-        .await
-        .unwrap();
-    cluster.gone::<ConfigMap>("ws-late").await;
-    let mut stale = serde_json::to_value(&made).unwrap();
-    stale["data"] = serde_json::to_value(&record.data).unwrap();
-    let pod = wsman::workspaces::recreate::successor(&stale).unwrap();
-    let pod: Pod = serde_json::from_value(pod).unwrap();
-    pods.create(&PostParams::default(), &pod).await.unwrap();
-    cluster.gone::<Pod>("ws-late").await;
+    let mut late = raw;
+    late["metadata"] = serde_json::json!({
+        "name": "ws-late-2",
+        "labels": raw_labels,
+        "annotations": raw_marks,
+        "finalizers": ["gitpod.io/finalizer"],
+        "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "ws-late", "uid": uid}],
+    });
+    late["metadata"]["annotations"]["wsman.dev/first-uid"] = uid;
+    late["metadata"]["annotations"]["wsman.dev/recreations"] = "1".into();
+    late["status"] = serde_json::Value::Null;
+    late["spec"]["nodeName"] = serde_json::Value::Null;
+    let late: Pod = serde_json::from_value(late).unwrap();
+    pods.create(&PostParams::default(), &late).await.unwrap();
+    cluster.gone::<Pod>("ws-late-2").await;
     // Nobody heard of it.
     start(&world, "marker", "rejected").await;
     updates.until("marker", WorkspacePhase::Pending).await;
@@ -332,15 +382,19 @@ impl Belongings {
         (all.into_iter().map(|m| m.uid).collect(), owners)
     }
 
-    /// Checks that the same objects belong to the new pod now, and to nobody else.
-    async fn passed_on(&self, cluster: &Cluster, id: &str, recreations: u32) {
-        let pod: Pod = cluster.api().await.get(&format!("ws-{id}")).await.unwrap();
+    /// Checks that the same objects belong to the first pod, as the new one does, and to nobody else.
+    async fn kept(&self, cluster: &Cluster, id: &str, recreations: u32) {
+        let pods = cluster.api::<Pod>().await;
+        let first = pods.get(&format!("ws-{id}")).await.unwrap();
+        let uid = first.metadata.uid.unwrap();
+        let name = format!("ws-{id}-{}", recreations + 1);
+        let pod = pods.get(&name).await.unwrap();
         let marks = pod.metadata.annotations.unwrap();
         assert_eq!(marks["wsman.dev/recreations"], recreations.to_string());
-        assert_eq!(pod.metadata.owner_references, None);
+        let owners = pod.metadata.owner_references.unwrap();
+        assert_eq!(owners.iter().map(|o| &o.uid).collect::<Vec<_>>(), [&uid]);
         let (uids, owners) = Self::read(cluster, id).await;
         assert_eq!(uids, self.0, "the same objects");
-        let uid = pod.metadata.uid.unwrap();
         for owners in owners {
             let owners: Vec<_> = owners.iter().map(|owner| owner.uid.as_str()).collect();
             assert_eq!(owners, [uid.as_str()]);
@@ -350,7 +404,6 @@ impl Belongings {
 
 /// Waits until nothing is left of a workspace.
 async fn collected(cluster: &Cluster, id: &str) {
-    cluster.gone::<ConfigMap>(&format!("ws-{id}")).await;
     cluster.gone::<Secret>(&format!("ws-{id}")).await;
     for kind in SERVICES {
         cluster.gone::<Service>(&format!("ws-p-{id}-{kind}")).await;

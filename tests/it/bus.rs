@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use wsman::amqp::{Publisher, State, Timing};
 use wsman::clock::Clock;
 use wsman::config::{Broker, MessageBus, Tls};
-use wsman::daemon::feed;
+use wsman::daemon::workspaces::feed;
 use wsman::duration::GoDuration;
 use wsman::hub::Hub;
 use wsman::index::{Changes, Index};
@@ -24,6 +24,7 @@ use wsman::proto::encoded::Encoded;
 use wsman::proto::wsman::{WorkspaceMetadata, WorkspacePhase, WorkspaceStatus};
 
 use wsman::leadership::Leadership;
+use wsman::workspaces::noun::Workspace;
 use wsman::workspaces::update::StatusUpdate;
 
 use super::support::queue::{Arrived, Queue};
@@ -53,7 +54,7 @@ fn bus(broker: Broker) -> MessageBus {
 
 /// A publisher on a hub that the test feeds.
 struct Rig {
-    hub: Hub,
+    hub: Hub<Workspace>,
     state: watch::Receiver<State>,
     lease_state: watch::Sender<LeaseState>,
     drain: CancellationToken,

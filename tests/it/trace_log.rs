@@ -135,8 +135,12 @@ fn the_log_becomes_cases(folder: &Path, log: &Path) {
                 "status" => case::status(&Objects::read(&input).unwrap()),
                 _ => {
                     let case = Case::read(&input).unwrap();
-                    let (status, verdict) = case.verdict().unwrap();
-                    (case::outcome(&verdict), case::verdict(&status, &verdict))
+                    let group = case.group().unwrap();
+                    let decision = case.decide_on(&group);
+                    (
+                        case::outcome(&decision),
+                        case::pass(group.phase(), &decision),
+                    )
                 }
             };
             let name = path.file_stem().unwrap().to_str().unwrap();

@@ -165,7 +165,7 @@ async fn lose_node(client: &Client, job: &Job) -> kube::Result<()> {
     Ok(())
 }
 
-/// Refuses the pods of this name `times` times; the event of the refusal is what counts them.
+/// Refuses a pod, and those that belong to it, `times` times; the event of the refusal is what counts them.
 async fn reject(
     client: &Client,
     recorder: &Recorder,
@@ -174,7 +174,7 @@ async fn reject(
     times: u32,
 ) -> kube::Result<Option<Pod>> {
     let pod = &job.pod;
-    let name = recorder::event_name(pod.name(), &["rejected", reason]);
+    let name = recorder::event_name(pod.owner().unwrap_or(pod.name()), &["rejected", reason]);
     let events: Api<Event> = Api::namespaced(client.clone(), pod.namespace());
     let so_far = events
         .get_opt(&name)

@@ -77,6 +77,13 @@ impl Pod {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
+    /// Name of the pod that it belongs to.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        let mut owners = self.metadata.owner_references.iter().flatten();
+        let owner = owners.find(|owner| owner.kind == "Pod")?;
+        Some(&owner.name)
+    }
+
     pub(crate) fn namespace(&self) -> &str {
         self.metadata.namespace.as_deref().unwrap_or_default()
     }

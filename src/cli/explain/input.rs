@@ -1,27 +1,19 @@
 //! Reads what is to be explained: a pod as `kubectl get -o json` prints it, or a case with what belongs to it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cli::exit::Failure;
 use crate::cli::input;
-use crate::objects::{Event, Node, Pod};
+use crate::index::observed::KnownNode;
 use crate::workspaces;
+use crate::workspaces::case::{Case, Objects};
 use crate::workspaces::decide::LifecyclePolicy;
+use crate::workspaces::noun::place;
 use crate::workspaces::status::Defaults;
-
-/// One pod and what is known beside it.
-pub(super) struct Case {
-    pub(super) pod: Pod,
-    pub(super) events: Vec<Event>,
-    pub(super) node: Option<Node>,
-    /// The node was given as the text "gone": there is none any more.
-    pub(super) node_gone: bool,
-    pub(super) activity: Option<Timestamp>,
-}
 
 /// What the configuration contributes.
 #[derive(Default)]
@@ -31,9 +23,14 @@ pub(super) struct Config {
 }
 
 /// Reads a case; `-` is standard input.
-pub(super) fn case(file: &str) -> Result<Case, Failure> {
+pub(super) fn case(file: &str, config: &Config) -> Result<Case, Failure> {
     let text = input::text(Path::new(file), input::LARGE)?;
-    let mut value = only_item(parse(&text, file)?)?;
+    let mut pods = pods(parse(&text, file)?);
+    let (Some(mut value), older) = (pods.pop(), pods) else {
+        return Err(Failure::usage(
+            "the list holds 0 pods, want those of one workspace",
+        ));
+    };
     if value.get("pod").is_none() {
         let names_it = value["kind"] == "Pod" || value.get("metadata").is_some();
         if !names_it {
@@ -54,27 +51,49 @@ pub(super) fn case(file: &str) -> Result<Case, Failure> {
                 )));
             }
         };
-    let events = match take(&mut value, "events") {
+    let newest = objects(&mut value, config)?;
+    let mut members = Vec::new();
+    for pod in older {
+        members.push(objects(&mut serde_json::json!({ "pod": pod }), config)?);
+    }
+    members.push(newest);
+    members.sort_by_key(|objects| place(&objects.pod).rank);
+    let anchors: BTreeSet<_> = members.iter().map(|o| place(&o.pod).anchor.uid).collect();
+    if anchors.len() > 1 {
+        let count = members.len();
+        let why = format!("the list holds {count} pods, want those of one workspace");
+        return Err(Failure::usage(why));
+    }
+    Ok(Case {
+        members,
+        activity,
+        policy: config.policy.clone(),
+        ..Case::default()
+    })
+}
+
+/// Reads a pod, and what is given beside it.
+fn objects(value: &mut Value, config: &Config) -> Result<Objects, Failure> {
+    let events = match take(value, "events") {
         Value::Array(events) => events,
         mut list => match take(&mut list, "items") {
             Value::Array(events) => events,
             _ => Vec::new(),
         },
     };
-    Ok(Case {
-        pod: object(take(&mut value, "pod"), "pod")?,
+    Ok(Objects {
+        pod: object(take(value, "pod"), "pod")?,
         // Like the daemon's own reads: an entry of another shape is passed over.
         events: events
             .into_iter()
             .filter_map(|event| serde_json::from_value(event).ok())
             .collect(),
-        node_gone: value["node"] == "gone",
-        node: match take(&mut value, "node") {
-            Value::Null => None,
-            Value::String(text) if text == "gone" => None,
-            node => Some(object(node, "node")?),
+        node: match take(value, "node") {
+            Value::Null => KnownNode::Unknown,
+            Value::String(text) if text == "gone" => KnownNode::Gone,
+            node => KnownNode::Present(Box::new(object(node, "node")?)),
         },
-        activity,
+        defaults: config.defaults.clone(),
     })
 }
 
@@ -88,16 +107,12 @@ fn parse(text: &str, file: &str) -> Result<Value, Failure> {
     }
 }
 
-/// `kubectl get pods -l workspaceID=... -o json` prints a List, which is fine while it holds one pod.
-fn only_item(mut value: Value) -> Result<Value, Failure> {
+/// Returns the pods of a list, which `kubectl get pods -o json` prints.
+fn pods(mut value: Value) -> Vec<Value> {
     let is_list = value["kind"] == "List" || value["kind"] == "PodList";
-    let Value::Array(mut items) = take(&mut value, "items") else {
-        return Ok(value);
-    };
-    match (is_list, items.len(), items.pop()) {
-        (true, 1, Some(item)) => Ok(item),
-        (true, n, _) => Err(Failure::usage(format!("the list holds {n} pods, want one"))),
-        (false, ..) => Ok(value),
+    match take(&mut value, "items") {
+        Value::Array(items) if is_list => items,
+        _ => vec![value],
     }
 }
 

@@ -1,5 +1,7 @@
 //! The explanation for programs: one JSON object, whose shape is a contract.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::Explanation;
@@ -9,11 +11,11 @@ use crate::duration::GoDuration;
 use crate::workspaces::marks::FINALIZER;
 
 /// Renders the object, indented, with a newline at its end.
-pub(super) fn render(explanation: &Explanation<'_>) -> String {
+pub(super) fn render(explanation: &Explanation) -> String {
     let mut object = Map::new();
-    match &explanation.told {
-        Ok((told, _)) => {
-            let status = encode::message("wsman.WorkspaceStatus", told);
+    match &explanation.status {
+        Ok((status, _)) => {
+            let status = encode::message("wsman.WorkspaceStatus", status);
             object.insert("status".to_owned(), status)
         }
         Err(error) => {
@@ -47,19 +49,26 @@ fn action(action: &Action) -> Value {
             }
             json!({ "mark": parts })
         }
-        Action::Label(_, key, value) => json!({"label": {"set": {*key: value}}}),
+        Action::Label(_, labels) => {
+            let set = labels.iter().filter(|(_, value)| value.is_some());
+            let remove = labels.iter().filter(|(_, value)| value.is_none());
+            let remove: Vec<_> = remove.map(|(key, _)| key).collect();
+            json!({"label": {"set": set.collect::<BTreeMap<_, _>>(), "remove": remove}})
+        }
         Action::Stop(_, grace) => {
             let nanos = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
             json!({"stop": {"grace": GoDuration::from_nanos(nanos).to_string()}})
         }
         Action::ForceDelete(_) => json!({"stop": {"grace": "0s"}}),
         Action::RemoveFinalizer(_, finalizer) => json!({"finalizer": {"remove": finalizer}}),
-        Action::SyncServices { pod, .. } => json!({"align": {"services": pod.name}}),
+        Action::SyncServices(sync) => json!({"align": {"services": sync.pod.name}}),
         Action::ChangeSecret(_, change) => {
             let set: Vec<_> = change.set.keys().collect();
             json!({"secret": {"set": set, "remove": change.remove}})
         }
-        Action::Recreate(step) => json!({"recreate": step.name()}),
+        Action::CopyPod(copy) => json!({"copy": {"pod": copy.from.name, "to": copy.to}}),
+        Action::CopyMarks(from, to, _) => json!({"copy": {"marks": from.name, "to": to.name}}),
+        Action::Discard(discard) => json!({"discard": {"pod": discard.pod.name}}),
         Action::CreatePod(pod) => json!({ "create": pod }),
         Action::CreateDependant(_, Dependant::Secret(secret)) => json!({ "create": secret }),
         Action::CreateDependant(_, Dependant::Pvc(claim)) => json!({ "create": claim }),

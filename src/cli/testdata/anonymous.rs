@@ -9,11 +9,12 @@ use prost::Message;
 use serde_json::{Map, Value};
 
 use super::names::{Kind, Names};
+use crate::index::observed::KnownNode;
 use crate::objects::{Container, ContainerState, ContainerStatus, Event, Meta, Node, Pod};
 use crate::proto::wsman::ExposedPorts;
 use crate::redact::is_digest;
 use crate::trace::REDACTED;
-use crate::workspaces::case::{KnownNode, Objects};
+use crate::workspaces::case::Objects;
 use crate::workspaces::image;
 use crate::workspaces::marks::{CONTAINER, DEBUG_FINALIZER, FINALIZER, annotation, label};
 use crate::workspaces::names::is_name_part;
@@ -170,7 +171,8 @@ fn mark(key: &str, value: &str, names: &mut Names) -> Option<String> {
         a::META_ID => names.give(Kind::MetaId, value),
         a::TEAM => names.give(Kind::Team, value),
         a::PROJECT => names.give(Kind::Project, value),
-        a::REPLACED_BY | a::MADE_FROM | a::SUCCESSOR | a::FIRST_UID => names.give(Kind::Uid, value),
+        a::FIRST_UID => names.give(Kind::Uid, value),
+        a::SUCCESSOR => pod_name(value, names),
         a::SPEC_SHA256 => "0".repeat(64),
         // Words and times; names in them are replaced with those of all other texts.
         a::SERVICE_PREFIX

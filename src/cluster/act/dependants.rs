@@ -88,18 +88,10 @@ impl Actor {
         if is_owned(&meta, &owner.uid) {
             return Ok(true);
         }
-        // While a pod is made again, its record stands for it.
         let mut owners = meta.owner_references.iter();
         let other = owners.find(|known| known.kind == "Pod");
-        let mut owners = meta.owner_references.iter();
-        let record = owners.find(|known| known.kind == "ConfigMap" && known.name == owner.name);
-        if let Some(record) = record
-            && self.has_record(&owner.name, &record.uid, deadline).await?
-        {
-            return Ok(true);
-        }
         let lives = match other {
-            None => record.is_none(),
+            None => true,
             Some(other) => self
                 .read_pod(&other.name, deadline)
                 .await?

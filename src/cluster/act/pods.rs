@@ -1,5 +1,7 @@
 //! Writes to pods: create, mark, delete, take a finalizer off.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -49,12 +51,11 @@ impl Actor {
     pub(super) async fn label(
         &self,
         pod: &PodRef,
-        key: &str,
-        value: &str,
+        labels: &BTreeMap<&'static str, Option<&'static str>>,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        info!(pod = pod.name, key, value, "setting a label");
-        let patch = json!({ "metadata": { "uid": pod.uid, "labels": { key: value } } });
+        info!(pod = pod.name, ?labels, "changing labels");
+        let patch = json!({ "metadata": { "uid": pod.uid, "labels": labels } });
         self.patch(pod, MERGE, &patch, deadline).await
     }
 
@@ -127,7 +128,7 @@ impl Actor {
         // at once the answer may be a status; the watch tells of that.
         let left = answer.and_then(|text| serde_json::from_str::<Pod>(&text).ok());
         if let Some(left) = left.filter(|left| left.metadata.deletion_timestamp.is_some()) {
-            self.hub.take(Input::Pod(Source::Answer, &left));
+            (self.sink)(Input::Pod(Source::Answer, &left));
         }
         Ok(Outcome::Done)
     }

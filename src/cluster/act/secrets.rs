@@ -2,6 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::info;
@@ -13,7 +15,6 @@ use crate::action::{Dependant, PodRef, SecretChange};
 use crate::cluster::request::MERGE;
 use crate::error::Error;
 use crate::objects::Secret;
-use crate::workspaces::secret;
 
 impl Actor {
     /// Sets and removes keys; the others stay. Nothing is written where it is so already.
@@ -86,9 +87,19 @@ impl Actor {
         let Some(marked) = marked.filter(|marked| marked.metadata.uid == pod.uid) else {
             return Ok(true);
         };
-        let labels = &marked.metadata.labels;
-        let built = secret::build(&pod.name, &self.namespace, labels, change.set.clone());
-        let Some(built) = built else { return Ok(true) };
+        let mut labels = marked.metadata.labels;
+        labels.retain(|key, _| !change.unlabelled.contains(&key.as_str()));
+        let built = core::Secret {
+            metadata: ObjectMeta {
+                name: Some(pod.name.clone()),
+                namespace: Some(self.namespace.clone()),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
+            type_: Some("Opaque".to_owned()),
+            string_data: Some(change.set.clone()),
+            ..core::Secret::default()
+        };
         info!(pod = pod.name, "creating the Secret");
         let built = Dependant::Secret(Box::new(built));
         Ok(self.try_create(pod, &built, deadline).await? == Creation::Created)

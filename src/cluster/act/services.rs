@@ -1,5 +1,6 @@
 //! Keeps the Services of a pod in line with its marks.
 
+use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -7,61 +8,49 @@ use tracing::{info, warn};
 use super::call::{contested, is_owned};
 use super::dependants::Creation;
 use super::{Actor, Outcome, TRIES};
-use crate::action::{Dependant, PodRef};
+use crate::action::{Dependant, Mark, ServiceSync};
 use crate::cluster::request::MERGE;
 use crate::error::Error;
+use crate::index::served::Served;
 use crate::objects::Service;
-use crate::workspaces::marks::annotation;
-use crate::workspaces::names;
-use crate::workspaces::services::{self, Served};
 
 impl Actor {
     /// Brings the Services in line, and has the pod say why one is refused for good until none is.
     pub(super) async fn sync_services(
         &self,
-        pod: &PodRef,
-        headless: bool,
+        sync: &ServiceSync,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        let mut said = None;
-        let aligned = self.align(pod, headless, &mut said, deadline).await;
-        let refusal = match &aligned {
+        let mut recorded = None;
+        let synced = self.write_services(sync, &mut recorded, deadline).await;
+        let refusal = match &synced {
             Ok(_) => None,
-            Err(error) if error.is_passing() => return aligned,
-            Err(error) => Some(services::refusal(error)),
+            Err(error) if error.is_passing() => return synced,
+            Err(error) => Some(error.refusal()),
         };
-        if refusal != said {
+        if refusal != recorded {
             if let Some(why) = &refusal {
-                warn!(pod = pod.name, why, "a Service was refused");
+                warn!(pod = sync.pod.name, why, "a Service was refused");
             }
-            let mark = services::refused(refusal);
-            self.mark(pod, &mark, deadline).await?;
+            let mark = Mark::put(sync.refused, refusal);
+            self.mark(&sync.pod, &mark, deadline).await?;
         }
-        aligned
+        synced
     }
 
     /// Reads the Services before the pod, and writes only in the versions that were read: marks that change meanwhile
-    /// change the Services first or after, so that the last word is theirs. `said` becomes what the pod says of a
+    /// change the Services first or after, so that the last word is theirs. `recorded` becomes what the pod says of a
     /// refusal.
-    async fn align(
+    async fn write_services(
         &self,
-        pod: &PodRef,
-        headless: bool,
-        said: &mut Option<String>,
+        sync: &ServiceSync,
+        recorded: &mut Option<String>,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        let prefix = self.hub.read(|index| {
-            let entry = index.by_name(&pod.name);
-            entry.map(|entry| entry.state.service_prefix.clone())
-        });
-        // Services without a pod go by themselves.
-        let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) else {
-            return Ok(Outcome::Done);
-        };
-        let names = [names::ide_service(&prefix), names::ports_service(&prefix)];
+        let (pod, owner) = (&sync.pod, &sync.owner);
         'tries: for _ in 0..TRIES {
             let mut there = Vec::new();
-            for name in &names {
+            for name in &sync.names {
                 there.push(self.read_service(name, deadline).await?);
             }
             let Some(marked) = self
@@ -72,17 +61,12 @@ impl Actor {
                 return Ok(Outcome::Done);
             };
             let meta = &marked.metadata;
-            *said = meta
-                .annotation(annotation::SERVICES_REFUSED)
-                .map(str::to_owned);
-            let mut wanted =
-                services::of_pod(&self.namespace, &meta.labels, &meta.annotations, headless);
-            for (name, there) in names.iter().zip(there) {
-                let at = |service: &k8s_openapi::api::core::v1::Service| {
-                    service.metadata.name.as_ref() == Some(name)
-                };
+            *recorded = meta.annotation(sync.refused).map(str::to_owned);
+            let mut wanted = sync.build(&self.namespace, meta);
+            for (name, there) in sync.names.iter().zip(there) {
+                let at = |service: &core::Service| service.metadata.name.as_ref() == Some(name);
                 let wanted = wanted.iter().position(at).map(|at| wanted.remove(at));
-                let ours = there.filter(|there| is_owned(&there.metadata, &pod.uid));
+                let ours = there.filter(|there| is_owned(&there.metadata, &owner.uid));
                 let done = match (wanted, ours) {
                     (None, None) => true,
                     (Some(wanted), Some(ours)) if Served::by(&ours).is_as(&wanted) => true,
@@ -90,7 +74,8 @@ impl Actor {
                         info!(pod = pod.name, service = name, "making the Service anew");
                         let service = Dependant::Service(Box::new(wanted));
                         self.unserve(&ours, deadline).await?
-                            && self.try_create(pod, &service, deadline).await? == Creation::Created
+                            && self.try_create(owner, &service, deadline).await?
+                                == Creation::Created
                     }
                     (Some(wanted), Some(ours)) => {
                         info!(pod = pod.name, service = name, "changing the Service");
@@ -100,7 +85,7 @@ impl Actor {
                     (Some(wanted), None) => {
                         info!(pod = pod.name, service = name, "creating the Service");
                         let service = Dependant::Service(Box::new(wanted));
-                        self.try_create(pod, &service, deadline).await? == Creation::Created
+                        self.try_create(owner, &service, deadline).await? == Creation::Created
                     }
                     (None, Some(ours)) => {
                         info!(pod = pod.name, service = name, "deleting the Service");

@@ -1,4 +1,4 @@
-//! Reads and writes what replicas share: the Lease, and the ConfigMaps that record activity.
+//! Reads and writes what replicas share: the Lease, and the ConfigMaps with their records.
 
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
@@ -13,8 +13,6 @@ use crate::cluster::request::{Failure, MERGE};
 use crate::error::Error;
 use crate::lease;
 use crate::objects::{ConfigMap, Lease};
-use crate::workspaces::activity::RECORD;
-use crate::workspaces::marks::label;
 
 impl Actor {
     /// Reads the Lease.
@@ -27,21 +25,17 @@ impl Actor {
         call.find(&path).await
     }
 
-    /// Reads all recorded activity and feeds it to the hub.
+    /// Reads the ConfigMaps with labels.
     ///
     /// # Errors
     /// As [`Actor::act`].
-    pub async fn read_activity(&self, deadline: Instant) -> Result<(), Error> {
-        let selector = format!("{}={RECORD}", label::RECORD);
-        let doing = "reading recorded activity";
-        let found: Vec<ConfigMap> = self
-            .call(doing, deadline)
-            .list("configmaps", &selector)
-            .await?;
-        for record in &found {
-            self.hub.record_activity(record);
-        }
-        Ok(())
+    pub async fn read_records(
+        &self,
+        selector: &str,
+        deadline: Instant,
+    ) -> Result<Vec<ConfigMap>, Error> {
+        let call = self.call("reading records", deadline);
+        call.list("configmaps", selector).await
     }
 
     /// Writes the Lease if it is as it was seen; anything else is [`Error::Aborted`].
@@ -83,9 +77,10 @@ impl Actor {
         checkpoint: &Checkpoint,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
+        let (key, value) = checkpoint.label;
         let create = core::ConfigMap {
             metadata: ObjectMeta {
-                labels: Some([(label::RECORD.to_owned(), RECORD.to_owned())].into()),
+                labels: Some([(key.to_owned(), value.to_owned())].into()),
                 ..self.named(&checkpoint.name)
             },
             data: Some(checkpoint.set.clone()),
@@ -93,7 +88,7 @@ impl Actor {
         };
         let data = merge(&checkpoint.set, &checkpoint.remove);
         // The label again: without it nobody would read what is written.
-        let patch = json!({ "metadata": { "labels": { label::RECORD: RECORD } }, "data": data });
+        let patch = json!({ "metadata": { "labels": { key: value } }, "data": data });
         let collection = self.path("configmaps", None);
         let object = self.path("configmaps", Some(&checkpoint.name));
         let doing = format!("recording in {}", checkpoint.name);
@@ -109,8 +104,7 @@ impl Actor {
                 }
             };
             if let Some(text) = answer {
-                self.hub.record_activity(&decode(&text)?);
-                return Ok(Outcome::Done);
+                return decode(&text).map(|map| Outcome::Recorded(Box::new(map)));
             }
             creates = !creates;
         }

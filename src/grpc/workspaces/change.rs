@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::action::PodRef;
 use crate::clock::Clock;
 use crate::cluster::act::{Outcome, TRIES};
 use crate::config::Settings;
 use crate::error::Error;
 use crate::grpc::lookup::Lookup;
-use crate::index::Tracked;
+use crate::index::group::Group;
 use crate::rpc::keyed_lock::KeyedLock;
 use crate::rpc::methods::UNARY;
 use crate::workspaces::change::{Change, Seen};
@@ -47,6 +48,9 @@ impl Changes {
                 // A change that was started is finished, also with a short deadline.
                 act_deadline = deadline.max(Instant::now() + UNARY);
             }
+            if self.was_replaced(&seen.pod) {
+                continue 'tries;
+            }
             return Ok(());
         }
         Err(Error::Aborted {
@@ -57,31 +61,44 @@ impl Changes {
         })
     }
 
+    /// Whether another pod takes the place of one: what it was marked with may not be handed on.
+    fn was_replaced(&self, pod: &PodRef) -> bool {
+        self.lookup.hub().read(|index| {
+            let newest = index.by_pod(&pod.name).map(Group::newest);
+            newest.is_some_and(|newest| {
+                newest.pod != *pod || !newest.entry.state.successor.is_empty()
+            })
+        })
+    }
+
     /// Reads a workspace from the API server: the index may not yet have another replica's change.
     async fn see(&self, id: &str, deadline: Instant) -> Result<Seen, Error> {
         let name = || {
-            let name = |tracked: &Tracked| tracked.pod.name.clone();
-            self.lookup.hub().read(|index| index.by_id(id).map(name))
+            self.lookup.hub().read(|index| {
+                let newest = index.by_id(id)?.newest();
+                Some(newest.pod.name.clone())
+            })
         };
         let mut pod = match name() {
             Some(name) => self.lookup.actor().read_pod(&name, deadline).await?,
             None => None,
         };
         if pod.is_none() {
-            let found = self.lookup.actor().find_pods(id, deadline).await?;
+            let found = self.lookup.find(id, deadline).await?;
             let name = name();
             let mut found = found.into_iter();
             pod = found.find(|pod| Some(&pod.metadata.name) == name.as_ref());
         }
         let seen = pod.and_then(|pod| {
             let meta = pod.metadata;
-            let (pod, phase) = self.lookup.hub().read(|index| {
-                let entry = index.by_name(&meta.name);
-                let entry = entry.filter(|entry| entry.pod.uid == meta.uid)?;
-                Some((entry.pod.clone(), entry.status.phase()))
+            let (owner, pod, phase) = self.lookup.hub().read(|index| {
+                let group = index.by_pod(&meta.name)?;
+                let pod = &group.newest().pod;
+                (pod.uid == meta.uid).then(|| (group.anchor(), pod.clone(), group.phase()))
             })?;
             Some(Seen {
                 pod,
+                owner,
                 version: meta.resource_version,
                 marks: meta.annotations,
                 phase,

@@ -10,20 +10,23 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, warn};
 
 use super::stop::{ATTEMPTS, keeps_changing};
-use crate::action::{Action, Dependant, PodRef};
+use crate::action::{Action, Dependant, Mark, PodRef};
 use crate::cluster::act::{Actor, Outcome};
 use crate::config::Settings;
 use crate::error::Error;
 use crate::grpc::lookup::Lookup;
-use crate::index;
+use crate::index::group::Group;
+use crate::index::{self, Index};
 use crate::objects::Pod;
 use crate::proto::wsman::{StartWorkspaceRequest, StartWorkspaceResponse};
 use crate::rpc::methods::UNARY;
 use crate::updates::{Subscription, UpdateEvent};
+use crate::workspaces::marks::annotation;
+use crate::workspaces::noun::Workspace;
 use crate::workspaces::plan::{self, Plan, Tokens};
 use crate::workspaces::trace::Trace;
 use crate::workspaces::update::StatusUpdate;
-use crate::workspaces::{content, idempotency, marks, recreate, request, services, stop};
+use crate::workspaces::{content, idempotency, marks, recreate, request, stop};
 
 /// Most time that a start continues after its caller hangs up.
 const MUTATION: Duration = Duration::from_secs(60);
@@ -56,7 +59,7 @@ impl Starts {
         let other = self.lookup.hub().read(|index| {
             index
                 .by_id(&plan.id)
-                .is_some_and(|entry| entry.pod.name != name)
+                .is_some_and(|group| *group.name != *name)
         });
         if other {
             return Err(Error::Exists { id: plan.id });
@@ -65,16 +68,11 @@ impl Starts {
             self.check_prefix(request.prefix(), &name)?;
         }
         for _ in 0..ATTEMPTS {
-            let outcome = match self.replaced(&plan, &name, deadline).await? {
-                Some(pod) => Outcome::Exists(Box::new(pod)),
-                None => {
-                    let create = Action::CreatePod(Box::new(plan.pod.clone()));
-                    match self.lookup.actor().act(&create, deadline).await {
-                        // The conflicting pod is gone.
-                        Err(Error::Aborted { .. }) => continue,
-                        outcome => outcome?,
-                    }
-                }
+            let create = Action::CreatePod(Box::new(plan.pod.clone()));
+            let outcome = match self.lookup.actor().act(&create, deadline).await {
+                // The pod that was in the way went meanwhile.
+                Err(Error::Aborted { .. }) => continue,
+                outcome => outcome?,
             };
             let (answer, pod, created) = match outcome {
                 Outcome::Created(pod) => {
@@ -83,20 +81,10 @@ impl Starts {
                     let fresh = StartWorkspaceResponse { url, owner_token };
                     (fresh, pod, true)
                 }
-                // Its dependants get a new owner.
-                Outcome::Exists(pod) if recreate::is_under_way(&pod) => {
-                    let answer = idempotency::answer(&plan, &pod);
-                    if self
-                        .lookup
-                        .hub()
-                        .read(|index| index.by_name(&name).is_some())
-                    {
-                        return answer;
-                    }
-                    let why = format!("pod {name} was made too late and is on its way out");
-                    return Err(Error::Aborted { why });
+                Outcome::Exists(pod) => {
+                    let newest = self.newest(&plan, &pod, deadline).await?;
+                    (idempotency::answer(&plan, &newest)?, pod, false)
                 }
-                Outcome::Exists(pod) => (idempotency::answer(&plan, &pod)?, pod, false),
                 other => {
                     let why = format!("creating a pod ended as {other:?}");
                     return Err(Error::Internal { why });
@@ -110,38 +98,36 @@ impl Starts {
         Err(keeps_changing(&plan.id))
     }
 
-    /// Returns the pod of a workspace while its pod is recreated: the new or the old one. A start can never take
-    /// its name.
-    async fn replaced(
-        &self,
-        plan: &Plan,
-        name: &str,
-        deadline: Instant,
-    ) -> Result<Option<Pod>, Error> {
-        let (hub, actor) = (self.lookup.hub(), self.lookup.actor());
-        if !hub.read(|index| index.is_made_again(name)) {
-            return Ok(None);
+    /// Returns the newest pod of the workspace whose first pod is `first`.
+    async fn newest(&self, plan: &Plan, first: &Pod, deadline: Instant) -> Result<Pod, Error> {
+        let Some(mut next) = recreate::successor(&first.metadata).map(str::to_owned) else {
+            return Ok(first.clone());
+        };
+        let newest = self.lookup.hub().read(|index| {
+            let newest = index.by_pod(&first.metadata.name)?.newest();
+            Some(newest.pod.name.clone())
+        });
+        if let Some(newest) = newest.filter(|newest| *newest != first.metadata.name) {
+            next = newest;
         }
-        if let Some(pod) = actor.read_pod(name, deadline).await? {
-            return Ok(Some(pod));
-        }
-        actor.find_records(&plan.id, deadline).await?;
-        match hub.read(|index| index.record(name).cloned()) {
-            Some(record) if !record.ends.is_empty() => Err(idempotency::stopping(&plan.id)),
-            record => Ok(record.map(|record| record.pod)),
+        match self.lookup.actor().read_pod(&next, deadline).await? {
+            Some(pod) => Ok(pod),
+            // It is about to be created.
+            None if !recreate::is_handed_over(&first.metadata) => Ok(first.clone()),
+            None => Err(idempotency::stopping(&plan.id)),
         }
     }
 
     /// Rejects a prefix that gives two workspaces Services of the same names. Two starts at the same time do not
     /// see each other here; then the API server rejects the Services of one.
     fn check_prefix(&self, prefix: &str, pod: &str) -> Result<(), Error> {
-        self.lookup.hub().read(|index| match index.of_prefix(prefix, pod) {
+        self.lookup.hub().read(|index| match of_prefix(index, prefix, pod) {
             None => Ok(()),
             Some(other) => Err(Error::Precondition {
                 state: "NAME_IN_USE",
                 why: format!(
                     "service_prefix {prefix:?} is in use by workspace {}; choose another, or stop that one first",
-                    other.status.id()
+                    other.status().id()
                 ),
             }),
         })
@@ -185,6 +171,18 @@ impl Starts {
     }
 }
 
+/// Returns a workspace whose Services have the names that another of this prefix would give its own.
+fn of_prefix<'a>(
+    index: &'a Index<Workspace>,
+    prefix: &str,
+    other: &str,
+) -> Option<&'a Group<Workspace>> {
+    index.visible().find(|group| {
+        let state = &group.newest().entry.state;
+        state.ours && state.service_prefix.eq_ignore_ascii_case(prefix) && *group.name != *other
+    })
+}
+
 /// Creates Services. If one is rejected for good, the workspace runs without it, and its status says why. The lifecycle
 /// creates what is missing.
 async fn serve(actor: Actor, pod: PodRef, services: Vec<Action>, deadline: Instant) {
@@ -198,9 +196,9 @@ async fn serve(actor: Actor, pod: PodRef, services: Vec<Action>, deadline: Insta
     let Some(error) = refused.first() else {
         return;
     };
-    let why = services::refusal(error);
+    let why = error.refusal();
     warn!(pod = pod.name, why, "a Service was refused");
-    let mark = Action::Mark(pod, services::refused(Some(why)));
+    let mark = Action::Mark(pod, Mark::put(annotation::SERVICES_REFUSED, Some(why)));
     if let Err(error) = actor.act(&mark, deadline).await {
         debug!(%error, "the lifecycle will mark the pod");
     }

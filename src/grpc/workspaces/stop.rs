@@ -1,18 +1,18 @@
-//! How a stop is carried out: it marks the pod or, while the pod is recreated, its record.
+//! How a stop is carried out: the newest pod of the workspace is marked, and the lifecycle hands the mark on.
 
 use tokio::time::Instant;
 
-use crate::action::{Action, Mark, Recreate};
+use crate::action::{Action, Mark};
 use crate::cluster::act::Outcome;
 use crate::error::Error;
 use crate::grpc::lookup::Lookup;
 use crate::index;
 
-/// Attempts to find the object of a workspace.
+/// How often a call looks for the pod of its workspace.
 pub(super) const ATTEMPTS: usize = 5;
 
-/// Marks a workspace. If its object is gone, it looks at the API server again, a few times, because the workspace may
-/// change meanwhile.
+/// Marks a workspace. What is gone by then is looked for at the API server, a few times because the workspace may move on
+/// meanwhile.
 pub(super) async fn stop(
     lookup: &Lookup,
     id: &str,
@@ -20,30 +20,23 @@ pub(super) async fn stop(
     deadline: Instant,
 ) -> Result<(), Error> {
     let actor = lookup.actor();
-    let (mut pods, mut records) = lookup.hub().read(|index| {
-        let name = index.by_id(id).map(|entry| entry.pod.name.as_str());
-        let pod = name.and_then(|name| index.pod(name));
-        let record = name.and_then(|name| index.record(name));
-        let pods: Vec<_> = pod.map(|entry| entry.pod.clone()).into_iter().collect();
-        let records: Vec<_> = record.map(|record| record.at.clone()).into_iter().collect();
-        (pods, records)
+    let known = lookup.hub().read(|index| {
+        let newest = index.by_id(id)?.newest();
+        Some(newest.pod.clone())
     });
+    let mut pods: Vec<_> = known.into_iter().collect();
     for _ in 0..ATTEMPTS {
-        if pods.is_empty() && records.is_empty() {
-            records = actor.find_records(id, deadline).await?;
-            let found = actor.find_pods(id, deadline).await?;
+        if pods.is_empty() {
+            let found = lookup.find(id, deadline).await?;
             pods = found.iter().map(index::reference).collect();
         }
-        let marks = |pod| Action::Mark(pod, mark.clone());
-        let record_marks = |at| Action::Recreate(Recreate::MarkRecord(at, mark.clone()));
-        let all = pods.drain(..).map(marks);
-        let all: Vec<_> = all.chain(records.drain(..).map(record_marks)).collect();
-        if all.is_empty() {
+        if pods.is_empty() {
             return Ok(());
         }
         let mut marked = false;
-        for action in &all {
-            marked |= matches!(actor.act(action, deadline).await?, Outcome::Done);
+        for pod in pods.drain(..) {
+            let action = Action::Mark(pod, mark.clone());
+            marked |= matches!(actor.act(&action, deadline).await?, Outcome::Done);
         }
         if marked {
             return Ok(());
@@ -52,7 +45,7 @@ pub(super) async fn stop(
     Err(keeps_changing(id))
 }
 
-/// The error of a call whose every attempt found another object.
+/// The error of a call that found something else each time.
 pub(super) fn keeps_changing(id: &str) -> Error {
     Error::Aborted {
         why: format!("workspace {id} keeps changing"),

@@ -247,15 +247,16 @@ mod tests {
     use crate::proto::encoded::Encoded;
     use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
     use crate::workspaces::filter::Filter;
+    use crate::workspaces::noun::Workspace;
 
-    fn subscribe(hub: &Hub) -> Updates {
+    fn subscribe(hub: &Hub<Workspace>) -> Updates {
         let subscription = hub
             .updates()
             .subscribe(Filter::default(), SubscribeFrom::Now);
         stream(subscription, 0, Drain::new(Duration::ZERO))
     }
 
-    fn publish(hub: &Hub, version: u64) {
+    fn publish(hub: &Hub<Workspace>, version: u64) {
         let status = WorkspaceStatus {
             id: "a".to_owned(),
             status_version: version,

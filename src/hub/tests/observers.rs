@@ -8,14 +8,17 @@ use serde_json::{Value, json};
 use super::*;
 use crate::index::input::Source;
 use crate::objects::{Event, Node, Pod, Service};
-use crate::workspaces::case::Case;
+use crate::workspaces::activity;
+use crate::workspaces::case::{Case, Objects};
+use crate::workspaces::decide::LifecyclePolicy;
+use crate::workspaces::noun::Workspace;
 
 /// Notes what it sees, and holds it against the pure core.
 #[derive(Debug, Default)]
 struct Notes(Mutex<Vec<String>>);
 
-impl Observer for Notes {
-    fn see(&self, seen: &Seen<'_>) {
+impl Observer<Workspace> for Notes {
+    fn see(&self, seen: &Seen<'_, Workspace>) {
         let note = match seen {
             Seen::Input(Input::Pod(source, pod)) => {
                 format!("pod {source:?} {}", pod.metadata.version())
@@ -27,13 +30,13 @@ impl Observer for Notes {
             Seen::Input(_) => "list".to_owned(),
             Seen::Clock(now) => format!("clock {now}"),
             Seen::Status(folded) => {
-                assert_eq!(folded.objects.fold().status, folded.status);
-                format!("status {}", folded.status.status_version)
+                assert_eq!(folded.objects.fold(), folded.entry);
+                format!("status {}", folded.entry.status.version())
             }
             Seen::Ended(update) => format!("ended {}", update.start_uid),
             Seen::Decision(decided) => {
                 let case = Case {
-                    objects: decided.objects.as_deref().cloned(),
+                    members: decided.members.iter().map(|o| Objects::clone(o)).collect(),
                     ..decided.case.clone()
                 };
                 let read = Case::read(&Value::Object(case.write())).unwrap();
@@ -75,7 +78,7 @@ fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
 fn an_observer_sees_every_input_and_what_came_of_it() {
     let notes = Arc::new(Notes::default());
     let others = Arc::new(Notes::default());
-    let observers: Vec<Arc<dyn Observer>> = vec![notes.clone(), others.clone()];
+    let observers: Vec<Arc<dyn Observer<Workspace>>> = vec![notes.clone(), others.clone()];
     let hub = Hub::observed(Index::default(), Clock::system(), observers);
     let policy = LifecyclePolicy {
         services: crate::config::Services::Headless,
@@ -99,12 +102,12 @@ fn an_observer_sees_every_input_and_what_came_of_it() {
         "ws-a-ide".to_owned()
     ])));
     let now = "2026-01-01T01:00:00Z".parse().unwrap();
-    assert!(hub.decide("ws-a", &policy, now).is_some());
+    assert!(hub.decide("u-a", &policy, now).is_some());
     hub.take(Input::Pod(Source::Watch, &pod(4, "Running")));
     hub.take(Input::Pod(Source::Answer, &pod(2, "Pending")));
-    hub.mark_active("a", now);
-    assert!(hub.decide("ws-a", &policy, now).is_some());
-    assert!(hub.decide("ws-b", &policy, now).is_none());
+    hub.change_noun(|index, noun| activity::see(index, noun, "a", now));
+    assert!(hub.decide("u-a", &policy, now).is_some());
+    assert!(hub.decide("u-b", &policy, now).is_none());
     hub.take(Input::PodGone(&pod(5, "Failed")));
     let seen = notes.0.lock().unwrap();
     let shown: Vec<&str> = seen.iter().map(String::as_str).collect();
@@ -140,14 +143,14 @@ fn an_observer_sees_every_input_and_what_came_of_it() {
 
 #[test]
 fn who_is_not_observed_keeps_nothing_for_it() {
-    let hub = Hub::new(Index::default());
+    let hub = Hub::<Workspace>::new(Index::default());
     hub.change(|index| {
         let changes = index.take(Input::Pod(Source::Watch, &pod(3, "Running")));
         assert_eq!(changes.folded, []);
         changes
     });
     assert!(
-        hub.decide("ws-a", &LifecyclePolicy::default(), Timestamp::UNIX_EPOCH)
+        hub.decide("u-a", &LifecyclePolicy::default(), Timestamp::UNIX_EPOCH)
             .is_some()
     );
 }

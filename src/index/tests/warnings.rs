@@ -124,9 +124,9 @@ proptest! {
         let warnings_first = index(&pods, &warnings, &[false; 16]);
         let pods_first = index(&pods, &warnings, &[true; 16]);
         for other in [&warnings_first, &pods_first] {
-            let status = |index: &Index, name: &Arc<str>| index.by_name(name).map(|t| t.status.read());
-            prop_assert_eq!(merged.workspaces.len(), other.workspaces.len());
-            for name in merged.workspaces.keys() {
+            let status = |index: &Index, name: &Arc<str>| index.by_pod(name).map(|group| group.status().read());
+            prop_assert_eq!(merged.pods.len(), other.pods.len());
+            for name in merged.pods.keys() {
                 prop_assert_eq!(status(&merged, name), status(other, name));
             }
         }

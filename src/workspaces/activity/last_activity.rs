@@ -11,8 +11,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::format;
+use super::{RECORD, format};
 use crate::action::Checkpoint;
+use crate::workspaces::marks::label;
 
 /// ConfigMaps that share the workspaces. With other numbers on two replicas nothing is lost, as every replica reads
 /// all of them, but entries of the other's are cleared away by it alone.
@@ -32,12 +33,12 @@ const SETTLED: SignedDuration = SignedDuration::from_secs(60);
 const PREFIX: &str = "wsman-activity-";
 
 /// All signs of life.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct LastActivity {
     shards: [Shard; SHARDS],
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq)]
 struct Shard {
     /// What this replica saw itself.
     own: HashMap<String, Timestamp>,
@@ -173,6 +174,7 @@ impl LastActivity {
             if !set.is_empty() || !remove.is_empty() {
                 checkpoints.push(Checkpoint {
                     name: format!("{PREFIX}{number}"),
+                    label: (label::RECORD, RECORD),
                     exists: shard.exists,
                     set,
                     remove,

@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::action::Action;
-use crate::proto::wsman::WorkspaceStatus;
-use crate::workspaces::decide::{Verdict, Wake};
-use crate::workspaces::lifecycle::Decision;
+use crate::decision::{Decision, Wake};
+use crate::proto::wsman::WorkspacePhase;
 
 use super::Objects;
 
@@ -20,12 +19,14 @@ fn line(action: &Action) -> Value {
         Action::MarkVersion(_, version, mark) => {
             json!({"set": mark.set, "remove": mark.remove, "version": version})
         }
-        Action::Label(_, key, value) => json!({"label": {*key: value}}),
+        Action::Label(_, labels) => json!({ "label": labels }),
         Action::Stop(_, grace) => json!({"stop": grace.as_secs()}),
         Action::ForceDelete(_) => json!("force delete"),
         Action::RemoveFinalizer(_, finalizer) => json!({"release": finalizer}),
-        Action::Recreate(step) => json!({"recreate": step.name()}),
-        Action::SyncServices { headless, .. } => json!({"services": {"headless": headless}}),
+        Action::CopyPod(copy) => json!({"copy": copy.to, "set": copy.mark.set}),
+        Action::CopyMarks(from, to, _) => json!({"copy marks": [from.name, to.name]}),
+        Action::Discard(discard) => json!({"discard": discard.pod.name}),
+        Action::SyncServices(sync) => json!({"services": {"headless": sync.headless}}),
         // The lifecycle does none of these.
         Action::CreatePod(_)
         | Action::CreateDependant(..)
@@ -63,26 +64,28 @@ pub fn status(objects: &Objects) -> (&'static str, Value) {
     }
 }
 
-/// A verdict as a golden file holds it.
-pub fn verdict(status: &WorkspaceStatus, verdict: &Verdict) -> Value {
+/// A pass of fold and lifecycle as a golden file holds it.
+pub fn pass(phase: WorkspacePhase, decision: &Decision) -> Value {
     json!({
-        "phase": status.phase().as_str_name(),
-        "rule": verdict.rule,
-        "actions": actions(&verdict.actions),
-        "wake_at": wake(verdict.wake_at),
+        "phase": phase.as_str_name(),
+        "rule": decision.rule,
+        "actions": actions(&decision.actions),
+        "wake_at": wake(decision.wake_at),
     })
 }
 
-/// The strongest write of a verdict: what the name of its case ends in.
-pub fn outcome(verdict: &Verdict) -> &'static str {
-    let has = |wanted: fn(&Action) -> bool| verdict.actions.iter().any(wanted);
-    if has(|a| matches!(a, Action::ForceDelete(_))) {
+/// The strongest write of a decision: what the name of its case ends in.
+pub fn outcome(decision: &Decision) -> &'static str {
+    let has = |wanted: fn(&Action) -> bool| decision.actions.iter().any(wanted);
+    if has(|a| matches!(a, Action::Discard(_))) {
+        "DISCARD"
+    } else if has(|a| matches!(a, Action::ForceDelete(_))) {
         "FORCE"
     } else if has(|a| matches!(a, Action::RemoveFinalizer(..))) {
         "RELEASE"
     } else if has(|a| matches!(a, Action::Stop(..))) {
         "STOP"
-    } else if has(|a| matches!(a, Action::Recreate(_))) {
+    } else if has(|a| matches!(a, Action::CopyPod(_))) {
         "RECREATE"
     } else if has(|a| matches!(a, Action::Mark(..))) {
         "MARK"

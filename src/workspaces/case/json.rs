@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{Case, KnownNode, KnownService, Objects};
-use crate::action::RecordRef;
+use super::{Case, KnownService, Objects};
 use crate::config::{Services, Timeouts};
 use crate::duration::GoDuration;
+use crate::index::observed::KnownNode;
 use crate::workspaces::decide::{Content, LifecyclePolicy};
 use crate::workspaces::maintenance::FOR_EVER;
-use crate::workspaces::recreate::{Lineage, Record};
 use crate::workspaces::status::Defaults;
 
 impl Objects {
@@ -54,34 +52,25 @@ impl Objects {
 }
 
 impl Case {
-    /// Reads a case; only a pod or a record must be there.
+    /// Reads a case: the pod that is the newest of its workspace, and what is known beside it.
     ///
     /// # Errors
     /// Which member is not what it must be.
     pub fn read(value: &Value) -> Result<Self, String> {
-        let objects = match &value["pod"] {
-            Value::Null => None,
-            _ => Some(Objects::read(value)?),
-        };
-        let marks = objects.as_ref().map(|objects| Lineage::of(&objects.pod));
-        let record = match &value["record"] {
-            Value::Null => None,
-            record => Some(read_record(record, marks.unwrap_or_default().marks)?),
-        };
-        if objects.is_none() && record.is_none() {
-            return Err("it has neither pod nor record".to_owned());
-        }
+        let older = value["older"].as_array().into_iter().flatten();
+        let members = older.chain(std::iter::once(value));
         let services = match &value["services"] {
             Value::Object(services) => Some(read_services(services)?),
             _ => None,
         };
         Ok(Self {
-            objects,
-            last: member(value, "last")?,
-            record,
+            members: members.map(Objects::read).collect::<Result<_, _>>()?,
+            gone: value["gone"] == true,
+            orphaned: value["orphaned"] == true,
+            over: value["over"] == true,
+            announced: value["announced"] == true,
             services,
             activity: member(value, "activity")?,
-            announced: value["announced"] == true,
             policy: policy(&value["rules"])?,
             now: member(value, "now")?.unwrap_or_default(),
         })
@@ -89,28 +78,24 @@ impl Case {
 
     /// Returns the members that [`Case::read`] reads.
     pub fn write(&self) -> Map<String, Value> {
-        let mut members = self
-            .objects
-            .as_ref()
-            .map(Objects::write)
-            .unwrap_or_default();
+        let mut older = self.members.iter().map(Objects::write);
+        let mut members = older.next_back().unwrap_or_default();
+        let older: Vec<Value> = older.map(Value::Object).collect();
         let mut put = |key: &str, value: Option<Value>| {
             members.extend(value.map(|value| (key.to_owned(), value)));
         };
-        let marks = self
-            .objects
-            .as_ref()
-            .map(|objects| Lineage::of(&objects.pod).marks);
-        let record = self.record.as_ref();
-        put(
-            "record",
-            record.map(|record| write_record(record, marks.as_deref())),
-        );
+        put("older", (!older.is_empty()).then_some(older.into()));
+        for (key, is_so) in [
+            ("gone", self.gone),
+            ("orphaned", self.orphaned),
+            ("over", self.over),
+            ("announced", self.announced),
+        ] {
+            put(key, is_so.then_some(json!(true)));
+        }
         put("services", self.services.as_ref().map(write_services));
-        put("last", self.last.as_ref().map(|last| json!(last)));
         put("activity", self.activity.map(|at| json!(at)));
-        put("announced", self.announced.then_some(json!(true)));
-        let policy = write_rules(&self.policy);
+        let policy = write_policy(&self.policy);
         put("rules", (!policy.is_empty()).then_some(policy.into()));
         put("now", Some(json!(self.now)));
         members
@@ -193,7 +178,7 @@ pub fn policy(value: &Value) -> Result<LifecyclePolicy, String> {
     })
 }
 
-fn write_rules(policy: &LifecyclePolicy) -> Map<String, Value> {
+fn write_policy(policy: &LifecyclePolicy) -> Map<String, Value> {
     let span = |span: Duration| {
         let nanos = i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
         json!(GoDuration::from_nanos(nanos))
@@ -274,42 +259,4 @@ fn write_services(services: &BTreeMap<String, KnownService>) -> Value {
         (name.clone(), service)
     });
     written.collect::<Map<_, _>>().into()
-}
-
-/// The fingerprint of marks says nothing once they are redacted: what counts is whether it is that of the pod, `marks`.
-fn read_record(value: &Value, marks: String) -> Result<Record, String> {
-    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    Ok(Record {
-        at: RecordRef {
-            name: text("name"),
-            uid: text("uid"),
-        },
-        version: member(value, "version")?.unwrap_or_default(),
-        created: member(value, "created")?,
-        pod: member(value, "pod")?.ok_or("record has no pod")?,
-        marks: match value["other_marks"] == true {
-            true => "other".to_owned(),
-            false => marks,
-        },
-        run: text("run"),
-        owned: value["owned"] == true,
-        ends: member(value, "ends")?.unwrap_or_default(),
-        over: value["over"] == true,
-    })
-}
-
-fn write_record(record: &Record, marks: Option<&str>) -> Value {
-    let created: Option<Timestamp> = record.created;
-    json!({
-        "name": record.at.name,
-        "uid": record.at.uid,
-        "version": record.version,
-        "created": created,
-        "pod": record.pod,
-        "other_marks": marks.is_some_and(|marks| marks != record.marks),
-        "run": record.run,
-        "owned": record.owned,
-        "ends": record.ends,
-        "over": record.over,
-    })
 }

@@ -10,7 +10,7 @@ use crate::action::{Action, Mark, SecretChange};
 use crate::error::FieldViolation;
 use crate::proto::wsman::SshPublicKeys;
 use crate::workspaces::marks::{annotation, secret_key};
-use crate::workspaces::{request, sizes, ssh_key};
+use crate::workspaces::{request, secret, sizes, ssh_key};
 
 /// How many faulty keys are told: an answer has to fit into the trailers of a call.
 const MAX_TOLD: usize = 32;
@@ -97,7 +97,8 @@ impl Keys {
         }
         let mut actions = Vec::new();
         if secret != SecretChange::default() {
-            actions.push(Action::ChangeSecret(seen.pod.clone(), secret));
+            secret.unlabelled = secret::UNLABELLED;
+            actions.push(Action::ChangeSecret(seen.owner.clone(), secret));
         }
         if mark != Mark::default() {
             let version = seen.version.clone();
@@ -108,7 +109,7 @@ impl Keys {
                 remove: vec![secret_key::SSH_PUBLIC_KEYS.to_owned()],
                 ..SecretChange::default()
             };
-            actions.push(Action::ChangeSecret(seen.pod.clone(), change));
+            actions.push(Action::ChangeSecret(seen.owner.clone(), change));
         }
         actions
     }

@@ -70,10 +70,14 @@ impl PortChange {
         }
         // Pods of a classic manager have no Services of ours.
         if manager.services.exist() && seen.marks.contains_key(annotation::SPEC_SHA256) {
-            actions.push(Action::SyncServices {
-                pod: seen.pod.clone(),
-                headless: manager.services == Services::Headless,
-            });
+            let prefix = seen.marks.get(annotation::SERVICE_PREFIX);
+            let prefix = prefix.map_or("", String::as_str);
+            actions.push(services::sync(
+                seen.owner.clone(),
+                seen.pod.clone(),
+                prefix,
+                manager.services == Services::Headless,
+            ));
         }
         Ok(actions)
     }

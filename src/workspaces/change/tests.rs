@@ -57,7 +57,7 @@ fn answer(mut case: Case) -> (String, Value) {
         Ok(actions) => {
             let wrote = actions
                 .iter()
-                .any(|a| !matches!(a, Action::SyncServices { .. }));
+                .any(|a| !matches!(a, Action::SyncServices(_)));
             let outcome = if wrote { "WRITES" } else { "NOTHING" };
             (outcome.to_owned(), actions.iter().map(shown).collect())
         }
@@ -122,13 +122,18 @@ fn seen(case: &mut Case) -> Seen {
     let phase = case.take("phase");
     let phase = phase.as_str().unwrap_or("RUNNING");
     Seen {
-        pod: PodRef {
-            name: "ws-foobar".to_owned(),
-            uid: "uid".to_owned(),
-        },
+        pod: pod(),
+        owner: pod(),
         version: "7".to_owned(),
         marks,
         phase: WorkspacePhase::from_str_name(phase).unwrap(),
+    }
+}
+
+fn pod() -> PodRef {
+    PodRef {
+        name: "ws-foobar".to_owned(),
+        uid: "uid".to_owned(),
     }
 }
 
@@ -138,7 +143,7 @@ fn shown(action: &Action) -> Value {
         Action::MarkVersion(_, version, mark) => {
             json!({ "mark": marks(mark), "version": version })
         }
-        Action::SyncServices { .. } => json!("align Services"),
+        Action::SyncServices(_) => json!("align Services"),
         Action::ChangeSecret(_, change) => {
             let set: Map<_, _> = change
                 .set
@@ -212,10 +217,8 @@ fn a_change_that_was_made_is_not_made_again() {
         ..Default::default()
     };
     let mut seen = Seen {
-        pod: PodRef {
-            name: "ws-foobar".to_owned(),
-            uid: "uid".to_owned(),
-        },
+        pod: pod(),
+        owner: pod(),
         version: "1".to_owned(),
         marks: [
             (annotation::ID, "foobar"),

@@ -51,7 +51,7 @@ impl Case<'_> {
             && self.is_stopped()
             && self.is_deleting()
             && state.held
-            && !state.announced
+            && !self.group.announced
     }
 
     /// When the message bus is not waited for any longer.
@@ -191,11 +191,11 @@ impl Case<'_> {
 
     pub(super) fn report_stuck(&self) -> Vec<Action> {
         let since = self.state.deleting.map(|at| at.to_string());
-        let node = self.status.runtime.as_ref().map(|r| r.node_name.as_str());
+        let node = &self.group.newest().node;
         let why = format!(
             "grace ended at {}, but node {} has not reported the end of the pod",
             since.unwrap_or_default(),
-            node.unwrap_or_default(),
+            node,
         );
         vec![self.mark(vec![(annotation::STUCK, why)])]
     }

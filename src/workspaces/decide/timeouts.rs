@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{Case, Content};
 use crate::config::Timeouts;
 use crate::duration::GoDuration;
-use crate::proto::wsman::{WorkspaceConditionBool, WorkspacePhase};
+use crate::proto::wsman::WorkspacePhase;
 use crate::workspaces::marks::annotation;
 
 /// One limit that is running.
@@ -152,9 +152,7 @@ impl Case<'_> {
 
     /// A pod that stops: the longer limit only where there is a backup to wait for.
     fn stopping(&self, timeouts: &Timeouts) -> Option<Limit> {
-        let backed_up = self
-            .conditions()
-            .is_some_and(|c| c.final_backup_complete() == WorkspaceConditionBool::True);
+        let backed_up = self.state.backed_up;
         let since = self.state.deleting;
         match self.policy.content {
             Content::WsDaemon if !backed_up => {
@@ -172,10 +170,7 @@ impl Case<'_> {
     }
 
     fn creating(&self) -> &'static str {
-        let pulling = self
-            .conditions()
-            .is_some_and(|c| c.pulling_images() == WorkspaceConditionBool::True);
-        match pulling {
+        match self.state.pulling_images {
             true => "pulling images",
             false => "creating containers",
         }

@@ -2,18 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::*;
-use crate::action::PodRef;
-use crate::config::Timeouts;
-use crate::duration::GoDuration;
-use crate::workspaces::pod_state;
-use crate::workspaces::status::{self, Defaults, NodeView, Observed, Why};
+use crate::action::Action;
+use crate::workspaces::case::{Case, Objects};
+use crate::workspaces::status::Defaults;
 
-fn pod(change: impl FnOnce(&mut Value)) -> Value {
+const ANCHOR: &str = "ws-a";
+
+/// The first pod, rejected by its node.
+fn first(change: impl FnOnce(&mut Value)) -> Value {
     let mut pod = json!({
         "metadata": {
-            "name": "ws-a", "uid": "first", "resourceVersion": "7", "labels": {"gpwsman": "true"},
-            "annotations": {"gitpod/id": "a", "gitpod/url": "https://x", "gitpod/never-ready": "true"},
+            "name": ANCHOR, "uid": "first", "resourceVersion": "7",
+            "creationTimestamp": "2026-03-01T10:00:00Z",
+            "labels": {"gpwsman": "true", "workspaceID": "a"},
+            "annotations": {"gitpod/id": "a", "gitpod/url": "https://x", "gitpod/never-ready": "true", "gitpod.io/alreadyInitializing": "true"},
             "finalizers": ["gitpod.io/finalizer"],
         },
         "spec": {"nodeName": "n", "containers": [{"name": "workspace", "image": "x"}]},
@@ -23,178 +25,293 @@ fn pod(change: impl FnOnce(&mut Value)) -> Value {
     pod
 }
 
-fn marked(key: &str) -> impl FnOnce(&mut Value) {
-    move |pod| pod["metadata"]["annotations"][key] = "record".into()
-}
-
-fn successor(provisional: bool, from: &str) -> Value {
-    pod(|pod| {
-        pod["metadata"]["uid"] = "second".into();
-        pod["metadata"]["annotations"]["wsman.dev/made-from"] = from.into();
-        if provisional {
-            let owner = json!([{"kind": "ConfigMap", "name": "ws-a", "uid": from}]);
-            pod["metadata"]["ownerReferences"] = owner;
-        }
-        pod["status"] = json!({"phase": "Pending"});
+/// The pod that was made after `count` rejections; it runs.
+fn later(count: u32, change: impl FnOnce(&mut Value)) -> Value {
+    first(|pod| {
+        let meta = &mut pod["metadata"];
+        meta["name"] = format!("{ANCHOR}-{}", count + 1).into();
+        meta["uid"] = format!("uid-{count}").into();
+        meta["resourceVersion"] = (10 * count).to_string().into();
+        meta["annotations"]["wsman.dev/first-uid"] = "first".into();
+        meta["annotations"]["wsman.dev/recreations"] = count.to_string().into();
+        meta["ownerReferences"] = json!([{"kind": "Pod", "name": ANCHOR, "uid": "first"}]);
+        pod["status"] = json!({"phase": "Running"});
+        change(pod);
     })
 }
 
-fn stored(owned: bool, stop: bool) -> Value {
-    let mut record = record(&pod(|_| {}));
-    record["metadata"]["uid"] = "record".into();
-    record["metadata"]["resourceVersion"] = "9".into();
-    record["metadata"]["creationTimestamp"] = "2026-03-01T10:00:00Z".into();
-    if !owned {
-        record["metadata"]["ownerReferences"] = json!([]);
-    }
-    if stop {
-        record["metadata"]["annotations"] = json!({"gitpod.io/stoppedByRequest": "30s"});
-    }
-    record
+fn mark(pod: &mut Value, key: &str, value: &str) {
+    pod["metadata"]["annotations"][key] = value.into();
 }
 
-fn steps(pod: Option<Value>, record: Option<Value>, now: &str) -> String {
-    let entry = pod.map(|pod| {
-        let pod: Pod = serde_json::from_value(pod).unwrap();
-        let node = NodeView::Unknown;
-        let observed = Observed {
-            pod: &pod,
-            events: &[],
-            node,
-        };
-        let defaults = Defaults {
-            max_recreations: 3,
-            ..Defaults::default()
-        };
-        Entry {
-            pod: PodRef {
-                name: pod.metadata.name.clone(),
-                uid: pod.metadata.uid.clone(),
-            },
-            status: status::fold(&observed, &defaults).status,
-            state: pod_state::of(&observed),
-            why: Why::default(),
-        }
+fn stopped(pod: &mut Value) {
+    mark(pod, "gitpod.io/stoppedByRequest", "30s");
+}
+
+fn committed(pod: &mut Value) {
+    mark(pod, "wsman.dev/successor", "ws-a-2");
+}
+
+fn handed_over(pod: &mut Value) {
+    committed(pod);
+    pod["metadata"]["labels"] = json!({"gpwsman": "true"});
+}
+
+fn ended(pod: &mut Value) {
+    pod["metadata"]["deletionTimestamp"] = "2026-03-01T10:05:00Z".into();
+    pod["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+    pod["status"]["phase"] = "Succeeded".into();
+}
+
+fn rejected(pod: &mut Value) {
+    pod["status"] =
+        json!({"phase": "Failed", "reason": "OutOfcpu", "message": "Pod was rejected: no cpu"});
+}
+
+fn case(pods: &[Value], gone: bool) -> Case {
+    let defaults = Defaults {
+        max_recreations: 3,
+        ..Defaults::default()
+    };
+    let members = pods.iter().map(|pod| Objects {
+        pod: serde_json::from_value(pod.clone()).unwrap(),
+        defaults: defaults.clone(),
+        ..Objects::default()
     });
-    let record = record.map(|record| {
-        let over = record["over"] == true;
-        let map: ConfigMap = serde_json::from_value(record).unwrap();
-        Record {
-            over,
-            ..Record::read(&map).unwrap()
-        }
-    });
-    let initialization = GoDuration::parse("30m").unwrap();
-    let timeouts = Timeouts {
-        initialization,
-        ..Timeouts::default()
-    };
-    let policy = LifecyclePolicy {
-        timeouts: Some(timeouts),
-        ..LifecyclePolicy::default()
-    };
-    let name = |action: &Action| match action {
-        Action::Recreate(step) => step.name(),
-        Action::Mark(..) => "mark",
-        other => panic!("{other:?}"),
-    };
-    match next(
-        entry.as_ref(),
-        record.as_ref(),
-        &policy,
-        now.parse().unwrap(),
-    ) {
-        None => "-".to_owned(),
-        Some(actions) => actions.iter().map(name).collect::<Vec<_>>().join(", "),
+    let orphaned = pods[0]["metadata"]["uid"] != "first" && !gone;
+    Case {
+        members: members.collect(),
+        gone,
+        // Of a workspace whose newest pod went, the first was seen.
+        orphaned: orphaned && pods.len() > 1,
+        now: "2026-03-01T10:10:00Z".parse().unwrap(),
+        ..Case::default()
     }
+}
+
+/// The writes of a decision, in short.
+fn steps(case: &Case) -> String {
+    let decision = case.decide().unwrap();
+    let names = decision.actions.iter().map(|action| match action {
+        Action::MarkVersion(pod, _, _) => format!("commit {}", pod.name),
+        Action::CopyPod(copy) => format!("create {}", copy.to),
+        Action::CopyMarks(from, to, _) => format!("pass on {} {}", from.name, to.name),
+        Action::Label(pod, labels) => {
+            assert!(labels.values().all(Option::is_none) && !labels.contains_key("gpwsman"));
+            format!("hand over {}", pod.name)
+        }
+        Action::Discard(discard) => match &discard.unless {
+            Some(unless) => format!("discard {} unless {}", discard.pod.name, unless.name),
+            None => format!("discard {}", discard.pod.name),
+        },
+        Action::Mark(pod, mark) => {
+            let keys: Vec<_> = mark.set.keys().map(String::as_str).collect();
+            format!("mark {} {}", pod.name, keys.join(" "))
+        }
+        Action::RemoveFinalizer(pod, _) => format!("release {}", pod.name),
+        Action::Stop(pod, _) => format!("stop {}", pod.name),
+        other => format!("{other:?}"),
+    });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 #[test]
 fn every_state_has_a_next_step() {
-    const SOON: &str = "2026-03-01T10:00:01Z";
-    const LATE: &str = "2026-03-01T10:30:00Z";
-    let rejected = || Some(pod(|_| {}));
-    let committed = || Some(pod(marked("wsman.dev/replaced-by")));
-    let stopped = || {
-        Some(pod(|pod| {
-            marked("wsman.dev/replaced-by")(pod);
-            marked("gitpod.io/stoppedByRequest")(pod);
-        }))
-    };
-    let changed = || {
-        Some(pod(|pod| {
-            marked("wsman.dev/replaced-by")(pod);
-            marked("gitpod/customTimeout")(pod);
-        }))
-    };
-    let other = || Some(pod(|pod| pod["metadata"]["uid"] = "another".into()));
-    let (owned, free, ending) = (
-        stored(true, false),
-        stored(false, false),
-        stored(false, true),
-    );
-    let cases = [
-        ("nothing", None, None, "-"),
-        ("rejected", rejected(), None, "-"),
-        ("recorded", rejected(), Some(&owned), "commit"),
-        ("committed", committed(), Some(&owned), "inherit, vacate"),
-        ("inherited", committed(), Some(&free), "inherit, vacate"),
-        ("stopped", stopped(), Some(&free), "forget"),
-        ("marked since", changed(), Some(&owned), "forget"),
-        ("stopped by the record", committed(), Some(&ending), "mark"),
-        ("vacated", None, Some(&free), "create"),
-        ("stopped without a pod", None, Some(&ending), "forget"),
-        ("recorded too late", None, Some(&owned), "forget"),
+    let nothing = |_: &mut Value| {};
+    let cases: [(&str, Vec<Value>, bool, &str); 19] = [
+        (
+            "rejected",
+            vec![first(nothing)],
+            false,
+            "commit ws-a, create ws-a-2",
+        ),
+        ("committed", vec![first(committed)], false, "create ws-a-2"),
+        (
+            "committed, then stopped",
+            vec![first(|pod| {
+                committed(pod);
+                stopped(pod);
+            })],
+            false,
+            "stop ws-a",
+        ),
         (
             "created",
-            Some(successor(true, "record")),
-            Some(&free),
-            "settle",
+            vec![first(committed), later(1, nothing)],
+            false,
+            "hand over ws-a",
         ),
         (
-            "created, then stopped",
-            Some(successor(true, "record")),
-            Some(&ending),
-            "mark",
+            "created, then the first stopped",
+            vec![
+                first(|pod| {
+                    committed(pod);
+                    stopped(pod);
+                }),
+                later(1, nothing),
+            ],
+            false,
+            "pass on ws-a ws-a-2",
         ),
         (
-            "settled",
-            Some(successor(false, "record")),
-            Some(&free),
-            "forget",
+            "passed on",
+            vec![
+                first(|pod| {
+                    committed(pod);
+                    stopped(pod);
+                }),
+                later(1, stopped),
+            ],
+            false,
+            "hand over ws-a",
         ),
         (
-            "settled, then stopped",
-            Some(successor(false, "record")),
-            Some(&ending),
-            "mark",
-        ),
-        ("forgotten", Some(successor(false, "record")), None, "-"),
-        (
-            "created too late",
-            Some(successor(true, "record")),
-            None,
-            "remove orphan",
+            "handed over",
+            vec![first(handed_over), later(1, nothing)],
+            false,
+            "",
         ),
         (
-            "created from another",
-            Some(successor(true, "old")),
-            Some(&free),
-            "remove orphan",
+            "handed over, then stopped",
+            vec![first(handed_over), later(1, stopped)],
+            false,
+            "stop ws-a-2",
         ),
-        ("started anew", other(), Some(&free), "forget"),
+        (
+            "handed over, deleted by garbage collection",
+            vec![
+                first(|pod| {
+                    handed_over(pod);
+                    ended(pod);
+                    rejected(pod);
+                }),
+                later(1, nothing),
+            ],
+            false,
+            "",
+        ),
+        (
+            "rejected again",
+            vec![first(handed_over), later(1, rejected)],
+            false,
+            "commit ws-a-2, create ws-a-3",
+        ),
+        (
+            "created again",
+            vec![
+                first(handed_over),
+                later(1, |pod| {
+                    rejected(pod);
+                    mark(pod, "wsman.dev/successor", "ws-a-3");
+                }),
+                later(2, nothing),
+            ],
+            false,
+            "discard ws-a-2",
+        ),
+        (
+            "created again, the second stopped",
+            vec![
+                first(handed_over),
+                later(1, |pod| {
+                    rejected(pod);
+                    stopped(pod);
+                }),
+                later(2, nothing),
+            ],
+            false,
+            "pass on ws-a-2 ws-a-3",
+        ),
+        (
+            "ended",
+            vec![first(handed_over), later(1, ended)],
+            false,
+            "mark ws-a wsman.dev/stopped, release ws-a-2",
+        ),
+        (
+            "ended, marked",
+            vec![
+                first(|pod| {
+                    handed_over(pod);
+                    mark(pod, "wsman.dev/stopped", "2026-03-01T10:06:00Z");
+                }),
+                later(1, ended),
+            ],
+            false,
+            "release ws-a-2",
+        ),
+        (
+            "released",
+            vec![
+                first(|pod| {
+                    handed_over(pod);
+                    mark(pod, "wsman.dev/stopped", "2026-03-01T10:06:00Z");
+                }),
+                later(1, ended),
+            ],
+            true,
+            "discard ws-a unless ws-a-2",
+        ),
+        (
+            "released, after a restart",
+            vec![first(|pod| {
+                handed_over(pod);
+                mark(pod, "wsman.dev/stopped", "2026-03-01T10:06:00Z");
+            })],
+            false,
+            "discard ws-a unless ws-a-2",
+        ),
+        (
+            "the newest removed by force",
+            vec![first(handed_over), later(1, nothing)],
+            true,
+            "discard ws-a unless ws-a-2",
+        ),
+        (
+            "the newest removed by force, after a restart",
+            vec![first(handed_over)],
+            false,
+            "discard ws-a unless ws-a-2",
+        ),
+        (
+            "made too late",
+            vec![later(1, nothing)],
+            false,
+            "discard ws-a-2 unless ws-a",
+        ),
     ];
-    for (what, pod, record, expected) in cases {
-        assert_eq!(steps(pod, record.cloned(), SOON), expected, "{what}");
+    for (what, pods, gone, expected) in cases {
+        // A pod that is gone has no finalizer, and is the last to be listed.
+        assert_eq!(steps(&case(&pods, gone)), expected, "{what}");
     }
-    let mut over = free.clone();
-    over["over"] = true.into();
-    for pod in [None, Some(successor(true, "record"))] {
-        assert_eq!(steps(pod, Some(over.clone()), SOON), "forget", "over");
-    }
+}
+
+#[test]
+fn the_copy_says_where_it_comes_from() {
+    let copied = |pods: &[Value]| {
+        let decision = case(pods, false).decide().unwrap();
+        match decision.actions.into_iter().next_back() {
+            Some(Action::CopyPod(copy)) => copy.mark.set,
+            other => panic!("{other:?}"),
+        }
+    };
+    let expected = |count: &str, started: Option<&str>| {
+        let started = started.map(|at| ("wsman.dev/started-at", at));
+        let all = [
+            ("wsman.dev/first-uid", "first"),
+            ("wsman.dev/recreations", count),
+        ];
+        let all = all.into_iter().chain(started);
+        all.map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    };
+    let first = first(|_| {});
     assert_eq!(
-        steps(None, Some(free), LATE),
-        "mark record",
-        "cannot be created for too long"
+        copied(std::slice::from_ref(&first)),
+        expected("1", Some("2026-03-01T10:00:00Z"))
     );
+    // What the second says of the first is copied with it.
+    let mut handed = first;
+    handed_over(&mut handed);
+    assert_eq!(copied(&[handed, later(1, rejected)]), expected("2", None));
 }

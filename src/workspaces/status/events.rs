@@ -1,8 +1,7 @@
 //! Which events count for a pod: warnings about this very pod, of kinds that its own status does not tell better.
 
-use jiff::Timestamp;
-
-use super::Observed;
+use crate::index::observed::Observed;
+use crate::index::rank;
 use crate::objects::Event;
 use crate::workspaces::container::PodPhase;
 
@@ -67,12 +66,6 @@ pub(super) fn lasting_mount<'a>(observed: &Observed<'a>) -> Option<&'a Event> {
     let many = || failed.iter().max_by(|a, b| rank(a).cmp(&rank(b)));
     last.or_else(|| many().filter(|_| failed.len() >= LASTING))
         .copied()
-}
-
-/// Orders events by when they were last seen.
-pub fn rank(event: &Event) -> (Option<Timestamp>, u64, &str) {
-    let meta = &event.metadata;
-    (event.last_seen(), meta.version(), &meta.name)
 }
 
 fn is_mount(event: &Event) -> bool {

@@ -1,6 +1,7 @@
 //! The failure table (docs/protocol.md#failures): why a workspace failed, and the phase that some failures force.
 
-use super::{Defaults, NodeView, Observed, events, termination};
+use super::{Defaults, events, termination};
+use crate::index::observed::{NodeView, Observed};
 use crate::objects::{ContainerStatus, Pod, Terminated};
 use crate::proto::wsman::WorkspacePhase;
 use crate::workspaces::container::{self, PodPhase};
@@ -63,7 +64,8 @@ fn rejected(pod: &Pod, max: u32) -> Option<Failure> {
     if recreate::has_attempts_left(pod, max) {
         return Some(nothing("rejected"));
     }
-    let exhausted = max > 0 && recreate::is_rejected(pod) && recreate::recreations(pod) >= max;
+    let exhausted =
+        max > 0 && recreate::is_rejected(pod) && recreate::recreations(&pod.metadata) >= max;
     let why = pod_failed(pod).filter(|_| exhausted)?;
     let text = format!("Pod reached maximum recreations {max}, failing");
     Some(failed("rejected", format!("{text}; {}", why.message)))

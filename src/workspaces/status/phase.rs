@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::failure::TASK_FAILED;
-use super::{BY_FORCE, Defaults, Observed, conditions, events, timestamp, waiting};
+use super::{BY_FORCE, Defaults, conditions, events, timestamp, waiting};
+use crate::index::observed::Observed;
 use crate::objects::{ContainerStatus, Pod};
 use crate::proto::contentservice::GitStatus;
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspacePhase, WorkspaceStatus};
@@ -78,12 +79,12 @@ fn rejected(pod: &Pod, max: u32) -> Option<Row> {
     if !recreate::waits(pod, max) {
         return None;
     }
-    let attempt = recreate::recreations(pod) + 1;
+    let attempt = recreate::recreations(&pod.metadata) + 1;
     let mut message = match pod.status.reason.as_str() {
         "" => "pod was rejected by its node".to_owned(),
         reason => format!("pod was rejected by its node ({reason})"),
     };
-    if !recreate::is_asked_to_end(pod) {
+    if !recreate::is_asked_to_end(&pod.metadata) {
         message.push_str(&format!(" and is made again, attempt {attempt} of {max}"));
     }
     Some(("rejected", WorkspacePhase::Pending, message))

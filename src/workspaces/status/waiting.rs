@@ -1,7 +1,8 @@
 //! Why a pod that has not started waits, in the cluster's own words: of its containers, its scheduler, or its events.
 
-use super::Observed;
 use super::events;
+use crate::index::observed::Observed;
+use crate::index::rank;
 use crate::objects::{ContainerStatus, Pod};
 use crate::workspaces::container;
 
@@ -56,7 +57,7 @@ fn unscheduled(pod: &Pod) -> Option<String> {
 
 fn warning(observed: &Observed<'_>) -> Option<String> {
     let last = events::of(observed).filter(|event| events::explains(event));
-    let last = last.max_by(|a, b| events::rank(a).cmp(&events::rank(b)))?;
+    let last = last.max_by(|a, b| rank(a).cmp(&rank(b)))?;
     Some(match last.message.as_str() {
         "" => last.reason.clone(),
         message => format!("{}: {message}", last.reason),

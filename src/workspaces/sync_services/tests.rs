@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::action::PodRef;
+use crate::index::group::Member;
 use crate::objects::ServicePort;
-use crate::proto::wsman::{PortSpec, PortVisibility, WorkspaceSpec, WorkspaceStatus};
+use crate::proto::answers::EncodedStatus;
+use crate::proto::wsman::{PortSpec, PortVisibility, WorkspaceStatus};
+use crate::workspaces::image::Recorded;
+use crate::workspaces::noun::Entry;
 use crate::workspaces::pod_state::PodState;
 
 const IDE: [(&str, i64); 2] = [("ide", 23000), ("supervisor", 22999)];
@@ -22,6 +26,13 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
+fn status(phase: WorkspacePhase) -> EncodedStatus {
+    EncodedStatus::new(WorkspaceStatus {
+        phase: phase.into(),
+        ..Default::default()
+    })
+}
+
 fn entry(exposed: &[u32]) -> Entry {
     let port = |port: &u32| PortSpec {
         port: *port,
@@ -29,26 +40,42 @@ fn entry(exposed: &[u32]) -> Entry {
         ..Default::default()
     };
     Entry {
-        pod: PodRef {
-            name: "ws-a".to_owned(),
-            uid: "u".to_owned(),
-        },
-        status: WorkspaceStatus {
-            phase: WorkspacePhase::Running.into(),
-            spec: Some(WorkspaceSpec {
-                exposed_ports: exposed.iter().map(port).collect(),
-                ..Default::default()
-            }),
-            ..Default::default()
-        },
+        status: status(WorkspacePhase::Running),
         state: PodState {
             service_prefix: "P".to_owned(),
             ours: true,
             created: Some(at(0)),
+            exposed_ports: exposed.iter().map(port).collect(),
             ..Default::default()
         },
         why: Default::default(),
+        image: Recorded::Missing,
     }
+}
+
+fn group(entry: &Entry) -> Group<Workspace> {
+    let pod = PodRef {
+        name: "ws-a".to_owned(),
+        uid: "u".to_owned(),
+    };
+    let member = Member {
+        pod: pod.clone(),
+        version: 1,
+        gone: false,
+        entry: entry.clone(),
+        node: Box::default(),
+        rank: 0,
+        objects: None,
+    };
+    Group::new(&pod, member)
+}
+
+fn synced(headless: bool) -> Action {
+    let pod = PodRef {
+        name: "ws-a".to_owned(),
+        uid: "u".to_owned(),
+    };
+    services::sync(pod.clone(), pod, "P", headless)
 }
 
 /// What is done about these Services at a second.
@@ -67,7 +94,7 @@ fn sync(
         ..LifecyclePolicy::default()
     };
     let (ide, ports) = (ide.map(served), ports.map(served));
-    super::services(entry, &policy, at(second), |name| {
+    super::step(&group(entry), &policy, at(second), |name| {
         let ports = match name {
             "ws-p-ide" => ide.as_deref(),
             "ws-p-ports" => ports.as_deref(),
@@ -99,10 +126,7 @@ fn services_that_differ_from_the_marks_are_put_right() {
     ];
     for (name, exposed, ide, ports, wrong) in cases {
         let entry = entry(exposed);
-        let action = wrong.then(|| Action::SyncServices {
-            pod: entry.pod.clone(),
-            headless: false,
-        });
+        let action = wrong.then(|| synced(false));
         assert_eq!(sync(&entry, true, ide, ports, 10).action, action, "{name}");
         assert_eq!(
             sync(&entry, false, ide, ports, 10),
@@ -128,7 +152,7 @@ fn who_changes_ports_has_the_first_try() {
 #[test]
 fn what_ends_or_is_not_ours_is_left_alone() {
     let spoil: [fn(&mut Entry); 3] = [
-        |entry| entry.status.set_phase(WorkspacePhase::Stopping),
+        |entry| entry.status = status(WorkspacePhase::Stopping),
         |entry| entry.state.ours = false,
         |entry| entry.state.deleting = Some(at(0)),
     ];
@@ -169,18 +193,13 @@ fn a_service_that_works_stays_as_it_is_and_one_that_cannot_map_is_made_anew() {
         };
         for (name, wanted, headless, there, wrong) in cases {
             let mut entry = entry(&[]);
-            if let Some(spec) = &mut entry.status.spec {
-                spec.exposed_ports = vec![target(wanted)];
-            }
+            entry.state.exposed_ports = vec![target(wanted)];
             let ports = [port(there)];
-            let sync = super::services(&entry, &policy, at(10), |name| {
+            let sync = super::step(&group(&entry), &policy, at(10), |name| {
                 let ports = if name == "ws-p-ide" { &ide } else { &ports[..] };
                 Some(Served { headless, ports })
             });
-            let action = wrong.then(|| Action::SyncServices {
-                pod: entry.pod.clone(),
-                headless: services == Services::Headless,
-            });
+            let action = wrong.then(|| synced(services == Services::Headless));
             assert_eq!(sync.action, action, "{name}");
         }
     }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::action::PodRef;
-use crate::objects::{Event, Node, Pod};
-use crate::proto::wsman::WorkspaceStatus;
-use crate::workspaces::case;
-use crate::workspaces::decide::{Entry, LifecyclePolicy, Verdict, decide};
-use crate::workspaces::pod_state::{self, PodState};
-use crate::workspaces::status::{self, Defaults, NodeView, NotWorkspace, Observed, Why};
+use crate::decision::Decision;
+use crate::index::observed::KnownNode;
+use crate::objects::Node;
+use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
+use crate::workspaces::case::{self, Objects};
+use crate::workspaces::decide::LifecyclePolicy;
+use crate::workspaces::status::{Defaults, NotWorkspace, Why};
 
 #[derive(Debug, Clone)]
 pub(super) struct Case {
@@ -56,49 +56,36 @@ impl Case {
     }
 
     /// Folds the objects as `explain` does.
-    pub(super) fn fold(&self) -> Result<(Entry, Why), NotWorkspace> {
-        self.observe(|observed| {
-            let (_, why) = status::explain(observed, &self.defaults)?;
-            Ok((self.entry(observed), why))
-        })
+    pub(super) fn fold(&self) -> Result<(WorkspaceStatus, Why), NotWorkspace> {
+        self.objects().explain()
     }
 
-    fn observe<T>(&self, look: impl FnOnce(&Observed<'_>) -> T) -> T {
-        let pod: Pod = serde_json::from_value(self.pod.clone()).unwrap_or_default();
-        let events: Vec<Event> = serde_json::from_value(self.events.clone()).unwrap_or_default();
+    fn objects(&self) -> Objects {
         let node: Option<Node> = serde_json::from_value(self.node.clone()).ok();
-        let node = match (&self.node, &node) {
-            (Value::String(_), _) => NodeView::Gone,
-            (Value::Object(_), Some(node)) => NodeView::Present(node),
-            _ => NodeView::Unknown,
-        };
-        look(&Observed {
-            pod: &pod,
-            events: &events,
-            node,
-        })
-    }
-
-    fn entry(&self, observed: &Observed<'_>) -> Entry {
-        let (pod, folded) = (observed.pod, status::fold(observed, &self.defaults));
-        Entry {
-            pod: PodRef {
-                name: pod.metadata.name.clone(),
-                uid: pod.metadata.uid.clone(),
+        Objects {
+            pod: serde_json::from_value(self.pod.clone()).unwrap_or_default(),
+            events: serde_json::from_value(self.events.clone()).unwrap_or_default(),
+            node: match (&self.node, node) {
+                (Value::String(_), _) => KnownNode::Gone,
+                (Value::Object(_), Some(node)) => KnownNode::Present(Box::new(node)),
+                _ => KnownNode::Unknown,
             },
-            status: folded.status,
-            state: PodState {
-                announced: self.announced,
-                ..pod_state::of(observed)
-            },
-            why: folded.why,
+            defaults: self.defaults.clone(),
         }
     }
 
-    pub(super) fn pass(&self) -> (WorkspaceStatus, Verdict) {
-        let entry = self.observe(|observed| self.entry(observed));
-        let verdict = decide(&entry, self.activity, &self.policy, self.now);
-        (entry.status, verdict)
+    /// Folds the pod as the only one of its workspace, and decides.
+    pub(super) fn pass(&self) -> (WorkspacePhase, Decision) {
+        let case = case::Case {
+            members: vec![self.objects()],
+            activity: self.activity,
+            announced: self.announced,
+            policy: self.policy.clone(),
+            now: self.now,
+            ..case::Case::default()
+        };
+        let group = case.group().expect("it has a pod");
+        (group.phase(), case.decide_on(&group))
     }
 }
 

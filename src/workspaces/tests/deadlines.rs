@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::life::{case, marks};
 use super::mutate;
 use crate::action::Action;
-use crate::workspaces::decide::{Verdict, Wake};
+use crate::decision::{Decision, Wake};
 use crate::workspaces::marks::annotation;
 
 /// What a limit does when it ends.
@@ -23,11 +23,11 @@ const BELOW: [&str; 4] = [
 ];
 
 /// The actions, but for the texts that say when something happened, or how long it took.
-fn actions(verdict: &Verdict) -> Vec<Action> {
-    if LIMITS.contains(&verdict.rule) {
+fn actions(decision: &Decision) -> Vec<Action> {
+    if LIMITS.contains(&decision.rule) {
         return Vec::new();
     }
-    let mut actions = verdict.actions.clone();
+    let mut actions = decision.actions.clone();
     for action in &mut actions {
         if let Action::Mark(_, mark) = action
             && let Some(since) = mark.set.get_mut(annotation::STOPPED)

@@ -5,10 +5,10 @@ use crate::golden;
 use crate::workspaces::case;
 
 #[test]
-fn verdicts_are_as_recorded() {
+fn decisions_are_as_recorded() {
     golden::check_whole("decide", |input| {
-        let (status, verdict) = Case::read(input).pass();
-        let answer = case::verdict(&status, &verdict);
-        (case::outcome(&verdict).to_owned(), answer)
+        let (phase, decision) = Case::read(input).pass();
+        let answer = case::pass(phase, &decision);
+        (case::outcome(&decision).to_owned(), answer)
     });
 }

@@ -8,6 +8,7 @@ use super::mutate;
 use crate::index::Index;
 use crate::objects::Pod;
 use crate::proto::wsman::WorkspacePhase;
+use crate::workspaces::noun::Workspace;
 use crate::workspaces::status::Defaults;
 
 /// Every label and annotation that wsman reads, with a value that it has.
@@ -59,7 +60,7 @@ const MARKS: [(&str, &str, &str); 36] = [
     ("annotations", "wsman.dev/stopped", "2026-03-01T10:00:00Z"),
     ("annotations", "wsman.dev/stuck", "told"),
     ("annotations", "wsman.dev/forced", "told"),
-    ("annotations", "wsman.dev/replaced-by", "75"),
+    ("annotations", "wsman.dev/successor", "75"),
 ];
 
 /// What people do to a mark; `None` takes it off.
@@ -132,7 +133,7 @@ fn published(
         pod["metadata"]["resourceVersion"] = json!(version.to_string());
         serde_json::from_value::<Pod>(pod).expect("a pod")
     };
-    let mut index = Index::new(Defaults::default());
+    let mut index = Index::<Workspace>::new(Defaults::default());
     let mut updates = index.apply_pod(&pod(10, false, false)).updates;
     updates.extend(index.apply_pod(&pod(11, false, true)).updates);
     updates.extend(index.apply_pod(&pod(12, true, true)).updates);

@@ -1,4 +1,4 @@
-//! Whole lives: a small pure cluster carries out the verdicts until the pod is gone, for ordinary and for spoilt pods.
+//! Whole lives: a small pure cluster carries out the decisions until the pod is gone, for ordinary and for spoilt pods.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::case::{Case, reporting};
 use super::mutate::{self, Mutation};
-use crate::action::{Action, Recreate};
+use crate::action::Action;
 use crate::proto::wsman::WorkspacePhase;
 use crate::workspaces::decide::Content;
 
@@ -39,17 +39,17 @@ impl Cluster {
             if self.is_empty() {
                 return None;
             }
-            let (status, verdict) = self.case.pass();
-            self.see(status.phase());
-            if verdict.actions.is_empty() {
-                let wake = verdict.wake_at.map(|wake| wake.at);
+            let (phase, decision) = self.case.pass();
+            self.see(phase);
+            if decision.actions.is_empty() {
+                let wake = decision.wake_at.map(|wake| wake.at);
                 assert!(
                     wake.is_none_or(|at| at > self.case.now),
                     "wakes in the past"
                 );
                 return wake;
             }
-            for action in &verdict.actions {
+            for action in &decision.actions {
                 self.act(action);
             }
         }
@@ -99,8 +99,13 @@ impl Cluster {
                     all.retain(|f| f != finalizer);
                 }
             }
-            // There is no record, whatever a mark says.
-            Action::Recreate(Recreate::Forget(..)) => {}
+            // A pod that was made too late, or whose successor is gone.
+            Action::Discard(discard) => {
+                self.delete(0);
+                if let Some(all) = self.case.pod["metadata"]["finalizers"].as_array_mut() {
+                    all.retain(|f| f != discard.finalizer);
+                }
+            }
             other => panic!("the lifecycle never creates: {other:?}"),
         }
         self.case.now = now;
@@ -246,7 +251,7 @@ proptest! {
         let untainted = json!({ "metadata": { "name": "node-a" } });
         let orders = [Value::Null, json!("gone"), untainted, mutate::node()].map(|node| {
             case.node = node;
-            order(case.fold().expect("a workspace").0.status.phase())
+            order(case.fold().expect("a workspace").0.phase())
         });
         prop_assert!(orders.iter().all(|o| *o == orders[0]), "{:?}: {:#}", orders, case.pod);
     }

@@ -9,6 +9,7 @@ use crate::objects::{Event, Node, Pod};
 use crate::proto::encoded::Encoded;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::filter::Filter;
+use crate::workspaces::noun::Workspace;
 use crate::workspaces::status::Defaults;
 
 fn healthy() -> Pod {
@@ -44,12 +45,12 @@ proptest! {
         event in mutations(0),
         newer in mutations(0),
     ) {
-        let mut index = Index::new(Defaults::default());
+        let mut index = Index::<Workspace>::new(Defaults::default());
         if let Ok(node) = serde_json::from_value::<Node>(spoilt(mutate::node(), &node)) {
             index.apply_node(node);
         }
         index.apply_pod(&healthy());
-        let before = index.by_id("crane").expect("it is there").status.clone();
+        let before = index.by_id("crane").expect("it is there").status().clone();
         let mut pod = pod;
         pod["metadata"]["labels"]["gpwsman"] = "true".into();
         let warning = json!({
@@ -76,9 +77,8 @@ proptest! {
             prop_assert_eq!(&Encoded::new(read), status);
         }
         if !updates.iter().any(|update| update.status.id() == "crane") {
-            prop_assert_eq!(&index.by_id("crane").expect("it is there").status, &before);
-            let filter = Filter::default();
-            prop_assert!(index.list(&filter).any(|status| *status == before));
+            prop_assert_eq!(index.by_id("crane").expect("it is there").status(), &before);
+            prop_assert!(index.visible().any(|group| *group.status() == before));
         }
     }
 

@@ -47,6 +47,22 @@ impl Update for Build {
     fn topics(&self) -> Vec<()> {
         Vec::new()
     }
+
+    fn same(&self, other: &Self) -> bool {
+        self.is_last == other.is_last
+    }
+
+    fn at(&self, step: u64) -> Self {
+        Self {
+            uid: Arc::clone(&self.uid),
+            step,
+            is_last: self.is_last,
+        }
+    }
+
+    fn size(&self) -> usize {
+        0
+    }
 }
 
 impl Filter<Build> for All {

@@ -1,4 +1,4 @@
-//! What a record keeps of a pod, and what becomes of it.
+//! What is copied of a pod, and when it is not.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn rejected() -> Value {
             "labels": {"workspaceID": "otter", "gpwsman": "true"},
             "annotations": {
                 "gitpod/id": "otter", "gitpod/servicePrefix": "p", "gitpod/ownerToken": "token",
-                "gitpod/never-ready": "true", "wsman.dev/replaced-by": "record",
+                "gitpod/never-ready": "true", "wsman.dev/successor": "ws-otter-2",
             },
             "finalizers": ["gitpod.io/finalizer", "foregroundDeletion"],
         },
@@ -39,31 +39,43 @@ fn rejected() -> Value {
     })
 }
 
-fn stored(record: &Value) -> Value {
-    let mut record = record.clone();
-    record["metadata"]["uid"] = "record".into();
-    record
+fn copy() -> PodCopy {
+    PodCopy {
+        from: PodRef {
+            name: "ws-otter".to_owned(),
+            uid: "first".to_owned(),
+        },
+        to: "ws-otter-2".to_owned(),
+        owner: PodRef {
+            name: "ws-otter".to_owned(),
+            uid: "first".to_owned(),
+        },
+        mark: Mark {
+            set: [("wsman.dev/recreations".to_owned(), "1".to_owned())].into(),
+            remove: vec!["wsman.dev/successor".to_owned()],
+        },
+        only_with: ("wsman.dev/successor", "ws-otter-2".to_owned()),
+        unless: &["gitpod.io/stoppedByRequest"],
+    }
 }
 
 #[test]
-fn a_successor_is_the_pod_without_what_the_cluster_filled_in() {
-    let record = stored(&record(&rejected()));
-    let pod = successor(&record).unwrap();
+fn a_copy_is_the_pod_without_what_the_cluster_filled_in() {
+    let pod = copy().build(rejected()).unwrap();
     let expected = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": "ws-otter", "namespace": "workspaces",
+            "name": "ws-otter-2", "namespace": "workspaces",
             "labels": {"workspaceID": "otter", "gpwsman": "true"},
             "annotations": {
                 "gitpod/id": "otter", "gitpod/servicePrefix": "p", "gitpod/ownerToken": "token",
-                "gitpod/never-ready": "true", "wsman.dev/recreations": "1", "wsman.dev/made-from": "record",
-                "wsman.dev/first-uid": "first", "wsman.dev/started-at": "2026-03-01T10:00:00Z",
+                "gitpod/never-ready": "true", "wsman.dev/recreations": "1",
             },
             "finalizers": ["gitpod.io/finalizer"],
-            "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "ws-otter", "uid": "record"}],
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "ws-otter", "uid": "first"}],
         },
         "spec": {
-            "schedulerName": "s", "aFieldOfTomorrow": {"kept": true},
+            "schedulerName": "s", "aFieldOfTomorrow": {"kept": true}, "hostname": "ws-otter",
             "containers": [{"name": "workspace", "image": "i"}],
             "volumes": [{"name": "vol-this-workspace", "persistentVolumeClaim": {"claimName": "ws-otter"}}],
             "tolerations": [
@@ -75,51 +87,24 @@ fn a_successor_is_the_pod_without_what_the_cluster_filled_in() {
 }
 
 #[test]
-fn a_successor_of_a_successor_counts_on_and_keeps_the_first() {
-    let first = stored(&record(&rejected()));
-    let mut second = successor(&first).unwrap();
-    second["metadata"]["uid"] = "second".into();
-    second["metadata"]["creationTimestamp"] = "2026-03-01T10:01:00Z".into();
-    let third = successor(&stored(&record(&second))).unwrap();
-    let marks = &third["metadata"]["annotations"];
-    for (key, value) in [
-        ("wsman.dev/recreations", "2"),
-        ("wsman.dev/made-from", "record"),
-        ("wsman.dev/first-uid", "first"),
-        ("wsman.dev/started-at", "2026-03-01T10:00:00Z"),
-    ] {
-        assert_eq!(marks[key], value, "{key}");
-    }
-}
-
-#[test]
-fn a_record_keeps_what_belongs_to_its_pod_in_sight() {
-    let (found, uid) = dependants(&record(&rejected())).unwrap();
-    let names: Vec<_> = found
-        .iter()
-        .map(|(k, name)| format!("{k}/{name}"))
-        .collect();
-    let expected = [
-        "secrets/ws-otter",
-        "persistentvolumeclaims/ws-otter",
-        "services/ws-p-ide",
+fn only_the_pod_that_was_decided_on_is_copied() {
+    let spoil: [fn(&mut Value); 5] = [
+        |pod| pod["metadata"]["uid"] = "another".into(),
+        |pod| pod["metadata"]["annotations"]["wsman.dev/successor"] = "ws-otter-3".into(),
+        |pod| pod["metadata"]["annotations"] = json!({}),
+        |pod| pod["metadata"]["annotations"]["gitpod.io/stoppedByRequest"] = "1s".into(),
+        |pod| *pod = json!({}),
     ];
-    assert_eq!(names, expected);
-    assert_eq!(uid, "first");
-    let record = record(&rejected());
-    assert!(!record.to_string().contains("managedFields"));
-    assert_eq!(record["metadata"]["ownerReferences"][0]["uid"], "first");
+    for spoil in spoil {
+        let mut pod = rejected();
+        spoil(&mut pod);
+        assert_eq!(copy().build(pod.clone()), None, "{pod:#}");
+    }
 }
 
 #[test]
-fn a_record_without_a_pod_is_none() {
-    for data in [
-        json!({}),
-        json!({KEY: ""}),
-        json!({KEY: "[]"}),
-        json!({KEY: "{}"}),
-    ] {
-        let record = json!({"metadata": {"name": "ws-otter", "uid": "record"}, "data": data});
-        assert!(successor(&record).is_none(), "{record}");
-    }
+fn a_host_name_is_as_the_kubelet_makes_it() {
+    assert_eq!(host_name("ws-otter"), "ws-otter");
+    let long = format!("{}-{}", "w".repeat(62), "x".repeat(20));
+    assert_eq!(host_name(&long), "w".repeat(62));
 }

@@ -7,18 +7,19 @@ use kube::Client;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::act::Actor;
-use super::informer::{self, Event, Selection};
 use crate::action::{Action, Checkpoint};
 use crate::clock::Clock;
+use crate::cluster::act::{Actor, Outcome};
+use crate::cluster::informer::{self, Event, Selection};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::leadership::Leadership;
 use crate::objects::ConfigMap;
 use crate::readiness::Component;
-use crate::workspaces::activity::RECORD;
 use crate::workspaces::activity::last_activity::{FULL, INTERVAL};
+use crate::workspaces::activity::{self, RECORD};
 use crate::workspaces::marks::label;
+use crate::workspaces::noun::Workspace;
 
 /// Bound on one write; one that fails is made again with the next checkpoint.
 const LIMIT: Duration = INTERVAL;
@@ -29,10 +30,10 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 ///
 /// # Errors
 /// None; it is cut.
-pub async fn follow(
+pub(in crate::daemon) async fn follow(
     client: Client,
     namespace: String,
-    hub: Hub,
+    hub: Hub<Workspace>,
     component: Component,
 ) -> anyhow::Result<()> {
     let selection = Selection {
@@ -43,10 +44,8 @@ pub async fn follow(
         component,
     };
     informer::follow(client, selection, |event: Event<ConfigMap>| match event {
-        Event::Item(record) | Event::Apply(record) => hub.record_activity(&record),
-        Event::Delete(record) => {
-            hub.lose_activity(&record.metadata.name, record.metadata.version());
-        }
+        Event::Item(record) | Event::Apply(record) => take(&hub, &record, true),
+        Event::Delete(record) => take(&hub, &record, false),
         // One that vanished unseen is found missing by the next write to it.
         Event::Listed { .. } | Event::Alive => {}
     })
@@ -55,14 +54,22 @@ pub async fn follow(
 }
 
 /// Reads all that was recorded, however long it takes: without it workspaces would look idle that are not.
-pub async fn read(actor: &Actor, clock: &Clock) {
-    let (mut pause, mut told) = (PAUSE.0, String::new());
-    while let Err(error) = actor.read_activity(Instant::now() + LIMIT).await {
+pub(in crate::daemon) async fn read(hub: &Hub<Workspace>, actor: &Actor, clock: &Clock) {
+    let (mut pause, mut logged) = (PAUSE.0, String::new());
+    let labels = format!("{}={RECORD}", label::RECORD);
+    loop {
+        let error = match actor.read_records(&labels, Instant::now() + LIMIT).await {
+            Ok(records) => {
+                records.iter().for_each(|record| take(hub, record, true));
+                return;
+            }
+            Err(error) => error,
+        };
         let why = error.to_string();
         let is_logged = matches!(error, Error::Unreachable { .. });
-        if why != told && !is_logged {
+        if why != logged && !is_logged {
             warn!(why, "the lifecycle waits for the recorded activity");
-            told = why;
+            logged = why;
         }
         clock
             .sleep_until_elapsed(Some(clock.elapsed() + pause))
@@ -75,21 +82,21 @@ pub async fn read(actor: &Actor, clock: &Clock) {
 ///
 /// # Errors
 /// None; it is cut.
-pub async fn keep(
-    hub: Hub,
+pub(in crate::daemon) async fn keep(
+    hub: Hub<Workspace>,
     actor: Actor,
     leadership: Leadership,
     clock: Clock,
 ) -> anyhow::Result<()> {
     let mut crowded = false;
     loop {
-        let due = hub.checkpoint_due(leadership.holds());
+        let holder = leadership.holds();
+        let due = hub.read_with_noun(|_, noun| noun.last_activity.due(holder));
         tokio::select! {
             () = clock.sleep_until_elapsed(due) => {}
-            () = hub.unrecorded() => continue,
+            () = hub.noun_changed() => continue,
         }
-        let (checkpoints, left_out) =
-            hub.checkpoints(clock.elapsed(), clock.now(), leadership.holds(), false);
+        let (checkpoints, left_out) = checkpoints(&hub, &clock, leadership.holds(), false);
         if left_out > 0 && !crowded {
             warn!(
                 left_out,
@@ -97,30 +104,59 @@ pub async fn keep(
             );
         }
         crowded = left_out > 0;
-        write(&actor, checkpoints, Instant::now() + LIMIT).await;
+        write(&hub, &actor, checkpoints, Instant::now() + LIMIT).await;
     }
 }
 
 /// Writes what was not yet recorded. To be called when [`keep`] was cut.
-pub async fn finish(hub: &Hub, actor: &Actor, clock: &Clock, deadline: Instant) {
-    let (checkpoints, _) = hub.checkpoints(clock.elapsed(), clock.now(), false, true);
+pub(in crate::daemon) async fn finish(
+    hub: &Hub<Workspace>,
+    actor: &Actor,
+    clock: &Clock,
+    deadline: Instant,
+) {
+    let (checkpoints, _) = checkpoints(hub, clock, false, true);
     if !checkpoints.is_empty() {
         info!("recording the last activity");
     }
-    write(actor, checkpoints, deadline).await;
+    write(hub, actor, checkpoints, deadline).await;
 }
 
-async fn write(actor: &Actor, checkpoints: Vec<Checkpoint>, deadline: Instant) {
+/// Takes in a ConfigMap as it is, or that it is gone.
+fn take(hub: &Hub<Workspace>, record: &ConfigMap, exists: bool) {
+    let meta = &record.metadata;
+    let data = exists.then_some(&record.data);
+    hub.change_noun(|index, noun| {
+        activity::read_record(index, noun, &meta.name, data, meta.version())
+    });
+}
+
+fn checkpoints(
+    hub: &Hub<Workspace>,
+    clock: &Clock,
+    holder: bool,
+    end: bool,
+) -> (Vec<Checkpoint>, usize) {
+    let (elapsed, now) = (clock.elapsed(), clock.now());
+    hub.with_noun(|index, noun| activity::checkpoints(index, noun, elapsed, now, holder, end))
+}
+
+async fn write(
+    hub: &Hub<Workspace>,
+    actor: &Actor,
+    checkpoints: Vec<Checkpoint>,
+    deadline: Instant,
+) {
     let writes = checkpoints.into_iter().map(|checkpoint| async move {
         let name = checkpoint.name.clone();
-        if let Err(error) = actor.act(&Action::Checkpoint(checkpoint), deadline).await {
-            match error {
-                // Logged once for all, by whoever sends the requests.
-                Error::Unreachable { .. } => {
-                    debug!(record = name, %error, "cannot record activity")
-                }
-                _ => warn!(record = name, %error, "cannot record activity, will try again"),
+        match actor.act(&Action::Checkpoint(checkpoint), deadline).await {
+            Ok(Outcome::Recorded(record)) => take(hub, &record, true),
+            Ok(_) => {}
+            // Logged once for all, by whoever sends the requests.
+            Err(error @ Error::Unreachable { .. }) => {
+                debug!(record = name, %error, "cannot record activity");
             }
+            Err(error) => warn!(record = name, %error, "cannot record activity, will try again"),
         }
     });
     join_all(writes).await;

@@ -1,0 +1,39 @@
+//! Registers workspaces: which objects are theirs, what of the configuration they obey, what the message bus gets, and
+//! what runs for them alone.
+
+pub(super) mod activity;
+mod policy;
+
+use tokio::sync::watch;
+
+use crate::amqp::Feed;
+use crate::cluster::watch::Selectors;
+use crate::hub::Hub;
+use crate::workspaces::bus_message;
+use crate::workspaces::marks::label;
+use crate::workspaces::noun::Workspace;
+use crate::workspaces::update::StatusUpdate;
+pub(super) use policy::follow as follow_policy;
+
+/// Returns which objects are workspaces'.
+pub(super) fn selectors(has_services: bool, gate: watch::Receiver<bool>) -> Selectors {
+    let (component, marker) = (label::COMPONENT, label::MARKER);
+    Selectors {
+        pods: format!("{marker}=true"),
+        strays: format!("{component}=workspace,{marker}!=true"),
+        services: format!("{marker}=true"),
+        optional_services: !has_services,
+        gate,
+    }
+}
+
+/// Returns what the message bus gets of workspaces: a pod whose STOPPED is stored can go.
+pub fn feed(hub: &Hub<Workspace>) -> Feed<StatusUpdate> {
+    let (index, counts) = (hub.clone(), hub.clone());
+    Feed {
+        updates: hub.updates().clone(),
+        encode: bus_message::of,
+        confirmed: Box::new(move |last| drop(index.change(|index| index.announced(last)))),
+        unannounced: Box::new(move || counts.unannounced()),
+    }
+}

@@ -1,0 +1,29 @@
+//! What a group needs: the answer of a noun's rules, which the reconcile loop carries out.
+
+use jiff::Timestamp;
+
+use crate::action::Action;
+
+/// A moment at which a group is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wake {
+    /// When.
+    pub at: Timestamp,
+    /// What happens then.
+    pub reason: &'static str,
+    /// The configuration key or annotation that says when; empty where it is fixed.
+    pub source: &'static str,
+}
+
+/// What to do with one group.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decision {
+    /// The rule that decided, for people.
+    pub rule: &'static str,
+    /// Writes, in this order; a failed one ends the sequence.
+    pub actions: Vec<Action>,
+    /// The earliest moment at which the answer changes without any event.
+    pub wake_at: Option<Wake>,
+    /// The message bus has not confirmed the last update, and the pod waits no longer.
+    pub unannounced: bool,
+}
