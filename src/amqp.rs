@@ -27,6 +27,7 @@ use crate::config::MessageBus;
 use crate::leadership::Leadership;
 use crate::outbox::message::BusMessage;
 use crate::outbox::{Outbox, Outgoing};
+use crate::retry::Backoff;
 use crate::updates::{Lagged, SubscribeFrom, Subscription, Update, UpdateEvent, Updates};
 use connect::Fault;
 use link::{Happening, Link};
@@ -80,11 +81,11 @@ impl State {
 pub struct Timing {
     /// Timeout of a connection, its handshake and the declaration of the exchange together.
     pub connect: Duration,
-    /// First and longest backoff between connections.
-    pub pause: (Duration, Duration),
-    /// The same after an error that a retry does not fix, of the broker or of the configuration.
-    pub refused: (Duration, Duration),
-    /// Timeout of what remains at shutdown.
+    /// Between connections.
+    pub lost: Backoff,
+    /// The same where the broker, or our own configuration, says no.
+    pub refused: Backoff,
+    /// For what is left when the daemon ends.
     pub flush: Duration,
     /// Seconds between heartbeats; a connection that is silent for twice as long is lost.
     pub heartbeat: u16,
@@ -94,8 +95,14 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            pause: (Duration::from_millis(250), Duration::from_secs(10)),
-            refused: (Duration::from_secs(1), Duration::from_secs(30)),
+            lost: Backoff {
+                first: Duration::from_millis(250),
+                longest: Duration::from_secs(10),
+            },
+            refused: Backoff {
+                first: Duration::from_secs(1),
+                longest: Duration::from_secs(30),
+            },
             flush: Duration::from_secs(5),
             heartbeat: 10,
         }

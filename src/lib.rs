@@ -81,6 +81,7 @@ pub mod objects;
 pub mod proto;
 pub mod quantity;
 pub mod redact;
+pub mod retry;
 
 pub mod config;
 pub mod history;

@@ -11,13 +11,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::retry::Backoff;
 use crate::updates::Update;
 
 /// Last updates that wait for the bus; of more than these the oldest are dropped and counted. While their pods keep the
 /// finalizer they are not lost: this is for a longer outage of the bus.
 const ENDED: usize = 16_384;
-/// First and longest backoff after the bus rejects a message.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// After the bus refused a message.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(30),
+};
 
 /// Updates that the bus must still store.
 #[derive(Debug)]
@@ -156,10 +160,7 @@ impl<U: Update> Outbox<U> {
             return;
         };
         self.under_way -= 1;
-        let pause = PAUSE
-            .0
-            .saturating_mul(1 << lane.refusals.min(10))
-            .min(PAUSE.1);
+        let pause = BACKOFF.after(lane.refusals);
         lane.refusals += 1;
         // It was rejected: unlike a message without an answer it is not stored, so a newer one may replace it.
         let mut next = lane.waiting.front().into_iter();

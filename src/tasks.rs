@@ -7,7 +7,9 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Long-running tasks, each with a name.
+use crate::retry;
+
+/// Long-running tasks under one name each.
 #[derive(Debug, Default)]
 pub struct Tasks {
     set: JoinSet<anyhow::Result<()>>,
@@ -73,7 +75,6 @@ impl Drain {
     /// Waits for a stream's end: a random moment of the spread.
     pub async fn stream_over(&self) {
         self.streams.cancelled().await;
-        let share = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
-        tokio::time::sleep(self.spread.mul_f64(share)).await;
+        tokio::time::sleep(self.spread.mul_f64(retry::share())).await;
     }
 }

@@ -12,6 +12,7 @@ use super::Timing;
 use super::connect::{self, Fault};
 use super::session::{Notice, Session};
 use crate::config::MessageBus;
+use crate::retry::LogOnce;
 
 /// An event of a connection.
 #[derive(Debug)]
@@ -32,9 +33,8 @@ pub(super) struct Link {
     timing: Timing,
     stage: Stage,
     failures: u32,
-    /// The last logged failure, so that it is logged once.
-    logged: Option<String>,
-    /// The broker accepts connections and rejects messages.
+    logged: LogOnce,
+    /// The broker lets us in and refuses what we send.
     is_refused: bool,
 }
 
@@ -55,7 +55,7 @@ impl Link {
             timing,
             stage: Stage::Waiting(Instant::now()),
             failures: 0,
-            logged: None,
+            logged: LogOnce::default(),
             is_refused: false,
         }
     }
@@ -139,36 +139,34 @@ impl Link {
     /// Notes a confirm: the last failure is over.
     pub(super) fn works(&mut self) {
         self.failures = 0;
-        self.logged = None;
+        self.logged.clear();
         if std::mem::replace(&mut self.is_refused, false) {
             info!("the message bus takes messages again");
         }
     }
 
-    /// Closes the connection and retries after a backoff.
+    /// Cuts the connection and tries again later.
     pub(super) fn retry(&mut self, fault: Fault) {
         let lasted = match &self.stage {
             Stage::Open { since, .. } => Some(since.elapsed()),
             _ => None,
         };
         self.is_refused = fault.is_refusal && (self.is_refused || lasted.is_some());
-        if lasted > Some(self.timing.refused.1) {
+        if lasted > Some(self.timing.refused.longest) {
             self.failures = 0;
         }
-        let (first, longest) = match fault.is_refusal {
+        let backoff = match fault.is_refusal {
             true => self.timing.refused,
-            false => self.timing.pause,
+            false => self.timing.lost,
         };
-        let pause = first
-            .saturating_mul(1 << self.failures.min(16))
-            .min(longest);
+        // Half of it at random, so that what lost its broker together does not come back together.
+        let wait = backoff.jittered(self.failures) / 2;
         self.failures += 1;
-        match self.logged.as_ref() == Some(&fault.why) {
-            true => debug!(why = fault.why, "the message bus is still away"),
-            false => warn!(why = fault.why, "the message bus is away"),
+        match self.logged.is_new(&fault.why) {
+            true => warn!(why = fault.why, "the message bus is away"),
+            false => debug!(why = fault.why, "the message bus is still away"),
         }
-        self.logged = Some(fault.why);
-        self.stage = Stage::Waiting(Instant::now() + jittered(pause));
+        self.stage = Stage::Waiting(Instant::now() + wait);
     }
 
     /// Closes the connection, within `limit`.
@@ -182,10 +180,4 @@ impl Link {
     pub(super) fn cut(&mut self) {
         self.stage = Stage::Waiting(Instant::now());
     }
-}
-
-/// Returns a time between half of a backoff and all of it, so that publishers do not reconnect together.
-fn jittered(pause: Duration) -> Duration {
-    let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-    pause.mul_f64(0.5 + share / 2.0)
 }

@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::StreamExt;
 use kube::Client;
 use kube::core::params::{ListParams, WatchParams};
@@ -19,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::errors::{self, Cause};
 use crate::objects::{List, Object};
 use crate::readiness::Component;
+use crate::retry::{Backoff, LogOnce};
 
 /// Length of one watch. Short, so that half-open connections and missed events are noticed soon.
 const WATCH: Duration = Duration::from_secs(30);
@@ -28,8 +28,11 @@ pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(35);
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 /// Objects in a page. A page is in memory whole, some ten kilobytes an object.
 const PAGE: u32 = 200;
-/// Longest pause between attempts, unless the server asks for more.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Between attempts, unless the server asks for more.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(10),
+};
 /// A watch that ends this soon without a word is treated as a failure, lest the two loop.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
@@ -224,22 +227,21 @@ fn late(what: &str) -> kube::Error {
     ))
 }
 
-/// The wait between attempts: 0.1 s doubling to 10 s, with jitter, or what the server asks for; and one log line each
-/// time the reason changes.
+/// The wait between attempts, and one log line each time the reason changes.
 #[derive(Debug, Default)]
 struct Pause {
-    delays: Option<backon::ExponentialBackoff>,
-    logged: String,
+    failures: u32,
+    logged: LogOnce,
     /// The last watch ended as soon as it began.
     ended_early: bool,
 }
 
 impl Pause {
     fn reset(&mut self, selection: &Selection) {
-        if !std::mem::take(&mut self.logged).is_empty() {
+        if self.logged.clear() {
             info!(kind = selection.kind, "the API server is followed again");
         }
-        self.delays = None;
+        self.failures = 0;
         self.ended_early = false;
     }
 
@@ -269,25 +271,16 @@ impl Pause {
     }
 
     fn log(&mut self, selection: &Selection, verb: &str, why: &str) {
-        if why == self.logged {
-            debug!(kind = selection.kind, verb, why, "still failing");
-        } else {
-            warn!(
-                kind = selection.kind,
-                verb, why, "cannot follow the API server"
-            );
-            why.clone_into(&mut self.logged);
+        let kind = selection.kind;
+        match self.logged.is_new(why) {
+            true => warn!(kind, verb, why, "cannot follow the API server"),
+            false => debug!(kind, verb, why, "still failing"),
         }
     }
 
     async fn wait(&mut self, asked: Option<Duration>) {
-        let schedule = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(LONGEST_PAUSE)
-            .with_jitter()
-            .without_max_times();
-        let delays = self.delays.get_or_insert_with(|| schedule.build());
-        let own = delays.next().unwrap_or(LONGEST_PAUSE);
+        let own = BACKOFF.jittered(self.failures);
+        self.failures = self.failures.saturating_add(1);
         tokio::time::sleep(own.max(asked.unwrap_or_default())).await;
     }
 }

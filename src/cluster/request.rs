@@ -4,10 +4,8 @@
 mod gate;
 mod lookup;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
 use http::Method;
 use tokio::time::Instant;
 use tracing::debug;
@@ -16,12 +14,18 @@ use self::gate::Gate;
 use self::lookup::Verdict;
 use super::errors::{self, Cause, Repeat};
 use crate::error::Error;
+use crate::retry::Backoff;
 use crate::window::{Answer, Kind};
 
 /// Bound on one attempt; a deadline that is nearer wins.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// For how long a request is repeated whose answer may never change.
 const BRIEFLY: Duration = Duration::from_secs(5);
+/// Between attempts, unless the server asks for more.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(50),
+    longest: Duration::from_secs(2),
+};
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const MERGE: &str = "application/merge-patch+json";
@@ -62,50 +66,49 @@ pub(super) async fn send(
     request: &Request<'_>,
     deadline: Instant,
 ) -> Result<String, Failure> {
-    let unknown = AtomicBool::new(false);
-    let attempt = || async {
-        if unknown.load(Ordering::Relaxed) {
-            if let Some(answer) = look_up(client, request).await? {
-                return Ok(answer);
-            }
-            unknown.store(false, Ordering::Relaxed);
-        }
-        let outcome = send_once(client, request).await;
-        if let Err(failure) = &outcome {
-            unknown.store(failure.is_unknown(), Ordering::Relaxed);
-        }
-        outcome
-    };
-    let schedule = ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(2))
-        .with_jitter()
-        .without_max_times();
-    let last = std::sync::Mutex::new(None);
     let begun = Instant::now();
-    let tries = attempt
-        .retry(schedule)
-        .when(|failure| failure.repeat() != Repeat::Never)
-        .adjust(|failure, delay| {
+    let mut last = None;
+    let tries = async {
+        let (mut failures, mut is_unknown) = (0, false);
+        loop {
+            let failure = match attempt(client, request, &mut is_unknown).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
             let until = match failure.repeat() {
+                Repeat::Never => return Err(failure),
                 Repeat::Briefly => deadline.min(begun + BRIEFLY),
-                _ => deadline,
+                Repeat::UntilDeadline => deadline,
             };
             // Some jitter on top of what everybody is asked for, so that not all come back at once.
+            let own = BACKOFF.jittered(failures);
             let asked = failure.retry_after();
-            let pause = asked.map(|asked| asked + delay.unwrap_or_default().min(asked / 10));
-            pause.or(delay).filter(|d| Instant::now() + *d < until)
-        })
-        .notify(|failure, pause| {
-            debug!(?request, why = failure.text(), ?pause, "trying again");
-            if let Ok(mut last) = last.lock() {
-                *last = Some(failure.text());
+            let pause = asked.map_or(own, |asked| asked + own.min(asked / 10));
+            if Instant::now() + pause >= until {
+                return Err(failure);
             }
-        });
-    match tokio::time::timeout_at(deadline, tries).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Failure::Late(last.into_inner().ok().flatten())),
+            debug!(?request, why = failure.text(), ?pause, "trying again");
+            last = Some(failure.text());
+            tokio::time::sleep(pause).await;
+            failures += 1;
+        }
+    };
+    let outcome = tokio::time::timeout_at(deadline, tries).await;
+    outcome.unwrap_or_else(|_| Err(Failure::Late(last)))
+}
+
+/// Sends a request once, unless it turns out that the attempt before, whose outcome is unknown, did its work.
+async fn attempt(
+    client: &Client,
+    request: &Request<'_>,
+    is_unknown: &mut bool,
+) -> Result<String, Failure> {
+    if *is_unknown && let Some(answer) = look_up(client, request).await? {
+        return Ok(answer);
     }
+    let outcome = send_once(client, request).await;
+    *is_unknown = outcome.as_ref().is_err_and(Failure::is_unknown);
+    outcome
 }
 
 /// Sends a request once. The wait for its turn does not count as a wait for the answer.

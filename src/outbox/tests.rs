@@ -73,13 +73,13 @@ fn what_was_refused_waits_and_may_be_replaced() {
     assert_eq!(sent(&mut outbox, now), []);
     outbox.push(update("a", 1, 2, true));
     assert_eq!(outbox.waiting(), 1);
-    let retry = outbox.next_retry().unwrap();
-    assert_eq!(retry, now + PAUSE.0);
-    assert_eq!(sent(&mut outbox, retry), [("a".into(), 2, false)]);
-    outbox.refuse(&"a".into(), retry);
+    let due = outbox.next_due().unwrap();
+    assert_eq!(due, now + BACKOFF.first);
+    assert_eq!(sent(&mut outbox, due), [("a".into(), 2, false)]);
+    outbox.refuse(&"a".into(), due);
     assert_eq!(
-        outbox.next_retry(),
-        Some(retry + PAUSE.0 * 2),
+        outbox.next_due(),
+        Some(due + BACKOFF.first * 2),
         "pauses grow"
     );
     outbox.lose();
@@ -175,7 +175,7 @@ proptest! {
                 Step::Confirm(w) => drop(outbox.confirm(&name(w).into())),
                 Step::Refuse(w) => outbox.refuse(&name(w).into(), now),
                 Step::Lose => outbox.lose(),
-                Step::Wait => now += PAUSE.1,
+                Step::Wait => now += BACKOFF.longest,
             }
             let waits: usize = outbox.lanes.values().map(|lane| lane.waiting.len()).sum();
             prop_assert_eq!(waits, outbox.waiting());

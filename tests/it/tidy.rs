@@ -43,7 +43,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 28] = [
+const LAYERS: [(&str, &[&str]); 29] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -52,6 +52,7 @@ const LAYERS: [(&str, &[&str]); 28] = [
     ("redact", &[]),
     ("objects", &[]),
     ("action", &[]),
+    ("retry", &[]),
     ("window", &[]),
     ("clock", &[]),
     (
@@ -77,16 +78,19 @@ const LAYERS: [(&str, &[&str]); 28] = [
     ("index", &["action", "objects", "proto", "workspaces"]),
     ("lease", &["action", "objects"]),
     ("updates", &[]),
-    ("outbox", &["updates"]),
+    ("outbox", &["retry", "updates"]),
     ("leadership", &["clock", "lease"]),
     // It observes the index, and of nouns it knows what a case is made of.
     (
         "trace",
         &["clock", "index", "objects", "proto", "redact", "workspaces"],
     ),
-    ("amqp", &["config", "outbox", "leadership", "updates"]),
+    (
+        "amqp",
+        &["config", "outbox", "leadership", "retry", "updates"],
+    ),
     ("readiness", &[]),
-    ("tasks", &[]),
+    ("tasks", &["retry"]),
     ("rpc", &["clock", "config", "error", "proto", "tasks"]),
     ("http", &["error", "proto", "redact", "rpc"]),
     (
@@ -121,6 +125,7 @@ const LAYERS: [(&str, &[&str]); 28] = [
             "lease",
             "objects",
             "readiness",
+            "retry",
             "tasks",
             "leadership",
             "window",
@@ -136,7 +141,7 @@ const OURS: [&str; 3] = ["workspace", "gitpod", "wsman::"];
 const SIMULATE: &str = "src/cli/simulate.rs";
 
 /// Modules that serve every noun: each registers in `daemon`, and these name none.
-const NOUNLESS: [&str; 18] = [
+const NOUNLESS: [&str; 19] = [
     "action",
     "admin",
     "amqp",
@@ -149,6 +154,7 @@ const NOUNLESS: [&str; 18] = [
     "quantity",
     "readiness",
     "redact",
+    "retry",
     "rpc",
     "server",
     "tasks",

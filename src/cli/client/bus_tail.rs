@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::connect::Target;
-use super::follow::{LONGEST_PAUSE, backoff};
+use super::follow::BACKOFF;
 use super::{encode, words};
 use crate::amqp::connect::Fault;
 use crate::amqp::tail::{self, Delivery, Source, Tail};
@@ -76,7 +76,7 @@ pub(super) async fn run(args: Args, target: &Target, out: &mut Output) -> Result
         pattern: args.routing_key,
     };
     let mut left = args.count.unwrap_or(u64::MAX);
-    let mut pauses = backoff();
+    let mut failures = 0;
     let mut connected = false;
     // The last fault that was printed: a lasting fault is printed once.
     let mut printed = String::new();
@@ -102,7 +102,7 @@ pub(super) async fn run(args: Args, target: &Target, out: &mut Output) -> Result
                         Ok(delivery) => print(delivery, args.show_token, out)?,
                         Err(fault) => break fault,
                     }
-                    pauses = backoff();
+                    failures = 0;
                     left -= 1;
                 }
             }
@@ -120,8 +120,9 @@ pub(super) async fn run(args: Args, target: &Target, out: &mut Output) -> Result
             });
             printed.clone_from(&fault.why);
         }
-        let pause = tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE));
-        alive::during(|| format!("waiting, because {printed}"), pause).await;
+        let pause = tokio::time::sleep(BACKOFF.jittered(failures));
+        failures += 1;
+        alive::during(|| format!("waiting, because {said}"), pause).await;
     }
     Ok(())
 }

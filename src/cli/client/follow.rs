@@ -6,19 +6,23 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use tonic::Code;
 
 use super::connect::{CallError, Connection};
 use crate::proto::wsman::*;
+use crate::retry::Backoff;
 
 /// How long to wait for the response headers of a subscription. Some older servers send none before the first update.
 pub(in crate::cli) const SUBSCRIBED: Duration = Duration::from_secs(2);
 
-/// Longest backoff between attempts to reconnect, without jitter.
-pub(in crate::cli) const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// Between attempts to reconnect. Begun anew only after an update, so that a server which accepts and cuts at once is not
+/// called in a tight loop.
+pub(in crate::cli) const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(3),
+};
 
 /// An event of the followed workspaces.
 #[derive(Debug)]
@@ -50,8 +54,7 @@ pub(super) struct Follow {
     stream: Option<BoxStream<'static, Result<SubscribeResponse, CallError>>>,
     known: BTreeMap<String, WorkspaceStatus>,
     queue: VecDeque<Event>,
-    backoff: ExponentialBackoff,
-    pause: Duration,
+    failures: u32,
 }
 
 impl Follow {
@@ -68,8 +71,7 @@ impl Follow {
             stream: None,
             known: BTreeMap::new(),
             queue: VecDeque::new(),
-            backoff: backoff(),
-            pause: Duration::ZERO,
+            failures: 0,
         };
         for status in follow.connect().await? {
             follow.known.insert(status.id.clone(), status.clone());
@@ -86,19 +88,21 @@ impl Follow {
                 return Ok(event);
             }
             let Some(stream) = &mut self.stream else {
-                tokio::time::sleep(self.pause).await;
+                // There is no stream without a failure before it.
+                let before = self.failures.saturating_sub(1);
+                tokio::time::sleep(BACKOFF.jittered(before)).await;
                 match self.reconnect().await {
                     Err(error) if !is_passing(error.status.code()) => return Err(error),
-                    // Only the first failure is reported, as `Cut`.
-                    Err(_) => self.pause = self.backoff.next().unwrap_or(LONGEST_PAUSE),
+                    // Told once: the cut itself was.
+                    Err(_) => self.failures += 1,
                     Ok(()) => {}
                 }
                 continue;
             };
             match stream.try_next().await {
                 Ok(Some(update)) => {
-                    self.backoff = backoff();
-                    // Messages without a status are about the stream.
+                    self.failures = 0;
+                    // Messages without a status steer the stream.
                     if let Some(status) = update.status {
                         self.observe(status);
                     }
@@ -183,29 +187,14 @@ impl Follow {
         match error {
             Some(error) if !is_passing(error.status.code()) => Err(error),
             error => {
-                self.pause = self.backoff.next().unwrap_or(LONGEST_PAUSE);
+                self.failures += 1;
                 Ok(Event::Cut(error))
             }
         }
     }
 }
 
-/// With jitter, so that clients do not reconnect together; reset only by an update, so that a server that accepts and
-/// closes streams is not called in a tight loop.
-pub(in crate::cli) fn backoff() -> ExponentialBackoff {
-    let mut seed = [0; 8];
-    // Without a random seed the backoff still grows, only equally for all.
-    let _ = getrandom::fill(&mut seed);
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(LONGEST_PAUSE)
-        .with_jitter()
-        .with_jitter_seed(u64::from_le_bytes(seed))
-        .without_max_times()
-        .build()
-}
-
-/// Versions order the statuses of a workspace; an equal one is a repeat. Servers without versions send zero.
+/// Versions order what is known of one workspace; equal ones repeat, and servers without versions give zero.
 fn is_old(now: &WorkspaceStatus, before: &WorkspaceStatus) -> bool {
     match now.status_version {
         0 => now == before,

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use super::consume::Consumer;
 use crate::amqp::connect::Fault;
 use crate::amqp::tail::{self, Delivery, Source, Tail};
-use crate::cli::client::follow::{LONGEST_PAUSE, backoff};
+use crate::cli::client::follow::BACKOFF;
 use crate::cli::exit::note;
 use crate::config::{Broker, Tls};
 use crate::history::{Begin, Channel, Saw, State};
@@ -41,15 +41,16 @@ impl Reader {
     /// Records messages for ever: a broker outage is no violation.
     pub async fn follow(self, first: Tail) -> Infallible {
         let (mut opened, mut again) = (Ok(first), false);
-        let mut pauses = backoff();
+        let mut failures = 0;
         loop {
             if let Ok(tail) = opened {
                 let Err(fault) = self.read(tail, again).await;
                 self.record(Saw::Ended { why: fault.why });
                 again = true;
-                pauses = backoff();
+                failures = 0;
             }
-            tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            tokio::time::sleep(BACKOFF.jittered(failures)).await;
+            failures += 1;
             opened = self.open().await;
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::record::Recorder;
-use crate::cli::client::follow::{LONGEST_PAUSE, SUBSCRIBED, backoff, is_passing};
+use crate::cli::client::follow::{BACKOFF, SUBSCRIBED, is_passing};
 use crate::cli::client::transport::Transport;
 use crate::history::{Begin, Channel as Carrier, Saw, State};
 use crate::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
@@ -53,7 +53,7 @@ impl Consumer {
     /// Follows the server until an error that a retry cannot fix, and returns it.
     pub async fn follow(mut self) -> Status {
         let mut token = None;
-        let mut pauses = backoff();
+        let mut failures = 0;
         loop {
             let begin = Begin {
                 server: self.server.clone(),
@@ -78,10 +78,11 @@ impl Consumer {
                 Some(status) if !is_passing(status.code()) => return status,
                 _ => {}
             }
-            if received {
-                pauses = backoff();
+            if told {
+                failures = 0;
             }
-            tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            tokio::time::sleep(BACKOFF.jittered(failures)).await;
+            failures += 1;
         }
     }
 

@@ -16,6 +16,8 @@ use crate::hub::Hub;
 use crate::leadership::Leadership;
 use crate::objects::ConfigMap;
 use crate::readiness::Component;
+use crate::retry::{Backoff, LogOnce};
+use crate::workspaces::activity::RECORD;
 use crate::workspaces::activity::last_activity::{FULL, INTERVAL};
 use crate::workspaces::activity::{self, RECORD};
 use crate::workspaces::marks::label;
@@ -23,8 +25,11 @@ use crate::workspaces::noun::Workspace;
 
 /// Bound on one write; one that fails is made again with the next checkpoint.
 const LIMIT: Duration = INTERVAL;
-/// First and longest pause between attempts to read.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Between attempts to read.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(5),
+};
 
 /// Feeds the hub with what all replicas recorded, for ever.
 ///
@@ -54,27 +59,17 @@ pub(in crate::daemon) async fn follow(
 }
 
 /// Reads all that was recorded, however long it takes: without it workspaces would look idle that are not.
-pub(in crate::daemon) async fn read(hub: &Hub<Workspace>, actor: &Actor, clock: &Clock) {
-    let (mut pause, mut logged) = (PAUSE.0, String::new());
-    let labels = format!("{}={RECORD}", label::RECORD);
-    loop {
-        let error = match actor.read_records(&labels, Instant::now() + LIMIT).await {
-            Ok(records) => {
-                records.iter().for_each(|record| take(hub, record, true));
-                return;
-            }
-            Err(error) => error,
-        };
+pub async fn read(actor: &Actor, clock: &Clock) {
+    let (mut failures, mut logged) = (0, LogOnce::default());
+    while let Err(error) = actor.read_activity(Instant::now() + LIMIT).await {
         let why = error.to_string();
         let is_logged = matches!(error, Error::Unreachable { .. });
-        if why != logged && !is_logged {
+        if !is_logged && logged.is_new(&why) {
             warn!(why, "the lifecycle waits for the recorded activity");
-            logged = why;
         }
-        clock
-            .sleep_until_elapsed(Some(clock.elapsed() + pause))
-            .await;
-        pause = (pause * 2).min(PAUSE.1);
+        let wait = clock.elapsed() + BACKOFF.after(failures);
+        clock.sleep_until_elapsed(Some(wait)).await;
+        failures += 1;
     }
 }
 

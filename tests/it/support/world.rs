@@ -22,6 +22,7 @@ use wsman::daemon::{self, Parts, ShutdownTimeouts};
 use wsman::lease::{self, LeaseState};
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
+use wsman::retry::Backoff;
 use wsman::rpc::in_flight::InFlight;
 
 use super::cluster::Cluster;
@@ -29,11 +30,16 @@ use super::cluster::Cluster;
 /// Longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+const SOON: Backoff = Backoff {
+    first: Duration::from_millis(50),
+    longest: Duration::from_millis(500),
+};
+
 /// A publisher that comes back soon.
 pub(crate) const HASTY: Timing = Timing {
     connect: Duration::from_secs(5),
-    pause: (Duration::from_millis(50), Duration::from_millis(500)),
-    refused: (Duration::from_millis(50), Duration::from_millis(500)),
+    lost: SOON,
+    refused: SOON,
     flush: Duration::from_secs(5),
     heartbeat: 10,
 };
