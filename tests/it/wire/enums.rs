@@ -1,56 +1,23 @@
 //! Numbers that no enum has, in every request: the descriptors say where enums are.
 
 use prost_reflect::prost::Message;
-use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value,
-};
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, ReflectMessage, Value};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use wsman::rpc::frames::frame;
 
+use super::each_field;
 use crate::http::{JSON, Web};
 use crate::support::cluster;
 use crate::support::world::World;
 
 const NUMBER: i32 = 99;
 
-/// Returns a message for every enum below a kind, with a number in it that means nothing, and the path to it.
-fn spoilt(kind: &MessageDescriptor, above: &[MessageDescriptor]) -> Vec<(String, DynamicMessage)> {
-    let mut all = Vec::new();
-    // A message may contain itself.
-    if above.contains(kind) {
-        return all;
-    }
-    let mut above = above.to_vec();
-    above.push(kind.clone());
-    for field in kind.fields() {
-        let mut put = |path: String, value: Value| {
-            let mut message = DynamicMessage::new(kind.clone());
-            let value = match field.is_list() {
-                true => Value::List(vec![value]),
-                false => value,
-            };
-            message.set_field(&field, value);
-            all.push((path, message));
-        };
-        match field.kind() {
-            _ if field.is_map() => {}
-            Kind::Enum(_) => put(name(&field), Value::EnumNumber(NUMBER)),
-            Kind::Message(inner) => {
-                for (path, message) in spoilt(&inner, &above) {
-                    put(format!("{}.{path}", name(&field)), Value::Message(message));
-                }
-            }
-            _ => {}
-        }
-    }
-    all
-}
-
-fn name(field: &FieldDescriptor) -> String {
-    match field.is_list() {
-        true => format!("{}[0]", field.name()),
-        false => field.name().to_owned(),
+/// A number that means nothing, for an enum.
+fn unknown(field: &FieldDescriptor) -> Vec<Value> {
+    match field.kind() {
+        Kind::Enum(_) => vec![Value::EnumNumber(NUMBER)],
+        _ => Vec::new(),
     }
 }
 
@@ -63,7 +30,7 @@ async fn numbers_that_no_enum_has_are_refused_wherever_they_are() {
     let mut tried = Vec::new();
     for service in pool.services() {
         for method in service.methods() {
-            for (path, message) in spoilt(&method.input(), &[]) {
+            for (path, message) in each_field(&method.input(), &unknown) {
                 let url = format!("/{}/{}", service.full_name(), method.name());
                 let kind = [("content-type", "application/grpc")];
                 let answer = web

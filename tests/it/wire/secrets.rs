@@ -1,11 +1,10 @@
 //! Secrets in the wrong place: whatever field they were put into, no answer repeats them.
 
 use prost_reflect::prost::Message;
-use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value,
-};
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MapKey, Value};
 use wsman::rpc::frames::frame;
 
+use super::each_field;
 use crate::http::{Answer, JSON, Web};
 use crate::support::cluster;
 use crate::support::world::World;
@@ -20,48 +19,18 @@ const VALUES: [&str; 6] = [
     "Bearer hunter2\u{1}",
 ];
 
-/// Returns messages that have the text in one field each: every text and every map below a kind.
-fn with(text: &str, kind: &MessageDescriptor, above: &[MessageDescriptor]) -> Vec<DynamicMessage> {
-    let mut all = Vec::new();
-    if above.contains(kind) {
-        return all;
-    }
-    let mut above = above.to_vec();
-    above.push(kind.clone());
-    for field in kind.fields() {
-        let mut put = |value: Value| {
-            let mut message = DynamicMessage::new(kind.clone());
-            message.set_field(&field, value);
-            all.push(message);
-        };
-        match field.kind() {
-            Kind::Message(entry) if field.is_map() => {
-                if matches!(entry.map_entry_value_field().kind(), Kind::String) {
-                    let value = |text: &str| Value::String(text.to_owned());
-                    put(Value::Map(
-                        [(MapKey::String(text.to_owned()), value("x"))].into(),
-                    ));
-                    put(Value::Map(
-                        [(MapKey::String("x".to_owned()), value(text))].into(),
-                    ));
-                }
-            }
-            Kind::Message(inner) => {
-                for message in with(text, &inner, &above) {
-                    put(listed(&field, Value::Message(message)));
-                }
-            }
-            Kind::String => put(listed(&field, Value::String(text.to_owned()))),
-            _ => {}
-        }
-    }
-    all
-}
-
-fn listed(field: &FieldDescriptor, value: Value) -> Value {
-    match field.is_list() {
-        true => Value::List(vec![value]),
-        false => value,
+/// A text, and maps with it as key and as value.
+fn holding(text: &str, field: &FieldDescriptor) -> Vec<Value> {
+    let value = |text: &str| Value::String(text.to_owned());
+    let map =
+        |key: &str, text: &str| Value::Map([(MapKey::String(key.to_owned()), value(text))].into());
+    match field.kind() {
+        Kind::Message(entry) if field.is_map() => match entry.map_entry_value_field().kind() {
+            Kind::String => vec![map(text, "x"), map("x", text)],
+            _ => Vec::new(),
+        },
+        Kind::String => vec![value(text)],
+        _ => Vec::new(),
     }
 }
 
@@ -98,7 +67,8 @@ async fn no_answer_repeats_a_secret_wherever_it_was_put() {
     {
         let path = format!("/wsman.WorkspaceManager/{}", method.name());
         for text in VALUES {
-            for message in with(text, &method.input(), &[]) {
+            let values = |field: &FieldDescriptor| holding(text, field);
+            for (_, message) in each_field(&method.input(), &values) {
                 let shown = format!("{path} {message}");
                 let kind = [("content-type", "application/grpc")];
                 let answer = web
