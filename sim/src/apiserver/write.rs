@@ -429,18 +429,8 @@ fn is_void(value: &Value) -> bool {
 
 /// A random (version 4) uid.
 fn uid() -> String {
-    let mut bytes = random::<16>();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    let uid = uuid::Builder::from_random_bytes(random()).into_uuid();
+    uid.to_string()
 }
 
 /// The five letters of a generated name, from the alphabet that spells no words.
