@@ -82,6 +82,7 @@ pub mod proto;
 pub mod quantity;
 pub mod redact;
 pub mod retry;
+pub mod tls;
 
 pub mod config;
 pub mod history;

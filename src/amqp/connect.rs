@@ -9,13 +9,12 @@ use async_compat::Compat;
 use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties, ErrorKind};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::timeout;
 
 use super::Timing;
 use crate::config::broker::{BrokerUrl, is_url};
 use crate::config::{Broker, Tls};
+use crate::tls;
 
 /// AMQP's code for a broker that is being stopped.
 const FORCED: u16 = 320;
@@ -256,24 +255,19 @@ fn address(uri: &AMQPUri) -> String {
 
 /// Trusts the given authority alone, or what the system trusts.
 fn connector(tls: Tls) -> Result<RustlsConnector, Fault> {
-    let unusable = |what: &str, path: &str, error: &dyn std::fmt::Display| {
-        Fault::refusal(format!("cannot use the {what} in {path}: {error}"))
-    };
-    let read = |what: &str, path: &str| -> Result<Vec<CertificateDer<'static>>, Fault> {
-        CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .map_err(|error| unusable(what, path, &error))
-    };
+    let unreadable = |error: anyhow::Error| Fault::refusal(format!("{error:#}"));
     let config = match tls.ca.as_str() {
         "" => RustlsConnectorConfig::new_with_platform_verifier(),
-        ca => RustlsConnectorConfig::default().with_parsable_certificates(read("authority", ca)?),
+        ca => {
+            let authorities = tls::read_certificates(ca).map_err(unreadable)?;
+            RustlsConnectorConfig::default().with_parsable_certificates(authorities)
+        }
     };
     let connector = match tls.cert.as_str() {
         "" => config.connector_with_no_client_auth(),
         cert => {
-            let key = PrivateKeyDer::from_pem_file(&tls.key)
-                .map_err(|error| unusable("key", &tls.key, &error))?;
-            config.connector_with_single_cert(read("certificate", cert)?, key)
+            let (chain, key) = tls::read_identity(cert, &tls.key).map_err(unreadable)?;
+            config.connector_with_single_cert(chain, key)
         }
     };
     connector.map_err(|error| Fault::refusal(format!("cannot use the certificates: {error}")))

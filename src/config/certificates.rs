@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
+
+use crate::tls;
 
 /// Checks a certificate and its chain.
 pub(super) fn certificate(text: &str, now: Timestamp) -> Result<(), String> {
@@ -45,7 +46,7 @@ pub(super) fn private_key(text: &str) -> Result<Arc<dyn SigningKey>, String> {
     if text.contains("ENCRYPTED") {
         return Err("is encrypted; give a key without a passphrase".to_owned());
     }
-    let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
+    let key = tls::key(text.as_bytes()).map_err(|_| {
         if text.contains("BEGIN CERTIFICATE") {
             "holds a certificate, not a private key".to_owned()
         } else {
@@ -67,8 +68,7 @@ pub(super) fn match_key(certificates: &str, key: &Arc<dyn SigningKey>) -> bool {
 }
 
 fn read(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match read {
+    match tls::certificates(text.as_bytes()) {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         Ok(_) if text.contains("PRIVATE KEY") => {
             Err("holds a private key, not a certificate".to_owned())

@@ -26,9 +26,8 @@ use hyper_rustls::{
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, timeout};
 use tonic::Status;
@@ -41,6 +40,7 @@ use crate::config::{ImageBuilder, Tls};
 use crate::error::Error;
 use crate::rpc::{deadline, errors};
 use crate::tasks::Drain;
+use crate::tls;
 
 /// The service that is forwarded.
 pub const SERVICE: &str = "builder.ImageBuilder";
@@ -231,31 +231,14 @@ impl Service<Uri> for Connector {
 
 /// Trusts only the given certificate authority. Without TLS it reads no file.
 fn client_config(tls: Option<&Tls>) -> anyhow::Result<ClientConfig> {
-    let read = |path: &str| -> anyhow::Result<Vec<CertificateDer<'static>>> {
-        CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .with_context(|| format!("cannot read certificates from {path}"))
-    };
-    let mut roots = RootCertStore::empty();
-    for authority in tls.map_or(Ok(Vec::new()), |tls| read(&tls.ca))? {
-        roots
-            .add(authority)
-            .context("cannot use the authority in imageBuilderProxy.tls.ca")?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    match tls.filter(|tls| !tls.cert.is_empty()) {
-        None => Ok(config.with_no_client_auth()),
-        Some(tls) => {
-            let key = PrivateKeyDer::from_pem_file(&tls.key)
-                .with_context(|| format!("cannot read a private key from {}", tls.key))?;
-            config
-                .with_client_auth_cert(read(&tls.cert)?, key)
-                .context("certificate and key of imageBuilderProxy.tls do not fit")
-        }
-    }
+    let authorities = tls.map_or(Ok(Vec::new()), |tls| tls::read_certificates(&tls.ca))?;
+    let roots =
+        tls::roots(authorities).context("cannot use the authority in imageBuilderProxy.tls.ca")?;
+    let identity = tls
+        .filter(|tls| !tls.cert.is_empty())
+        .map(|tls| tls::read_identity(&tls.cert, &tls.key))
+        .transpose()?;
+    tls::client(roots, identity).context("certificate and key of imageBuilderProxy.tls do not fit")
 }
 
 /// The image builder's response. Each gRPC call ends with a status, also if the image builder fails.

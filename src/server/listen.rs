@@ -1,7 +1,6 @@
 //! Accepts connections, with or without TLS. Errors of a connection or of the accept call do not stop it.
 
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,10 +11,7 @@ use socket2::{SockRef, TcpKeepalive};
 use anyhow::Context as _;
 use bytes::{Buf, BytesMut};
 use futures::Stream;
-use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -27,6 +23,7 @@ use tracing::{debug, warn};
 
 use crate::config::{ClientAuth, Tls};
 use crate::rpc::in_flight::{ConnectionLimiter, Peer, Permit};
+use crate::tls;
 
 /// Timeout of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -148,27 +145,14 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
 /// # Errors
 /// If a file cannot be read or used.
 pub fn tls(files: &Tls, clients: ClientAuth) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let (ca, certificate, key) = (
-        Path::new(&files.ca),
-        Path::new(&files.cert),
-        Path::new(&files.key),
-    );
-    let read = |path: &Path| -> anyhow::Result<Vec<CertificateDer<'static>>> {
-        CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .with_context(|| format!("cannot read certificates from {}", path.display()))
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = tls::provider();
     let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13])?;
     let builder = match clients {
         ClientAuth::None => builder.with_no_client_auth(),
         ClientAuth::Request | ClientAuth::Require => {
-            let mut roots = RootCertStore::empty();
-            for authority in read(ca)? {
-                let unusable = || format!("cannot use the authority in {}", ca.display());
-                roots.add(authority).with_context(unusable)?;
-            }
+            let unusable = || format!("cannot use the authority in {}", files.ca);
+            let roots = tls::roots(tls::read_certificates(&files.ca)?).with_context(unusable)?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = match clients {
                 ClientAuth::Require => verifier,
@@ -177,10 +161,9 @@ pub fn tls(files: &Tls, clients: ClientAuth) -> anyhow::Result<Arc<rustls::Serve
             builder.with_client_cert_verifier(verifier.build()?)
         }
     };
-    let unreadable = || format!("cannot read a private key from {}", key.display());
-    let key = PrivateKeyDer::from_pem_file(key).with_context(unreadable)?;
+    let (chain, key) = tls::read_identity(&files.cert, &files.key)?;
     let mut config = builder
-        .with_single_cert(read(certificate)?, key)
+        .with_single_cert(chain, key)
         .context("certificate and key do not fit")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -43,7 +43,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 29] = [
+const LAYERS: [(&str, &[&str]); 30] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -53,6 +53,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
     ("objects", &[]),
     ("action", &[]),
     ("retry", &[]),
+    ("tls", &[]),
     ("window", &[]),
     ("clock", &[]),
     (
@@ -63,6 +64,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
             "error",
             "json",
             "quantity",
+            "tls",
             "workspaces",
             "proto",
         ],
@@ -87,7 +89,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
     ),
     (
         "amqp",
-        &["config", "outbox", "leadership", "retry", "updates"],
+        &["config", "outbox", "leadership", "retry", "tls", "updates"],
     ),
     ("readiness", &[]),
     ("tasks", &["retry"]),
@@ -107,13 +109,17 @@ const LAYERS: [(&str, &[&str]); 29] = [
             "proto",
             "rpc",
             "tasks",
+            "tls",
             "leadership",
             "updates",
             "workspaces",
         ],
     ),
     ("admin", &["readiness"]),
-    ("server", &["config", "http", "proto", "readiness", "rpc"]),
+    (
+        "server",
+        &["config", "http", "proto", "readiness", "rpc", "tls"],
+    ),
     (
         "cluster",
         &[

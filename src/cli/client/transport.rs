@@ -1,14 +1,13 @@
 //! The transports: the protocol of an address, and the certificates of its server.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, TryFutureExt};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{ServerName, pem};
 use tonic::body::Body;
 use tonic::codegen::StdError;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -18,6 +17,7 @@ use super::connect::{CONNECT, PING_INTERVAL, Target};
 use super::http::Http;
 use crate::cli::exit::Failure;
 use crate::cli::input;
+use crate::tls;
 
 /// A channel to the server; it connects at the first call.
 #[derive(Clone, Debug)]
@@ -84,7 +84,9 @@ fn http(target: &Target, secure: bool) -> Result<Http, Failure> {
     }
     let tls = match (secure, &target.ca, &target.cert) {
         (true, ..) => rustls_config(target)?,
-        (false, None, None) => rustls_config_of(RootCertStore::empty(), None)?,
+        (false, None, None) => {
+            tls::client(RootCertStore::empty(), None).map_err(|error| unusable(&error))?
+        }
         (false, ..) => return Err(invalid(target, "--ca, --cert and --key need https://")),
     };
     let name = ServerName::try_from(target.server_name.clone())
@@ -93,41 +95,21 @@ fn http(target: &Target, secure: bool) -> Result<Http, Failure> {
 }
 
 fn rustls_config(target: &Target) -> Result<ClientConfig, Failure> {
-    let ca = authority(target)?;
-    let unusable = |error: String| Failure::usage(format!("invalid TLS files: {error}"));
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&read(ca)?) {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(error.to_string()))?;
-    }
+    let unfit = |error: pem::Error| unusable(&error);
+    let authorities = tls::certificates(&read(authority(target)?)?).map_err(unfit)?;
+    let roots = tls::roots(authorities).map_err(|error| unusable(&error))?;
     let identity = match (&target.cert, &target.key) {
         (Some(cert), Some(key)) => {
-            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
-            let chain = chain.map_err(|error| unusable(error.to_string()))?;
-            let key = PrivateKeyDer::from_pem_slice(&read(key)?);
-            Some((chain, key.map_err(|error| unusable(error.to_string()))?))
+            let chain = tls::certificates(&read(cert)?).map_err(unfit)?;
+            Some((chain, tls::key(&read(key)?).map_err(unfit)?))
         }
         _ => None,
     };
-    rustls_config_of(roots, identity)
+    tls::client(roots, identity).map_err(|error| unusable(&error))
 }
 
-fn rustls_config_of(
-    roots: RootCertStore,
-    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
-) -> Result<ClientConfig, Failure> {
-    let unusable = |error: rustls::Error| Failure::usage(format!("invalid TLS files: {error}"));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?
-        .with_root_certificates(roots);
-    match identity {
-        None => Ok(builder.with_no_client_auth()),
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(unusable),
-    }
+fn unusable(error: &dyn Error) -> Failure {
+    Failure::usage(format!("invalid TLS files: {error}"))
 }
 
 fn endpoint(target: &Target, secure: bool, authority: &str) -> Result<Endpoint, Failure> {
@@ -142,8 +124,8 @@ fn endpoint(target: &Target, secure: bool, authority: &str) -> Result<Endpoint, 
     let endpoint = Endpoint::from_shared(uri).map_err(|error| invalid(&error.to_string()))?;
     if secure {
         return endpoint
-            .tls_config(tls(target)?)
-            .map_err(|error| Failure::usage(format!("invalid TLS files: {error}")));
+            .tls_config(tls_config(target)?)
+            .map_err(|error| unusable(&error));
     }
     match (&target.ca, &target.cert) {
         (None, None) => Ok(endpoint),
@@ -151,7 +133,7 @@ fn endpoint(target: &Target, secure: bool, authority: &str) -> Result<Endpoint, 
     }
 }
 
-fn tls(target: &Target) -> Result<ClientTlsConfig, Failure> {
+fn tls_config(target: &Target) -> Result<ClientTlsConfig, Failure> {
     let ca = authority(target)?;
     let mut config = ClientTlsConfig::new()
         .domain_name(&target.server_name)
