@@ -1,4 +1,5 @@
-//! Resource quantities in their canonical text: "1000m" is "1", "1024Mi" is "1Gi".
+//! Resource quantities in their canonical text: "1000m" is "1", "1024Mi" is "1Gi". Those of the daemon are another program's:
+//! this one answers as the API server does, and shares no mistake with what it is asked by.
 
 use serde_json::Value;
 
