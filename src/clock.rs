@@ -1,7 +1,7 @@
-//! The one clock. Pure code is handed `now`; whoever waits for a moment waits here, so that tests can move time.
+//! The one clock. Pure code gets `now` as a parameter; all waits for a moment happen here, so that tests can move time.
 //!
-//! There are two times: the wall's, which other hosts share and which may be set, and the time since the start, which
-//! only goes on. What must not be fooled by somebody setting the clock is measured in the second (F-R19).
+//! There are two times: the wall clock, which hosts share and which may be set, and the time since the start, which
+//! only moves forward. Durations that a clock change must not affect are measured in the second (F-R19).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Tells the time, either the system's or what a test says.
+/// The system's clock, or one that a test sets.
 #[derive(Debug, Clone)]
 pub struct Clock {
     started: Instant,
@@ -30,7 +30,7 @@ struct Ahead {
     elapsed: Duration,
 }
 
-/// Longest single wait, so that a step of the system's clock is noticed (F-R19).
+/// Longest single sleep, so that a step of the system's clock is noticed (F-R19).
 const LONGEST_NAP: Duration = Duration::from_secs(30);
 
 impl Clock {
@@ -38,7 +38,7 @@ impl Clock {
         Self::of(Source::System)
     }
 
-    /// Returns a clock that is ahead of the system's by what [`Clock::advance`] and [`Clock::set`] added up.
+    /// Returns a clock that is ahead of the system's by the sum of [`Clock::advance`] and [`Clock::set`].
     pub fn manual() -> Self {
         Self::of(Source::Manual(Arc::new(watch::Sender::default())))
     }
@@ -50,7 +50,7 @@ impl Clock {
         }
     }
 
-    /// Lets time pass on a manual clock and wakes whoever waits; the system's clock stays as it is.
+    /// Moves a manual clock forward and wakes the sleepers; the system's clock stays as it is.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(ahead) = &self.source {
             ahead.send_modify(|ahead| {
@@ -60,14 +60,14 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock forward or back, as people and time servers do, while no time passes.
+    /// Sets a manual clock forward or back, as administrators and time servers do, while no time passes.
     pub fn set(&self, by: SignedDuration) {
         if let Source::Manual(ahead) = &self.source {
             ahead.send_modify(|ahead| ahead.wall += by);
         }
     }
 
-    /// Returns the wall's time.
+    /// Returns the time of the wall clock.
     pub fn now(&self) -> Timestamp {
         match &self.source {
             Source::System => Timestamp::now(),
@@ -75,7 +75,7 @@ impl Clock {
         }
     }
 
-    /// Returns the time since the clock was made; it never steps.
+    /// Returns the time since the clock was created; it never steps.
     pub fn elapsed(&self) -> Duration {
         let elapsed = self.started.elapsed();
         match &self.source {
@@ -84,7 +84,7 @@ impl Clock {
         }
     }
 
-    /// Waits until `moment` on the wall, or for ever without one.
+    /// Sleeps until `moment` of the wall clock, or for ever without one.
     pub async fn sleep_until(&self, moment: Option<Timestamp>) {
         let Some(moment) = moment else {
             return std::future::pending().await;
@@ -95,7 +95,7 @@ impl Clock {
         .await;
     }
 
-    /// Waits until `moment` by [`Clock::elapsed`], or for ever without one.
+    /// Sleeps until `moment` by [`Clock::elapsed`], or for ever without one.
     pub async fn sleep_until_elapsed(&self, moment: Option<Duration>) {
         let Some(moment) = moment else {
             return std::future::pending().await;
@@ -104,7 +104,7 @@ impl Clock {
             .await;
     }
 
-    /// Waits until nothing is left.
+    /// Sleeps until `left` is zero.
     async fn sleep_while(&self, left: impl Fn() -> Duration) {
         let mut moved = match &self.source {
             Source::System => None,

@@ -1,4 +1,4 @@
-//! The API server: connecting to it, watching it, writing to it, and driving the lifecycle against it.
+//! The API server: its connection, watches, writes, and the lifecycle on top of them.
 
 pub mod act;
 pub mod connect;

@@ -1,5 +1,4 @@
-//! Puts the daemon together and takes it apart again: the order of start and of the drain
-//! (docs/operations.md#shutdown).
+//! Composes the daemon and shuts it down: the order of the start and of the drain (docs/operations.md#shutdown).
 
 pub mod workspaces;
 
@@ -49,43 +48,41 @@ use crate::workspaces::status::Defaults;
 use crate::workspaces::{defaults, policy};
 use workspaces::{activity, feed};
 
-/// What a daemon is made of. Everything is bound and connected before it starts.
+/// The parts of a daemon. Everything is bound and connected before it starts.
 #[allow(missing_debug_implementations, reason = "the client has none")]
 pub struct Parts {
     /// The configuration; `manager` and `rpc.rate_limits` may change while the daemon runs.
     pub settings: watch::Receiver<Arc<Settings>>,
-    /// What this replica calls itself; another after every start.
+    /// The identity of this replica, new at every start.
     pub identity: String,
-    /// Told whether this replica holds the Lease.
+    /// Receives whether this replica leads.
     pub lease_state: watch::Sender<LeaseState>,
-    /// The API server.
     pub client: Client,
-    /// Where callers connect.
+    /// The gRPC and HTTP listener.
     pub listener: TcpListener,
-    /// Told what is in flight.
+    /// Receives the counts of what is in flight.
     pub in_flight: watch::Sender<InFlight>,
-    /// Who publishes updates on a message bus, if there is one.
+    /// The publisher on the message bus, if there is one.
     pub bus: Option<Publisher>,
-    /// How callers connect, if not in the clear.
+    /// The TLS configuration; without it, connections are in plaintext.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Where probes connect.
+    /// The listener of the probes.
     pub probes: Option<TcpListener>,
-    /// What time it is.
     pub clock: Clock,
-    /// How long its end may take.
+    /// The shutdown timeouts.
     pub shutdown: ShutdownTimeouts,
 }
 
-/// How long the steps of a drain may take; all together they stay below 25 s.
+/// How long the steps of a drain may take; their sum is below 25 s.
 #[derive(Debug, Clone, Copy)]
 pub struct ShutdownTimeouts {
-    /// From not ready to refusing calls: load balancers must have noticed.
+    /// From not ready to rejecting calls: load balancers must notice.
     pub notice: Duration,
-    /// Over which the ends of streams are spread.
+    /// The time over which streams end.
     pub spread: Duration,
-    /// For mutations under way.
+    /// For mutations in progress.
     pub mutations: Duration,
-    /// For connections after the last stream: peers that never answer and health watches that never end are cut.
+    /// For connections after the last stream: silent peers and health watches are closed.
     pub connections: Duration,
 }
 
@@ -108,13 +105,13 @@ impl ShutdownTimeouts {
 /// Name of the message bus among the components.
 const MESSAGE_BUS: &str = "messagebus";
 
-/// For the last checkpoint, again for the release of the Lease, and for what is left of the event trace log.
+/// For the last checkpoint, again for the release of the Lease, and for the rest of the event trace log.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
-/// Runs until `stop` is set, then drains.
+/// Runs until `stop` is cancelled, then drains.
 ///
 /// # Errors
-/// If a part ends that should not, or if the drain takes too long.
+/// If a task ends unexpectedly, or if the drain takes too long.
 pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let Parts {
         settings,
@@ -173,10 +170,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         &readiness,
         workspaces::selectors(initial.manager.services.exist(), followed.known),
     );
-    tasks.spawn("lease", elector.clone().keep());
+    tasks.spawn("lease", elector.clone().run());
     tasks.spawn(
         "watch the lease",
-        elector.clone().listen(
+        elector.clone().watch(
             client.clone(),
             namespace.clone(),
             readiness.component("watch lease"),
@@ -324,7 +321,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         info!("cutting the connections that are left");
     }
     tasks.abort().await;
-    // In this order: the next holder begins with what is recorded.
+    // In this order: the next leader starts with the recorded activity.
     activity::finish(&hub, &actor, &clock, Instant::now() + LAST_WRITE).await;
     elector.release(Instant::now() + LAST_WRITE).await;
     for trace in trace {
@@ -349,7 +346,7 @@ async fn follow_synced(
     }
 }
 
-/// The message bus is ready while it takes what this replica publishes.
+/// The message bus is ready while it confirms what this replica publishes.
 async fn follow_bus(
     mut bus: watch::Receiver<amqp::State>,
     component: Component,
@@ -370,8 +367,7 @@ async fn follow_bus(
     }
 }
 
-/// Passes a new configuration on to the index, to the lifecycle and to the rate limits. Limits that did not change keep
-/// their buckets.
+/// Passes a new configuration to the index, the lifecycle and the rate limits. Unchanged limits keep their buckets.
 async fn configure(
     mut changes: watch::Receiver<Arc<Settings>>,
     new_policy: watch::Sender<Arc<LifecyclePolicy>>,
@@ -398,6 +394,6 @@ async fn configure(
         });
         new_policy.send_replace(Arc::new(policy(&settings)));
     }
-    // Nobody reloads here.
+    // Without a reload.
     std::future::pending().await
 }

@@ -1,20 +1,19 @@
-//! The one error of the core, sorted by whose problem it is; each edge translates it once.
+//! The one error of the core, sorted by who can fix it; each edge maps it once.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// One faulty field of a request or a configuration.
+/// One invalid field of a request or a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
     /// Path from the root, in proto or JSON spelling: `spec.ports[2].port`.
     pub field: String,
-    /// What is wrong with the value, and the value where it is short and no secret.
+    /// What is wrong with the value, and the value if it is short and no secret.
     pub why: String,
 }
 
 impl FieldViolation {
-    /// Returns the violation of `field`.
     pub fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
         Self {
             field: field.into(),
@@ -32,21 +31,21 @@ pub enum Error {
     /// The request can never work.
     #[error("{message}")]
     Invalid {
-        /// The text for people, all faults in one.
+        /// The text for people, with all violations.
         message: String,
-        /// The same faults, one by one.
+        /// The violations.
         violations: Vec<FieldViolation>,
     },
     /// There is no such workspace.
     #[error("workspace {id} does not exist")]
     NotFound {
-        /// Instance id as asked for.
+        /// Instance id of the call.
         id: String,
     },
-    /// There was such a workspace until lately.
+    /// There was such a workspace until recently.
     #[error("workspace {id} does not exist: it ended at {at}, {why}")]
     Ended {
-        /// Instance id as asked for.
+        /// Instance id of the call.
         id: String,
         /// When it was seen to end.
         at: Timestamp,
@@ -56,18 +55,18 @@ pub enum Error {
     /// Another request holds that id.
     #[error("workspace instance {id} already exists with another request")]
     Exists {
-        /// Instance id as asked for.
+        /// Instance id of the call.
         id: String,
     },
-    /// The right call at the wrong time.
+    /// The workspace is in the wrong state for the call.
     #[error("{why}")]
     Precondition {
-        /// A stable word for the state that is in the way, such as `MAINTENANCE`.
+        /// A stable name of that state, such as `MAINTENANCE`.
         state: &'static str,
         /// The text for people.
         why: String,
     },
-    /// Nothing may begin during a maintenance. Callers compare the text, so it never changes.
+    /// Maintenance blocks the call. Callers compare the text, so it never changes.
     #[error("under maintenance")]
     Maintenance {
         /// When it ends, if that is known.
@@ -82,26 +81,27 @@ pub enum Error {
     /// No capacity: a quota or a limit of ours.
     #[error("{why}")]
     Exhausted {
-        /// A stable word for the limit, such as `RATE`.
+        /// A stable name of the limit, such as `RATE`.
         limit: &'static str,
         /// What ran out.
         why: String,
         /// When to try again, if known.
         retry_after: Option<Duration>,
     },
-    /// Somebody else kept changing the object.
+    /// Other clients kept changing the object.
     #[error("{why}")]
     Aborted {
         /// What was attempted.
         why: String,
     },
-    /// Others write at the same time what the API server has to write for this, such as a ResourceQuota.
+    /// Concurrent writes conflict inside the API server, such as those of a ResourceQuota.
     #[error("{why}")]
     Contended {
         /// What was attempted and what came back.
         why: String,
     },
-    /// No answer from the API server, or from one that calls are forwarded to. Whoever sends the requests logs when this begins and ends.
+    /// No answer from the API server, or from the destination of a forwarded call. The sender of the requests logs
+    /// when this starts and ends.
     #[error("{why}")]
     Unreachable {
         /// What was attempted, which server and why there is no answer.
@@ -109,37 +109,37 @@ pub enum Error {
         /// When to try again, if known.
         retry_after: Option<Duration>,
     },
-    /// The API server fails or asks for a pause, or we are not ready; the one error to retry blindly.
+    /// The API server fails or asks for a pause, or we are not ready; the one error for blind retries.
     #[error("{why}")]
     Unavailable {
-        /// What was attempted and what came back.
+        /// What was attempted and the error.
         why: String,
         /// When to try again, if known.
         retry_after: Option<Duration>,
     },
-    /// The caller's time was up first.
+    /// The caller's deadline is over.
     #[error("deadline exceeded while {doing}")]
     Deadline {
         /// What was being done.
         doing: String,
     },
-    /// A page of another site calls, or one by a name that is none of ours.
+    /// A page of another site calls, or one under a foreign name.
     #[error("{what} {value} is foreign: {why}")]
     Foreign {
         /// `host` or `origin`.
         what: &'static str,
-        /// Which one, as it may be shown.
+        /// The value, as far as it may be shown.
         value: String,
-        /// Which are not.
+        /// What is allowed.
         why: String,
     },
-    /// Nothing here does that.
+    /// Not implemented here.
     #[error("{why}")]
     Unimplemented {
-        /// What there is instead.
+        /// The alternative.
         why: String,
     },
-    /// Our mistake; logged whole, told as a reference only.
+    /// Our bug; its details are only logged, under a reference.
     #[error("{why}")]
     Internal {
         /// What went wrong.
@@ -148,7 +148,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the reason that callers may branch on: it is API.
+    /// Returns the reason that callers may branch on; it is part of the API.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Invalid { .. } => "INVALID_REQUEST",
@@ -189,7 +189,7 @@ impl Error {
         )
     }
 
-    /// When to try again, where the API server or a limit says so.
+    /// The pause that the API server or a limit requests.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Exhausted { retry_after, .. }

@@ -1,11 +1,11 @@
-//! What those see who act only while the Lease is held: the lifecycle, the checkpoints and the publisher.
+//! Leadership, for what runs only on the leader: the lifecycle, the checkpoints and the publisher.
 
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::lease::LeaseState;
 
-/// Whether and until when this replica holds the Lease.
+/// Whether this replica leads, and until when.
 #[derive(Debug, Clone)]
 pub struct Leadership {
     lease_state: watch::Receiver<LeaseState>,
@@ -13,17 +13,17 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Returns the view of a lease_state by the clock that it is told in.
+    /// Returns the view of a lease state, whose times are of this clock.
     pub fn new(lease_state: watch::Receiver<LeaseState>, clock: Clock) -> Self {
         Self { lease_state, clock }
     }
 
-    /// Whether the Lease is held now.
+    /// Whether this replica leads now.
     pub fn holds(&self) -> bool {
         self.lease_state.borrow().holds(self.clock.elapsed())
     }
 
-    /// Waits until the Lease is held.
+    /// Waits until this replica leads.
     pub async fn begins(&mut self) {
         while !self.holds() {
             if self.lease_state.changed().await.is_err() {
@@ -32,7 +32,7 @@ impl Leadership {
         }
     }
 
-    /// Waits until the Lease is no longer held. It ends by itself when nobody renews it.
+    /// Waits until this replica no longer leads. Leadership ends by itself without a renewal.
     pub async fn ends(&mut self) {
         loop {
             let until = match *self.lease_state.borrow_and_update() {

@@ -1,8 +1,8 @@
-//! Who runs the lifecycle: the Lease as a state machine. In goes what the Lease says, out comes what to do next.
+//! Leader election: the Lease as a state machine. Its input is the Lease, its output the next step.
 //!
-//! Times are the replica's own, as durations since its start: a holder counts from the moment at which it began its
-//! last renewal, the others from the moment at which they saw it. Clocks of different hosts are compared only once, when a
-//! replica sees its first Lease: one that looks abandoned by its own time is taken as soon as no renewal comes.
+//! Times are the replica's own, as durations since its start: a holder counts from the start of its last renewal, the
+//! others from the moment at which they saw it. Clocks of different hosts are compared only once, when a replica sees
+//! its first Lease: a Lease that is expired by its own time is taken if no renewal follows soon.
 
 pub mod identity;
 
@@ -16,67 +16,63 @@ use crate::objects::{Lease, LeaseSpec};
 
 /// Name of the Lease in the configured namespace.
 pub const NAME: &str = "wsman";
-/// A Lease that nobody renewed for this long may be taken.
+/// A Lease without a renewal for this long may be taken.
 pub const DURATION: Duration = Duration::from_secs(15);
-/// A holder that could not renew for this long stops, well before another may begin.
+/// A holder without a renewal for this long stops, well before another may start.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// From one attempt to the next.
+/// Interval of attempts.
 pub const RETRY: Duration = Duration::from_secs(2);
-/// How far clocks of different hosts may differ before the time in a Lease misleads.
+/// Largest difference between clocks of different hosts.
 pub const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
-/// For so long a replica looks for a renewal before it trusts the time in a Lease: a holder that lives makes two.
+/// How long a replica waits for a renewal before it trusts the time in a Lease: a live holder makes two.
 pub const LOOKS: Duration = Duration::from_secs(4);
-/// Longest duration of a Lease that is respected, lest a slip of somebody's pen stops everything.
+/// Longest duration of a Lease that is honoured, so that a mistake does not stop everything.
 const LONGEST: i64 = 300;
 
-/// Where a replica stands.
+/// The state of a replica.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum LeaseState {
-    /// It holds nothing and sees no other holder.
+    /// It does not lead and sees no leader.
     #[default]
     Idle,
-    /// Another replica holds the Lease.
-    Follower {
-        /// Identity of that replica.
-        holder: String,
-    },
-    /// It holds the Lease.
+    /// Another replica leads.
+    Follower { holder: String },
+    /// This replica leads.
     Leader {
-        /// Until then, unless it is renewed.
+        /// Until then, unless it renews.
         until: Duration,
     },
 }
 
 impl LeaseState {
-    /// Whether the Lease is held at a moment.
+    /// Whether this replica leads at a moment.
     pub fn holds(&self, now: Duration) -> bool {
         matches!(self, Self::Leader { until } if now < *until)
     }
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Read the Lease.
     Read,
-    /// Carry out this update.
+    /// Make this update.
     Write(Action),
-    /// Nothing until then.
+    /// Wait until then.
     Wait(Duration),
 }
 
-/// One replica's part in who holds the Lease.
+/// One replica's part in the election.
 #[derive(Debug)]
 pub struct Election {
     identity: String,
     seen: Seen,
-    /// Something is wrong with what was seen: it must be read.
+    /// What was seen may be wrong: the Lease must be read.
     doubtful: bool,
     /// The last attempt to write.
     attempt: Option<Attempt>,
-    /// Beginning of the last attempt that is known to have succeeded.
+    /// Start of the last attempt that succeeded.
     renewed: Option<Duration>,
-    /// No request before.
+    /// No earlier request.
     not_before: Duration,
     /// The identity of a replica that is known to have ended.
     gone: Option<String>,
@@ -86,15 +82,15 @@ pub struct Election {
 enum Seen {
     Never,
     Absent,
-    /// The Lease, and since when it says the same.
+    /// The Lease, and since when it is unchanged.
     Lease(Box<Lease>, Since),
 }
 
-/// Since when a Lease says the same.
+/// Since when a Lease is unchanged.
 #[derive(Debug, Clone, Copy)]
 struct Since {
     at: Duration,
-    /// It is the first that this replica has seen: nobody was seen to renew it.
+    /// It is the first that this replica saw: no renewal was seen.
     first: bool,
 }
 
@@ -105,7 +101,7 @@ struct Attempt {
 }
 
 impl Election {
-    /// Returns the part of a replica; `identity` must be another after every start.
+    /// Returns the state of a replica; `identity` must be new at every start.
     pub fn new(identity: String) -> Self {
         Self {
             identity,
@@ -118,7 +114,7 @@ impl Election {
         }
     }
 
-    /// Takes in the Lease as it was read or written just now, `None` if there is none.
+    /// Adds the Lease as read or written now, `None` if there is none.
     pub fn read(&mut self, lease: Option<Lease>, now: Duration) {
         self.doubtful = false;
         match lease {
@@ -144,39 +140,39 @@ impl Election {
         self.seen = Seen::Lease(Box::new(lease), since);
     }
 
-    /// Takes in a change that was watched. It may be late: what is older than what is known is left out.
-    pub fn hear(&mut self, lease: Lease, now: Duration) {
+    /// Adds a change from the watch. It may be late: one that is older than the known version is ignored.
+    pub fn observe(&mut self, lease: Lease, now: Duration) {
         if !self.knows_newer(lease.metadata.version()) {
             self.see(lease, now);
         }
     }
 
-    /// Takes in that there was no Lease at `version`.
-    pub fn hear_absence(&mut self, version: u64) {
+    /// Notes that there was no Lease at `version`.
+    pub fn observe_absence(&mut self, version: u64) {
         if !self.knows_newer(version) {
             self.seen = Seen::Absent;
         }
     }
 
-    /// Takes in that somebody else was faster, or that the Lease changed unseen.
+    /// Notes that another replica was faster, or that the Lease changed unseen.
     pub fn conflict(&mut self) {
         self.doubtful = true;
     }
 
-    /// Takes in that a request failed that began at `begun`.
+    /// Notes that a request failed that started at `begun`.
     pub fn fail(&mut self, begun: Duration) {
         self.doubtful = true;
         self.not_before = self.not_before.max(begun + RETRY);
     }
 
-    /// Takes in that the replica of that identity has ended: what it holds is free. Returns whether that is news.
-    pub fn bury(&mut self, identity: &str) -> bool {
+    /// Notes that the replica of an identity has ended: its Lease is free. Returns whether that is new.
+    pub fn mark_gone(&mut self, identity: &str) -> bool {
         let news = self.gone.as_deref() != Some(identity);
         self.gone = Some(identity.to_owned());
         news
     }
 
-    /// Returns how long another replica's Lease still has to be respected, unless it is renewed.
+    /// Returns how long another replica's Lease must be honoured, unless it is renewed.
     pub fn wait(&self, now: Duration, wall: Timestamp) -> Duration {
         let free = match &self.seen {
             Seen::Lease(lease, since) => self.free(lease, *since, now, wall),
@@ -185,7 +181,7 @@ impl Election {
         free.saturating_sub(now)
     }
 
-    /// The moment from which on a Lease may be taken.
+    /// The moment from which a Lease may be taken.
     fn free(&self, lease: &Lease, since: Since, now: Duration, wall: Timestamp) -> Duration {
         let spec = &lease.spec;
         let holder = &spec.holder_identity;
@@ -205,7 +201,7 @@ impl Election {
         since.at.saturating_add(wait)
     }
 
-    /// Says where the replica stands.
+    /// Returns the state of this replica.
     pub fn lease_state(&self, now: Duration) -> LeaseState {
         match &self.seen {
             Seen::Lease(lease, _) if self.is_ours(&lease.spec) => {
@@ -223,7 +219,7 @@ impl Election {
         }
     }
 
-    /// Returns what to do now. A write that is returned counts as begun.
+    /// Returns the next step. A returned write counts as started.
     pub fn step(&mut self, now: Duration, wall: Timestamp) -> Step {
         if now < self.not_before {
             return Step::Wait(self.not_before);
@@ -239,9 +235,9 @@ impl Election {
         let retry = self
             .attempt
             .map_or(now, |last| last.begun.saturating_add(RETRY));
-        let due = free.max(retry);
-        if now < due {
-            return Step::Wait(due);
+        let next = free.max(retry);
+        if now < next {
+            return Step::Wait(next);
         }
         let renew_time = microseconds(wall);
         self.attempt = Some(Attempt {
@@ -251,7 +247,7 @@ impl Election {
         Step::Write(Action::UpdateLease(self.update(renew_time)))
     }
 
-    /// Returns the write that lets the next replica take over at once, if there is anything to release.
+    /// Returns the write that releases the Lease, if this replica holds it.
     pub fn release(&self, wall: Timestamp) -> Option<Action> {
         let Seen::Lease(lease, _) = &self.seen else {
             return None;
@@ -323,7 +319,7 @@ fn transitions(spec: &LeaseSpec) -> i32 {
         .max(0)
 }
 
-/// A Lease holds microseconds; one that is read again must be equal to what was written.
+/// A Lease has microseconds; after a read it must equal what was written.
 fn microseconds(wall: Timestamp) -> Timestamp {
     wall.round(
         jiff::TimestampRound::new()

@@ -11,45 +11,45 @@
 //!                                └─▶ observers, such as trace ─▶ file
 //! ```
 //!
-//! [`rpc`] is below every service and every form of a call: methods as descriptors tell them, deadlines, limits, errors.
-//! [`grpc`] has one service per noun, [`http`] makes calls of JSON, and neither knows the other; [`server`] puts them
-//! together, and [`daemon`] registers each service with one line.
+//! [`rpc`] is below all services and protocols: methods from descriptors, deadlines, limits, errors. [`grpc`] has one
+//! service per noun, [`http`] turns JSON into calls, and neither knows the other; [`server`] composes them, and
+//! [`daemon`] registers each service with one line.
 //!
-//! Replicas differ in one thing only: `cluster/reconcile` runs where the Lease is held ([`lease`] decides,
-//! `cluster/lease` carries it out).
+//! Replicas differ in one thing only: `cluster/reconcile` runs on the leader ([`lease`] decides, `cluster/lease` does
+//! the IO).
 //!
-//! [`updates`], [`outbox`] and [`amqp`] serve every noun and name none. What they need to know of [`workspaces`] is
-//! registered once, by [`daemon::feed`] and by [`workspaces::update`].
+//! [`updates`], [`outbox`] and [`amqp`] serve every noun and name none. [`daemon::feed`] and [`workspaces::update`]
+//! register what they need of [`workspaces`].
 //!
 //! # Glossary
 //!
-//! Words of Kubernetes and of gRPC mean here what they mean there. The others:
+//! Words of Kubernetes and gRPC have their usual meaning. The others:
 //!
-//! - *noun*: a kind of thing that is served, with rules of its own; so far [`workspaces`].
-//! - *workspace*: one pod with a web address, an owner, timeouts, and an end that everybody hears of.
-//! - *group*: what belongs together under one id; a workspace is a group of one pod.
-//! - *class*: what a workspace may use and what its pod is made from, by configuration.
-//! - *mark*: a label, annotation or finalizer of a pod that wsman or a caller's tools read.
+//! - *noun*: a kind of thing that is served, with its own rules; so far [`workspaces`].
+//! - *workspace*: one pod with a URL, an owner, timeouts, and an end that every subscriber receives.
+//! - *group*: the pods that share one id; a workspace is a group of one pod.
+//! - *class*: the resources and the pod template of workspaces, by configuration.
+//! - *mark*: a label, annotation or finalizer of a pod that wsman or another program reads.
 //! - *plan*: the pod, Secret and Services of a start, before anything is written.
 //! - *action*: one write to the API server, as a value.
 //! - *status*: what clients see of a workspace; folded from its pod, the pod's warnings and its node.
-//! - *phase*: where a workspace is in its life, from PENDING to STOPPED.
-//! - *version*: the resourceVersion of the pod that a status was made of, plus an offset.
+//! - *phase*: the state of a workspace in its life, from PENDING to STOPPED.
+//! - *version*: the resourceVersion of the pod of a status, plus an offset.
 //! - *index*: everything known of the cluster, folded; the hub is the index behind its lock.
 //! - *update*: a status that differs from the last one published; the log holds them in order.
-//! - *topic*: what an update can be subscribed to by: an owner, a meta id, an annotation.
+//! - *topic*: a key for subscriptions: an owner, a meta id, an annotation.
 //! - *subscription*: a cursor into the log; what it has not read is merged per group.
 //! - *token*: a version as text, at which a subscription continues on any replica.
-//! - *observer*: what sees every input of the index and what came of it, such as the event trace log.
-//! - *lifecycle*: the rules that say what a workspace needs now.
-//! - *decision*: what they say: a rule, actions, and when to look again.
+//! - *observer*: sees every input of the index and its result, such as the event trace log.
+//! - *lifecycle*: the rules for what a workspace needs now.
+//! - *decision*: their result: a rule, actions, and when to decide again.
 //! - *leader*: the replica that holds the Lease, runs the lifecycle and publishes to the bus.
-//! - *activity*: when a user last gave a sign of life; recorded in ConfigMaps.
-//! - *recreation*: making a pod again that its node rejected; a record stands for the workspace meanwhile.
-//! - *rejection*: why a request never reached its call.
-//! - *deadline*: the moment by which a call is answered.
+//! - *activity*: when a user was last active; recorded in ConfigMaps.
+//! - *recreation*: creating a pod again that its node rejected; a record replaces the pod meanwhile.
+//! - *rejection*: why a request reached no call.
+//! - *deadline*: the moment by which a call must be answered.
 //! - *outbox*: what the message bus has not confirmed yet.
-//! - *component*: a part of the daemon that is ready or says why not.
+//! - *component*: a part of the daemon that is ready, or has a reason why not.
 //!
 //! # Invariants
 //!
@@ -59,16 +59,16 @@
 //! 2. Nothing outside [`cluster::act`] writes to Kubernetes; every write is a value of [`action::Action`].
 //! 3. The hub's lock is private and never held across an await; updates are published under it, so a subscriber has
 //!    neither gap nor repeat. That of [`updates`] is taken after it, never the other way round.
-//! 4. Nothing is remembered that a restart may not forget: state lives in the marks of a pod
-//!    ([`workspaces::marks`]), activity in ConfigMaps that all replicas merge ([`workspaces::activity::last_activity`]).
-//! 5. The status is total: a malformed pod is UNKNOWN and says why; it is never an error and never spoils another.
-//! 6. Whatever a pod needs beside it carries an owner reference to it, or to the record that stands for it while it is
-//!    made again ([`workspaces::recreate`]), so nothing has to be swept.
+//! 4. Nothing is kept only in memory that a restart must not lose: state is in the marks of a pod
+//! ([`workspaces::marks`]), activity in ConfigMaps that all replicas merge ([`workspaces::activity::last_activity`]).
+//! 5. The status is total: a malformed pod is UNKNOWN with a reason; it is never an error and never affects another.
+//! 6. Every dependant of a pod has an owner reference to it, or to the record that replaces it while it is recreated
+//! ([`workspaces::recreate`]), so garbage collection removes it.
 //! 7. Only [`rpc::errors`] turns an [`error::Error`] into a gRPC status.
-//! 8. An observer ([`index::observer`]) sees every input before it is folded, and what came of it; it hands over and
-//!    returns, so that it can never delay the watch.
+//! 8. An observer ([`index::observer`]) sees every input before it is folded, and its result; it hands over and
+//! returns, so it cannot delay the watch.
 //! 9. The simulated cluster ([`wsman_sim`]) is another program, in a crate that does not know this one: only
-//!    [`cli::simulate`] starts it, and the daemon reaches it over HTTP.
+//! [`cli::simulate`] starts it, and the daemon reaches it over HTTP.
 //!
 //! Modules come in reading order: first the vocabulary, then the things, then what runs them.
 

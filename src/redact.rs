@@ -1,14 +1,14 @@
-//! How a value is shown in a message: quoted, escaped, cut off where it is long, and without what may be a secret in it.
+//! How messages show a value: quoted, escaped, shortened, and without possible secrets.
 //!
-//! People put secrets where they do not belong: a password in front of a registry's name, `NAME=VALUE` where a name was
-//! asked for, a token in a URL. A message about the mistake goes to logs and tickets; the secret must not.
+//! People put secrets into the wrong place: a password in front of a registry's name, `NAME=VALUE` instead of a name, a
+//! token in a URL. A message about the mistake goes to logs and tickets; the secret must not.
 
 /// Longest value that is shown whole, in characters.
 const MAX: usize = 64;
-/// Stands for what is not shown.
+/// Placeholder of what is omitted.
 const HIDDEN: &str = "\u{2026}";
 
-/// Returns a value as messages show it.
+/// Returns a value for a message.
 pub fn show(value: &str) -> String {
     let shown = without_secrets(value);
     match shown.char_indices().nth(MAX) {
@@ -17,7 +17,7 @@ pub fn show(value: &str) -> String {
     }
 }
 
-/// Returns an error of a JSON reader without the texts that it quotes: they are what somebody sent.
+/// Returns an error of a JSON reader without its quotes, which are parts of the input.
 pub fn without_texts(error: &str) -> String {
     let mut left = error.to_owned();
     for (before, quote) in [("string \"", '"'), ("enum value '", '\'')] {
@@ -30,8 +30,8 @@ pub fn without_texts(error: &str) -> String {
     left
 }
 
-/// Leaves out what may be a secret: what stands before an `@` that is no digest's, and what follows a `=` or the word
-/// that begins a credential.
+/// Omits possible secrets: what precedes an `@` that is no digest's, and what follows a `=` or the first word of a
+/// credential.
 pub fn without_secrets(value: &str) -> String {
     if value.contains("-----BEGIN") {
         return HIDDEN.to_owned();
@@ -64,14 +64,14 @@ fn user_info(value: &str) -> Option<(&str, &str)> {
     (!scheme.is_empty() || rest[..at].contains(':')).then(|| (scheme, &rest[at + 1..]))
 }
 
-/// Returns what stands before the `@` of an image or a URL, where that may be a secret.
+/// Returns what precedes the `@` of an image or a URL, if it may be a secret.
 pub fn credentials(value: &str) -> Option<&str> {
     let (scheme, rest) = user_info(value)?;
     let end = value.len() - rest.len();
     value.get(scheme.len()..end.saturating_sub(1))
 }
 
-/// Whether this is what follows the `@` of an image: an algorithm and hexadecimal digits.
+/// Whether this follows the `@` of an image: an algorithm and hexadecimal digits.
 pub fn is_digest(text: &str) -> bool {
     text.split_once(':').is_some_and(|(algorithm, digits)| {
         matches!(algorithm, "sha256" | "sha384" | "sha512")

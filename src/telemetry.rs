@@ -1,4 +1,4 @@
-//! Sets up the log: text for a terminal, JSON for everything else, on stderr.
+//! Sets up the log on stderr: text for a terminal, JSON otherwise.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,22 +15,22 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 /// Starts the log. `RUST_LOG` wins over `verbose`.
 pub fn init(verbose: bool, json: Option<bool>) {
-    // Libraries stay at info: at TRACE some of them log whole requests, and requests hold secrets.
+    // Libraries stay at info: at TRACE some of them log whole requests, and requests have secrets.
     let default = if verbose {
         "info,wsman=debug"
     } else {
-        // The client library logs every request that fails; we log when an outage begins and ends.
+        // The client library logs every request that fails; we log the start and the end of an outage.
         "info,kube_client=off,rustls=error"
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    // Whatever is asked for: these log credentials, and messages with the tokens in them.
+    // Always: these log credentials, and messages with tokens.
     let quiet = ["lapin=off", "amq_protocol_tcp=off"];
     let quiet = quiet.iter().filter_map(|directive| directive.parse().ok());
     let filter = quiet.fold(filter, EnvFilter::add_directive);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    // A second call, as tests make, changes nothing.
+    // A second call, as in tests, changes nothing.
     let _ = if json.unwrap_or_else(|| !std::io::stderr().is_terminal()) {
         let line = JsonLine { target: verbose };
         log.fmt_fields(JsonFields::new())
@@ -43,15 +43,15 @@ pub fn init(verbose: bool, json: Option<bool>) {
     };
 }
 
-/// A line of the log as a JSON object, fields of the event in the root. Readers that refuse a key that comes twice can read
-/// it: a field with the name of one of the line's own keys, or of another field, gets another name.
+/// A line of the log as a JSON object, with the fields of the event at its root. Keys are unique: a field with the name
+/// of one of the line's own keys, or of another field, gets another name.
 #[derive(Debug, Clone, Copy)]
 pub struct JsonLine {
-    /// Whether the line says which module logged it.
+    /// Whether the line has the module.
     pub target: bool,
 }
 
-/// Keys that a line has of its own.
+/// The line's own keys.
 const OWN: [&str; 6] = ["timestamp", "level", "message", "target", "span", "spans"];
 
 impl<S> FormatEvent<S, JsonFields> for JsonLine
@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    /// Returns the lines that `work` logs, read by a parser that refuses a key that comes twice.
+    /// Returns the lines that `work` logs; duplicate keys are an error.
     fn logged(work: impl FnOnce()) -> Vec<Value> {
         let log = Log::default();
         let writer = log.clone();
@@ -233,7 +233,7 @@ mod tests {
             info!(field.level = 1, level = 2, "again");
         });
         assert_eq!(lines.len(), 3);
-        let [said, first, again] = &lines[..] else {
+        let [line, first, again] = &lines[..] else {
             panic!()
         };
         for (key, value) in [
@@ -248,11 +248,11 @@ mod tests {
             ("workspace", "z".into()),
             ("target", "wsman::telemetry::tests".into()),
         ] {
-            assert_eq!(said[key], value, "{key}");
+            assert_eq!(line[key], value, "{key}");
         }
-        assert_eq!(said["span"]["name"], "inner");
-        assert_eq!(said["span"]["field.name"], "b");
-        let workspaces: Vec<_> = said["spans"]
+        assert_eq!(line["span"]["name"], "inner");
+        assert_eq!(line["span"]["field.name"], "b");
+        let workspaces: Vec<_> = line["spans"]
             .as_array()
             .unwrap()
             .iter()

@@ -1,41 +1,38 @@
-//! How many writes may be under way at once, from how the API server took the last ones; and who goes next.
+//! A limit on concurrent writes, from the API server's recent latency; and the queue of those that wait.
 //!
-//! The limit doubles in each round until the server shows that it is enough; then it grows by one in each round while it
-//! is used up, and falls by half when the server is overloaded: slow start, additive increase, multiplicative decrease.
+//! The limit doubles in each round until the server slows down; then it grows by one in each round while it is used up,
+//! and is halved when the server is overloaded: slow start, additive increase, multiplicative decrease.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// The limit is never below this.
 pub const LEAST: usize = 4;
-/// The limit at first.
 pub const FIRST: usize = 64;
-/// The limit is never above this.
 pub const MOST: usize = 256;
 
-/// The limit falls at most once in this time: what was sent before it fell says nothing of the new limit.
+/// The limit falls at most once in this time: earlier requests show nothing about the new limit.
 const REST: Duration = Duration::from_secs(1);
-/// An answer is slow if it took this many times as long as the quickest of its kind,
+/// A response is slow if it takes this many times as long as the fastest of its kind,
 const SLOW: u32 = 4;
-/// and longer than this: half of what Kubernetes promises for 99 of 100 writes
+/// and longer than this: half of Kubernetes' objective for 99 of 100 writes
 /// (<https://github.com/kubernetes/community/blob/master/sig-scalability/slos/api_call_latency.md>).
 const QUICK: Duration = Duration::from_millis(500);
-/// For how long at least the quickest answer is remembered.
+/// How long the fastest response is kept at least.
 const LATELY: Duration = Duration::from_secs(60);
 
-/// How urgent a write is.
+/// The priority of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Creates what a pod cannot start without.
+    /// Creates what a pod needs to start.
     Start,
-    /// Creates a Service: of use once the containers are ready, which takes longer. It waits while pods are created.
+    /// Creates a Service, which is needed only after the containers are ready. It waits while pods are created.
     Serve,
-    /// Anything else: marks, deletions, repairs, records.
+    /// Anything else: marks, deletions, Services that drifted, records.
     Rest,
 }
 
 impl Class {
-    /// For how long what comes later and is more urgent goes first.
+    /// How long writes of a higher priority that come later go first.
     fn overtaken(self) -> Duration {
         match self {
             Self::Start => Duration::ZERO,
@@ -45,17 +42,16 @@ impl Class {
     }
 }
 
-/// What is written: the class, and the kind whose answers are compared with each other.
+/// The kind of a write: its class, and the name under which response times are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kind {
-    /// How urgent it is.
     pub class: Class,
     /// The method and the resource.
     pub name: String,
 }
 
 impl Kind {
-    /// Returns the kind of a request that counts as a write; nothing for reads, and for the Lease, which must not wait.
+    /// Returns the kind of a write; none for reads, and for the Lease, which must not wait.
     pub fn of(method: &str, path: &str) -> Option<Self> {
         let path = path.split('?').next().unwrap_or_default();
         let (_, rest) = path.split_once("/namespaces/")?;
@@ -71,41 +67,41 @@ impl Kind {
     }
 }
 
-/// How a write was answered.
+/// The response to a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// After this time; whether the answer was the wanted one does not matter.
+    /// After this time, with success or an error.
     After(Duration),
-    /// The server has too much to do: it said so, or was silent for long.
+    /// The server is overloaded: an explicit error, or no response for long.
     Overload,
-    /// Nothing that says how much the server has to do.
+    /// Nothing that shows the load of the server.
     Unknown,
 }
 
-/// What the log says of the limit.
+/// A change of the limit to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It fell below half of what it was at first.
+    /// It fell below half of its initial value.
     Low,
-    /// It is as high again as it was at first.
+    /// It is back at its initial value.
     Restored,
 }
 
-/// How many writes are under way, and how many may be. Times count from any fixed moment.
+/// The writes in flight and their limit. Times count from any fixed moment.
 #[derive(Debug)]
 pub struct Window {
     limit: f64,
-    /// No sign yet that the limit is high enough.
+    /// The server has not slowed down yet.
     doubling: bool,
     under_way: usize,
-    /// How many of these belong to starts.
+    /// How many of these are part of starts.
     starts: usize,
     fell: Option<Duration>,
     low: bool,
     quickest: BTreeMap<String, Quickest>,
 }
 
-/// The quickest answer of the current period and of the one before.
+/// The fastest response of the current period and of the last one.
 #[derive(Debug, Clone, Copy)]
 struct Quickest {
     since: Duration,
@@ -128,18 +124,18 @@ impl Default for Window {
 }
 
 impl Window {
-    /// How many writes may be under way.
+    /// The current limit.
     pub fn limit(&self) -> usize {
         // Between the bounds, so nothing is lost.
         self.limit as usize
     }
 
-    /// How many writes are under way.
+    /// How many writes are in flight.
     pub fn under_way(&self) -> usize {
         self.under_way
     }
 
-    /// Takes a place. Returns whether there was one.
+    /// Takes a permit. Returns whether there was one.
     pub fn enter(&mut self, class: Class) -> bool {
         let free = self.has_room() && (class != Class::Serve || self.starts == 0);
         if free {
@@ -148,7 +144,7 @@ impl Window {
         free
     }
 
-    /// Gives a place back that was not used.
+    /// Returns a permit that was not used.
     pub fn cancel(&mut self, class: Class) {
         self.under_way = self.under_way.saturating_sub(1);
         if class == Class::Start {
@@ -156,12 +152,12 @@ impl Window {
         }
     }
 
-    /// Takes a place for the one of those who wait whose turn it is at `now`, and takes that one out.
-    pub fn admit<T>(&mut self, line: &mut Line<T>, now: Duration) -> Option<(Class, T)> {
+    /// Takes a permit for the next waiter at `now`, and removes that one from the queue.
+    pub fn admit<T>(&mut self, queue: &mut Queue<T>, now: Duration) -> Option<(Class, T)> {
         if !self.has_room() {
             return None;
         }
-        let (class, waiter) = line.pop(self.starts > 0, now)?;
+        let (class, waiter) = queue.pop(self.starts > 0, now)?;
         self.take(class);
         Some((class, waiter))
     }
@@ -175,7 +171,7 @@ impl Window {
         self.starts += usize::from(class == Class::Start);
     }
 
-    /// Gives a place back and learns from how the write was answered.
+    /// Returns a permit and adjusts the limit to the response.
     pub fn leave(&mut self, kind: &Kind, answer: Answer, now: Duration) -> Option<Change> {
         let full = !self.has_room();
         self.cancel(kind.class);
@@ -230,17 +226,17 @@ impl Window {
     }
 }
 
-/// Those who wait for a place. Each class is overtaken for a while only, so what is urgent goes first and nobody waits
-/// for ever.
+/// The waiters for a permit. A class is overtaken only for a limited time, so urgent writes go first and every write
+/// gets a permit.
 #[derive(Debug)]
-pub struct Line<T> {
-    /// By the moment from which nobody goes first who comes later, and by arrival.
+pub struct Queue<T> {
+    /// By the moment from which no later waiter goes first, and by arrival.
     waiting: BTreeMap<(Duration, u64), (Class, T)>,
     services: VecDeque<(Duration, T)>,
     arrived: u64,
 }
 
-impl<T> Default for Line<T> {
+impl<T> Default for Queue<T> {
     fn default() -> Self {
         Self {
             waiting: BTreeMap::new(),
@@ -250,25 +246,25 @@ impl<T> Default for Line<T> {
     }
 }
 
-impl<T> Line<T> {
-    /// Lets one wait that comes at `now`. Returns until when others may go first.
+impl<T> Queue<T> {
+    /// Adds a waiter at `now`. Returns until when others may go first.
     pub fn push(&mut self, class: Class, waiter: T, now: Duration) -> Duration {
-        let turn = now + class.overtaken();
+        let end = now + class.overtaken();
         match class {
-            Class::Serve => self.services.push_back((turn, waiter)),
+            Class::Serve => self.services.push_back((end, waiter)),
             Class::Start | Class::Rest => {
-                self.waiting.insert((turn, self.arrived), (class, waiter));
+                self.waiting.insert((end, self.arrived), (class, waiter));
                 self.arrived += 1;
             }
         }
-        turn
+        end
     }
 
-    /// Takes out the one whose turn it is at `now`; Services only if no start is under way or they waited long enough.
+    /// Removes the next waiter at `now`; Services only if no start is in flight or they have waited long enough.
     fn pop(&mut self, starts: bool, now: Duration) -> Option<(Class, T)> {
-        let other = self.waiting.first_key_value().map(|((turn, _), _)| *turn);
-        let service = self.services.front().map(|(turn, _)| *turn);
-        let service = service.filter(|turn| *turn <= now || (!starts && other.is_none()));
+        let other = self.waiting.first_key_value().map(|((end, _), _)| *end);
+        let service = self.services.front().map(|(end, _)| *end);
+        let service = service.filter(|end| *end <= now || (!starts && other.is_none()));
         match service {
             Some(service) if other.is_none_or(|other| service < other) => {
                 let (_, waiter) = self.services.pop_front()?;

@@ -1,4 +1,4 @@
-//! Makes the client of the API server, with deadlines and retries left to wsman itself.
+//! Creates the client of the API server. wsman has its own deadlines and retries.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use anyhow::Context;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-/// How to find the API server.
+/// Where the credentials come from.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
     /// A kubeconfig file.
     Kubeconfig(&'a Path),
     /// `KUBECONFIG` or `~/.kube/config`.
     DefaultKubeconfig,
-    /// The service account of the pod that this process runs in.
+    /// The service account of this process's pod.
     InCluster,
 }
 
-/// How the daemon calls itself, so that audit logs tell who wrote.
+/// The user agent of the daemon, which audit logs show.
 pub const AGENT: &str = concat!("wsman/", env!("CARGO_PKG_VERSION"));
 
-/// Reads the credentials and returns a client that calls itself `agent`; nothing is sent yet.
+/// Reads the credentials and returns a client with the user agent `agent`; it connects at the first request.
 ///
 /// # Errors
 /// If the credentials cannot be read.
@@ -46,7 +46,8 @@ pub async fn connect(source: Source<'_>, agent: &'static str) -> anyhow::Result<
         http::header::USER_AGENT,
         http::HeaderValue::from_static(agent),
     ));
-    // kube's own retries are silent and may take minutes; a read without limit would hang on a half-open connection.
+    // kube's own retries are silent and may take minutes; without a timeout, a read would hang on a half-open
+    // connection.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     config.read_timeout = Some(super::informer::IDLE_LIMIT);

@@ -1,5 +1,5 @@
-//! The table of what the API server's answers mean: one code has several meanings, each with its own repeats and its
-//! own error. The only place that knows the server's codes, reasons and texts.
+//! The meanings of the API server's errors: one code has several meanings, each with its own retries and its own error.
+//! Only this file knows the server's codes, reasons and texts.
 
 use std::time::Duration;
 
@@ -12,28 +12,27 @@ use super::transport;
 use crate::error::{Error, FieldViolation};
 use crate::window::Answer;
 
-/// What an answer is about.
+/// What an error means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// There was no answer: dial, TLS, reset, timeout, a cut body, a proxy without the server behind it.
+    /// There is no answer: dial, TLS, reset, timeout, a cut body, a proxy without a backend.
     NoAnswer,
-    /// The request can never work.
     Invalid,
-    /// The object of that name has another uid than the one that was meant.
+    /// The object of that name has another uid than expected.
     OtherUid,
-    /// The object is not in the version that was meant.
+    /// The object has another version than expected.
     Changed,
     /// The object does not exist.
     Gone,
     /// An object of that name exists.
     Exists,
-    /// Our credentials are not accepted.
+    /// Our credentials are rejected.
     Credentials,
     /// RBAC, Pod Security or another built-in policy forbids it.
     Forbidden,
     /// An admission webhook or policy denies it.
     Denied,
-    /// A ResourceQuota is used up.
+    /// A ResourceQuota is exceeded.
     QuotaExceeded,
     /// No cluster IP is left.
     NoAddressLeft,
@@ -41,43 +40,42 @@ pub enum Cause {
     NamespaceTerminating,
     /// The namespace does not exist.
     NamespaceMissing,
-    /// Something else that the object needs does not exist, such as its service account.
+    /// Something that the object needs does not exist, such as its service account.
     Needed,
-    /// No API server, or one that does not know this kind of object.
+    /// There is no API server, or one without this kind of object.
     NotServed,
-    /// Others write at the same time what the server has to write for this, such as a ResourceQuota; or a webhook says
-    /// that the moment is wrong.
+    /// Concurrent writes conflict inside the server, such as those of a ResourceQuota; or a webhook answers that
+    /// the moment is wrong.
     Contended,
     /// Too many requests.
     Busy,
-    /// The server, a webhook or its etcd fails or is slow.
+    /// The server, a webhook or etcd fails or is slow.
     Failing,
-    /// Anything else.
     Odd,
 }
 
-/// Whether and for how long the same request is sent again.
+/// Whether and for how long a request is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
-    /// It would end the same way.
+pub enum Retry {
+    /// A retry would fail the same way.
     Never,
-    /// For a few seconds: who answers so may never change its mind.
+    /// For a few seconds: such an error may be permanent.
     Briefly,
     UntilDeadline,
 }
 
 impl Cause {
-    /// Whether and for how long the same request is sent again.
-    pub fn repeat(self) -> Repeat {
+    /// Whether and for how long a request is retried.
+    pub fn retry(self) -> Retry {
         match self {
-            Self::NoAnswer | Self::Busy | Self::Failing => Repeat::UntilDeadline,
-            Self::Contended | Self::NoAddressLeft => Repeat::Briefly,
-            _ => Repeat::Never,
+            Self::NoAnswer | Self::Busy | Self::Failing => Retry::UntilDeadline,
+            Self::Contended | Self::NoAddressLeft => Retry::Briefly,
+            _ => Retry::Never,
         }
     }
 }
 
-/// Returns the core's error for a failed request; `doing` says what was attempted.
+/// Returns the core's error for a failed request; `doing` names the attempt.
 pub fn of(error: &kube::Error, doing: &str) -> Error {
     match error {
         kube::Error::Api(status) => of_status(status, doing),
@@ -88,12 +86,12 @@ pub fn of(error: &kube::Error, doing: &str) -> Error {
     }
 }
 
-/// Returns the error that a refusal on the wire becomes.
+/// Returns the error for an error response.
 pub fn answer(code: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> kube::Error {
     kube::Error::Api(Box::new(transport::status(code, headers, body, now)))
 }
 
-/// Returns what the answer is about.
+/// Returns what an error means.
 pub fn cause(error: &kube::Error) -> Cause {
     match error {
         kube::Error::Api(status) => cause_of(status),
@@ -101,18 +99,18 @@ pub fn cause(error: &kube::Error) -> Cause {
     }
 }
 
-/// Whether the same request may do better a moment later, and for how long to try.
-pub fn repeat(error: &kube::Error) -> Repeat {
+/// Whether and for how long a retry may succeed.
+pub fn retry(error: &kube::Error) -> Retry {
     match error {
-        kube::Error::Api(status) => cause_of(status).repeat(),
+        kube::Error::Api(status) => cause_of(status).retry(),
         kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
-            Repeat::UntilDeadline
+            Retry::UntilDeadline
         }
-        _ => Repeat::Never,
+        _ => Retry::Never,
     }
 }
 
-/// Whether a write that met this may have been done all the same.
+/// Whether a write with this error may have succeeded.
 pub fn is_unknown(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => {
@@ -126,7 +124,7 @@ pub fn is_unknown(error: &kube::Error) -> bool {
     }
 }
 
-/// Whether there was no connection that a request could have gone over.
+/// Whether no connection was open that could carry the request.
 fn was_never_sent(error: &(dyn std::error::Error + 'static)) -> bool {
     let chain = std::iter::successors(Some(error), |error| error.source());
     chain
@@ -134,7 +132,7 @@ fn was_never_sent(error: &(dyn std::error::Error + 'static)) -> bool {
         .any(hyper_util::client::legacy::Error::is_connect)
 }
 
-/// What the answer, which took this long, says of how much the server has to do.
+/// What an error after this time shows about the load of the server.
 pub fn load(error: &kube::Error, took: Duration) -> Answer {
     match (cause(error), error) {
         (Cause::Busy, _) => Answer::Overload,
@@ -146,7 +144,7 @@ pub fn load(error: &kube::Error, took: Duration) -> Answer {
     }
 }
 
-/// How long the server asked to be left alone.
+/// The pause that the server requests.
 pub fn retry_after(error: &kube::Error) -> Option<Duration> {
     match error {
         kube::Error::Api(status) => asked_pause(status),
@@ -159,17 +157,17 @@ fn asked_pause(status: &Status) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-/// Whether the history that was asked for is gone, as a status or as an event.
+/// Whether the requested version is compacted (410), as a status or as an event.
 pub fn is_expired(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 410 || matches!(status.reason.as_str(), "Expired" | "Gone"))
 }
 
-/// Whether an object that was to be changed or deleted is gone or is not the one that was meant.
+/// Whether the object of a change or a deletion is gone, or is not the expected one.
 pub fn is_outdated(error: &kube::Error) -> bool {
     matches!(cause(error), Cause::Gone | Cause::Changed | Cause::OtherUid)
 }
 
-/// The text of an error, with its causes and without the names that the client library gives them.
+/// The text of an error, with its causes and without the names of the client library.
 pub fn text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
@@ -178,18 +176,18 @@ pub fn text(error: &kube::Error) -> String {
 }
 
 fn cause_of(status: &Status) -> Cause {
-    let said = status.message.as_str();
-    let denied = is_denied_by_admission(said);
+    let text = status.message.as_str();
+    let denied = is_denied_by_admission(text);
     let about = |kind: &str| details(status).is_some_and(|details| details.kind == kind);
     match status.code {
-        500 if said.contains("range is full") => Cause::NoAddressLeft,
+        500 if text.contains("range is full") => Cause::NoAddressLeft,
         500..=504 if denied => Cause::Failing,
         code if is_no_answer(code, &status.reason) => Cause::NoAnswer,
         408 | 500 | 504 => Cause::Failing,
         429 => Cause::Busy,
         409 if denied || about("resourcequotas") => Cause::Contended,
         409 if status.reason == "AlreadyExists" => Cause::Exists,
-        409 if said.contains("UID in precondition") => Cause::OtherUid,
+        409 if text.contains("UID in precondition") => Cause::OtherUid,
         409 if status.reason == "Conflict" => Cause::Changed,
         409 => Cause::Contended,
         _ if denied => Cause::Denied,
@@ -197,13 +195,13 @@ fn cause_of(status: &Status) -> Cause {
         422 if has_cause(status, |cause| cause.field == "metadata.uid") => Cause::OtherUid,
         422 => Cause::Invalid,
         401 => Cause::Credentials,
-        403 if said.contains("exceeded quota") => Cause::QuotaExceeded,
-        // The quota was made a moment ago and is not counted yet.
-        403 if said.contains("status unknown for quota") => Cause::Contended,
+        403 if text.contains("exceeded quota") => Cause::QuotaExceeded,
+        // The quota is new and not counted yet.
+        403 if text.contains("status unknown for quota") => Cause::Contended,
         403 if has_cause(status, |cause| cause.reason == "NamespaceTerminating") => {
             Cause::NamespaceTerminating
         }
-        403 if said.contains("error looking up service account") => Cause::Needed,
+        403 if text.contains("error looking up service account") => Cause::Needed,
         403 => Cause::Forbidden,
         404 if about("namespaces") => Cause::NamespaceMissing,
         404 if is_about_an_object(status) => Cause::Gone,
@@ -212,15 +210,15 @@ fn cause_of(status: &Status) -> Cause {
     }
 }
 
-/// Whether somebody before the API server, or a server that does not serve, answered in its place.
+/// Whether a proxy, or a server that does not serve, sent the answer.
 pub(super) fn is_no_answer(code: u16, reason: &str) -> bool {
     code == 503 || (matches!(code, 502 | 504) && reason.is_empty())
 }
 
-/// The API server begins the texts of webhooks and policies with these words, whatever code they answer with.
-fn is_denied_by_admission(said: &str) -> bool {
-    (said.starts_with("admission webhook ") && said.contains(" denied the request"))
-        || (said.contains("ValidatingAdmissionPolicy ") && said.contains(" denied request"))
+/// The prefix of errors of webhooks and policies, which have any code.
+fn is_denied_by_admission(text: &str) -> bool {
+    (text.starts_with("admission webhook ") && text.contains(" denied the request"))
+        || (text.contains("ValidatingAdmissionPolicy ") && text.contains(" denied request"))
 }
 
 /// Only the API server names the object that it did not find; a proxy, or a server without that kind, does not.
@@ -277,10 +275,10 @@ fn violations(status: &Status) -> Vec<FieldViolation> {
         .collect()
 }
 
-/// The error and its causes in one line; libraries repeat causes in their own texts, so each is said once.
+/// The error and its causes in one line; libraries repeat causes in their own texts, so each appears once.
 fn chain(error: &kube::Error) -> String {
     match error {
-        // The name of the layer that failed says nothing to anybody.
+        // The name of the layer that failed means nothing to users.
         kube::Error::Service(inner) => chain_of(inner.as_ref()),
         kube::Error::HyperError(inner) => chain_of(inner),
         other => chain_of(other),
@@ -292,10 +290,10 @@ pub(super) fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
+        let why = cause.to_string();
+        if !text.contains(&why) {
             text.push_str(": ");
-            text.push_str(&said);
+            text.push_str(&why);
         }
         source = cause.source();
     }

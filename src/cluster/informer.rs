@@ -1,7 +1,9 @@
-//! Follows one kind of object: a paged list, then watches from its version on, for ever.
+//! Follows one kind of object: a paged list, then watches from its version.
 //!
-//! The list is told with its version, so that the index can tell an object that is gone from one that is newer than
-//! the list. Every way a watch can end is covered: a clean end goes on at once from the last version, lost history
+//! The list comes with its version, so that the index can distinguish an object that is gone from one that is newer
+//! than the list. Every end of a watch is handled: after a clean end it continues at once from the last version, a
+//! compacted version (410, as an event or as a status) leads to a new list, everything else to a backoff
+//! (docs/faults.md#reading).
 //! (410, as an event or as a status) lists again, everything else backs off and goes on (docs/faults.md#reading).
 
 use std::collections::HashSet;
@@ -20,13 +22,13 @@ use crate::objects::{List, Object};
 use crate::readiness::Component;
 use crate::retry::{Backoff, LogOnce};
 
-/// Length of one watch. Short, so that half-open connections and missed events are noticed soon.
+/// Timeout of one watch. Short, so that half-open connections and missed events are noticed soon.
 const WATCH: Duration = Duration::from_secs(30);
-/// A watch that says nothing for longer than this is dead.
+/// A watch without an event for longer than this is dead.
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(35);
-/// Bound on one page of a list.
+/// Timeout of one page of a list.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
-/// Objects in a page. A page is in memory whole, some ten kilobytes an object.
+/// Objects in a page. A page is in memory as a whole, some ten kilobytes per object.
 const PAGE: u32 = 200;
 /// Between attempts, unless the server asks for more.
 const BACKOFF: Backoff = Backoff {
@@ -36,7 +38,6 @@ const BACKOFF: Backoff = Backoff {
 /// A watch that ends this soon without a word is treated as a failure, lest the two loop.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
-/// Which objects to follow.
 #[derive(Debug, Clone)]
 pub struct Selection {
     /// Plural name for logs, such as `pods`.
@@ -47,12 +48,12 @@ pub struct Selection {
     pub labels: String,
     /// Field selector; empty for all.
     pub fields: String,
-    /// Is not ready while this may not be followed.
+    /// The component that is not ready while RBAC forbids it.
     pub component: Component,
 }
 
 impl Selection {
-    /// The resource as `kubectl auth can-i` names it.
+    /// The resource as in `kubectl auth can-i`.
     fn resource(&self) -> String {
         let mut parts = self.path.trim_start_matches('/').split('/');
         match (parts.next(), parts.next()) {
@@ -62,27 +63,27 @@ impl Selection {
     }
 }
 
-/// What happened to the objects.
+/// A change of the objects.
 #[derive(Debug)]
 pub enum Event<T> {
-    /// The object is in the list that is being told.
+    /// The object is in the current list.
     Item(T),
-    /// The object is there, as it is now.
+    /// The object was added or changed.
     Apply(T),
-    /// The object is gone; this was its last state.
+    /// The object was deleted; this is its last state.
     Delete(T),
-    /// A complete list was told. What is older than `version` and not in `names` is gone.
+    /// The list is complete. What is older than `version` and not in `names` is gone.
     Listed {
         /// Names in the list.
         names: HashSet<String>,
         /// Version of the list.
         version: u64,
     },
-    /// The server is there and nothing changed.
+    /// The server answers and nothing changed.
     Alive,
 }
 
-/// Follows a selection for ever and tells `sink` everything, in order.
+/// Follows a selection for ever and passes every event to `sink`, in order.
 pub async fn follow<T>(client: Client, selection: Selection, mut sink: impl FnMut(Event<T>))
 where
     T: Object + DeserializeOwned + Clone + 'static,
@@ -99,7 +100,9 @@ where
         loop {
             let started = tokio::time::Instant::now();
             match watch(&client, &selection, &mut version, &mut sink).await {
-                Ok(heard) if heard || started.elapsed() >= TOO_SOON => pause.reset(&selection),
+                Ok(received) if received || started.elapsed() >= TOO_SOON => {
+                    pause.reset(&selection)
+                }
                 Ok(_) => pause.after_early_end(&selection).await,
                 Err(error) if errors::is_expired(&error) => {
                     info!(
@@ -109,7 +112,7 @@ where
                     break;
                 }
                 Err(error @ kube::Error::SerdeError(_)) => {
-                    // Not even JSON: where we are in the history is no longer certain.
+                    // Not even JSON: the position in the history is uncertain.
                     pause.after_failure(&selection, "watch", &error).await;
                     break;
                 }
@@ -119,7 +122,7 @@ where
     }
 }
 
-/// Tells every object and then that the list is complete; returns its version.
+/// Passes on every object and then the end of the list; returns its version.
 async fn list<T>(
     client: &Client,
     selection: &Selection,
@@ -141,10 +144,10 @@ where
         let text = timeout(LIST_LIMIT, client.request_text(request))
             .await
             .map_err(|_| late("list"))??;
-        // Not `Client::request`: it logs a body that it cannot read, and bodies hold tokens.
+        // Not `Client::request`: it logs a body that it cannot read, and bodies may have tokens.
         let page: List<T> = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
         drop(text);
-        // All pages are of the version of the first; a server may name it only there.
+        // All pages have the version of the first; a server may send it only there.
         let version = first.get_or_insert(page.metadata.resource_version).clone();
         for object in page.items {
             names.insert(object.meta().name.clone());
@@ -167,7 +170,7 @@ where
     }
 }
 
-/// Tells what happens after `version` and keeps it current; returns whether anything was heard before the end.
+/// Passes on what happens after `version` and updates it; returns whether there was any event.
 async fn watch<T>(
     client: &Client,
     selection: &Selection,
@@ -189,12 +192,12 @@ where
     let mut events = opening.await.map_err(|_| late("watch"))??.boxed();
     selection.component.ready();
     sink(Event::Alive);
-    let mut heard = false;
+    let mut received = false;
     while let Some(event) = timeout(IDLE_LIMIT, events.next())
         .await
         .map_err(|_| late("watch"))?
     {
-        heard = true;
+        received = true;
         match event? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 advance(version, &object.meta().resource_version);
@@ -211,7 +214,7 @@ where
             WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
         }
     }
-    Ok(heard)
+    Ok(received)
 }
 
 fn advance(version: &mut String, to: &str) {
@@ -248,7 +251,7 @@ impl Pause {
     async fn after_failure(&mut self, selection: &Selection, verb: &str, error: &kube::Error) {
         let why = errors::text(error);
         match errors::cause(error) {
-            // Logged once for all, by whoever sends the requests.
+            // Logged once, where requests are sent.
             Cause::NoAnswer => debug!(kind = selection.kind, verb, why, "no answer"),
             cause => {
                 if !matches!(cause, Cause::Busy | Cause::Failing) {
@@ -263,7 +266,7 @@ impl Pause {
     }
 
     async fn after_early_end(&mut self, selection: &Selection) {
-        // A connection that is cut looks like the end of a watch; what comes next tells them apart.
+        // A lost connection looks like the end of a watch; the next attempt shows which it is.
         if std::mem::replace(&mut self.ended_early, true) {
             self.log(selection, "watch", "it ended at once");
         }

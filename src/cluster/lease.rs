@@ -1,4 +1,5 @@
-//! Holds the Lease, or waits for it, and tells the rest of the daemon. `crate::lease` decides, this does the IO.
+//! Leader election: holds the Lease, or waits for it, and publishes the state. `crate::lease` decides, this does the
+//! IO.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,12 +21,12 @@ use crate::lease::{Election, LeaseState, NAME, RETRY, Step};
 use crate::objects::Lease;
 use crate::readiness::Component;
 
-/// Bound on one request; two of them fit before a holder must stop.
+/// Timeout of one request; two of them fit into the renew deadline.
 const LIMIT: Duration = Duration::from_secs(4);
-/// Attempts to release: one, and one more where a renewal came between.
+/// Attempts to release: one, and one more after a concurrent renewal.
 const RELEASES: usize = 3;
 
-/// One replica's share in the Lease.
+/// One replica's leader election.
 #[derive(Clone)]
 #[allow(missing_debug_implementations, reason = "the client has none")]
 pub struct LeaderElector {
@@ -36,7 +37,7 @@ pub struct LeaderElector {
 }
 
 struct Shared {
-    /// Nothing where the identity says nothing of a process.
+    /// None if the identity has no process.
     identity: Option<Identity>,
     election: Mutex<Election>,
     lease_state: watch::Sender<LeaseState>,
@@ -44,8 +45,8 @@ struct Shared {
 }
 
 impl LeaderElector {
-    /// Returns a elector that says in `lease_state` where the replica stands. `identity` must be another after every start.
-    /// The component is not ready until it is known who holds the Lease, and while the rights to it are missing.
+    /// Returns an elector that publishes to `lease_state`. `identity` must be new at every start. The component is
+    /// not ready until the leader is known, and while rights to the Lease are missing.
     pub fn new(
         actor: Actor,
         clock: Clock,
@@ -68,24 +69,24 @@ impl LeaderElector {
         }
     }
 
-    /// Returns the view of those who act only while the Lease is held.
+    /// Returns the view of what runs only on the leader.
     pub fn leadership(&self) -> Leadership {
         Leadership::new(self.shared.lease_state.subscribe(), self.clock.clone())
     }
 
-    /// Takes the Lease when it is free and renews it, for ever.
+    /// Acquires the Lease when it is free and renews it, for ever.
     ///
     /// # Errors
-    /// None; it is cut.
-    pub async fn keep(self) -> anyhow::Result<()> {
+    /// None; it is cancelled.
+    pub async fn run(self) -> anyhow::Result<()> {
         let mut failing: Option<Failing> = None;
         loop {
-            let near = self.look_after_the_holder();
+            let near = self.check_the_holder();
             let begun = self.clock.elapsed();
             let step = self.election().step(begun, self.clock.now());
             let (verb, outcome) = match step {
                 Step::Wait(until) => {
-                    // A process on this machine may end at any moment, and nobody says so.
+                    // A process on this machine may end at any moment without a notification.
                     let until = if near {
                         until.min(begun + RETRY)
                     } else {
@@ -108,7 +109,7 @@ impl LeaderElector {
             };
             match outcome {
                 Ok(lease) => {
-                    // That it can be read says nothing of the right to write it.
+                    // The right to read it does not imply the right to write it.
                     if verb != "get" || failing.as_ref().is_none_or(|failing| failing.verb == "get")
                     {
                         failing = None;
@@ -125,9 +126,10 @@ impl LeaderElector {
         }
     }
 
-    /// Frees the Lease of a holder whose process has ended on this machine. Returns whether there is one to look after.
-    fn look_after_the_holder(&self) -> bool {
-        // Not borrowed for longer: whoever tells the lease_state holds the lock of the election.
+    /// Frees the Lease of a holder whose process ended on this machine. Returns whether its process can be checked
+    /// again.
+    fn check_the_holder(&self) -> bool {
+        // Not borrowed for longer: the sender of the state holds the lock of the election.
         let lease_state = self.shared.lease_state.borrow().clone();
         let (Some(own), LeaseState::Follower { holder }) = (&self.shared.identity, lease_state)
         else {
@@ -137,7 +139,7 @@ impl LeaderElector {
             let near = |other| own.relation(&other) != Relation::Elsewhere;
             return holder.parse().is_ok_and(near);
         }
-        if self.election().bury(&holder) {
+        if self.election().mark_gone(&holder) {
             info!(
                 holder,
                 "the process that holds the lease has ended: taking over at once"
@@ -146,7 +148,7 @@ impl LeaderElector {
         false
     }
 
-    /// Logs a failure once, until it is another, and says which right is missing.
+    /// Logs each failure once, and names a missing right.
     fn report(&self, failing: &mut Option<Failing>, verb: &'static str, failure: &Error) {
         let why = failure.to_string();
         match failure {
@@ -154,7 +156,7 @@ impl LeaderElector {
                 let reason = format!("cannot {verb} leases.coordination.k8s.io: {why}");
                 self.component.not_ready(reason);
             }
-            // The rest of readiness knows whether the server answers.
+            // Another component shows whether the server answers.
             _ if failing.is_none() => self.component.ready(),
             _ => {}
         }
@@ -168,18 +170,18 @@ impl LeaderElector {
                 "NO RIGHT TO THE LEASE: calls are answered, but unless another replica holds it no workspace becomes ready, \
                  times out or ends; grant get, list, watch, create and patch on leases.coordination.k8s.io"
             ),
-            // Logged once for all, by whoever sends the requests.
+            // Logged once, where requests are sent.
             Error::Unreachable { .. } => debug!(verb, why, "cannot hold the lease"),
             _ => warn!(verb, why, "cannot hold the lease"),
         }
         *failing = Some(Failing { verb, why });
     }
 
-    /// Listens to what others do with the Lease, so that one that is released is noticed at once; for ever.
+    /// Watches the Lease, so that a release is noticed at once; for ever.
     ///
     /// # Errors
-    /// None; it is cut.
-    pub async fn listen(
+    /// None; it is cancelled.
+    pub async fn watch(
         self,
         client: Client,
         namespace: String,
@@ -194,14 +196,14 @@ impl LeaderElector {
         };
         informer::follow(client, selection, |event: Event<Lease>| match event {
             Event::Item(lease) | Event::Apply(lease) => {
-                self.update(|election, now| election.hear(lease, now))
+                self.update(|election, now| election.observe(lease, now))
             }
             Event::Delete(lease) => {
                 let version = lease.metadata.version();
-                self.update(|election, _| election.hear_absence(version));
+                self.update(|election, _| election.observe_absence(version));
             }
             Event::Listed { names, version } if names.is_empty() => {
-                self.update(|election, _| election.hear_absence(version));
+                self.update(|election, _| election.observe_absence(version));
             }
             Event::Listed { .. } | Event::Alive => {}
         })
@@ -209,7 +211,8 @@ impl LeaderElector {
         Ok(())
     }
 
-    /// Gives the Lease back, if it is held. To be called when nothing acts any more and [`LeaderElector::keep`] was cut.
+    /// Releases the Lease, if it is held, after everything that needs it has stopped and [`LeaderElector::run`] is
+    /// cancelled.
     pub async fn release(&self, deadline: Instant) {
         for _ in 0..RELEASES {
             let release = self.election().release(self.clock.now());
@@ -219,7 +222,7 @@ impl LeaderElector {
                     info!("released the lease");
                     return;
                 }
-                // A renewal that was cut may have been stored.
+                // A cancelled renewal may be stored.
                 Err(Error::Aborted { .. }) => match self.actor.read_lease(deadline).await {
                     Ok(lease) => self.update(|election, now| election.read(lease, now)),
                     Err(failure) => return warn!(%failure, "cannot release the lease"),
@@ -232,7 +235,6 @@ impl LeaderElector {
     async fn write(&self, update: &Action, deadline: Instant) -> Result<Option<Lease>, Error> {
         match self.actor.act(update, deadline).await? {
             Outcome::Lease(lease) => Ok(Some(*lease)),
-            // No other action writes a Lease.
             _ => Ok(None),
         }
     }
@@ -243,7 +245,7 @@ impl LeaderElector {
         change(&mut election, now);
         let lease_state = election.lease_state(now);
         let wait = election.wait(now, self.clock.now());
-        // Sent under the lock, so that an older lease_state never comes after a newer one.
+        // Sent under the lock, so that an older state never follows a newer one.
         self.shared.lease_state.send_if_modified(|known| {
             if *known == lease_state {
                 return false;
@@ -257,7 +259,7 @@ impl LeaderElector {
     }
 
     fn election(&self) -> MutexGuard<'_, Election> {
-        // An election has no invariant that a panic could break.
+        // A panic cannot break an election.
         self.shared
             .election
             .lock()
@@ -265,7 +267,7 @@ impl LeaderElector {
     }
 }
 
-/// A request that failed, and keeps failing.
+/// A request that keeps failing.
 struct Failing {
     verb: &'static str,
     why: String,
@@ -280,7 +282,7 @@ fn announce(before: &LeaseState, now: &LeaseState, wait: Duration) {
             ?wait,
             "another replica holds the lease; this one takes over when it is not renewed for so long"
         ),
-        // The lifecycle says that it stops.
+        // The lifecycle logs that it stops.
         (_, LeaseState::Idle) => debug!("nobody is known to hold the lease"),
     }
 }

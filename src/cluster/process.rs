@@ -1,4 +1,4 @@
-//! Who this process is to other replicas, and whether one of them has ended as far as this machine can tell.
+//! The identity of this process for other replicas, and whether one of them has ended as far as this machine knows.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ pub fn identity() -> anyhow::Result<Identity> {
     })
 }
 
-/// Whether the holder of that identity is known to have ended. Where nothing is known it may be alive.
+/// Whether the holder of an identity is known to have ended. If nothing is known, it may be alive.
 pub(super) fn is_gone(own: &Identity, holder: &str) -> bool {
     let Ok(holder) = holder.parse() else {
         return false;
@@ -35,48 +35,48 @@ pub(super) fn is_gone(own: &Identity, holder: &str) -> bool {
     }
 }
 
-/// Nothing where the system does not say enough: then nobody can tell that this process has ended.
+/// None if the system shows too little: then no replica can find out that this process has ended.
 fn current() -> Option<Process> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    // The kernel's name of the host: another could be set in the environment.
+    // The kernel's host name: the environment may have another.
     let host = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
     let namespace = namespace.to_str()?;
     let pid = std::process::id();
-    let (began, _) = stat(pid)?;
+    let (started, _) = stat(pid)?;
     let container = fs::read_to_string("/proc/self/mountinfo").ok();
     let container = container.as_deref().and_then(container_of);
     Some(Process {
         namespace: hash(&[boot.trim(), host.trim(), namespace]),
         pid,
-        began,
+        began: started,
         container: container.map(|(pod, name)| hash(&[host.trim(), pod, name])),
     })
 }
 
-/// A process whose number is free, or is another's by now, has ended; so has one that only waits for its parent to ask.
+/// A process has ended if its number is free or belongs to another one, or if it is a zombie.
 fn has_ended(process: Process) -> bool {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
         return false;
     };
-    // Not by looking into /proc, which may hide the processes of other users.
+    // Not through /proc, which may hide the processes of other users.
     if test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
         return true;
     }
-    stat(process.pid).is_some_and(|(began, state)| began != process.began || state == 'Z')
+    stat(process.pid).is_some_and(|(started, state)| started != process.began || state == 'Z')
 }
 
-/// When a process began, in ticks since the boot, and its state.
+/// The start time of a process, in ticks since the boot, and its state.
 fn stat(pid: u32) -> Option<(u64, char)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program may hold anything, also parentheses.
+    // The program name may contain anything, also parentheses.
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_whitespace();
     let state = fields.next()?.chars().next()?;
     Some((fields.nth(18)?.parse().ok()?, state))
 }
 
-/// The uid of the pod and the name of the container that a kubelet mounts files of.
+/// The uid of the pod and the name of the container in the mounts of a kubelet.
 fn container_of(mounts: &str) -> Option<(&str, &str)> {
     mounts.lines().find_map(|line| {
         let mut fields = line.split(' ').skip(3);
@@ -127,7 +127,7 @@ mod tests {
             ..process
         });
         assert!(!is_gone(&own, &alive));
-        // Frozen is not gone.
+        // A stopped process has not ended.
         let signal = |signal: &str| {
             let sent = Command::new("kill")
                 .args([signal, &pid.to_string()])
@@ -168,7 +168,7 @@ mod tests {
         ] {
             assert!(!is_gone(&own, &holder), "{holder}");
         }
-        // No process can have that number; it is nobody's word that it ended.
+        // No process has that number, so it proves nothing.
         let odd = Process {
             pid: u32::MAX,
             ..process
@@ -188,7 +188,7 @@ mod tests {
         let (began, _) = stat(child.id()).unwrap();
         let pid = child.id();
         drop(child.stdin.take());
-        // The end of its output comes with its own end, or just before.
+        // Its output ends with it, or just before.
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut rest).unwrap();
         while stat(pid).is_some_and(|(_, state)| state != 'Z') {

@@ -1,10 +1,11 @@
-//! Whether the API server answers, as a state machine: in go the ends of requests, out come the two moments to log.
+//! Whether the API server is reachable, as a state machine: its inputs are the ends of requests, its outputs the two
+//! moments to log.
 //!
-//! Times are durations since the client was made.
+//! Times are durations since the client was created.
 
 use std::time::Duration;
 
-/// Requests in a row without an answer that make an outage: a single one may have met a connection that had ended.
+/// Consecutive requests without an answer that make an outage: a single one may have used a closed connection.
 const FAILURES: u32 = 2;
 
 /// Whether the server answers, by the requests so far.
@@ -12,24 +13,23 @@ const FAILURES: u32 = 2;
 pub struct Reachability {
     /// Requests without an answer since the last answer.
     failures: u32,
-    /// Since when nothing is answered.
+    /// The start of the outage.
     down_since: Option<Duration>,
-    /// When the first of the failures in a row began to be known.
+    /// The time of the first consecutive failure.
     first_failure: Duration,
 }
 
-/// What is to be logged.
+/// What to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// The server does not answer any more.
     Down,
-    /// The server answers again, after so long.
+    /// The server answers again, after this time.
     Up(Duration),
 }
 
 impl Reachability {
-    /// Takes in that a request was answered that was sent at `sent`. An answer to what was sent before the outage is on
-    /// its way still, and ends none.
+    /// Notes the answer to a request from `sent`. An answer to a request from before the outage does not end it.
     pub fn answered(&mut self, sent: Duration, now: Duration) -> Option<Change> {
         match self.down_since {
             Some(since) if sent < since => None,
@@ -45,7 +45,7 @@ impl Reachability {
         }
     }
 
-    /// Takes in that a request got no answer.
+    /// Notes a request without an answer.
     pub fn failed(&mut self, now: Duration) -> Option<Change> {
         if self.failures == 0 {
             self.first_failure = now;

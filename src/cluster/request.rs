@@ -1,8 +1,8 @@
-//! Sends one request to the API server with deadlines and retries of our own: writes wait their turn, and one whose outcome
-//! is unknown is looked up before it is repeated.
+//! Sends a request to the API server, with wsman's own deadlines and retries. Writes wait for a permit. Before a write
+//! of unknown outcome is retried, its object is read.
 
-mod gate;
 mod lookup;
+mod write_limiter;
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use http::Method;
 use tokio::time::Instant;
 use tracing::debug;
 
-use self::gate::Gate;
-use self::lookup::Verdict;
-use super::errors::{self, Cause, Repeat};
+use self::lookup::Outcome;
+use self::write_limiter::WriteLimiter;
+use super::errors::{self, Cause, Retry};
 use crate::error::Error;
 use crate::retry::Backoff;
 use crate::window::{Answer, Kind};
 
-/// Bound on one attempt; a deadline that is nearer wins.
+/// Timeout of one attempt; an earlier deadline wins.
 const ATTEMPT: Duration = Duration::from_secs(10);
-/// For how long a request is repeated whose answer may never change.
+/// How long a request is retried whose error may be permanent.
 const BRIEFLY: Duration = Duration::from_secs(5);
 /// Between attempts, unless the server asks for more.
 const BACKOFF: Backoff = Backoff {
@@ -31,21 +31,21 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const MERGE: &str = "application/merge-patch+json";
 pub(super) const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
-/// A client of one server; its copies share the bound on writes.
+/// A client of one server; its copies share the limit on writes.
 #[derive(Clone)]
 pub(super) struct Client {
     inner: kube::Client,
-    gate: Gate,
+    limiter: WriteLimiter,
 }
 
 impl Client {
     pub(super) fn new(inner: kube::Client) -> Self {
-        let gate = Gate::default();
-        Self { inner, gate }
+        let limiter = WriteLimiter::default();
+        Self { inner, limiter }
     }
 }
 
-/// One request; its body may hold secrets and is never shown.
+/// One request; its body may have secrets and is never printed.
 pub(super) struct Request<'a> {
     pub(super) method: Method,
     pub(super) path: &'a str,
@@ -59,8 +59,9 @@ impl std::fmt::Debug for Request<'_> {
     }
 }
 
-/// Sends a request, again and again until `deadline` while the server is busy or away, and returns the body of the answer.
-/// A pause that the server asks for is kept; one that would end after the deadline ends the attempts at once.
+/// Sends a request, with retries until `deadline` while the server is overloaded or unreachable, and returns the body
+/// of the response. It honours the pause that the server requests; if that ends after the deadline, the request fails
+/// at once.
 pub(super) async fn send(
     client: &Client,
     request: &Request<'_>,
@@ -111,7 +112,7 @@ async fn attempt(
     outcome
 }
 
-/// Sends a request once. The wait for its turn does not count as a wait for the answer.
+/// Sends a request once. Its timeout starts after the wait for a permit.
 async fn send_once(client: &Client, request: &Request<'_>) -> Result<String, Failure> {
     let sent = http::Request::builder()
         .method(&request.method)
@@ -120,17 +121,17 @@ async fn send_once(client: &Client, request: &Request<'_>) -> Result<String, Fai
         .header(http::header::ACCEPT, JSON)
         .body(request.body.clone())
         .map_err(|error| Failure::Server(kube::Error::HttpError(error)))?;
-    let place = match Kind::of(request.method.as_str(), request.path) {
-        Some(kind) => Some(client.gate.enter(kind).await),
+    let permit = match Kind::of(request.method.as_str(), request.path) {
+        Some(kind) => Some(client.limiter.acquire(kind).await),
         None => None,
     };
     let outcome = match tokio::time::timeout(ATTEMPT, client.inner.request_text(sent)).await {
         Ok(answer) => answer.map_err(Failure::Server),
         Err(_) => Err(Failure::Silent),
     };
-    if let Some(place) = place {
-        let took = place.held();
-        place.leave(match &outcome {
+    if let Some(permit) = permit {
+        let took = permit.held();
+        permit.release(match &outcome {
             Err(Failure::Server(error)) => errors::load(error, took),
             Err(_) => Answer::Overload,
             Ok(_) => Answer::After(took),
@@ -139,7 +140,7 @@ async fn send_once(client: &Client, request: &Request<'_>) -> Result<String, Fai
     outcome
 }
 
-/// Finds out whether a write was done. Returns its answer if it was; nothing if it is to be sent again.
+/// Finds out whether a write succeeded. Returns its response if it did; none if it must be sent again.
 async fn look_up(client: &Client, request: &Request<'_>) -> Result<Option<String>, Failure> {
     let Some(path) = lookup::target(request) else {
         return Ok(None);
@@ -153,7 +154,7 @@ async fn look_up(client: &Client, request: &Request<'_>) -> Result<Option<String
     };
     let found = match send_once(client, &read).await {
         Err(failure) if failure.is_gone() => Err(failure),
-        Err(failure) if failure.repeat() == Repeat::Never => return Ok(None),
+        Err(failure) if failure.retry() == Retry::Never => return Ok(None),
         Err(failure) => return Err(failure),
         Ok(text) => match serde_json::from_str(&text) {
             Ok(object) => Ok((text, object)),
@@ -161,36 +162,36 @@ async fn look_up(client: &Client, request: &Request<'_>) -> Result<Option<String
         },
     };
     let object = found.as_ref().ok().map(|(_, object)| object);
-    match (lookup::verdict(request, object), found) {
-        (Verdict::Done, Ok((text, _))) => Ok(Some(text)),
-        (Verdict::Exists, _) => Err(Failure::Found),
-        (Verdict::Gone, Err(gone)) => Err(gone),
+    match (lookup::outcome(request, object), found) {
+        (Outcome::Done, Ok((text, _))) => Ok(Some(text)),
+        (Outcome::Exists, _) => Err(Failure::Found),
+        (Outcome::Gone, Err(gone)) => Err(gone),
         _ => Ok(None),
     }
 }
 
-/// Why a request got no good answer.
+/// Why a request failed.
 pub(super) enum Failure {
-    /// The server's answer, or why there was none.
+    /// The server's error, or a transport error.
     Server(kube::Error),
-    /// One attempt was not answered.
+    /// One attempt timed out.
     Silent,
-    /// The object to be created was there when an attempt of unknown outcome was looked up.
+    /// The object to create exists after an attempt of unknown outcome.
     Found,
-    /// The deadline came first; the text is what the last full attempt met.
+    /// The deadline is over; the text is the error of the last complete attempt.
     Late(Option<String>),
 }
 
 impl Failure {
-    fn repeat(&self) -> Repeat {
+    fn retry(&self) -> Retry {
         match self {
-            Self::Server(error) => errors::repeat(error),
-            Self::Silent => Repeat::UntilDeadline,
-            Self::Found | Self::Late(_) => Repeat::Never,
+            Self::Server(error) => errors::retry(error),
+            Self::Silent => Retry::UntilDeadline,
+            Self::Found | Self::Late(_) => Retry::Never,
         }
     }
 
-    /// Whether the request may have done its work.
+    /// Whether the request may have succeeded.
     fn is_unknown(&self) -> bool {
         match self {
             Self::Server(error) => errors::is_unknown(error),
@@ -216,17 +217,15 @@ impl Failure {
         }
     }
 
-    /// Whether the object does not exist.
     pub(super) fn is_gone(&self) -> bool {
         self.is(Cause::Gone)
     }
 
-    /// Whether an object of that name exists already.
     pub(super) fn is_exists(&self) -> bool {
         matches!(self, Self::Found) || self.is(Cause::Exists)
     }
 
-    /// Whether the object is gone or is not, or not as, it was meant.
+    /// Whether the object is gone, or is not the expected one, or not in the expected version.
     pub(super) fn is_outdated(&self) -> bool {
         matches!(self, Self::Server(error) if errors::is_outdated(error))
     }
@@ -235,7 +234,7 @@ impl Failure {
         matches!(self, Self::Server(error) if errors::cause(error) == cause)
     }
 
-    /// Returns the core's error; `doing` says what was attempted.
+    /// Returns the core's error; `doing` names the attempt.
     pub(super) fn into_error(self, doing: &str) -> Error {
         match self {
             Self::Server(error) => errors::of(&error, doing),

@@ -1,4 +1,4 @@
-//! The rights that wsman needs, as one table, and which of them it has.
+//! The RBAC rights that wsman needs, as one table, and which of them it has.
 
 use std::time::Duration;
 
@@ -10,29 +10,28 @@ use tracing::{debug, error, info};
 use super::act::Actor;
 use crate::error::Error;
 
-/// Bound on asking for all of them.
+/// Timeout of all reviews.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Questions under way at once.
+/// Concurrent reviews.
 const PARALLEL: usize = 4;
 
-/// What may be done with one kind of object.
+/// The verbs on one kind of object.
 #[derive(Debug)]
 pub struct Right {
     /// API group; empty for the core group.
     pub group: &'static str,
     /// Plural name.
     pub resource: &'static str,
-    /// What is done with it.
     pub verbs: &'static [&'static str],
     /// Whether it is needed in the whole cluster instead of in the namespace.
     pub cluster: bool,
-    /// Whether wsman does without it, with less to offer.
+    /// Whether wsman runs without it, with fewer features.
     pub optional: bool,
-    /// What it is for.
+    /// Its purpose.
     pub why: &'static str,
 }
 
-/// All rights that wsman ever uses.
+/// All rights that wsman uses.
 pub static RIGHTS: [Right; 8] = [
     Right {
         verbs: &["get", "list", "watch", "create", "patch", "delete"],
@@ -65,7 +64,7 @@ pub static RIGHTS: [Right; 8] = [
     },
     Right {
         verbs: &["list", "watch"],
-        ..needed("events", "failures that only events tell")
+        ..needed("events", "failures that only events show")
     },
     Right {
         verbs: &["list", "watch"],
@@ -87,7 +86,7 @@ const fn needed(resource: &'static str, why: &'static str) -> Right {
 }
 
 impl Right {
-    /// The resource as `kubectl auth can-i` names it.
+    /// The resource as in `kubectl auth can-i`.
     pub fn name(&self) -> String {
         match self.group {
             "" => self.resource.to_owned(),
@@ -105,10 +104,10 @@ async fn ask(
     (right, verb, actor.may(right, verb, deadline).await)
 }
 
-/// Asks once which rights are missing and logs them in one line.
+/// Reviews which rights are missing and logs them in one line.
 ///
 /// # Errors
-/// None; it is cut.
+/// None; it is cancelled.
 pub async fn report(actor: Actor) -> anyhow::Result<()> {
     let deadline = Instant::now() + LIMIT;
     let mut questions = Vec::new();

@@ -1,5 +1,5 @@
-//! What stands between the client library and the wire: it names the server where there is no answer, logs when an outage
-//! begins and ends, and makes a `Status` of every refusal, with the pause that a header asks for.
+//! Between the client library and the wire: it names the server in transport errors, logs the start and the end of an
+//! outage, and turns every error response into a `Status`, with the pause from its headers.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,17 +25,17 @@ use tracing::{info, warn};
 use super::errors;
 use super::reachability::{Change, Reachability};
 
-/// A request that was given up after this long without an answer counts as one that got none.
+/// A request that is cancelled after this long without an answer counts as unanswered.
 const SILENCE: Duration = Duration::from_secs(3);
-/// What is read of a refusal.
-const REFUSAL: usize = 256 << 10;
-/// What is kept of a refusal that is not the API server's own, such as a page of a proxy.
+/// Limit in bytes for the body of an error.
+const ERROR_BODY: usize = 256 << 10;
+/// Limit in bytes for an error that is not the API server's own, such as a page of a proxy.
 const TEXT: usize = 200;
 
-/// Returns a client of one server; nothing is sent yet.
+/// Returns a client of one server; it connects at the first request.
 ///
 /// # Errors
-/// If the credentials are of no use.
+/// If the credentials cannot be used.
 pub(super) fn client(config: Config) -> anyhow::Result<Client> {
     let plugin = Plugin::of(&config);
     let link = Link(Arc::new(Shared {
@@ -56,7 +56,7 @@ pub(super) fn client(config: Config) -> anyhow::Result<Client> {
     Ok(builder.with_layer(&watched).build())
 }
 
-/// The address for people, without anything that a URL can carry beside it.
+/// The address for people, without the other parts of a URL.
 fn server(config: &Config) -> String {
     let url = &config.cluster_url;
     let host = url.host().unwrap_or_default();
@@ -67,7 +67,6 @@ fn server(config: &Config) -> String {
     }
 }
 
-/// The API server did not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer from the API server {server}")]
 struct NoAnswer {
@@ -75,7 +74,7 @@ struct NoAnswer {
     source: BoxError,
 }
 
-/// There are no credentials to ask the API server with.
+/// The credential plugin failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot log in at the API server {server}: {why}")]
 struct NoCredentials {
@@ -83,7 +82,7 @@ struct NoCredentials {
     why: String,
 }
 
-/// A program that a kubeconfig names to get credentials from.
+/// A credential plugin of a kubeconfig.
 #[derive(Debug, Clone)]
 struct Plugin {
     command: String,
@@ -99,7 +98,7 @@ impl Plugin {
         })
     }
 
-    /// Says why it brought no credentials. What it printed on stdout may be a token and is left out.
+    /// Returns why the plugin failed. Its stdout may be a token and is omitted.
     fn explain(&self, error: &AuthError) -> String {
         let command = &self.command;
         let named = format!("the credential plugin {command:?} of the kubeconfig (exec.command)");
@@ -112,8 +111,8 @@ impl Plugin {
             }
             AuthError::AuthExecStart(error) => format!("{named} cannot be run: {error}"),
             AuthError::AuthExecRun { out, .. } => {
-                let said = String::from_utf8_lossy(&out.stderr);
-                let line = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+                let text = String::from_utf8_lossy(&out.stderr);
+                let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
                 let line: String = line.unwrap_or_default().chars().take(TEXT).collect();
                 format!("{named} ended with {}: {line}", out.status)
             }
@@ -125,7 +124,7 @@ impl Plugin {
     }
 }
 
-/// The way to one server.
+/// The connection to one server.
 #[derive(Clone)]
 struct Link(Arc<Shared>);
 
@@ -174,7 +173,7 @@ impl Link {
     }
 }
 
-/// The client's service, whose answers pass through here.
+/// The client's service, whose responses pass through here.
 struct Watched {
     inner: Inner,
     link: Link,
@@ -198,7 +197,7 @@ impl Service<http::Request<Body>> for Watched {
     }
 }
 
-/// A request that is not answered yet.
+/// A request without an answer yet.
 struct Pending {
     link: Link,
     sent: Instant,
@@ -224,7 +223,7 @@ impl Pending {
             Ok(answer)
                 if answer.status().is_client_error() || answer.status().is_server_error() =>
             {
-                let (answer, status) = refusal(answer).await?;
+                let (answer, status) = error_response(answer).await?;
                 if errors::is_no_answer(status.code, &status.reason) {
                     self.link.failed(&status.message);
                 } else {
@@ -250,11 +249,11 @@ impl Drop for Pending {
     }
 }
 
-/// Reads a refusal and writes it again as a `Status` that says all that the answer said.
-async fn refusal(answer: Answer) -> Result<(Answer, Status), BoxError> {
+/// Reads an error response and writes it again as a `Status` with all its content.
+async fn error_response(answer: Answer) -> Result<(Answer, Status), BoxError> {
     let (mut parts, mut rest) = answer.into_parts();
     let mut body = Vec::new();
-    while body.len() < REFUSAL
+    while body.len() < ERROR_BODY
         && let Some(frame) = rest.frame().await
     {
         if let Ok(data) = frame?.into_data() {
@@ -273,8 +272,8 @@ async fn refusal(answer: Answer) -> Result<(Answer, Status), BoxError> {
     Ok((Response::from_parts(parts, body), status))
 }
 
-/// Returns the `Status` of a refusal. One of the API server's own keeps all it says; of anything else the first line is
-/// kept. A pause that a header asks for counts where the body asks for none.
+/// Returns the `Status` of an error response. One of the API server's own keeps its content; of any other the first
+/// line is kept. A pause in a header counts if the body has none.
 pub(super) fn status(code: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Status {
     let read = serde_json::from_slice::<Status>(body).ok();
     let mut status = read.filter(|status| status.code != 0 || !status.message.is_empty());
@@ -300,8 +299,8 @@ pub(super) fn status(code: u16, headers: &HeaderMap, body: &[u8], now: Timestamp
     status
 }
 
-/// `Retry-After` in whole seconds, whether it is a number or a date. A date counts from the date of the answer, so that
-/// clocks that differ do no harm.
+/// `Retry-After` in whole seconds, from a number or a date. A date counts from the date of the response, so that
+/// different clocks do no harm.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<u32> {
     let date = |value: &str| rfc2822::parse(value).ok().map(|date| date.timestamp());
     let header = |name| headers.get(name)?.to_str().ok().map(str::trim);
@@ -314,7 +313,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<u32> {
     u32::try_from((pause.as_millis().max(0) + 999) / 1000).ok()
 }
 
-/// A refusal without a `Status`, for people: the code and the first line.
+/// An error response without a `Status`, for people: the code and the first line.
 fn text(code: u16, body: &[u8]) -> String {
     let name = http::StatusCode::from_u16(code).ok();
     let name = name.and_then(|code| code.canonical_reason()).unwrap_or("");

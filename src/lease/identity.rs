@@ -1,47 +1,46 @@
-//! What a replica calls itself: a host, something that no other start has, and where its process can be found, so that a
-//! successor on the same host or in the same pod can tell that it has ended.
+//! The identity of a replica: a host, a random number for this start, and its process, so that a successor on the same
+//! host or in the same pod can find out that it has ended.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The identity of one start of a replica. As a text: `HOST_START` or `HOST_START_NAMESPACE.PID.BEGAN` or
-/// `HOST_START_NAMESPACE.PID.BEGAN.CONTAINER`; all but the host and the numbers of the process in hexadecimal.
+/// The identity of one start of a replica. Its text is `HOST_START` or `HOST_START_NAMESPACE.PID.BEGAN` or
+/// `HOST_START_NAMESPACE.PID.BEGAN.CONTAINER`; all except the host and the numbers of the process in hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Name of the host, for people. In a pod it is the name of the pod.
+    /// Name of the host, for people; in a pod the name of the pod.
     pub host: String,
     /// Random.
     pub start: u64,
-    /// Where the process runs, if the system says so.
+    /// The process, if the system shows it.
     pub process: Option<Process>,
 }
 
-/// A process on a machine that was booted once.
+/// A process on a machine since its boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
-    /// Stands for the host, its boot and the PID namespace.
+    /// Hash of the host, its boot and the PID namespace.
     pub namespace: u64,
-    /// Its id in that namespace.
     pub pid: u32,
-    /// When it began, in ticks since the boot: ids are used again.
+    /// Start time, in ticks since the boot: ids are reused.
     pub began: u64,
-    /// Stands for the pod and the container in it, if it runs in one.
+    /// Hash of the pod and the container, if it runs in one.
     pub container: Option<u64>,
 }
 
-/// How a process can be found to have ended.
+/// How this replica can find out whether a process has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// It is, or was, in our PID namespace: the system says whether it runs.
+    /// It is, or was, in our PID namespace: the system shows whether it runs.
     SameNamespace(Process),
-    /// It ran in our container before that was restarted, so it has ended.
+    /// It ran in our container before a restart, so it has ended.
     EarlierContainer,
-    /// Nobody here can tell.
+    /// This machine does not know.
     Elsewhere,
 }
 
 impl Identity {
-    /// Says how this replica can tell whether another has ended.
+    /// Returns how this replica can find out whether another has ended.
     pub fn relation(&self, other: &Self) -> Relation {
         let (Some(own), Some(their)) = (self.process, other.process) else {
             return Relation::Elsewhere;
@@ -49,7 +48,7 @@ impl Identity {
         if self.host != other.host {
             Relation::Elsewhere
         } else if own.namespace == their.namespace {
-            // First: a second process in the same container may well be alive.
+            // First: a second process in the same container may be alive.
             Relation::SameNamespace(their)
         } else if own.container.is_some() && own.container == their.container {
             Relation::EarlierContainer
@@ -79,7 +78,7 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The text is no identity of ours.
+/// The text is no identity of wsman.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Foreign;
 
@@ -163,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_namespace_or_container_of_the_same_host_can_tell() {
+    fn only_the_same_namespace_or_container_of_the_same_host_is_conclusive() {
         let own = at("a", Some(process(1, 2, Some(3))));
         let same = process(1, 9, Some(4));
         let relation = |other| own.relation(&other);
         assert_eq!(relation(at("a", Some(same))), Relation::SameNamespace(same));
-        // In the same container, and alive perhaps.
+        // In the same container, and perhaps alive.
         let beside = process(1, 9, Some(3));
         assert_eq!(
             relation(at("a", Some(beside))),

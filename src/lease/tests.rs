@@ -1,4 +1,4 @@
-//! Elections among replicas that share nothing but the Lease.
+//! Elections among replicas that share only the Lease.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::objects::Meta;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The API server's part: one Lease, with versions.
+/// The API server: one Lease, with versions.
 #[derive(Default)]
 struct Server {
     lease: Option<Lease>,
@@ -36,7 +36,7 @@ impl Server {
     }
 }
 
-/// A replica with clocks of its own.
+/// A replica with its own clocks.
 struct Replica {
     election: Election,
     /// Its `elapsed` is the test's time plus this.
@@ -53,7 +53,7 @@ impl Replica {
         }
     }
 
-    /// Does what is to be done at a moment; `reaches`: whether requests arrive.
+    /// Makes the next step at a moment; `reaches`: whether requests arrive.
     fn turn(&mut self, at: Duration, server: &mut Server, reaches: bool) {
         let now = at + self.started;
         for _ in 0..8 {
@@ -79,7 +79,7 @@ impl Replica {
     }
 }
 
-/// Two whose clocks agree.
+/// Two with equal clocks.
 fn synchronised() -> [Replica; 2] {
     let wall = "2026-01-01T00:00:00Z".parse().unwrap();
     pair().map(|replica| Replica { wall, ..replica })
@@ -137,7 +137,7 @@ fn a_holder_that_cannot_renew_stops_before_another_may_begin() {
         let at = tenth * SECOND / 10;
         a.turn(at, &mut server, tenth < 31);
         if let Some(lease) = server.lease.clone() {
-            b.election.hear(lease, at + b.started);
+            b.election.observe(lease, at + b.started);
         }
         b.turn(at, &mut server, true);
         assert!(!(a.holds(at) && b.holds(at)), "two at {at:?}");
@@ -147,7 +147,7 @@ fn a_holder_that_cannot_renew_stops_before_another_may_begin() {
     }
     assert!(!a.holds(12 * SECOND + SECOND / 10));
     assert!(taken.is_some_and(|at| at >= 17 * SECOND && at < 18 * SECOND));
-    // The first comes back, sees it, and follows.
+    // The first reconnects, reads it, and follows.
     a.turn(40 * SECOND, &mut server, true);
     let holder = "b".to_owned();
     assert_eq!(
@@ -163,13 +163,13 @@ fn a_released_lease_is_taken_at_once() {
     b.turn(SECOND, &mut server, true);
     assert!(b.election.release(b.wall).is_none(), "not its to release");
     let released = server.write(a.election.release(a.wall).unwrap()).unwrap();
-    b.election.hear(released, 5003 * SECOND);
+    b.election.observe(released, 5003 * SECOND);
     b.turn(3 * SECOND, &mut server, true);
     assert!(b.holds(3 * SECOND));
 }
 
 #[test]
-fn late_news_do_not_turn_back_the_standing() {
+fn late_events_do_not_change_the_lease_state() {
     let (mut server, [mut a, _]) = (Server::default(), pair());
     let lease = |holder: &str, version: &str| Lease {
         metadata: Meta {
@@ -185,10 +185,10 @@ fn late_news_do_not_turn_back_the_standing() {
     server.version = 7;
     a.turn(Duration::ZERO, &mut server, true);
     assert!(a.holds(Duration::ZERO));
-    a.election.hear(lease("z", "6"), SECOND);
-    a.election.hear_absence(7);
+    a.election.observe(lease("z", "6"), SECOND);
+    a.election.observe_absence(7);
     assert!(a.holds(SECOND));
-    a.election.hear(lease("z", "9"), SECOND);
+    a.election.observe(lease("z", "9"), SECOND);
     assert!(!a.holds(SECOND), "what is newer counts at once");
 }
 
@@ -203,7 +203,7 @@ fn a_write_whose_answer_was_lost_counts_from_its_beginning() {
     a.election.fail(Duration::ZERO);
     assert!(!a.holds(Duration::ZERO));
     a.turn(4 * SECOND, &mut server, true);
-    // Read as ours from the first attempt, then renewed.
+    // Its own Lease since the first attempt, then renewed.
     assert!(a.holds(13 * SECOND) && !a.holds(14 * SECOND));
     assert_eq!(server.version, 2);
 }
@@ -213,7 +213,7 @@ fn a_removed_lease_is_made_again() {
     let (mut server, [mut a, _]) = (Server::default(), pair());
     a.turn(Duration::ZERO, &mut server, true);
     server.lease = None;
-    a.election.hear_absence(100);
+    a.election.observe_absence(100);
     assert!(!a.holds(SECOND), "anybody may have it now");
     a.turn(2 * SECOND, &mut server, true);
     assert!(a.holds(2 * SECOND));
@@ -265,18 +265,18 @@ fn a_holder_that_is_known_to_have_ended_is_followed_at_once() {
     let (mut server, [mut a, mut b]) = (Server::default(), pair());
     a.turn(Duration::ZERO, &mut server, true);
     b.turn(SECOND, &mut server, true);
-    b.election.bury("somebody else");
+    b.election.mark_gone("somebody else");
     b.turn(SECOND, &mut server, true);
     assert!(!b.holds(SECOND), "the holder may be alive");
-    assert!(b.election.bury("a"));
-    assert!(!b.election.bury("a"), "it is known");
+    assert!(b.election.mark_gone("a"));
+    assert!(!b.election.mark_gone("a"), "it is known");
     b.turn(SECOND, &mut server, true);
     assert!(b.holds(SECOND));
     assert_eq!(server.lease.unwrap().spec.holder_identity, "b");
 }
 
-/// Three replicas on two machines die, start again and lose their way to the server, with clocks that differ by less
-/// than is allowed; a replica knows of those only that ended on its own machine.
+/// Three replicas on two machines die, restart and lose their connection to the server, with clocks that differ by less
+/// than the limit; a replica knows only of those that ended on its own machine.
 #[test]
 fn never_two_hold_it_and_somebody_does_in_the_end() {
     for seed in 0..300 {
@@ -289,7 +289,7 @@ fn never_two_hold_it_and_somebody_does_in_the_end() {
         });
         let mut start = |slot: usize, at: Duration| {
             names += 1;
-            // Its own time begins now; its wall is that of its machine.
+            // Its own time starts now; its wall clock is that of its machine.
             let started = 7000 * SECOND - at;
             Replica {
                 election: Election::new(format!("{slot}-{names}")),
@@ -327,10 +327,10 @@ fn never_two_hold_it_and_somebody_does_in_the_end() {
                             .iter()
                             .any(|(other, name)| near(other) && *name == holder)
                         {
-                            replica.election.bury(&holder);
+                            replica.election.mark_gone(&holder);
                         }
                         if let Some(lease) = server.lease.clone().filter(|_| reaches[slot]) {
-                            replica.election.hear(lease, at + replica.started);
+                            replica.election.observe(lease, at + replica.started);
                         }
                         replica.turn(at, &mut server, reaches[slot]);
                     }

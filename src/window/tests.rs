@@ -1,4 +1,4 @@
-//! The limit, its bounds, and the order of those who wait.
+//! The limit, its bounds, and the order of the waiters.
 
 use proptest::prelude::*;
 
@@ -22,13 +22,13 @@ fn millis(millis: u64) -> Answer {
     Answer::After(Duration::from_millis(millis))
 }
 
-/// Takes every place there is.
+/// Takes every permit.
 fn fill(window: &mut Window) {
     while window.enter(Class::Rest) {}
 }
 
 #[test]
-fn there_are_as_many_places_as_the_limit_says() {
+fn there_are_as_many_permits_as_the_limit() {
     let mut window = Window::default();
     fill(&mut window);
     assert_eq!((window.limit(), window.under_way()), (FIRST, FIRST));
@@ -83,20 +83,20 @@ fn overload_halves_the_limit_at_most_once_a_second() {
 #[test]
 fn an_answer_is_slow_by_the_quickest_of_its_own_kind() {
     let mut window = Window::default();
-    // A webhook that is always slow says nothing of the load.
+    // A webhook that is always slow shows nothing about the load.
     for second in 0..10 {
         window.leave(&pod(), millis(500), seconds(second));
         window.leave(&kind("PATCH pods"), millis(2), seconds(second));
     }
     assert_eq!(window.limit(), FIRST);
-    // Short times vary by much.
+    // Short times vary much.
     window.leave(&kind("PATCH pods"), millis(490), seconds(20));
     assert_eq!(window.limit(), FIRST);
     window.leave(&kind("PATCH pods"), millis(510), seconds(30));
     assert_eq!(window.limit(), FIRST * 9 / 10);
     window.leave(&pod(), millis(2100), seconds(40));
     assert_eq!(window.limit(), FIRST * 81 / 100);
-    // What is quick is learnt anew when it lasts.
+    // A lasting latency replaces the fastest one.
     for second in [110, 120, 180, 190] {
         window.leave(&pod(), millis(2100), seconds(second));
     }
@@ -116,7 +116,7 @@ fn a_low_limit_and_its_end_are_reported_once_each() {
     assert_eq!(window.limit(), LEAST);
     for _ in 0..10_000 {
         fill(&mut window);
-        // Those of before the fall leave too.
+        // Requests from before the fall end too.
         changes.extend(window.leave(&pod(), millis(5), seconds(9)));
     }
     assert_eq!(changes, [Change::Low, Change::Restored]);
@@ -148,11 +148,11 @@ fn writes_are_sorted_by_what_they_are_for() {
     assert_eq!(class("PATCH", &format!("{lease}/wsman")), None);
 }
 
-/// The order in which those who wait come in at `now`, each place being free again at once.
-fn order(line: &mut Line<&'static str>, now: Duration) -> Vec<&'static str> {
+/// The order of waiters at `now`, with one permit that is free again at once.
+fn order(queue: &mut Queue<&'static str>, now: Duration) -> Vec<&'static str> {
     let mut window = Window::default();
     let next = || {
-        let (class, waiter) = window.admit(line, now)?;
+        let (class, waiter) = window.admit(queue, now)?;
         window.cancel(class);
         Some(waiter)
     };
@@ -161,18 +161,18 @@ fn order(line: &mut Line<&'static str>, now: Duration) -> Vec<&'static str> {
 
 #[test]
 fn what_is_urgent_overtakes_for_a_while() {
-    let mut line = Line::default();
+    let mut queue = Queue::default();
     let at = Duration::from_millis;
-    line.push(Class::Serve, "serve 0", at(0));
-    line.push(Class::Rest, "rest 0", at(0));
-    line.push(Class::Rest, "rest 1", at(0));
-    line.push(Class::Start, "start 0", at(400));
-    line.push(Class::Start, "start 1", at(600));
-    line.push(Class::Rest, "rest 2", at(1400));
-    line.push(Class::Start, "start 2", at(2100));
-    line.push(Class::Serve, "serve 1", at(2100));
+    queue.push(Class::Serve, "serve 0", at(0));
+    queue.push(Class::Rest, "rest 0", at(0));
+    queue.push(Class::Rest, "rest 1", at(0));
+    queue.push(Class::Start, "start 0", at(400));
+    queue.push(Class::Start, "start 1", at(600));
+    queue.push(Class::Rest, "rest 2", at(1400));
+    queue.push(Class::Start, "start 2", at(2100));
+    queue.push(Class::Serve, "serve 1", at(2100));
     assert_eq!(
-        order(&mut line, at(2100)),
+        order(&mut queue, at(2100)),
         [
             "start 0", "rest 0", "rest 1", "start 1", "rest 2", "serve 0", "start 2", "serve 1",
         ]
@@ -182,22 +182,22 @@ fn what_is_urgent_overtakes_for_a_while() {
 #[test]
 fn services_wait_while_pods_are_created_but_not_for_ever() {
     let mut window = Window::default();
-    let mut line = Line::default();
+    let mut queue = Queue::default();
     assert!(window.enter(Class::Serve) && window.enter(Class::Start));
     assert!(!window.enter(Class::Serve) && window.enter(Class::Start));
-    assert_eq!(line.push(Class::Serve, "a", seconds(1)), seconds(3));
-    line.push(Class::Serve, "b", seconds(2));
-    assert_eq!(window.admit(&mut line, seconds(2)), None);
+    assert_eq!(queue.push(Class::Serve, "a", seconds(1)), seconds(3));
+    queue.push(Class::Serve, "b", seconds(2));
+    assert_eq!(window.admit(&mut queue, seconds(2)), None);
     assert_eq!(
-        window.admit(&mut line, seconds(3)),
+        window.admit(&mut queue, seconds(3)),
         Some((Class::Serve, "a"))
     );
-    assert_eq!(window.admit(&mut line, seconds(3)), None);
+    assert_eq!(window.admit(&mut queue, seconds(3)), None);
     window.cancel(Class::Start);
-    assert_eq!(window.admit(&mut line, seconds(3)), None);
+    assert_eq!(window.admit(&mut queue, seconds(3)), None);
     window.cancel(Class::Start);
     assert_eq!(
-        window.admit(&mut line, seconds(3)),
+        window.admit(&mut queue, seconds(3)),
         Some((Class::Serve, "b"))
     );
 }
@@ -212,8 +212,8 @@ fn answers() -> impl Strategy<Value = Answer> {
 }
 
 proptest! {
-    /// Whatever the server does: the limit stays within its bounds, falls at most once a second, and what is under way never
-    /// passes the limit that it entered by.
+    /// Whatever the server does: the limit stays within its bounds, falls at most once a second, and writes in
+    /// flight never exceed the limit of their time.
     #[test]
     fn the_limit_stays_within_its_bounds(
         steps in prop::collection::vec((any::<bool>(), answers(), 0u64..3000), 1..2000),

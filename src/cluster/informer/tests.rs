@@ -1,4 +1,4 @@
-//! Everything that can happen to a list and a watch, played by a scripted API server in paused time.
+//! Everything that can happen to a list and a watch, with a scripted API server in paused time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -14,17 +14,17 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::objects::Pod;
 
-/// What the server does with the next request.
+/// The answer to the next request.
 enum Answer {
-    /// Answers with a status and a body, and ends.
+    /// Answers with a status and a body.
     Says(u16, String),
-    /// Sends lines and leaves the connection open for ever: a half-open watch.
+    /// Sends lines and leaves the connection open: a half-open watch.
     HangsAfter(String),
-    /// Never answers at all.
+    /// Never answers.
     IsSilent,
 }
 
-/// A server that plays answers in order and writes down what it was asked.
+/// A server that gives answers in order and records its requests.
 #[derive(Clone, Default)]
 struct Script(Arc<Mutex<(VecDeque<Answer>, Vec<String>)>>);
 
@@ -77,9 +77,9 @@ fn response(
     http::Response::builder().status(code).body(body).unwrap()
 }
 
-/// Follows until the script is played out and returns the names that are left, as an index would hold them.
+/// Follows until the script ends and returns the names that are left, as in an index.
 async fn play(script: &Script) -> Vec<String> {
-    let (told, mut tells) = mpsc::unbounded_channel();
+    let (sender, mut events) = mpsc::unbounded_channel();
     let selection = Selection {
         component: Component::optional("test"),
         kind: "pods",
@@ -88,7 +88,7 @@ async fn play(script: &Script) -> Vec<String> {
         fields: String::new(),
     };
     let following = follow::<Pod>(script.client(), selection, move |event| {
-        told.send(event).unwrap()
+        sender.send(event).unwrap()
     });
     let mut held: BTreeMap<String, u64> = BTreeMap::new();
     // The last request of a script is never answered; paused time gets there at once.
@@ -97,7 +97,7 @@ async fn play(script: &Script) -> Vec<String> {
         () = following => unreachable!("an informer never ends"),
         () = over => {}
     }
-    while let Some(Some(event)) = tells.recv().now_or_never() {
+    while let Some(Some(event)) = events.recv().now_or_never() {
         match event {
             Event::Item(pod) | Event::Apply(pod) => {
                 _ = held.insert(pod.metadata.name.clone(), pod.metadata.version())
@@ -174,7 +174,7 @@ async fn bookmarks_move_the_version_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deletions_that_a_new_list_reveals_are_told() {
+async fn deletions_that_a_new_list_reveals_are_published() {
     for gone in [
         watched(&[("ERROR", failure(410, "Expired"))]),
         refuses(410, "Expired"),

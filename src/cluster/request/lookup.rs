@@ -1,23 +1,23 @@
-//! Whether a write was done whose answer never came, by the object as it is found afterwards. No IO.
+//! Whether a write of unknown outcome succeeded, by its object as read afterwards. No IO.
 
 use serde_json::{Map, Value};
 
 use super::{Request, STRATEGIC};
 
-/// What is to be done about a write whose outcome is unknown.
+/// The outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It was done: what was found is its answer.
+pub(super) enum Outcome {
+    /// It succeeded: the object is its response.
     Done,
-    /// The object to be created is there, by this write or another's.
+    /// The object to create exists, by this write or another's.
     Exists,
-    /// The object to be changed or deleted is gone.
+    /// The object to change or to delete is gone.
     Gone,
-    /// It was not done, or that cannot be known; what it expects of the object makes a second one harmless.
+    /// It did not succeed, or that is unknown; its preconditions make a second one harmless.
     Repeat,
 }
 
-/// Returns the path of the object that a request writes; nothing for one that writes none.
+/// Returns the path of the object that a request writes; none for a read.
 pub(super) fn target(request: &Request<'_>) -> Option<String> {
     match request.method.as_str() {
         "PATCH" | "DELETE" => Some(request.path.to_owned()),
@@ -30,16 +30,16 @@ pub(super) fn target(request: &Request<'_>) -> Option<String> {
     }
 }
 
-/// Compares a write with what was found where it writes.
-pub(super) fn verdict(request: &Request<'_>, found: Option<&Value>) -> Verdict {
+/// Compares a write with its object.
+pub(super) fn outcome(request: &Request<'_>, found: Option<&Value>) -> Outcome {
     let done = match (request.method.as_str(), found) {
-        ("POST", Some(_)) => return Verdict::Exists,
+        ("POST", Some(_)) => return Outcome::Exists,
         ("POST", None) => false,
-        (_, None) => return Verdict::Gone,
+        (_, None) => return Outcome::Gone,
         ("DELETE", Some(found)) => is_being_deleted(&body(request), &found["metadata"]),
         ("PATCH", Some(found)) => {
             let mut patch = body(request);
-            // It was the version before.
+            // A precondition, which the write itself changes.
             if let Some(meta) = patch["metadata"].as_object_mut() {
                 meta.remove("resourceVersion");
             }
@@ -51,8 +51,8 @@ pub(super) fn verdict(request: &Request<'_>, found: Option<&Value>) -> Verdict {
         _ => false,
     };
     match done {
-        true => Verdict::Done,
-        false => Verdict::Repeat,
+        true => Outcome::Done,
+        false => Outcome::Repeat,
     }
 }
 
@@ -60,13 +60,14 @@ fn body(request: &Request<'_>) -> Value {
     serde_json::from_slice(&request.body).unwrap_or_default()
 }
 
-/// Whether a deletion with these options has begun. Where the options name a version, anybody may have begun it.
+/// Whether a deletion with these options has started. If the options have a version, another client may have started
+/// it.
 fn is_being_deleted(options: &Value, found: &Value) -> bool {
     let meant = &options["preconditions"];
     let grace = found["deletionGracePeriodSeconds"].as_u64().unwrap_or(0);
     let asked = options["gracePeriodSeconds"].as_u64();
     let finalizers = found["finalizers"].as_array();
-    // One that nothing holds any more was left half deleted, and goes when it is deleted again.
+    // An object without a grace period and finalizers was deleted incompletely; a second deletion removes it.
     let held = grace > 0 || finalizers.is_some_and(|finalizers| !finalizers.is_empty());
     meant["resourceVersion"].is_null()
         && meant["uid"] == found["uid"]
@@ -88,8 +89,8 @@ fn holds(patch: &Map<String, Value>, found: &Value, strategic: bool) -> bool {
     })
 }
 
-/// Whether the entries of a list in a strategic merge patch change nothing: owners go by their uid, and single
-/// finalizers are struck.
+/// Whether the entries of a list in a strategic merge patch change nothing: owners are keyed by uid, and single
+/// finalizers are removed.
 fn holds_all(key: &str, wanted: &[Value], found: &Value) -> bool {
     let list = |name: &str| found[name].as_array().map_or(&[][..], Vec::as_slice);
     if let Some(name) = key.strip_prefix("$deleteFromPrimitiveList/") {

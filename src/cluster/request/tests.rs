@@ -1,4 +1,4 @@
-//! Pauses between attempts, by paused time, against the embedded API server.
+//! Backoff between attempts, in paused time, against the embedded API server.
 
 mod writes;
 
@@ -39,7 +39,7 @@ impl Api {
         self.server.faults().add("GET", PODS, times, fault);
     }
 
-    /// Asks for the pods within a time; returns how that went, how long it took and how many requests it was.
+    /// Lists the pods with a deadline; returns the result, the time and the number of requests.
     async fn ask(&self, within: Duration) -> (Result<String, Error>, Duration, usize) {
         let request = Request {
             method: Method::GET,

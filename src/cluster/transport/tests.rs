@@ -1,4 +1,4 @@
-//! Refusals as they come over the wire, and what remains of them.
+//! Error responses on the wire, and what remains of them.
 
 use http::HeaderValue;
 
@@ -19,7 +19,7 @@ fn pause(status: &Status) -> u32 {
 }
 
 #[test]
-fn a_status_keeps_what_it_says_and_takes_the_pause_of_the_header() {
+fn a_status_keeps_its_content_and_takes_the_pause_of_the_header() {
     let body = r#"{"kind":"Status","status":"Failure","message":"slow down","reason":"TooManyRequests","code":429}"#;
     let read = read(429, &[("retry-after", "7")], body);
     assert_eq!(
@@ -74,7 +74,7 @@ fn a_date_counts_from_the_date_of_the_answer_or_else_from_now() {
     }
 }
 
-/// Returns why a kubeconfig whose credential plugin is `exec` is of no use.
+/// Returns why a kubeconfig with the credential plugin `exec` cannot be used.
 async fn refused(exec: serde_json::Value) -> String {
     let kubeconfig = serde_json::json!({
         "apiVersion": "v1",
@@ -95,20 +95,20 @@ async fn refused(exec: serde_json::Value) -> String {
 #[tokio::test]
 async fn a_credential_plugin_that_is_missing_is_named_with_its_hint() {
     let api = "client.authentication.k8s.io/v1";
-    let said = refused(serde_json::json!({
+    let error = refused(serde_json::json!({
         "apiVersion": api, "command": "no-such-plugin", "installHint": "brew install no-such-plugin\n",
         "interactiveMode": "Never",
     }));
     assert_eq!(
-        said.await,
+        error.await,
         "the credential plugin \"no-such-plugin\" of the kubeconfig (exec.command) was not found; \
          its hint: brew install no-such-plugin"
     );
-    let said = refused(serde_json::json!({
+    let error = refused(serde_json::json!({
         "apiVersion": api, "command": "/no/such/plugin", "interactiveMode": "Never",
     }));
     assert_eq!(
-        said.await,
+        error.await,
         "the credential plugin \"/no/such/plugin\" of the kubeconfig (exec.command) was not found"
     );
 }
@@ -116,12 +116,12 @@ async fn a_credential_plugin_that_is_missing_is_named_with_its_hint() {
 #[tokio::test]
 async fn a_credential_plugin_that_fails_is_named_without_what_may_be_a_token() {
     let script = "echo planted-token; echo 'session expired, log in again' >&2; exit 3";
-    let said = refused(serde_json::json!({
+    let error = refused(serde_json::json!({
         "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
         "interactiveMode": "Never",
     }));
     assert_eq!(
-        said.await,
+        error.await,
         "the credential plugin \"sh\" of the kubeconfig (exec.command) ended with exit status: 3: \
          session expired, log in again"
     );

@@ -1,4 +1,4 @@
-//! Keeps recorded activity and the hub's in step: follows the ConfigMaps and writes checkpoints.
+//! Synchronises recorded activity with the hub: watches the ConfigMaps and writes checkpoints.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::workspaces::activity::{self, RECORD};
 use crate::workspaces::marks::label;
 use crate::workspaces::noun::Workspace;
 
-/// Bound on one write; one that fails is made again with the next checkpoint.
+/// Timeout of one write; a failed one is retried with the next checkpoint.
 const LIMIT: Duration = INTERVAL;
 /// Between attempts to read.
 const BACKOFF: Backoff = Backoff {
@@ -31,7 +31,7 @@ const BACKOFF: Backoff = Backoff {
     longest: Duration::from_secs(5),
 };
 
-/// Feeds the hub with what all replicas recorded, for ever.
+/// Feeds the hub with the activity that all replicas record, for ever.
 ///
 /// # Errors
 /// None; it is cut.
@@ -58,7 +58,7 @@ pub(in crate::daemon) async fn follow(
     Ok(())
 }
 
-/// Reads all that was recorded, however long it takes: without it workspaces would look idle that are not.
+/// Reads all recorded activity, however long it takes: without it, active workspaces would look idle.
 pub async fn read(actor: &Actor, clock: &Clock) {
     let (mut failures, mut logged) = (0, LogOnce::default());
     while let Err(error) = actor.read_activity(Instant::now() + LIMIT).await {

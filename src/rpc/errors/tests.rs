@@ -41,7 +41,7 @@ fn every_answer_of_the_api_server_has_its_own_meaning() {
         let mut limits: Vec<_> = info.metadata.into_iter().collect();
         limits.sort();
         let golden = json!({
-            "repeat": format!("{:?}", errors::repeat(&answer)),
+            "retry": format!("{:?}", errors::retry(&answer)),
             "outdated": errors::is_outdated(&answer),
             "passing": passing,
             "code": format!("{:?}", status.code()),

@@ -1,4 +1,4 @@
-//! Which writes are recognised in what is found afterwards.
+//! Which writes are recognised by their objects.
 
 use http::Method;
 use serde_json::json;
@@ -9,25 +9,25 @@ const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
 const POD: &str = "/api/v1/namespaces/default/pods/ws-a";
 
-fn write(method: Method, kind: &'static str, body: &Value, found: Option<Value>) -> Verdict {
+fn write(method: Method, kind: &'static str, body: &Value, found: Option<Value>) -> Outcome {
     let request = Request {
         method,
         path: POD,
         content_type: kind,
         body: body.to_string().into_bytes(),
     };
-    verdict(&request, found.as_ref())
+    outcome(&request, found.as_ref())
 }
 
-fn merge(patch: &Value, found: Value) -> Verdict {
+fn merge(patch: &Value, found: Value) -> Outcome {
     write(Method::PATCH, MERGE, patch, Some(found))
 }
 
-fn strategic(patch: &Value, found: Value) -> Verdict {
+fn strategic(patch: &Value, found: Value) -> Outcome {
     write(Method::PATCH, STRATEGIC, patch, Some(found))
 }
 
-fn delete(options: &Value, meta: Value) -> Verdict {
+fn delete(options: &Value, meta: Value) -> Outcome {
     let found = json!({ "metadata": meta });
     write(Method::DELETE, JSON, options, Some(found))
 }
@@ -52,14 +52,14 @@ fn a_creation_is_looked_for_by_its_name() {
     }
     let body = json!({});
     let found = Some(json!({ "metadata": { "name": "ws-a" } }));
-    assert_eq!(write(Method::POST, JSON, &body, found), Verdict::Exists);
-    assert_eq!(write(Method::POST, JSON, &body, None), Verdict::Repeat);
+    assert_eq!(write(Method::POST, JSON, &body, found), Outcome::Exists);
+    assert_eq!(write(Method::POST, JSON, &body, None), Outcome::Repeat);
 }
 
 #[test]
 fn what_is_gone_is_neither_changed_nor_deleted_again() {
     for method in [Method::PATCH, Method::DELETE] {
-        assert_eq!(write(method, MERGE, &json!({}), None), Verdict::Gone);
+        assert_eq!(write(method, MERGE, &json!({}), None), Outcome::Gone);
     }
 }
 
@@ -67,21 +67,21 @@ fn what_is_gone_is_neither_changed_nor_deleted_again() {
 fn a_deletion_is_known_by_its_time_its_uid_and_its_grace() {
     let asked = |grace: Option<u64>| json!({ "gracePeriodSeconds": grace, "preconditions": { "uid": "u" } });
     let going = |grace: u64, finalizers: &[&str]| json!({ "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace, "finalizers": finalizers });
-    assert_eq!(delete(&asked(Some(30)), going(30, &[])), Verdict::Done);
-    assert_eq!(delete(&asked(Some(30)), going(0, &["f"])), Verdict::Done);
-    assert_eq!(delete(&asked(None), going(30, &[])), Verdict::Done);
-    // Deleted before, but with more time than this one leaves it.
-    assert_eq!(delete(&asked(Some(0)), going(30, &["f"])), Verdict::Repeat);
-    // Half deleted.
-    assert_eq!(delete(&asked(Some(0)), going(0, &[])), Verdict::Repeat);
-    assert_eq!(delete(&asked(None), json!({ "uid": "u" })), Verdict::Repeat);
-    // Another of that name: the server refuses a second deletion.
+    assert_eq!(delete(&asked(Some(30)), going(30, &[])), Outcome::Done);
+    assert_eq!(delete(&asked(Some(30)), going(0, &["f"])), Outcome::Done);
+    assert_eq!(delete(&asked(None), going(30, &[])), Outcome::Done);
+    // Deleted before, with a longer grace period.
+    assert_eq!(delete(&asked(Some(0)), going(30, &["f"])), Outcome::Repeat);
+    // Incompletely deleted.
+    assert_eq!(delete(&asked(Some(0)), going(0, &[])), Outcome::Repeat);
+    assert_eq!(delete(&asked(None), json!({ "uid": "u" })), Outcome::Repeat);
+    // Another object of that name: the server rejects a second deletion.
     let mut other = going(30, &[]);
     other["uid"] = "v".into();
-    assert_eq!(delete(&asked(Some(30)), other), Verdict::Repeat);
-    // Only if nobody changed it: who deleted it may be somebody else.
+    assert_eq!(delete(&asked(Some(30)), other), Outcome::Repeat);
+    // With a version as precondition, another client may have deleted it.
     let strict = json!({ "preconditions": { "uid": "u", "resourceVersion": "7" } });
-    assert_eq!(delete(&strict, going(0, &["f"])), Verdict::Repeat);
+    assert_eq!(delete(&strict, going(0, &["f"])), Outcome::Repeat);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_merge_patch_is_done_when_all_its_fields_hold() {
         "metadata": { "uid": "u", "resourceVersion": "8", "name": "ws-a", "annotations": { "set": "1", "else": "x" } },
         "spec": { "ports": [{ "port": 80 }], "type": "ClusterIP" },
     });
-    assert_eq!(merge(&patch, done.clone()), Verdict::Done);
+    assert_eq!(merge(&patch, done.clone()), Outcome::Done);
     for (pointer, value) in [
         ("/metadata/uid", json!("v")),
         ("/metadata/annotations", Value::Null),
@@ -108,7 +108,7 @@ fn a_merge_patch_is_done_when_all_its_fields_hold() {
     ] {
         let mut found = done.clone();
         *found.pointer_mut(pointer).unwrap() = value;
-        assert_eq!(merge(&patch, found), Verdict::Repeat, "{pointer}");
+        assert_eq!(merge(&patch, found), Outcome::Repeat, "{pointer}");
     }
     let request = Request {
         method: Method::PATCH,
@@ -116,7 +116,7 @@ fn a_merge_patch_is_done_when_all_its_fields_hold() {
         content_type: MERGE,
         body: b"no JSON".to_vec(),
     };
-    assert_eq!(verdict(&request, Some(&done)), Verdict::Repeat);
+    assert_eq!(outcome(&request, Some(&done)), Outcome::Repeat);
 }
 
 #[test]
@@ -124,9 +124,9 @@ fn a_strategic_patch_is_done_when_the_finalizer_or_the_owner_is_off_or_on() {
     let strike =
         json!({ "metadata": { "uid": "u", "$deleteFromPrimitiveList/finalizers": ["f"] } });
     let with = |finalizers: Value| json!({ "metadata": { "uid": "u", "finalizers": finalizers } });
-    assert_eq!(strategic(&strike, with(json!(["g"]))), Verdict::Done);
-    assert_eq!(strategic(&strike, with(Value::Null)), Verdict::Done);
-    assert_eq!(strategic(&strike, with(json!(["f"]))), Verdict::Repeat);
+    assert_eq!(strategic(&strike, with(json!(["g"]))), Outcome::Done);
+    assert_eq!(strategic(&strike, with(Value::Null)), Outcome::Done);
+    assert_eq!(strategic(&strike, with(json!(["f"]))), Outcome::Repeat);
 
     let owners = json!({ "metadata": { "ownerReferences": [
         { "$patch": "delete", "uid": "old" },
@@ -138,10 +138,10 @@ fn a_strategic_patch_is_done_when_the_finalizer_or_the_owner_is_off_or_on() {
             .map(|uid| json!({ "kind": "Pod", "name": "ws-a", "uid": uid, "apiVersion": "v1" }));
         json!({ "metadata": { "ownerReferences": owners.collect::<Vec<_>>() } })
     };
-    assert_eq!(strategic(&owners, owned(&["new", "other"])), Verdict::Done);
-    assert_eq!(strategic(&owners, owned(&["new", "old"])), Verdict::Repeat);
-    assert_eq!(strategic(&owners, owned(&[])), Verdict::Repeat);
-    // Lists whose rules are not known here are never taken for done.
+    assert_eq!(strategic(&owners, owned(&["new", "other"])), Outcome::Done);
+    assert_eq!(strategic(&owners, owned(&["new", "old"])), Outcome::Repeat);
+    assert_eq!(strategic(&owners, owned(&[])), Outcome::Repeat);
+    // Lists of unknown keys never count as done.
     let other = json!({ "spec": { "ports": [{ "port": 80 }] } });
-    assert_eq!(strategic(&other, other.clone()), Verdict::Repeat);
+    assert_eq!(strategic(&other, other.clone()), Outcome::Repeat);
 }

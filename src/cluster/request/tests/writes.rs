@@ -1,4 +1,4 @@
-//! Writes whose outcome is unknown, and writes to a server that has too much to do, against the embedded API server.
+//! Writes of unknown outcome, and writes to an overloaded server, against the embedded API server.
 
 use futures::future::{join, join_all};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ impl Api {
         self.write(Method::PATCH, path, MERGE, patch).await
     }
 
-    /// Makes the next write go wrong and begins a new record.
+    /// Injects a fault into the next writes and starts a new record.
     fn spoil(&self, method: &str, times: usize, fault: Fault) {
         self.server.faults().add(method, SECRETS, times, fault);
         self.server.faults().record();
@@ -74,7 +74,7 @@ async fn a_write_that_was_done_without_an_answer_is_found_and_not_repeated() {
     assert!(left["metadata"]["deletionTimestamp"].is_string(), "{left}");
     assert_eq!(api.methods(), ["DELETE", "GET"]);
 
-    // This one takes the rest of it away.
+    // This removes the rest.
     let release = json!({ "metadata": { "finalizers": null } });
     api.spoil("PATCH", 1, Fault::CutAfter);
     let gone = api.patch(SECRET, &release).await;
@@ -97,18 +97,18 @@ async fn a_write_that_was_not_done_is_looked_up_once_and_repeated() {
         assert_eq!(made["metadata"]["name"], name);
         assert_eq!(api.methods(), ["POST", "GET", "POST"], "{name}");
     }
-    // While nobody answers, the look is repeated, not the write.
+    // While the server does not answer, the read is retried, not the write.
     api.spoil("POST", 1, Fault::CutAfter);
     api.server.faults().add("GET", SECRETS, 2, failing());
     assert!(api.create("s").await.is_err());
     assert_eq!(api.methods(), ["POST", "GET", "GET", "GET"]);
-    // Whoever may not look repeats the write; what it expects makes that harmless.
+    // Without the right to read, the write is retried; its preconditions make that harmless.
     api.spoil("POST", 1, Fault::CutBefore);
     let no = status(403, "Forbidden", "no");
     api.server.faults().add("GET", SECRETS, 1, no);
     assert!(api.create("unseen").await.is_ok());
     assert_eq!(api.methods(), ["POST", "GET", "POST"]);
-    // These answers leave no doubt.
+    // These errors leave no doubt.
     for (name, fault) in [
         ("busy", status(429, "TooManyRequests", "later")),
         ("away", status(503, "ServiceUnavailable", "starting")),
@@ -150,6 +150,6 @@ async fn starts_overtake_repairs() {
     let methods = api.methods();
     assert_eq!(methods.len(), 306);
     let last = methods.iter().rposition(|method| method == "POST");
-    // With the second round at the latest, which is twice as long.
+    // In the second round at the latest, which is twice as large.
     assert!(last.is_some_and(|last| last < 3 * FIRST), "{last:?}");
 }

@@ -1,4 +1,4 @@
-//! The gate that writes pass: at most as many at once as the window says, the urgent ones first.
+//! Limits concurrent writes: at most as many as the window allows, the urgent ones first.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,36 +7,36 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::window::{Answer, Change, Kind, Line, Window};
+use crate::window::{Answer, Change, Kind, Queue, Window};
 
-/// A write that was given up after this long without an answer says that the server has too much to do.
+/// A write that is cancelled after this long without an answer shows that the server is overloaded.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Shared by all who write to one server.
+/// Shared by all clones of a client.
 #[derive(Clone)]
-pub(super) struct Gate(Arc<Shared>);
+pub(super) struct WriteLimiter(Arc<Shared>);
 
 struct Shared {
     made: Instant,
     state: Mutex<State>,
 }
 
-/// While somebody waits there is no place for them.
+/// While a writer waits, no permit is free for it.
 #[derive(Default)]
 struct State {
     window: Window,
-    line: Line<(String, oneshot::Sender<Place>)>,
+    queue: Queue<(String, oneshot::Sender<Permit>)>,
 }
 
-/// The right to send one write; given back when it is dropped.
-pub(super) struct Place {
-    gate: Gate,
+/// The permit of one write; dropping it releases it.
+pub(super) struct Permit {
+    limiter: WriteLimiter,
     kind: Kind,
     since: Instant,
     answer: Option<Answer>,
 }
 
-impl Default for Gate {
+impl Default for WriteLimiter {
     fn default() -> Self {
         Self(Arc::new(Shared {
             made: Instant::now(),
@@ -45,36 +45,36 @@ impl Default for Gate {
     }
 }
 
-impl Gate {
-    /// Waits for a place. Whoever stops waiting leaves nothing behind.
-    pub(super) async fn enter(&self, kind: Kind) -> Place {
-        let (mut waits, turn) = {
+impl WriteLimiter {
+    /// Waits for a permit. Cancel-safe.
+    pub(super) async fn acquire(&self, kind: Kind) -> Permit {
+        let (mut waits, end) = {
             let mut state = self.state();
             if state.window.enter(kind.class) {
-                return self.place(kind);
+                return self.permit(kind);
             }
             let (given, waits) = oneshot::channel();
             let waiter = (kind.name, given);
-            let turn = state.line.push(kind.class, waiter, self.0.made.elapsed());
-            (waits, self.0.made + turn)
+            let end = state.queue.push(kind.class, waiter, self.0.made.elapsed());
+            (waits, self.0.made + end)
         };
-        let place = match tokio::time::timeout_at(turn, &mut waits).await {
-            Ok(place) => place,
+        let permit = match tokio::time::timeout_at(end, &mut waits).await {
+            Ok(permit) => permit,
             Err(_) => {
                 self.admit();
                 waits.await
             }
         };
-        match place {
-            Ok(place) => place,
-            // Never: a waiter is only let go of with a place, or when it has gone.
+        match permit {
+            Ok(permit) => permit,
+            // Never: a waiter is only removed with a permit, or when it is cancelled.
             Err(_) => std::future::pending().await,
         }
     }
 
-    fn place(&self, kind: Kind) -> Place {
-        Place {
-            gate: self.clone(),
+    fn permit(&self, kind: Kind) -> Permit {
+        Permit {
+            limiter: self.clone(),
             kind,
             since: Instant::now(),
             answer: None,
@@ -104,20 +104,20 @@ impl Gate {
         self.admit();
     }
 
-    /// Gives a place to all those whose turn it is.
+    /// Gives permits to the next waiters.
     fn admit(&self) {
         while let Some((kind, given)) = self.next() {
-            // One who went at this moment drops the place, which makes room for the next.
-            let _ = given.send(self.place(kind));
+            // A waiter that was just cancelled drops the permit, which admits the next.
+            let _ = given.send(self.permit(kind));
         }
     }
 
-    /// Takes a place for the next one who still waits.
-    fn next(&self) -> Option<(Kind, oneshot::Sender<Place>)> {
+    /// Takes a permit for the next waiter that is not cancelled.
+    fn next(&self) -> Option<(Kind, oneshot::Sender<Permit>)> {
         let now = self.0.made.elapsed();
         let mut guard = self.state();
         let state = &mut *guard;
-        while let Some((class, (name, given))) = state.window.admit(&mut state.line, now) {
+        while let Some((class, (name, given))) = state.window.admit(&mut state.queue, now) {
             if !given.is_closed() {
                 return Some((Kind { class, name }, given));
             }
@@ -126,32 +126,32 @@ impl Gate {
         None
     }
 
-    /// No holder of the lock waits or panics.
+    /// The lock is never held across an await or a panic.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
-    /// How long it is held.
+impl Permit {
+    /// How long it has been held.
     pub(super) fn held(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// Gives it back with what the answer says of the server.
-    pub(super) fn leave(mut self, answer: Answer) {
+    /// Releases it with the answer of the server.
+    pub(super) fn release(mut self, answer: Answer) {
         self.answer = Some(answer);
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let given_up = match self.held() >= SILENCE {
             true => Answer::Overload,
             false => Answer::Unknown,
         };
         let answer = self.answer.unwrap_or(given_up);
-        self.gate.leave(&self.kind, answer);
+        self.limiter.leave(&self.kind, answer);
     }
 }
 
