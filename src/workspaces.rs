@@ -1,4 +1,4 @@
-//! What a workspace is: a pod with marks. Requests become pods, pods become statuses, statuses become decisions.
+//! A workspace: a pod with marks. Requests become pods, pods become statuses, statuses become decisions.
 
 pub mod activity;
 pub mod bus_message;
@@ -47,7 +47,7 @@ use crate::config::{Manager, Settings};
 use decide::{Content, LifecyclePolicy, REPORT_STUCK_AFTER};
 use status::Defaults;
 
-/// Returns what a status shows where its pod has no mark.
+/// Returns the values of a status whose pod has no mark for them.
 pub fn defaults(manager: &Manager) -> Defaults {
     Defaults {
         timeout: manager.timeouts.regular_workspace.to_string(),
@@ -57,7 +57,7 @@ pub fn defaults(manager: &Manager) -> Defaults {
     }
 }
 
-/// Returns what the configuration says about the lifecycle.
+/// Returns the configured lifecycle policy.
 pub fn policy(settings: &Settings) -> LifecyclePolicy {
     let manager = &settings.manager;
     let bus = settings.message_bus.as_ref();

@@ -1,4 +1,4 @@
-//! Signs of life: what a MarkActive counts for and what it marks (docs/protocol.md#what-each-call-checks).
+//! User activity: when a MarkActive counts and what it marks (docs/protocol.md#what-each-call-checks).
 
 pub mod last_activity;
 
@@ -15,19 +15,19 @@ use crate::action::{Checkpoint, Mark};
 use crate::index::Index;
 use crate::proto::wsman::MarkActiveRequest;
 
-/// Value of [`super::marks::label::RECORD`] on the ConfigMaps that record activity; they carry no label of a workspace.
+/// Value of [`super::marks::label::RECORD`] on the ConfigMaps that record activity; they have no label of a workspace.
 pub const RECORD: &str = "activity";
 
-/// What follows from a MarkActive.
+/// The effect of a MarkActive.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Activity {
-    /// It moves the last activity.
+    /// It updates the last activity.
     pub counts: bool,
     /// It changes marks; most heartbeats do not.
     pub mark: Option<Mark>,
 }
 
-/// Returns what follows from a request at `now`.
+/// Returns the effect of a request at `now`.
 pub fn mark(state: &PodState, request: &MarkActiveRequest, now: Timestamp) -> Activity {
     if request.ignore_if_active && state.ever_active {
         return Activity {
@@ -55,7 +55,7 @@ pub fn mark(state: &PodState, request: &MarkActiveRequest, now: Timestamp) -> Ac
     }
 }
 
-/// Prints a moment as RFC 3339 with nanoseconds, UTC; zeros at the end are left out, as Go does.
+/// Prints a moment as RFC 3339 with nanoseconds, UTC; trailing zeros are omitted, as in Go.
 pub fn format(moment: Timestamp) -> String {
     moment.to_string()
 }

@@ -9,11 +9,11 @@ use crate::proto::DESCRIPTORS;
 use crate::proto::wsman::{WorkspaceMetadata, WorkspacePhase, WorkspaceStatus};
 use crate::updates::Update;
 
-/// Full name of what a body is.
+/// Full name of the message in a body.
 const KIND: &str = "wsman.WorkspaceStatus";
 
-/// Returns the message of an update. Its headers are the instance id, the name of the phase (its number where it has none),
-/// the version of the status, and the trace that the workspace was started in.
+/// Returns the message of an update. Its headers are the instance id, the name of the phase (its number if it has no
+/// name), the version of the status, and the trace of the start.
 ///
 /// A status that is too large, or that has no JSON form, is replaced by a reference to the workspace.
 pub fn of(update: &StatusUpdate) -> BusMessage {
@@ -47,8 +47,8 @@ pub fn of(update: &StatusUpdate) -> BusMessage {
 }
 
 /// Returns the id of an update's message, `<uid>@<version>` or `<uid>@STOPPED`: the same for the same state of the same
-/// start, whoever sends it. A start ends once, but not every replica learns of it in the same version: a held pod may
-/// change, and of one that is gone a list tells only by when.
+/// start, on every replica. A start ends once, but replicas may see that in different versions: a pod with the
+/// finalizer may still change, and a list shows of a deleted pod only that it is gone.
 fn id(update: &StatusUpdate) -> String {
     match update.is_last() {
         true => format!("{}@STOPPED", update.start_uid),
@@ -61,8 +61,8 @@ fn routing_key(owner: &str, meta_id: &str) -> String {
     format!("{}.{}.updates", word(owner), word(meta_id))
 }
 
-/// The generated JSON refuses enum numbers without a name, which a newer writer may well have left on a pod; the
-/// descriptors write them as numbers. Only a time that has no date has no form at all.
+/// The generated JSON rejects enum numbers without a name, which a newer writer may have put on a pod; the descriptors
+/// print them as numbers. Only a time without a date has no JSON form.
 fn json(status: &WorkspaceStatus) -> Option<Vec<u8>> {
     if let Ok(body) = serde_json::to_vec(status) {
         return Some(body);
@@ -73,7 +73,7 @@ fn json(status: &WorkspaceStatus) -> Option<Vec<u8>> {
     serde_json::to_vec(&message).ok()
 }
 
-/// What is said of a status that cannot be sent whole.
+/// The replacement of a status that cannot be sent whole.
 fn reduced(status: &WorkspaceStatus) -> WorkspaceStatus {
     let metadata = status.metadata.as_ref().map(|whole| WorkspaceMetadata {
         owner: whole.owner.clone(),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_what_it_is_about() {
+    fn a_message_describes_its_status() {
         let message = message(status());
         assert_eq!(message.id, "uid-1@7");
         assert_eq!(message.routing_key, "jane%2Edoe.meta.updates");

@@ -1,4 +1,4 @@
-//! The calls that change a workspace while it lives. Each is checked by itself first, then turned into actions on the
+//! The calls that change a running workspace. Each is validated by itself first, then turned into actions on the
 //! workspace as it was read (docs/protocol.md#what-each-call-checks).
 
 mod admission;
@@ -19,7 +19,7 @@ use crate::proto::wsman::{
     WorkspacePhase,
 };
 
-/// A workspace as it was read from the API server.
+/// A workspace as read from the API server.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub pod: PodRef,
@@ -32,10 +32,10 @@ pub struct Seen {
     pub phase: WorkspacePhase,
 }
 
-/// A change that makes sense by itself.
+/// A valid change.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// The workspace that is to be changed.
+    /// The id of the workspace.
     pub id: String,
     what: What,
 }
@@ -49,37 +49,37 @@ enum What {
 }
 
 impl Change {
-    /// Checks a SetTimeout.
+    /// Validates a SetTimeout.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with every fault.
+    /// [`Error::Invalid`] with every violation.
     pub fn timeout(request: SetTimeoutRequest) -> Result<Self, Error> {
         let what = timeout::parse(&request).map(What::Timeout);
         Self::checked(request.id, what)
     }
 
-    /// Checks a ControlAdmission.
+    /// Validates a ControlAdmission.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with every fault.
+    /// [`Error::Invalid`] with every violation.
     pub fn admission(request: ControlAdmissionRequest) -> Result<Self, Error> {
         let what = admission::parse(&request).map(What::Admission);
         Self::checked(request.id, what)
     }
 
-    /// Checks a ControlPort.
+    /// Validates a ControlPort.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with every fault.
+    /// [`Error::Invalid`] with every violation.
     pub fn port(request: ControlPortRequest) -> Result<Self, Error> {
         let what = ports::parse(request.expose, request.spec).map(What::Port);
         Self::checked(request.id, what)
     }
 
-    /// Checks an UpdateSSHKey.
+    /// Validates an UpdateSSHKey.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with every fault, also where the keys are too long for a Secret.
+    /// [`Error::Invalid`] with every violation, also if the keys are too long for a Secret.
     pub fn ssh_keys(request: UpdateSshKeyRequest) -> Result<Self, Error> {
         let what = keys::parse(request.keys).map(What::Keys);
         Self::checked(request.id, what)
@@ -95,12 +95,12 @@ impl Change {
         }
     }
 
-    /// Returns what to do, in this order; nothing where it is so already. If an action finds the pod changed, the
-    /// workspace is to be read again and this asked again.
+    /// Returns the actions, in order; none if nothing changes. If an action finds another version of the pod, read
+    /// the workspace again and call this again.
     ///
     /// # Errors
-    /// [`Error::Precondition`] in a state in which the change is not possible, [`Error::Exhausted`] where there would
-    /// be too much of something.
+    /// [`Error::Precondition`] in a state that does not allow the change, [`Error::Exhausted`] if a limit is
+    /// exceeded.
     pub fn actions(
         &self,
         seen: &Seen,
@@ -116,7 +116,7 @@ impl Change {
     }
 }
 
-/// Whether the workspace is on its way out, and nothing can be changed any more.
+/// Whether the workspace is stopping and can no longer be changed.
 fn is_ending(seen: &Seen) -> bool {
     matches!(
         seen.phase,

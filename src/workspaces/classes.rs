@@ -1,13 +1,13 @@
-//! What a cluster offers: its classes as DescribeCluster lists them (docs/protocol.md#what-each-call-checks).
+//! The classes of a cluster, as in DescribeCluster (docs/protocol.md#what-each-call-checks).
 
 use crate::config::{Class, Manager, UnknownClass};
 use crate::proto::wsman::{DescribeClusterResponse, WorkspaceClass};
 use crate::quantity::Quantity;
 use crate::redact::show;
 
-/// Metadata of the answer to a start: the class that the workspace got.
+/// Metadata of the response to a start: the class of the workspace.
 pub const METADATA: &str = "wsman-class";
-/// How many classes an error names: it has to fit into the trailers of a call.
+/// Most classes that an error lists: it must fit into the trailers of a call.
 const MAX_NAMED: usize = 32;
 /// Bytes of a GB.
 const GIGA: i64 = 1_000_000_000;
@@ -29,13 +29,13 @@ pub fn describe_classes(manager: &Manager) -> DescribeClusterResponse {
     }
 }
 
-/// Returns the class that a start gets instead of the one it asks for, which is not there.
+/// Returns the class that replaces the unknown class of a start.
 pub fn substitute<'a>(asked: &str, manager: &'a Manager) -> Option<&'a str> {
     let (id, _) = manager.class(asked)?;
     (!asked.is_empty() && id != asked).then_some(id)
 }
 
-/// Says what is wrong with asking for a class, where the configuration refuses unknown ones.
+/// Returns what is wrong with a class, if the configuration rejects unknown ones.
 pub(super) fn fault(asked: &str, manager: &Manager) -> Option<String> {
     let refused = manager.unknown_class == UnknownClass::Refuse;
     substitute(asked, manager).filter(|_| refused)?;
@@ -52,7 +52,7 @@ pub(super) fn fault(asked: &str, manager: &Manager) -> Option<String> {
     ))
 }
 
-/// Returns the configured description, or one made from what a workspace may use. Rounded up: nobody reads "1.9 GB".
+/// Returns the configured description, or one from the class's resources, rounded up.
 fn description(class: &Class) -> String {
     if !class.description.is_empty() {
         return class.description.clone();

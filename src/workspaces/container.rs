@@ -1,21 +1,21 @@
-//! The container `workspace` and what it says of its pod. It alone decides about failure and phase: what becomes of any
-//! other container (sidecars, native sidecars, injected and ephemeral ones) is not the workspace's end.
+//! The container `workspace` and the pod's state by it. Only this container decides about failure and phase: the end of
+//! any other container (sidecars, native sidecars, injected and ephemeral ones) is not the workspace's end.
 
 use super::marks::{CONTAINER, READY_BY_CONDITION, annotation};
 use crate::objects::{Condition, ContainerState, ContainerStatus, Pod, Terminated};
 
-/// Phase of a pod, as its workspace container has it.
+/// Phase of a pod by its workspace container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PodPhase {
     /// Not started.
     Pending,
     /// Started.
     Running,
-    /// Ended well.
+    /// Exited with code 0.
     Succeeded,
-    /// Ended badly.
+    /// Exited with another code.
     Failed,
-    /// The node does not report, or the phase is none of Kubernetes'.
+    /// The node does not report, or the phase is unknown.
     #[default]
     Unknown,
 }
@@ -26,15 +26,15 @@ pub fn status(pod: &Pod) -> Option<&ContainerStatus> {
     statuses.find(|c| c.name == CONTAINER)
 }
 
-/// Returns how the workspace container ended, now or before its last restart.
+/// Returns how the workspace container terminated, now or before its last restart.
 pub fn termination(pod: &Pod) -> Option<&Terminated> {
     let status = status(pod)?;
     let now = status.state.terminated.as_ref();
     now.or(status.last_state.terminated.as_ref())
 }
 
-/// Returns the phase of a pod. Kubernetes calls a pod Running while any container runs, Pending while any cannot start,
-/// and Failed if any failed; here the workspace container's state comes first where it is final.
+/// Returns the phase of a pod. In Kubernetes a pod is Running while any container runs, Pending while any cannot start,
+/// and Failed if any failed; here a final state of the workspace container decides first.
 pub fn phase(pod: &Pod) -> PodPhase {
     let of_pod = match pod.status.phase.as_str() {
         "Pending" => PodPhase::Pending,
@@ -54,7 +54,7 @@ pub fn phase(pod: &Pod) -> PodPhase {
             ..
         } if stays && of_pod != PodPhase::Unknown => match ended.exit_code {
             0 => PodPhase::Succeeded,
-            // A pod of one container takes its phase from it sooner or later.
+            // A pod with one container takes its phase from it sooner or later.
             _ if lives && !others_live(pod) => of_pod,
             _ => PodPhase::Failed,
         },
@@ -86,8 +86,8 @@ pub fn any_started(pod: &Pod) -> bool {
     all.any(|c| started(&c.state) || started(&c.last_state) || c.restart_count > 0)
 }
 
-/// Whether the workspace was ready once: where the pod says so, by its condition, else by the mark
-/// [`annotation::NEVER_READY`], which is taken off.
+/// Whether the workspace was ready once: by the pod's condition, if the pod is marked so, otherwise by the mark
+/// [`annotation::NEVER_READY`], which is removed then.
 pub fn was_ready(pod: &Pod) -> bool {
     if pod.metadata.annotation(annotation::NEVER_READY).is_some() {
         return false;
@@ -98,13 +98,13 @@ pub fn was_ready(pod: &Pod) -> bool {
     }
 }
 
-/// Whether the pod was ready and is not any more: its condition turned after the workspace container was started. As
-/// long as a pod never was ready, the condition is as old as the kubelet's first report, before any container.
+/// Whether the pod was ready and is not any more: its condition changed after the workspace container started. While a
+/// pod was never ready, the condition is as old as the kubelet's first report, before any container.
 fn ready_once(pod: &Pod) -> bool {
     let Some(status) = status(pod) else {
         return false;
     };
-    // The node controller turns the condition of a silent node's pods, but not what its kubelet said last.
+    // The node controller sets the condition of an unreachable node's pods, but keeps the kubelet's last message.
     let gated = |c: &Condition| c.reason == "ReadinessGatesNotReady";
     if status.ready && status.state.running.is_some() && !pod.condition("Ready").is_some_and(gated)
     {
@@ -123,7 +123,7 @@ fn ready_once(pod: &Pod) -> bool {
     }
 }
 
-/// Whether the workspace is ready: by the pod's condition, or by its container where only others keep the pod from it.
+/// Whether the workspace is ready: by the pod's condition, or by its container if only others keep the pod from it.
 pub fn is_ready(pod: &Pod) -> bool {
     let others_wait = pod
         .status

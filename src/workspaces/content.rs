@@ -1,4 +1,5 @@
-//! What fills a workspace and saves what is in it. The only backend so far is none: there is nothing to do.
+//! The content of a workspace: its initialisation and its backup. The only backend so far is none: there is nothing to
+//! do.
 
 use super::request::StartRequest;
 use super::{id, names};
@@ -8,10 +9,10 @@ use crate::proto::wsman::{
 };
 use crate::redact::show;
 
-/// Checks that somebody can fill the workspace as the request asks.
+/// Checks that a backend can initialise the content of a request.
 ///
 /// # Errors
-/// [`Error::Precondition`] for every initializer but `empty`, whatever the nodes offer: nobody fills a workspace yet.
+/// [`Error::Precondition`] for every initializer except `empty`: there is no backend yet.
 pub fn check(request: &StartRequest) -> Result<(), Error> {
     if !request.needs_content() {
         return Ok(());
@@ -24,7 +25,7 @@ pub fn check(request: &StartRequest) -> Result<(), Error> {
 /// Takes a snapshot of a workspace's content (docs/protocol.md#what-each-call-checks).
 ///
 /// # Errors
-/// [`Error::Precondition`]: where it does not run, and everywhere else for want of a backend.
+/// [`Error::Precondition`]: it does not run, or there is no backend.
 pub fn snapshot(status: &WorkspaceStatus) -> Result<Url, Error> {
     if status.phase() != WorkspacePhase::Running {
         return Err(Error::Precondition {
@@ -40,17 +41,17 @@ pub fn snapshot(status: &WorkspaceStatus) -> Result<Url, Error> {
 /// Backs up a workspace's content, in any phase.
 ///
 /// # Errors
-/// [`Error::Precondition`] for want of a backend.
+/// [`Error::Precondition`]: there is no backend.
 pub fn back_up(_: &WorkspaceStatus) -> Result<Url, Error> {
     Err(missing(
         "cannot back up the workspace: this cluster has no content backend",
     ))
 }
 
-/// Deletes a volume snapshot; answers whether there was one.
+/// Deletes a volume snapshot; returns whether it existed.
 ///
 /// # Errors
-/// [`Error::Invalid`] with every fault of the request, else [`Error::Precondition`] for want of a backend.
+/// [`Error::Invalid`] with every violation, otherwise [`Error::Precondition`]: there is no backend.
 pub fn delete_volume_snapshot(request: &DeleteVolumeSnapshotRequest) -> Result<bool, Error> {
     let mut faults = Vec::new();
     if !names::is_dns_subdomain(&request.id) {
@@ -69,7 +70,7 @@ pub fn delete_volume_snapshot(request: &DeleteVolumeSnapshotRequest) -> Result<b
     ))
 }
 
-/// Where saved content can be found.
+/// Where saved content is.
 pub type Url = String;
 
 fn missing(why: &str) -> Error {

@@ -1,14 +1,14 @@
-//! Why a workspace ends, in one line: for the log, and for whoever asks after it is gone.
+//! Why a workspace ends, in one line: for the log, and for calls after its end.
 
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceConditions, WorkspaceStatus};
 
-/// Metadata of a call that asks for workspaces that ended lately, too; its value is `true`.
+/// Metadata of a call that includes workspaces that ended recently; its value is `true`.
 pub const METADATA: &str = "wsman-include-ended";
 
-/// Longest reason, in characters: it has to fit into the trailers of a call.
+/// Longest reason, in characters: it must fit into the trailers of a call.
 const LONGEST: usize = 256;
 
-/// Returns why a workspace ends, as far as its status says so.
+/// Returns why a workspace ends, if its status shows it.
 pub fn reason(status: &WorkspaceStatus) -> Option<String> {
     let none = WorkspaceConditions::default();
     let conditions = status.conditions.as_ref().unwrap_or(&none);
@@ -21,7 +21,7 @@ pub fn reason(status: &WorkspaceStatus) -> Option<String> {
         stopped_by_request,
         ..
     } = conditions;
-    // What came first is what ended it: a stop by request is no failure, but a failed workspace may be stopped.
+    // The first cause counts: a stop by request is no failure, but a failed workspace may be stopped.
     let mut text = if !failed.is_empty() {
         format!("failed: {failed}")
     } else if !timeout.is_empty() {
@@ -42,7 +42,7 @@ pub fn reason(status: &WorkspaceStatus) -> Option<String> {
     Some(text)
 }
 
-/// Returns why a workspace ended whose last status this is.
+/// Returns why the workspace with this last status ended.
 pub fn of_ended(status: &WorkspaceStatus) -> String {
     reason(status).unwrap_or_else(|| "completed, or its pod was deleted".to_owned())
 }

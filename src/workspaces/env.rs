@@ -1,4 +1,4 @@
-//! The environment of a workspace, in its exact order, and which of it is secret (docs/protocol.md#environment).
+//! The environment of a workspace, in its exact order, and which variables are secret (docs/protocol.md#environment).
 
 use std::collections::BTreeSet;
 
@@ -26,22 +26,22 @@ const ALLOWED: [&str; 8] = [
     "GITPOD_RLIMIT_CORE",
 ];
 
-/// A variable and where its value is.
+/// A variable and the source of its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Variable {
     pub(super) name: String,
-    /// Value or its place.
+    /// Its value or a reference.
     pub(super) source: Source,
 }
 
-/// Where the value of a variable is.
+/// The source of a variable's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// On the pod.
     Plain(String),
-    /// In the workspace's Secret; here is what has to be put there.
+    /// In the workspace's Secret; this is its value there.
     Own(String),
-    /// In a Secret that is there already.
+    /// In an existing Secret.
     Existing {
         /// Name of the Secret.
         name: String,
@@ -49,7 +49,7 @@ pub(super) enum Source {
     },
 }
 
-/// Returns the variables of a workspace. The pod and the Secret are both made from this list, so they always agree.
+/// Returns the variables of a workspace. The pod and the Secret are both built from this list, so they always agree.
 pub(super) fn build(
     request: &StartRequest,
     manager: &Manager,
@@ -118,7 +118,7 @@ pub(super) fn build(
     all
 }
 
-/// Returns the variables that the caller gave: the system's first, then the user's.
+/// Returns the variables of the request: the system's first, then the user's.
 fn callers(spec: &StartWorkspaceSpec) -> Vec<Variable> {
     let system: BTreeSet<&str> = spec
         .sys_envvars
@@ -151,12 +151,12 @@ fn callers(spec: &StartWorkspaceSpec) -> Vec<Variable> {
             },
             _ => own(&var.name, &var.value, is_protected(&var.name, &system)),
         });
-    // One without a name is no variable.
+    // A variable without a name is ignored.
     let all = first.chain(second).filter(|var| !var.name.is_empty());
     all.collect()
 }
 
-/// Returns how many bytes of the caller's variables would have to be put into the Secret.
+/// Returns the bytes of the request's variables that go into the Secret.
 pub(super) fn secret_bytes(spec: &StartWorkspaceSpec) -> usize {
     callers(spec)
         .iter()
@@ -167,7 +167,7 @@ pub(super) fn secret_bytes(spec: &StartWorkspaceSpec) -> usize {
         .sum()
 }
 
-/// Returns whether the value of a variable belongs into the Secret.
+/// Returns whether the value of a variable goes into the Secret.
 fn is_protected(name: &str, system: &BTreeSet<&str>) -> bool {
     let internal = ["GITPOD_", "SUPERVISOR_", "BOB_", "THEIA_"]
         .iter()
@@ -180,7 +180,7 @@ fn is_supervisor_token(name: &str) -> bool {
     name == "THEIA_SUPERVISOR_TOKENS"
 }
 
-/// Returns the variable as a container has it. `secret` is the name of the workspace's Secret.
+/// Returns the variable of a container. `secret` is the name of the workspace's Secret.
 pub(super) fn on_pod(variable: &Variable, secret: &str) -> EnvVar {
     let reference = |name: &str, key: String| EnvVarSource {
         secret_key_ref: Some(SecretKeySelector {
@@ -207,8 +207,8 @@ pub(super) fn secret_key(name: &str) -> String {
     names::sha256(name.as_bytes())
 }
 
-/// Keeps the kubelet from expanding `$(NAME)` in a value that a caller chose (F-H5). It reads `$$` as `$`, and any
-/// other `$` as itself.
+/// Keeps the kubelet from expanding `$(NAME)` in a value of the request (F-H5). It reads `$$` as `$`, and any other `$`
+/// as itself.
 fn escape(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars().peekable();
@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Kubernetes' expansion of a value when no variable is defined.
+    /// Kubernetes' expansion of a value without defined variables.
     fn expand(value: &str) -> String {
         let mut out = String::new();
         let mut rest = value;

@@ -1,4 +1,4 @@
-//! Which workspaces a caller asked for (docs/protocol.md#what-each-call-checks).
+//! Which workspaces a call selects (docs/protocol.md#what-each-call-checks).
 
 use prost::Message;
 
@@ -9,22 +9,22 @@ use crate::proto::answers::EncodedStatus;
 use crate::proto::wsman::MetadataFilter;
 use crate::updates;
 
-/// Annotations of a filter. Each stream keeps its filter, and every update is held against it.
+/// Most annotations of a filter. Each stream keeps its filter, and checks every update.
 const MAX_ANNOTATIONS: usize = 64;
-/// Bytes of a filter.
+/// Most bytes of a filter.
 const MAX_BYTES: usize = 16 << 10;
 
 /// A `MetadataFilter`; without one everything matches.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter(Option<MetadataFilter>);
 
-/// What a subscriber can ask for without reading the updates of all workspaces.
+/// The topics of subscriptions, which need not read the updates of all workspaces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Topic {
-    /// Whose it is.
+    /// The owner.
     Owner(String),
     MetaId(String),
-    /// A word and what the caller noted under it.
+    /// Key and value of an annotation.
     Annotation(String, String),
 }
 
@@ -46,7 +46,7 @@ impl Filter {
     /// Returns the filter of a request.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is larger than a filter may be.
+    /// [`Error::Invalid`] if it is too large.
     pub fn parse(must_match: Option<MetadataFilter>) -> Result<Self, Error> {
         let filter = must_match.as_ref();
         let annotations = filter.map_or(0, |filter| filter.annotations.len());
@@ -66,7 +66,7 @@ impl Filter {
         }
     }
 
-    /// Whether owner and meta id are equal where given, and every annotation is there.
+    /// Whether owner and meta id are equal, if given, and every annotation is there.
     pub fn matches(&self, status: &EncodedStatus) -> bool {
         let Some(filter) = &self.0 else { return true };
         let Some(metadata) = status.metadata() else {

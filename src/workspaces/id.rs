@@ -1,4 +1,4 @@
-//! Instance ids as callers name them: label values, so that no id can be mistaken for selector syntax (F-H3).
+//! Instance ids: label values, so that no id is selector syntax (F-H3).
 
 use crate::error::{Error, FieldViolation};
 use crate::redact::show;
@@ -6,7 +6,7 @@ use crate::redact::show;
 /// Longest id: it is a label value.
 const LONGEST: usize = 63;
 
-/// Checks the `id` of a request that names a workspace.
+/// Validates the `id` of a request for a workspace.
 ///
 /// # Errors
 /// [`Error::Invalid`] if no workspace can have that id.
@@ -17,7 +17,7 @@ pub fn check(id: &str) -> Result<(), Error> {
     }
 }
 
-/// Returns the error of a request with these faults.
+/// Returns the error of a request with these violations.
 pub(super) fn invalid(violations: Vec<FieldViolation>) -> Error {
     let texts: Vec<String> = violations
         .iter()

@@ -1,4 +1,4 @@
-//! What a start answers when its pod exists already: the same again for the same request
+//! The response to a start whose pod exists already: the same again for the same request
 //! (docs/protocol.md#what-callers-can-rely-on).
 
 use super::marks::annotation;
@@ -8,10 +8,10 @@ use crate::error::Error;
 use crate::objects::Pod;
 use crate::proto::wsman::StartWorkspaceResponse;
 
-/// Returns the answer that the start of `pod` got.
+/// Returns the response that the start of `pod` got.
 ///
 /// # Errors
-/// [`Error::Exists`] if another request made the pod; [`Error::Precondition`] if the workspace is on its way out.
+/// [`Error::Exists`] if another request created the pod; [`Error::Precondition`] if the workspace is stopping.
 pub fn answer(plan: &Plan, pod: &Pod) -> Result<StartWorkspaceResponse, Error> {
     let mark = |key| pod.metadata.annotation(key).unwrap_or_default().to_owned();
     if mark(annotation::SPEC_SHA256) != plan.fingerprint {

@@ -1,5 +1,4 @@
-//! What a registry facade is told of the image of a workspace: the spec that its start recorded
-//! (docs/protocol.md#what-each-call-checks).
+//! The image spec for registry facades: the one that the start recorded (docs/protocol.md#what-each-call-checks).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,31 +12,33 @@ use crate::proto::contentservice::WorkspaceInitializer;
 use crate::proto::registryfacade::ImageSpec;
 use crate::proto::wsman::WorkspaceStatus;
 
-/// What a pod holds of its image spec. It never changes after the pod's creation.
+/// The recorded image spec of a pod. It never changes after the pod's creation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Recorded {
-    /// Nothing.
+    /// None.
     #[default]
     Missing,
-    /// The content of the workspace belongs into the image, and nobody here can make layers of it.
+    /// The image needs the content of the workspace, and no backend makes layers of it.
     NeedsContent,
-    /// What the status tells of the images.
-    AsTold,
-    /// The spec as the annotation holds it, where the status does not tell all of it.
+    /// It is in the status.
+    InStatus,
+    /// The spec of the annotation, if the status does not have all of it.
     Spec(Box<str>),
 }
 
-/// Returns what a pod with this status holds.
+/// Returns the record of a pod with this status.
 pub fn recorded(meta: &Meta, status: &WorkspaceStatus) -> Recorded {
     match meta.annotation(annotation::IMAGE_SPEC) {
         None => Recorded::Missing,
         Some(_) if has_content_layers(meta) => Recorded::NeedsContent,
-        Some(text) if decode(text).is_ok_and(|spec| spec == told(status)) => Recorded::AsTold,
+        Some(text) if decode(text).is_ok_and(|spec| spec == from_status(status)) => {
+            Recorded::InStatus
+        }
         Some(text) => Recorded::Spec(text.into()),
     }
 }
 
-fn told(status: &WorkspaceStatus) -> ImageSpec {
+fn from_status(status: &WorkspaceStatus) -> ImageSpec {
     let spec = status.spec.clone().unwrap_or_default();
     let ide = spec.ide_image.unwrap_or_default();
     ImageSpec {
@@ -54,14 +55,14 @@ fn decode(text: &str) -> Result<ImageSpec, String> {
     ImageSpec::decode(bytes.as_slice()).map_err(|error| error.to_string())
 }
 
-/// Changes a spec that is written as the annotation holds it; `None` if it cannot be read.
+/// Changes the spec in an annotation; `None` if it cannot be read.
 pub fn edit(text: &str, edit: impl FnOnce(&mut ImageSpec)) -> Option<String> {
     let mut spec = decode(text).ok()?;
     edit(&mut spec);
     Some(STANDARD.encode(spec.encode_to_vec()))
 }
 
-/// Returns every reference to an image in a spec.
+/// Returns every image reference in a spec.
 pub fn references(spec: &mut ImageSpec) -> impl Iterator<Item = &mut String> {
     let images = [
         &mut spec.base_ref,
@@ -71,8 +72,8 @@ pub fn references(spec: &mut ImageSpec) -> impl Iterator<Item = &mut String> {
     images.into_iter().chain(&mut spec.ide_layer_ref)
 }
 
-/// Backups of whole workspaces and volume claims bring their content with the image. What cannot be read counts as
-/// content: an empty workspace must never pass for a full one.
+/// Backups of whole workspaces and PersistentVolumeClaims need content in the image. A spec that cannot be read counts
+/// as content: an empty workspace must never replace a full one.
 fn has_content_layers(meta: &Meta) -> bool {
     let flags = [label::FULL_WORKSPACE_BACKUP, label::PVC_FEATURE];
     if !flags.iter().any(|flag| meta.label(flag).is_some()) {
@@ -89,11 +90,11 @@ impl Recorded {
     /// Returns the spec of the pod with this status.
     ///
     /// # Errors
-    /// [`Error::Precondition`] where there is none or where it needs content layers, [`Error::Internal`] where it cannot
-    /// be read.
+    /// [`Error::Precondition`] if there is none or it needs content layers, [`Error::Internal`] if it cannot be
+    /// read.
     pub fn spec(&self, status: &WorkspaceStatus) -> Result<ImageSpec, Error> {
         match self {
-            Self::AsTold => Ok(told(status)),
+            Self::InStatus => Ok(from_status(status)),
             Self::Spec(text) => decode(text).map_err(|why| Error::Internal {
                 why: format!("the recorded image spec is unreadable: {why}"),
             }),
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_needs_content_is_not_told_without_it() {
+    fn an_image_that_needs_content_is_not_returned_without_it() {
         let git = || Some(Spec::Git(GitInitializer::default()));
         let status = WorkspaceStatus::default();
         let empty = Some(Spec::Empty(EmptyInitializer {}));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_status_does_not_tell_is_kept() {
+    fn what_the_status_does_not_have_is_kept() {
         use crate::proto::registryfacade::ContentLayer;
         use crate::proto::wsman::WorkspaceSpec;
         let status = WorkspaceStatus {
@@ -176,13 +177,13 @@ mod tests {
             content_layer: vec![ContentLayer::default()],
             ..plain.clone()
         };
-        for (spec, as_told) in [(plain, true), (layered, false)] {
+        for (spec, in_status) in [(plain, true), (layered, false)] {
             let mut meta = Meta::default();
             let text = STANDARD.encode(spec.encode_to_vec());
             meta.annotations
                 .insert(annotation::IMAGE_SPEC.to_owned(), text);
             let recorded = recorded(&meta, &status);
-            assert_eq!(recorded == Recorded::AsTold, as_told);
+            assert_eq!(recorded == Recorded::InStatus, in_status);
             assert_eq!(recorded.spec(&status).unwrap(), spec);
         }
         let mut broken = Meta::default();

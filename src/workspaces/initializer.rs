@@ -1,4 +1,4 @@
-//! What can be said of an initializer without running it: where it puts content, which secrets it holds, what is wrong.
+//! An initializer without running it: its locations, its secrets, its violations.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::proto::contentservice::{
     CloneTargetMode, GitAuthMethod, GitInitializer, WorkspaceInitializer,
 };
 
-/// What a password that was taken out is replaced by, followed by its key in the Secret (docs/protocol.md#secret).
+/// The replacement of an extracted password, followed by its key in the Secret (docs/protocol.md#secret).
 pub const EXTRACTED: &str = "extracted-secret/";
 
-/// How deep composites may be nested. The key of a secret names the whole way to it and must stay below 253 bytes.
+/// Deepest nesting of composites. The key of a secret has the whole path to it and must stay below 253 bytes.
 const MAX_DEPTH: usize = 8;
 
 /// Returns the checkout locations in order, at least one.
@@ -48,8 +48,8 @@ fn collect_locations<'a>(
     }
 }
 
-/// Takes the passwords out of an initializer and returns them by their keys in the Secret. What was taken out before
-/// stays as it is.
+/// Extracts the passwords of an initializer and returns them by their keys in the Secret. Those that are extracted
+/// already stay as they are.
 pub fn extract_secrets(initializer: &mut WorkspaceInitializer) -> BTreeMap<String, String> {
     let mut secrets = BTreeMap::new();
     each_git(initializer, "initializer", &mut |path, git| {
@@ -86,7 +86,7 @@ fn each_git(
     }
 }
 
-/// Returns whether something has to be done before the workspace may run.
+/// Returns whether content must be initialised before the workspace runs.
 pub fn needs_content(initializer: &WorkspaceInitializer) -> bool {
     match &initializer.spec {
         None | Some(Spec::Empty(_)) => false,
@@ -95,7 +95,7 @@ pub fn needs_content(initializer: &WorkspaceInitializer) -> bool {
     }
 }
 
-/// Adds what is wrong with an initializer: nesting that is too deep, Git without its settings.
+/// Adds the violations of an initializer: too deep nesting, Git without its settings.
 pub(super) fn faults(initializer: &WorkspaceInitializer, faults: &mut Vec<FieldViolation>) {
     nested_faults(initializer, "spec.initializer", 0, faults);
 }

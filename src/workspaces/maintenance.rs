@@ -1,6 +1,6 @@
-//! Maintenance: while it lasts nothing is started, and timeouts and completions wait (docs/operations.md#maintenance).
+//! Maintenance: while it is active nothing starts, and timeouts and completions wait (docs/operations.md#maintenance).
 //!
-//! It is switched on for ever by the configuration, or up to a moment by a ConfigMap.
+//! The configuration enables it without an end, a ConfigMap until a given time.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -12,23 +12,23 @@ use crate::objects::ConfigMap;
 pub const CONFIG_MAP: &str = "ws-manager-mk2-maintenance-mode";
 const KEY: &str = "config.json";
 
-/// The end of a maintenance that has none.
+/// The end of a maintenance without an end.
 pub const FOR_EVER: Timestamp = Timestamp::MAX;
 
-/// What is known of the ConfigMap.
+/// The state of the ConfigMap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Switch {
-    /// Not read yet. Until then a maintenance may be under way.
+    /// Not read yet. Maintenance may be active.
     #[default]
     Unknown,
-    /// There is none, or it cannot be read.
+    /// It does not exist, or cannot be read.
     Off,
-    /// It says until when.
+    /// It has this end.
     Until(Timestamp),
 }
 
 impl Switch {
-    /// Returns the moment until which maintenance lasts, given what the configuration says.
+    /// Returns the end of maintenance, given the configured one.
     pub fn end(self, configured: Option<Timestamp>) -> Option<Timestamp> {
         let switched = match self {
             Self::Unknown => Some(FOR_EVER),
@@ -38,8 +38,8 @@ impl Switch {
         configured.max(switched)
     }
 
-    /// Reads the ConfigMap; `None` if there is none. What cannot be read counts as off, whatever was there before: a
-    /// restart would know no better.
+    /// Reads the ConfigMap; `None` if there is none. Invalid content counts as off, whatever was there before, as
+    /// after a restart.
     ///
     /// # Errors
     /// What is wrong with the content, for people.
@@ -58,9 +58,9 @@ impl Switch {
     }
 }
 
-/// Returns the error of what must not begin during a maintenance. Programs of the classic manager compare its text; the
-/// end goes into the details.
-pub fn refusal(end: Timestamp) -> Error {
+/// Returns the error of a call that maintenance blocks. Programs of the classic manager compare its text; the end goes
+/// into the details.
+pub fn error(end: Timestamp) -> Error {
     Error::Maintenance {
         until: Some(end).filter(|end| *end != FOR_EVER),
     }

@@ -9,9 +9,9 @@ pub mod label {
     pub const COMPONENT: &str = "component";
     /// Instance id.
     pub const WORKSPACE_ID: &str = "workspaceID";
-    /// Owner, or its hash where it is no label value (then see [`super::annotation::OWNER`]).
+    /// Owner, or its hash if it is no label value (then see [`super::annotation::OWNER`]).
     pub const OWNER: &str = "owner";
-    /// Meta id, or its hash where it is no label value (then see [`super::annotation::META_ID`]).
+    /// Meta id, or its hash if it is no label value (then see [`super::annotation::META_ID`]).
     pub const META_ID: &str = "metaID";
     /// Project, empty when absent.
     pub const PROJECT: &str = "project";
@@ -46,14 +46,14 @@ pub mod annotation {
     pub const URL: &str = "gitpod/url";
     /// base64 of the initializer, without its secrets. Written at creation.
     pub const CONTENT_INITIALIZER: &str = "gitpod/contentInitializer";
-    /// Present until the workspace was ready for the first time, on Gitpod nodes, where other programs read it. Removed
-    /// by `decide`.
+    /// Present until the workspace is ready for the first time, on Gitpod nodes, where other programs read it.
+    /// Removed by `decide`.
     pub const NEVER_READY: &str = "gitpod/never-ready";
     /// admit_owner_only or admit_everyone. Written at creation and by ControlAdmission.
     pub const ADMISSION: &str = "gitpod/admission";
     /// base64 of the ImageSpec. Written at creation.
     pub const IMAGE_SPEC: &str = "gitpod/imageSpec";
-    /// Token that lets the owner in. Written at creation.
+    /// Token for the owner's access. Written at creation.
     pub const OWNER_TOKEN: &str = "gitpod/ownerToken";
     /// Classic managers' mark of an unfinished start; read, never written.
     pub const ATTEMPTING_TO_CREATE: &str = "gitpod.io/attemptingToCreate";
@@ -77,7 +77,7 @@ pub mod annotation {
     pub const CONNECTION_LIMITING: &str = "gitpod.io/netConnLimitPerMinute";
     /// "true" with WORKSPACE_PSI.
     pub const PSI: &str = "gitpod.io/psi";
-    /// "true" once content initialisation returned; from the start on plain nodes.
+    /// "true" after content initialisation; from the start on plain nodes.
     pub const ALREADY_INITIALIZING: &str = "gitpod.io/alreadyInitializing";
     /// RFC 3339 of the first MarkActive.
     pub const FIRST_USER_ACTIVITY: &str = "gitpod/firstUserActivity";
@@ -89,7 +89,7 @@ pub mod annotation {
     pub const TIMED_OUT: &str = "gitpod/timedout";
     /// Why the workspace failed, set explicitly.
     pub const EXPLICIT_FAIL: &str = "gitpod/explicitFail";
-    /// "true" when the failure came before the stop.
+    /// "true" if the failure came before the stop.
     pub const FAILED_BEFORE_STOPPING: &str = "gitpod/failedBeforeStopping";
     /// URL of a prebuild's snapshot.
     pub const SNAPSHOT: &str = "gitpod/snapshot";
@@ -101,62 +101,62 @@ pub mod annotation {
     pub const NODE_NAME: &str = "gitpod.io/nodeName";
     /// Grace period as a Go duration. Written by StopWorkspace.
     pub const STOPPED_BY_REQUEST: &str = "gitpod.io/stoppedByRequest";
-    /// "true" when the stop was an abort. Written by StopWorkspace.
+    /// "true" if the stop was an abort. Written by StopWorkspace.
     pub const ABORT_REQUEST: &str = "gitpod.io/abortRequest";
-    /// What says whether the workspace was ready: [`super::READY_BY_CONDITION`] on plain nodes; absent where
-    /// [`NEVER_READY`] does. Written at creation.
+    /// How to find out whether the workspace was ready: [`super::READY_BY_CONDITION`] on plain nodes; absent if
+    /// [`NEVER_READY`] shows it. Written at creation.
     pub const READY_BY: &str = "wsman.dev/ready-by";
-    /// Why a Service of the workspace was refused. Written when it is, and removed when all are there.
+    /// Why a Service of the workspace was rejected. Written then, and removed when all Services exist.
     pub const SERVICES_REFUSED: &str = "wsman.dev/services-refused";
     /// Fingerprint of the start request.
     pub const SPEC_SHA256: &str = "wsman.dev/spec-sha256";
-    /// Owner as given, where it is no label value.
+    /// Owner in full, if it is no label value.
     pub const OWNER: &str = "wsman.dev/owner";
-    /// Meta id as given, where it is no label value.
+    /// Meta id in full, if it is no label value.
     pub const META_ID: &str = "wsman.dev/meta-id";
-    /// Team as given, where it is no label value.
+    /// Team in full, if it is no label value.
     pub const TEAM: &str = "wsman.dev/team";
-    /// Project as given, where it is no label value.
+    /// Project in full, if it is no label value.
     pub const PROJECT: &str = "wsman.dev/project";
-    /// Annotations that were too long for a pod and are in its Secret instead, comma separated; their keys there are in
-    /// [`super::secret_key`]. Written at creation.
+    /// Annotations that are too long for a pod and are in its Secret instead, comma separated; their keys there are
+    /// in [`super::secret_key`]. Written at creation.
     pub const IN_SECRET: &str = "wsman.dev/in-secret";
     /// Longest life of this workspace, as a Go duration.
     pub const MAXIMUM_LIFETIME: &str = "wsman.dev/maximum-lifetime";
-    /// Text of the first failure, kept so that it neither changes nor vanishes. Written by `decide` before a stop.
+    /// Text of the first failure, so that it neither changes nor disappears. Written by `decide` before a stop.
     pub const FAILURE: &str = "wsman.dev/failure";
-    /// Why a pod is still there although its grace is over. Written once by `decide`.
+    /// Why a pod still exists after its grace period. Written once by `decide`.
     pub const STUCK: &str = "wsman.dev/stuck";
-    /// Why the end of a pod was not waited for. Written once by `decide`.
+    /// Why a pod was deleted by force. Written once by `decide`.
     pub const FORCED: &str = "wsman.dev/forced";
     /// RFC 3339 of the last ControlPort that changed [`EXPOSED_PORTS`]; its Service may lag behind it for a moment.
     pub const PORTS_CHANGED: &str = "wsman.dev/ports-changed";
-    /// How often the pod was made again because nodes rejected it; absent for never.
+    /// How often the pod was recreated because nodes rejected it; absent for never.
     pub const RECREATIONS: &str = "wsman.dev/recreations";
     /// Name of the pod that takes the place of this one, which its node rejected. From this mark on there is no way back
     /// but a stop.
     pub const SUCCESSOR: &str = "wsman.dev/successor";
-    /// uid of the first pod of the workspace, on pods that were made again: it names the start.
+    /// uid of the first pod of the workspace, on recreated pods: it identifies the start.
     pub const FIRST_UID: &str = "wsman.dev/first-uid";
-    /// When the first pod of the workspace was created, on pods that were made again.
+    /// When the first pod of the workspace was created, on recreated pods.
     pub const STARTED_AT: &str = "wsman.dev/started-at";
-    /// RFC 3339: since when the workspace is STOPPED, although the pod is held until the message bus has confirmed so.
-    /// Written once by `decide`, only with a message bus.
+    /// RFC 3339: since when the workspace is STOPPED, although the pod has its finalizer until the message bus
+    /// confirms that. Written once by `decide`, only with a message bus.
     pub const STOPPED: &str = "wsman.dev/stopped";
-    /// The trace that the workspace was started in ([`crate::workspaces::trace`]).
+    /// The trace of the workspace's start ([`crate::workspaces::trace`]).
     pub const TRACEPARENT: &str = "wsman.dev/traceparent";
-    /// The same in Jaeger's format, where the caller used that.
+    /// The same in Jaeger's format, if the caller used that.
     pub const UBER_TRACE_ID: &str = "wsman.dev/uber-trace-id";
     /// Exposed port to its Service port, on Services.
     pub const INGRESS_PORTS: &str = "gitpod/ingressPorts";
 }
 
-/// Keys of a workspace's Secret with a meaning of their own. The others are the SHA-256 of a variable's name, or the path
-/// of an initializer that has a password, such as `initializer.composite.1.git` (docs/protocol.md#secret).
+/// Keys of a workspace's Secret with a fixed meaning. The others are the SHA-256 of a variable's name, or the path of
+/// an initializer with a password, such as `initializer.composite.1.git` (docs/protocol.md#secret).
 pub mod secret_key {
-    /// What [`super::annotation::CONTENT_INITIALIZER`] would hold.
+    /// The value of [`super::annotation::CONTENT_INITIALIZER`].
     pub const CONTENT_INITIALIZER: &str = "content-initializer";
-    /// What [`super::annotation::SSH_PUBLIC_KEYS`] would hold.
+    /// The value of [`super::annotation::SSH_PUBLIC_KEYS`].
     pub const SSH_PUBLIC_KEYS: &str = "ssh-public-keys";
 }
 
@@ -182,8 +182,8 @@ pub const MOVING: [&str; 12] = [
 /// Put on pods in debug mode; only a person takes it off.
 pub const DEBUG_FINALIZER: &str = "gitpod.io/debugfinalizer";
 
-/// Holds a pod until its STOPPED was seen; set at creation.
+/// Keeps a pod until its STOPPED is published; set at creation.
 pub const FINALIZER: &str = "gitpod.io/finalizer";
 
-/// Name of the container that is the workspace.
+/// Name of the workspace's container.
 pub const CONTAINER: &str = "workspace";

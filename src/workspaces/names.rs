@@ -61,13 +61,13 @@ pub fn is_data_key(text: &str) -> bool {
         && !text.starts_with("..")
 }
 
-/// Returns `text` if it may be the value of a label, else a hash of it that may. Who needs the text itself finds it in
-/// an annotation (docs/protocol.md#labels).
+/// Returns `text` if it is a valid label value, otherwise a hash that is. An annotation has the text itself
+/// (docs/protocol.md#labels).
 pub fn label_value(text: &str) -> Cow<'_, str> {
     if is_label_value(text) {
         Cow::Borrowed(text)
     } else {
-        // 160 bits: nobody finds two owners with the same hash.
+        // 160 bits: two owners never have the same hash.
         Cow::Owned(format!("sha256-{}", &sha256(text.as_bytes())[..40]))
     }
 }
@@ -86,7 +86,7 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Returns the name of a workspace's pod, and of its Secret and claim.
+/// Returns the name of a workspace's pod, its Secret and its PersistentVolumeClaim.
 pub fn pod(kind: WorkspaceType, id: &str) -> String {
     match kind {
         WorkspaceType::Regular => format!("ws-{id}"),
@@ -95,7 +95,7 @@ pub fn pod(kind: WorkspaceType, id: &str) -> String {
     }
 }
 
-/// Returns the name of the Service of a workspace's IDE. Services' names are lower case.
+/// Returns the name of the Service of a workspace's IDE, in lower case.
 pub fn ide_service(prefix: &str) -> String {
     format!("ws-{}-ide", prefix.to_ascii_lowercase())
 }

@@ -1,4 +1,4 @@
-//! Everything that a start writes, as values: the pod, then its Secret and its Services.
+//! Everything that a start creates, as values: the pod, then its Secret and its Services.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +18,16 @@ mod initial_marks;
 
 use initial_marks::{annotations, content, labels, ports};
 
-/// The two secrets of a workspace. Whoever makes them has the randomness; see [`token`].
+/// The two tokens of a workspace, from random bytes; see [`token`].
 #[derive(Clone)]
 pub struct Tokens {
     /// Value of GITPOD_CLI_APITOKEN.
     pub cli_api: String,
-    /// Lets the owner in.
+    /// For the owner's access.
     pub owner: String,
 }
 
-/// What a start writes and answers. It holds secrets, therefore it cannot be printed.
+/// What a start creates and returns. It has secrets, so it cannot be printed.
 #[derive(Clone)]
 pub struct Plan {
     /// Instance id.
@@ -36,16 +36,16 @@ pub struct Plan {
     pub pod: Pod,
     /// The Secret and the volume claim, if any, then the Services. Without owner references: they need the uid of the created pod.
     pub dependants: Vec<Dependant>,
-    /// Where the workspace will be found.
+    /// The URL of the workspace.
     pub url: String,
-    /// Lets the owner in.
+    /// For the owner's access.
     pub owner_token: String,
     /// Fingerprint of the request; the value of `wsman.dev/spec-sha256`.
     pub fingerprint: String,
 }
 
 impl Plan {
-    /// Notes the trace that the start belongs to. It is not part of the request: a repeated start is in another.
+    /// Adds the trace of the start. It is not part of the request: a retry has another one.
     pub fn trace(&mut self, trace: &Trace) {
         let marks = trace
             .headers()
@@ -55,11 +55,11 @@ impl Plan {
     }
 }
 
-/// Number of random bytes that are enough for a token, but for odds of less than one in 10^9.
+/// Random bytes that suffice for a token with a probability of more than 1 - 10^-9.
 pub const TOKEN_BYTES: usize = 96;
 
-/// Turns random bytes into 32 characters of `0-9A-Za-z_-.`, each equally likely: bytes that would favour some
-/// are skipped. `None` when too few are left; then try again with fresh ones.
+/// Turns random bytes into 32 characters of `0-9A-Za-z_-.`, each equally likely: biased bytes are skipped. `None` if
+/// too few are left; then retry with new bytes.
 pub fn token(random: &[u8]) -> Option<String> {
     const ALPHABET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-.";
     let fair = 256 - 256 % ALPHABET.len();
@@ -73,11 +73,11 @@ pub fn token(random: &[u8]) -> Option<String> {
     (text.len() == 32).then_some(text)
 }
 
-/// Builds everything that starting `request` writes. Only the tokens differ between two plans of the same request.
+/// Builds everything that starting `request` creates. Two plans of the same request differ only in their tokens.
 ///
 /// # Errors
-/// [`Error::Invalid`] where the objects would be too big for Kubernetes, naming the biggest fields, or where the result
-/// of a template is no pod or no URL.
+/// [`Error::Invalid`] if the objects are too large for Kubernetes, with the largest fields, or if a template results in
+/// no pod or no URL.
 pub fn plan(request: &StartRequest, manager: &Manager, tokens: &Tokens) -> Result<Plan, Error> {
     let (class_id, class) = class(request, manager)?;
     let template = match request.kind {
@@ -150,7 +150,7 @@ pub fn plan(request: &StartRequest, manager: &Manager, tokens: &Tokens) -> Resul
     })
 }
 
-/// Looks up the class; what is broken in it was reported with the configuration, and stops only lenient plans.
+/// Looks up the class. Its problems are reported with the configuration, so they stop only lenient plans.
 fn class<'a>(request: &StartRequest, manager: &'a Manager) -> Result<(&'a str, &'a Class), Error> {
     let Some((id, class)) = manager.class(&request.spec.class) else {
         let why = "cannot create context: missing \"default\" workspace class";

@@ -1,6 +1,6 @@
 //! The pod of a workspace (docs/protocol.md#pods), before its class's template is merged in.
 
-// Clients of the classic manager still send fields and flags that were given up later.
+// Clients of the classic manager still send deprecated fields and flags.
 #![allow(deprecated)]
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ const DAEMON_VOLUME: &str = "daemon-mount";
 /// User and group of a workspace.
 const USER: i64 = 33_333;
 
-/// What a pod is built from besides the request.
+/// The input of a pod besides the request.
 pub(super) struct Parts<'a> {
     pub(super) manager: &'a Manager,
     pub(super) class: &'a Class,
@@ -34,7 +34,7 @@ pub(super) struct Parts<'a> {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) env: &'a [Variable],
-    /// Whether the class's template has a security context of its own for the workspace.
+    /// Whether the class's template has its own security context for the workspace.
     pub(super) security_by_template: bool,
 }
 
@@ -102,8 +102,8 @@ fn on_gitpod_node(
     spec.affinity = Some(affinity(request.kind, &manager.namespace));
 }
 
-/// Any node will do: the content lives and dies with the pod. Its service account is the namespace's default one,
-/// without a token, so that nothing has to be prepared.
+/// For any node: the content is deleted with the pod. Its service account is the namespace's default one, without a
+/// token, so that nothing must be prepared.
 fn on_plain_node(spec: &mut PodSpec) {
     spec.volumes = Some(vec![Volume {
         name: WORKSPACE_VOLUME.to_owned(),
@@ -207,7 +207,7 @@ fn readiness_probe() -> Probe {
     }
 }
 
-/// What workspacekit needs to make its user namespace.
+/// What workspacekit needs for its user namespace.
 fn workspacekit() -> SecurityContext {
     let list = |names: &[&str]| Some(names.iter().map(|n| (*n).to_owned()).collect());
     SecurityContext {
@@ -236,7 +236,7 @@ fn workspacekit() -> SecurityContext {
     }
 }
 
-/// What the "restricted" Pod Security Standard asks for.
+/// What the "restricted" Pod Security Standard requires.
 fn restricted() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
@@ -272,7 +272,7 @@ fn seccomp(profile: &str) -> SeccompProfile {
     }
 }
 
-/// Workspaces bear what passes: eviction would lose work.
+/// Workspaces tolerate what is temporary: eviction would lose work.
 fn tolerations() -> Vec<Toleration> {
     let toleration = |condition: &str, seconds: Option<i64>| Toleration {
         key: Some(format!("node.kubernetes.io/{condition}")),
@@ -316,8 +316,7 @@ fn affinity(kind: WorkspaceType, namespace: &str) -> Affinity {
     }
 }
 
-/// Feature flags that change volumes (docs/protocol.md#feature-flags); what they do to labels and annotations is in
-/// `plan`.
+/// Feature flags that change volumes (docs/protocol.md#feature-flags); `plan` has those for labels and annotations.
 fn apply_flags(spec: &mut PodSpec, request: &StartRequest, pod_name: &str) {
     if request.has_flag(Flag::FullWorkspaceBackup) {
         if let Some(volumes) = &mut spec.volumes {
@@ -330,12 +329,13 @@ fn apply_flags(spec: &mut PodSpec, request: &StartRequest, pod_name: &str) {
         }
     }
     if request.has_flag(Flag::PersistentVolumeClaim) {
-        use_claim(spec, pod_name);
+        use_pvc(spec, pod_name);
     }
 }
 
-/// Puts the content on the claim that is named like the pod, and has it chowned before the workspace starts.
-fn use_claim(spec: &mut PodSpec, pod_name: &str) {
+/// Puts the content on the PersistentVolumeClaim with the pod's name, and changes its owner before the workspace
+/// starts.
+fn use_pvc(spec: &mut PodSpec, pod_name: &str) {
     for volume in spec.volumes.iter_mut().flatten() {
         if volume.name == WORKSPACE_VOLUME {
             *volume = Volume {

@@ -1,6 +1,6 @@
-//! The volume claim of a workspace with PERSISTENT_VOLUME_CLAIM (docs/protocol.md#feature-flags).
+//! The PersistentVolumeClaim of a workspace with PERSISTENT_VOLUME_CLAIM (docs/protocol.md#feature-flags).
 
-// The flag and the snapshot were given up later; clients of the classic manager still send them.
+// The flag and the snapshot are deprecated; clients of the classic manager still send them.
 #![allow(deprecated)]
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use super::request::StartRequest;
 use crate::config::{Class, Manager, Pvc};
 use crate::proto::wsman::{StartWorkspaceSpec, WorkspaceFeatureFlag, WorkspaceType};
 
-/// Returns what a class says about the volumes of a type, if it has any.
+/// Returns the volume settings of a class for a type, if it has any.
 pub(super) fn of(class: &Class, kind: WorkspaceType) -> Option<&Pvc> {
     match kind {
         WorkspaceType::Regular => Some(&class.pvc),
@@ -25,8 +25,8 @@ pub(super) fn of(class: &Class, kind: WorkspaceType) -> Option<&Pvc> {
     }
 }
 
-/// Says why there is no volume for a request that asks for one: every cluster refuses a claim without a size, after its pod
-/// was made.
+/// Returns why a request for a volume is invalid: every cluster rejects a claim without a size, after its pod is
+/// created.
 pub(super) fn fault(
     spec: &StartWorkspaceSpec,
     kind: WorkspaceType,
@@ -34,7 +34,7 @@ pub(super) fn fault(
 ) -> Option<String> {
     let flag = i32::from(WorkspaceFeatureFlag::PersistentVolumeClaim);
     let (id, class) = manager.class(&spec.class)?;
-    let has_size = of(class, kind).is_some_and(|claim| claim.size.is_some());
+    let has_size = of(class, kind).is_some_and(|pvc| pvc.size.is_some());
     let asks = spec.feature_flags.contains(&flag);
     (asks && !has_size).then(|| {
         let kind = kind.as_str_name();
@@ -42,7 +42,7 @@ pub(super) fn fault(
     })
 }
 
-/// Returns the claim, named like the pod, if the request asks for one.
+/// Returns the claim, with the pod's name, if the request has the flag.
 pub(super) fn build(
     request: &StartRequest,
     class: &Class,
@@ -53,8 +53,8 @@ pub(super) fn build(
     if !request.has_flag(WorkspaceFeatureFlag::PersistentVolumeClaim) {
         return None;
     }
-    let claim = of(class, request.kind)?;
-    let size = claim.size.as_ref()?.as_str();
+    let pvc = of(class, request.kind)?;
+    let size = pvc.size.as_ref()?.as_str();
     let snapshot = request.spec.volume_snapshot.as_ref();
     let snapshot = snapshot.filter(|snapshot| !snapshot.volume_snapshot_name.is_empty());
     Some(PersistentVolumeClaim {
@@ -70,7 +70,7 @@ pub(super) fn build(
                 requests: Some([("storage".to_owned(), Quantity(size.to_owned()))].into()),
                 limits: None,
             }),
-            storage_class_name: Some(claim.storage_class.clone()).filter(|name| !name.is_empty()),
+            storage_class_name: Some(pvc.storage_class.clone()).filter(|name| !name.is_empty()),
             data_source: snapshot.map(|snapshot| TypedLocalObjectReference {
                 api_group: Some("snapshot.storage.k8s.io".to_owned()),
                 kind: "VolumeSnapshot".to_owned(),

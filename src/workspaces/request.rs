@@ -1,4 +1,4 @@
-//! Turns a StartWorkspaceRequest into a [`StartRequest`], or into everything that is wrong with it
+//! Turns a StartWorkspaceRequest into a [`StartRequest`], or into all its violations
 //! (docs/protocol.md#limits-of-a-request).
 
 use std::fmt;
@@ -19,35 +19,34 @@ use faults::Faults;
 pub(super) use fields::{exposed, port};
 pub use schema::schema;
 
-/// Bytes of a workspace's Secret that a request may fill. The classic constant was a thousand times as much by mistake.
+/// Most bytes of a workspace's Secret from a request. The classic constant was a thousand times as large by mistake.
 pub(super) const MAX_SECRETS: usize = 768 << 10;
 
-/// A request that was checked: a pod can be built from it.
+/// A valid request: a pod can be built from it.
 #[derive(Clone)]
 pub struct StartRequest {
     /// Instance id; a DNS label.
     pub id: String,
-    /// As given; may be empty for headless workspaces.
+    /// As in the request; may be empty for headless workspaces.
     pub service_prefix: String,
-    /// What the workspace is for.
+    /// The type of the workspace.
     pub kind: wsman::WorkspaceType,
-    /// Who may enter.
+    /// Who has access.
     pub admission: wsman::AdmissionLevel,
-    /// Whose it is.
+    /// Owner, meta id and annotations.
     pub metadata: wsman::WorkspaceMetadata,
-    /// What to start.
     pub spec: wsman::StartWorkspaceSpec,
     /// Hex SHA-256 of the request without its output-only fields; equal requests have equal fingerprints.
     pub fingerprint: String,
 }
 
 impl StartRequest {
-    /// Returns whether a feature is asked for. Flags of old callers mean nothing.
+    /// Returns whether the request has a feature flag. Former flags are ignored.
     pub fn has_flag(&self, flag: wsman::WorkspaceFeatureFlag) -> bool {
         self.spec.feature_flags.contains(&i32::from(flag))
     }
 
-    /// Returns the prefix of names and ports' URLs: the requested one, or else the id.
+    /// Returns the prefix of names and port URLs: the requested one, or the id.
     pub fn prefix(&self) -> &str {
         if self.service_prefix.is_empty() {
             &self.id
@@ -56,7 +55,7 @@ impl StartRequest {
         }
     }
 
-    /// Returns whether content has to be put in place before the workspace may run.
+    /// Returns whether content must be initialised before the workspace runs.
     pub fn needs_content(&self) -> bool {
         self.spec
             .initializer
@@ -65,7 +64,7 @@ impl StartRequest {
     }
 }
 
-/// Only what tells it from others: the rest may be secret.
+/// Only what identifies it: the rest may be secret.
 impl fmt::Debug for StartRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartRequest")
@@ -75,10 +74,10 @@ impl fmt::Debug for StartRequest {
     }
 }
 
-/// Checks a request.
+/// Validates a request.
 ///
 /// # Errors
-/// [`Error::Invalid`] with every fault; its message begins with the classic texts.
+/// [`Error::Invalid`] with every violation; its message starts with the classic texts.
 pub fn parse(
     request: wsman::StartWorkspaceRequest,
     manager: &Manager,
@@ -109,8 +108,8 @@ pub fn parse(
     Ok(parse_lenient(request))
 }
 
-/// Takes a request as it is, for looking at what would become of it (`render --lenient`). What is absent or unknown is
-/// taken for its default.
+/// Reads a request without validation, to see its objects (`render --lenient`). Absent and unknown values have their
+/// default.
 pub fn parse_lenient(request: wsman::StartWorkspaceRequest) -> StartRequest {
     let fingerprint = fingerprint(&request);
     let spec = request.spec.clone().unwrap_or_default();
@@ -125,7 +124,7 @@ pub fn parse_lenient(request: wsman::StartWorkspaceRequest) -> StartRequest {
     }
 }
 
-/// Returns the hash of what was asked for. The encoding is deterministic: fields in order, maps sorted.
+/// Returns the hash of the request. The encoding is deterministic: fields in order, maps sorted.
 fn fingerprint(request: &wsman::StartWorkspaceRequest) -> String {
     let mut request = request.clone();
     if let Some(metadata) = &mut request.metadata {
@@ -137,7 +136,7 @@ fn fingerprint(request: &wsman::StartWorkspaceRequest) -> String {
     names::sha256(&request.encode_to_vec())
 }
 
-/// The classic rules of a spec, in the classic words.
+/// The classic rules of a spec, with the classic texts.
 fn classic_spec(spec: &wsman::StartWorkspaceSpec, faults: &mut Faults) {
     if spec.initializer.is_none() {
         faults.classic_spec("initializer", "spec.initializer", "cannot be blank");
@@ -167,7 +166,7 @@ fn classic_spec(spec: &wsman::StartWorkspaceSpec, faults: &mut Faults) {
     }
 }
 
-/// The classic rules of a request, in the classic words.
+/// The classic rules of a request, with the classic texts.
 fn classic_request(
     request: &wsman::StartWorkspaceRequest,
     kind: Option<wsman::WorkspaceType>,
@@ -176,7 +175,7 @@ fn classic_request(
     if request.id.is_empty() {
         faults.classic_request("id", "cannot be blank");
     }
-    // Only headless workspaces do without.
+    // Only headless workspaces may have none.
     if kind == Some(wsman::WorkspaceType::Regular) && request.service_prefix.is_empty() {
         faults.classic_request("service_prefix", "cannot be blank");
     }
@@ -186,8 +185,8 @@ fn classic_request(
     }
 }
 
-/// Ids become names of objects, values of labels, host names and paths: all of them are legal if the id is a DNS label
-/// and short enough. So no id can smuggle anything into a selector or a path (F-H3, F-H4).
+/// Ids become object names, label values, host names and paths: all of them are valid if the id is a DNS label and
+/// short enough. So no id can inject anything into a selector or a path (F-H3, F-H4).
 fn ids(
     request: &wsman::StartWorkspaceRequest,
     kind: Option<wsman::WorkspaceType>,

@@ -1,4 +1,4 @@
-//! The Secret beside a workspace's pod: protected variables, passwords, and what is too long for an annotation.
+//! The Secret of a workspace's pod: protected variables, passwords, and what is too long for an annotation.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The Services of a workspace, built from the marks of its pod alone: at the start and whenever one has to be repaired
+//! The Services of a workspace, built only from the marks of its pod: at the start and whenever one drifts
 //! (docs/protocol.md#services-and-addresses).
 
 use std::borrow::Cow;
@@ -17,16 +17,16 @@ use crate::action::{Action, BuildServices, PodRef, ServiceSync};
 use crate::index::served::{Port, Served};
 use crate::proto::wsman::{ExposedPorts, PortProtocol, PortSpec, PortVisibility};
 
-/// Most ports of one workspace: an EndpointSlice, which Kubernetes makes of a Service, holds no more.
+/// Most ports of one workspace: an EndpointSlice of a Service has no more.
 pub const MAX_PORTS: usize = 100;
-/// The regular expression of the numbers of ports, 1 to 65535.
+/// The regular expression of port numbers, 1 to 65535.
 pub const PORT: &str =
     "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
 
-/// The cluster IP of a Service that has none.
+/// The cluster IP of a headless Service.
 const HEADLESS: &str = "None";
 
-/// Labels of a workspace that its Services carry too.
+/// Labels of a workspace that its Services have too.
 const LABELS: [&str; 11] = [
     label::APP,
     label::COMPONENT,
@@ -41,11 +41,11 @@ const LABELS: [&str; 11] = [
     label::CLASS,
 ];
 
-/// Returns the Services of the pod with these marks: the one of the IDE, and the one of the exposed ports if there are
-/// any. Without owner references. The same marks always give the same Services.
+/// Returns the Services of the pod with these marks: that of the IDE, and that of the exposed ports, if there are any.
+/// Without owner references. The same marks always give the same Services.
 ///
-/// A headless one has no cluster IP: its name resolves to the pod. It cannot map a port to another, so a Service of
-/// which one port does has a cluster IP even then.
+/// A headless Service has no cluster IP: its name resolves to the pod. It cannot map a port to another one, so a
+/// Service with such a port has a cluster IP even then.
 pub fn of_pod(
     namespace: &str,
     labels: &BTreeMap<String, String>,
@@ -94,8 +94,7 @@ pub fn encode_ports(ports: &[PortSpec]) -> String {
     STANDARD.encode(message.encode_to_vec())
 }
 
-/// Reads the annotation [`annotation::EXPOSED_PORTS`]; what cannot be read, and what is no port or comes
-/// twice, counts as none.
+/// Reads the annotation [`annotation::EXPOSED_PORTS`]; invalid text, invalid ports and duplicates are ignored.
 pub fn decode_ports(text: &str) -> Vec<PortSpec> {
     let ports = STANDARD
         .decode(text)
@@ -125,7 +124,7 @@ fn ide_ports() -> [Port<'static>; 2] {
     })
 }
 
-/// Only https is told: HTTP is also what callers leave unset for ports that speak something else.
+/// Only https is set: HTTP is also the default of ports with other protocols.
 fn exposed_ports(ports: Vec<PortSpec>) -> Vec<Port<'static>> {
     let port = |spec: PortSpec| {
         let visibility = match spec.visibility() {

@@ -1,5 +1,5 @@
-//! Limits on the size of what a start writes, kept before Kubernetes keeps them for us
-//! (docs/protocol.md#limits-of-a-request, F-W16).
+//! Limits on the size of a start's objects, checked before Kubernetes does (docs/protocol.md#limits-of-a-request,
+//! F-W16).
 
 use k8s_openapi::api::core::v1::Pod;
 use prost::Message;
@@ -8,18 +8,18 @@ use super::request::StartRequest;
 use crate::action::Dependant;
 use crate::error::{Error, FieldViolation};
 
-/// Bytes of the annotations that may be long; what is beyond goes into the Secret.
+/// Most bytes of the annotations that may be long; beyond that they go into the Secret.
 pub(super) const MAX_LONG_ANNOTATIONS: usize = 48 << 10;
-/// Bytes of the annotation that holds the exposed ports.
+/// Most bytes of the annotation with the exposed ports.
 pub(super) const MAX_PORTS_ANNOTATION: usize = 48 << 10;
-/// Bytes of all annotations of a pod. Kubernetes takes 256 KiB; the rest is for what happens to the workspace later.
+/// Most bytes of all annotations of a pod. Kubernetes accepts 256 KiB; the rest is for later changes.
 pub(super) const MAX_ANNOTATIONS: usize = 64 << 10;
-/// Bytes of a pod's JSON; etcd takes 1.5 MiB.
+/// Most bytes of a pod's JSON; etcd accepts 1.5 MiB.
 const MAX_POD: usize = 1 << 20;
-/// Bytes of a Secret's values, as Kubernetes counts them.
+/// Most bytes of a Secret's values, as Kubernetes counts them.
 const MAX_SECRET: usize = 1 << 20;
 
-/// Refuses objects that are too big.
+/// Rejects objects that are too large.
 pub(super) fn check(
     request: &StartRequest,
     pod: &Pod,
@@ -50,7 +50,7 @@ pub(super) fn check(
     }
 }
 
-/// Names the fields of the request that make it big.
+/// Lists the largest fields of the request.
 fn too_big(request: &StartRequest, what: &str, size: usize, max: usize) -> Error {
     let spec = &request.spec;
     let texts = |list: &[String]| list.iter().map(String::len).sum::<usize>();

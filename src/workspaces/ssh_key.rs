@@ -1,14 +1,14 @@
-//! Whether a text is a public SSH key, as a line of an authorized_keys file holds it: options, type, data, comment.
+//! Whether a text is a public SSH key, as in a line of authorized_keys: options, type, data, comment.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ssh_key::PublicKey;
 
-/// What a key looks like, for people.
+/// The format of a key, for people.
 const WANTED: &str =
     "must be a line as in authorized_keys, such as \"ssh-ed25519 AAAA... comment\"";
 
-/// Returns what is wrong with a key, and nothing of the key: somebody may have sent a private one.
+/// Returns what is wrong with a key, without the key: it may be a private one.
 pub fn fault(key: &str) -> Option<&'static str> {
     if key.trim().is_empty() {
         return Some("cannot be blank");
@@ -37,14 +37,14 @@ fn is_private(key: &str) -> bool {
         || key.contains("Private-Lines:")
 }
 
-/// Whether type and data fit together; what follows is a comment.
+/// Whether type and data match; a comment follows.
 fn is_key(text: &str) -> bool {
     let mut words = text.split_whitespace();
     let (Some(kind), Some(data)) = (words.next(), words.next()) else {
         return false;
     };
     match kind.ends_with("-cert-v01@openssh.com") {
-        // The library refuses certificates that never end, which are the usual ones: the type has to do.
+        // The library rejects certificates without an end date, which are common: only the type is checked.
         true => STANDARD.decode(data).is_ok_and(|data| {
             let length = u32::try_from(kind.len()).unwrap_or_default().to_be_bytes();
             let body = data.strip_prefix(&length).unwrap_or_default();
@@ -61,7 +61,7 @@ fn names_type(key: &str) -> bool {
     words.any(|word| known.iter().any(|prefix| word.starts_with(prefix)))
 }
 
-/// Where the options in front of a key end: at the first blank that is not in quotes.
+/// The end of the options: the first space outside of quotes.
 fn options_end(key: &str) -> Option<usize> {
     let key = key.trim_end();
     let start = key.len() - key.trim_start().len();
@@ -81,7 +81,7 @@ fn options_end(key: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Lines that OpenSSH takes, one per kind of key.
+    /// Lines that OpenSSH accepts, one per kind of key.
     const GOOD: &str = include_str!("../../testdata/ssh/authorized_keys");
 
     #[test]

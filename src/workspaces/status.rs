@@ -1,4 +1,4 @@
-//! The status fold: what the cluster knows of a workspace in, the `WorkspaceStatus` that clients see out
+//! The status fold: from the cluster's objects of a workspace to the `WorkspaceStatus` of clients
 //! (docs/protocol.md#phases).
 
 mod events;
@@ -31,44 +31,44 @@ pub struct Defaults {
     pub closed_timeout: String,
     /// `manager.statusVersionOffset`.
     pub version_offset: u64,
-    /// `manager.podRecreationMaxRetries`: until then a rejected pod is no failure.
+    /// `manager.podRecreationMaxRetries`: before this limit a rejected pod is no failure.
     pub max_recreations: u32,
 }
 
-/// Why a pod is no workspace, in the words that callers of the classic manager know.
+/// Why a pod is no workspace, with the texts of the classic manager.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotWorkspace(pub String);
 
-/// Which rows of docs/protocol.md#failures and docs/protocol.md#phases made a status, for people who ask why.
+/// The rows of docs/protocol.md#failures and docs/protocol.md#phases that made a status, for `explain`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Why {
-    /// Row that ended the search for a failure, if one did.
+    /// Row that ended the search for a failure, if any.
     pub failure: Option<&'static str>,
     /// Row that decided the phase.
     pub phase: &'static str,
 }
 
-/// A status, and what made it.
+/// A status and its explanation.
 #[derive(Debug)]
 pub struct Folded {
-    /// The status. Its message names what is unreadable.
+    /// The status. Its message names the invalid marks.
     pub status: WorkspaceStatus,
-    /// Why it is that.
+    /// Its explanation.
     pub why: Why,
-    /// Marks that are missing or unreadable, as a text; empty if there is none.
+    /// Missing or invalid marks, as a text; empty if there are none.
     pub unreadable: String,
     /// What is missing without which a pod is no workspace (docs/protocol.md#failures).
     pub not_workspace: Option<NotWorkspace>,
 }
 
-/// Returns the status of a pod that is marked as a workspace, whatever people made of its marks: what cannot be read is
-/// named, and all else counts.
+/// Returns the status of a pod that is marked as a workspace, whatever people changed in its marks: invalid ones are
+/// named, all others count.
 pub fn fold(observed: &Observed<'_>, defaults: &Defaults) -> Folded {
     let (mut status, faults) = base(observed.pod, defaults);
     let failure = failure::extract(observed, defaults);
     let why = match failure.forced {
-        // A forced phase ends the fold: nothing of 4.4 is looked at.
+        // A forced phase ends the fold: the phase table is skipped.
         Some((phase, row)) => {
             conditions(&mut status).failed = failure.message;
             status.set_phase(phase);
@@ -102,7 +102,7 @@ pub fn fold(observed: &Observed<'_>, defaults: &Defaults) -> Folded {
     }
 }
 
-/// Says why a Service of a living workspace is missing: nothing else of the classic status has a place for it.
+/// Shows why a Service of a running workspace is missing, in the message: the classic status has no field for it.
 fn services_refused(status: &mut WorkspaceStatus, pod: &Pod) {
     let ends = matches!(
         status.phase(),
@@ -121,13 +121,13 @@ fn services_refused(status: &mut WorkspaceStatus, pod: &Pod) {
     status.message.push_str(why);
 }
 
-/// How the message of a workspace begins whose end was not waited for.
+/// Prefix of the message of a workspace whose end was forced.
 const BY_FORCE: &str = "stopped by force: ";
 
-/// Returns the last status of a workspace whose pod has left the API: STOPPED, whatever came before. Of its message only
-/// why it was stopped by force stays.
+/// Returns the last status of a workspace whose pod is deleted: STOPPED, whatever came before. Of its message only the
+/// reason of a forced stop stays.
 ///
-/// `version` is that of the deletion, where it is known.
+/// `version` is that of the deletion, if it is known.
 pub fn gone(mut last: WorkspaceStatus, version: Option<u64>) -> WorkspaceStatus {
     if last.phase() != WorkspacePhase::Stopped {
         last.set_phase(WorkspacePhase::Stopped);
@@ -142,7 +142,8 @@ pub fn gone(mut last: WorkspaceStatus, version: Option<u64>) -> WorkspaceStatus 
     last
 }
 
-/// Fills what depends on nothing else, and notes what is missing without which a pod is no workspace, in the order of the classic manager.
+/// Sets the fields that depend on nothing else, and collects the missing marks that every workspace has, in the order
+/// of the classic manager.
 fn base(pod: &Pod, defaults: &Defaults) -> (WorkspaceStatus, Faults) {
     let mut faults = Faults::default();
     let name = &pod.metadata.name;
@@ -215,7 +216,7 @@ fn conditions(status: &mut WorkspaceStatus) -> &mut WorkspaceConditions {
 
 /// The wire form of a time.
 pub(super) fn timestamp(at: Timestamp) -> pbjson_types::Timestamp {
-    // Both parts are negative before 1970; the wire wants nanoseconds that count up.
+    // Both parts are negative before 1970; on the wire nanoseconds are positive.
     let nanos = at.subsec_nanosecond();
     let borrow = i64::from(nanos < 0);
     pbjson_types::Timestamp {

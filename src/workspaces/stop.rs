@@ -1,4 +1,4 @@
-//! Stopping by request, as marks; and what a status means to somebody who waits for a workspace.
+//! A stop by request, as marks; and whether a status ends the wait for RUNNING.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::proto::wsman::{
     StopWorkspacePolicy, StopWorkspaceRequest, WorkspacePhase, WorkspaceStatus,
 };
 
-/// Checks the request for a stop and returns its policy.
+/// Validates the request for a stop and returns its policy.
 ///
 /// # Errors
-/// [`Error::Invalid`] with every fault.
+/// [`Error::Invalid`] with every violation.
 pub fn policy(request: &StopWorkspaceRequest) -> Result<StopWorkspacePolicy, Error> {
     let policy = StopWorkspacePolicy::try_from(request.policy).map_err(|_| {
         let why = format!("value {} is out of range", request.policy);
@@ -27,7 +27,7 @@ pub fn policy(request: &StopWorkspaceRequest) -> Result<StopWorkspacePolicy, Err
     }
 }
 
-/// Returns the mark that asks for a stop; `decide` deletes the pod when it sees it
+/// Returns the mark of a stop request; `decide` deletes the pod when it sees it
 /// (docs/protocol.md#what-each-call-checks).
 pub fn mark(policy: StopWorkspacePolicy) -> Mark {
     let grace = GoDuration::from_secs(i64::try_from(grace(policy).as_secs()).unwrap_or(30));
@@ -41,7 +41,7 @@ pub fn mark(policy: StopWorkspacePolicy) -> Mark {
     }
 }
 
-/// Returns how much time a policy gives.
+/// Returns the grace period of a policy.
 pub fn grace(policy: StopWorkspacePolicy) -> Duration {
     match policy {
         StopWorkspacePolicy::Normally => Duration::from_secs(30),
@@ -49,10 +49,9 @@ pub fn grace(policy: StopWorkspacePolicy) -> Duration {
     }
 }
 
-/// What a status means to somebody who waits for RUNNING.
+/// The state of a wait for RUNNING.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// It runs.
     Running,
     /// It will not run any more, and why.
     Over(String),
@@ -60,8 +59,8 @@ pub enum Wait {
     Goes,
 }
 
-/// Returns whether waiting for RUNNING is over.
-pub fn verdict(status: &WorkspaceStatus) -> Wait {
+/// Returns the state of a wait for RUNNING.
+pub fn wait(status: &WorkspaceStatus) -> Wait {
     let conditions = status.conditions.clone().unwrap_or_default();
     let why = [conditions.failed, conditions.timeout]
         .into_iter()

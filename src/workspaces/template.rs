@@ -1,7 +1,7 @@
-//! Pod templates: how they are read, and how one is merged into a pod (docs/protocol.md#pod-templates).
+//! Pod templates: how they are parsed, and how one is merged into a pod (docs/protocol.md#pod-templates).
 //!
-//! Both sides are JSON: what a field holds decides how it is merged, and the few fields with rules of their own are
-//! known by their path. The pod is the target, the template the source.
+//! Both sides are JSON: the type of a field decides how it is merged, and the few fields with their own rules are known
+//! by path. The pod is the target, the template the source.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,13 @@ mod check;
 
 pub use check::{Finding, check};
 
-/// Takes the text of a template apart: YAML or JSON.
+/// Parses the text of a template: YAML or JSON.
 fn parse(text: &str) -> Result<Value, String> {
     let text = text.trim_start_matches('\u{feff}');
     if text.trim_start().starts_with('{') {
         return serde_json::from_str(text).map_err(|e| format!("is no JSON: {e}"));
     }
-    // The parser adds a picture of the place below its first line.
+    // The parser adds an excerpt below its first line.
     serde_saphyr::from_str(text).map_err(|e| {
         let why = e.to_string();
         let why = why.lines().next().unwrap_or_default();
@@ -28,11 +28,11 @@ fn parse(text: &str) -> Result<Value, String> {
     })
 }
 
-/// Reads a template: a whole Pod manifest in YAML or JSON. Unknown fields are dropped, and so is what only a server
-/// writes.
+/// Parses a template: a whole Pod manifest in YAML or JSON. Unknown fields and fields that only a server writes are
+/// dropped.
 ///
 /// # Errors
-/// Why it is no pod, with the path of the faulty field.
+/// Why it is no pod, with the path of the invalid field.
 pub fn read(text: &str) -> Result<Value, String> {
     let mut value = parse(text)?;
     if value.is_null() {
@@ -57,7 +57,7 @@ pub fn read(text: &str) -> Result<Value, String> {
     Ok(value)
 }
 
-/// Merges a template into a pod: the pod's own values win, containers' and lists' rules aside.
+/// Merges a template into a pod: the pod's values win, except for the rules of containers and lists.
 pub fn merge(mut pod: Value, template: Value) -> Value {
     fill(&mut pod, template, Path::Root);
     pod
@@ -69,7 +69,8 @@ pub fn container<'a>(template: &'a Value, name: &str) -> Option<&'a Value> {
     containers.iter().find(|c| c["name"] == name)
 }
 
-/// Returns what a pod with this template would have twice although Kubernetes allows it once: no such pod can start.
+/// Returns a duplicate that a pod with this template would have although Kubernetes forbids it: such a pod cannot
+/// start.
 pub fn clash(template: &Value) -> Option<String> {
     let list = |value: Option<&Value>, key: &str| -> Vec<String> {
         let list = value.and_then(Value::as_array).into_iter().flatten();
@@ -90,7 +91,7 @@ pub fn clash(template: &Value) -> Option<String> {
         })
 }
 
-/// How far from the root of the pod a value is, as far as rules depend on it.
+/// The depth of a value, as far as rules depend on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Path {
     Root,
@@ -115,7 +116,7 @@ impl Path {
     }
 }
 
-/// Fills what is zero in the target: "", 0, false, and what is not there. Lists grow.
+/// Sets what is zero in the target: "", 0, false, and absent fields. Lists are joined.
 fn fill(target: &mut Value, source: Value, path: Path) {
     match (target, source) {
         (Value::Object(target), Value::Object(source)) => {
@@ -137,7 +138,7 @@ fn fill(target: &mut Value, source: Value, path: Path) {
     }
 }
 
-/// Matches containers by name; a template's container has the last word, and one that the pod has not is dropped.
+/// Matches containers by name; the template's values win, and a container that the pod does not have is dropped.
 fn containers(target: &mut Value, source: Value) {
     match (target, source) {
         (Value::Array(target), Value::Array(source)) if target.is_empty() => *target = source,
@@ -156,7 +157,7 @@ fn containers(target: &mut Value, source: Value) {
     }
 }
 
-/// Replaces whatever the source has a value for. Lists still grow.
+/// Replaces every field that the source has. Lists are still joined.
 fn overwrite(target: &mut Value, source: Value, is_container: bool) {
     match (target, source) {
         (Value::Object(target), Value::Object(source)) => {
@@ -179,7 +180,7 @@ fn overwrite(target: &mut Value, source: Value, is_container: bool) {
     }
 }
 
-/// Takes over how a probe asks, but not how often. A template without a question of its own changes nothing.
+/// Takes the handler of a probe, but not its timing. A template without a handler changes nothing.
 fn probe(target: &mut Value, source: Value) {
     const HANDLERS: [&str; 4] = ["exec", "grpc", "httpGet", "tcpSocket"];
     match (target, source) {
@@ -195,7 +196,7 @@ fn probe(target: &mut Value, source: Value) {
     }
 }
 
-/// Narrows the only term of the target by all requirements of the source's terms.
+/// Restricts the only term of the target by all requirements of the source's terms.
 fn terms(target: &mut Value, source: Value) {
     let (Value::Array(target), Value::Array(source)) = (target, source) else {
         return;
@@ -211,7 +212,7 @@ fn terms(target: &mut Value, source: Value) {
     }
 }
 
-/// Go's zero values, as JSON shows them.
+/// Go's zero values in JSON.
 fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -223,7 +224,7 @@ fn is_zero(value: &Value) -> bool {
     }
 }
 
-/// Turns numbers into texts where Kubernetes expects quantities and people write `cpu: 1`.
+/// Turns numbers into strings where Kubernetes expects quantities and people write `cpu: 1`.
 fn quantities(value: &mut Value) {
     match value {
         Value::Object(members) => {

@@ -1,16 +1,16 @@
-//! The trace that a workspace was started in: what the caller sent is passed on with every update, as W3C Trace Context
-//! and, for programs of the classic manager, as Jaeger writes it.
+//! The trace of a workspace's start: the caller's trace is passed on with every update, as W3C Trace Context and, for
+//! programs of the classic manager, in Jaeger's format.
 
 use std::sync::Arc;
 
 use super::marks;
 
-/// Name of the metadata of a call, and of the header of an update (W3C Trace Context).
+/// Name of a call's metadata, and of an update's header (W3C Trace Context).
 pub const TRACEPARENT: &str = "traceparent";
 /// The same in Jaeger's format.
 pub const JAEGER: &str = "uber-trace-id";
 
-/// The trace of a start, in each format that its caller used.
+/// The trace of a start, in each format of its caller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trace {
     parent: Option<Arc<str>>,
@@ -18,7 +18,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Takes what names a span; the rest counts as absent. `get` returns the text under a name.
+    /// Reads valid values; invalid ones count as absent. `get` returns the text of a name.
     pub fn read<'a>(get: impl Fn(&'static str) -> Option<&'a str>) -> Self {
         Self {
             parent: get(TRACEPARENT).and_then(parent).map(Arc::from),
@@ -26,7 +26,7 @@ impl Trace {
         }
     }
 
-    /// Returns the header of each format that is known.
+    /// Returns the header of each known format.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let pairs = [(TRACEPARENT, &self.parent), (JAEGER, &self.jaeger)];
         let pairs = pairs.into_iter();
@@ -34,7 +34,7 @@ impl Trace {
     }
 }
 
-/// Returns the annotation that keeps what a header has.
+/// Returns the annotation for a header.
 pub(super) fn annotation(header: &str) -> &'static str {
     match header {
         JAEGER => marks::annotation::UBER_TRACE_ID,
@@ -42,11 +42,11 @@ pub(super) fn annotation(header: &str) -> &'static str {
     }
 }
 
-/// Digits of a version, a trace, a span and the flags.
+/// Digits of the version, the trace, the span and the flags.
 const PARTS: [usize; 4] = [2, 32, 16, 2];
 
-/// Returns `text` if it names a span of a trace: `<version>-<trace>-<span>-<flags>`, in lower case. What later versions
-/// append is taken along; version ff and identifiers of zeros only are invalid.
+/// Returns `text` if it is a valid span: `<version>-<trace>-<span>-<flags>`, in lower case. It keeps what later
+/// versions append; version ff and identifiers of zeros are invalid.
 fn parent(text: &str) -> Option<&str> {
     let mut parts = text.split('-');
     for digits in PARTS {
@@ -64,7 +64,7 @@ fn parent(text: &str) -> Option<&str> {
 /// Longest value that is passed on.
 const LONGEST: usize = 256;
 
-/// Returns `<trace>:<span>:<parent>:<flags>`, in hexadecimal digits, if `text` is that. Jaeger's clients for HTTP escape
+/// Returns `<trace>:<span>:<parent>:<flags>`, in hexadecimal digits, if `text` is valid. Jaeger's HTTP clients escape
 /// the colons; identifiers may lack leading zeros, and only that of the parent may be zero.
 fn jaeger(text: &str) -> Option<String> {
     if text.len() > LONGEST {

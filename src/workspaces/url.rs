@@ -1,8 +1,8 @@
-//! The templates that the URLs of workspaces and of their ports are made from (docs/protocol.md#urls).
+//! The templates of workspace and port URLs (docs/protocol.md#urls).
 
 use crate::redact::show;
 
-/// What a template is for; decides which variables it may use.
+/// The purpose of a template; decides which variables it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// `urlTemplate`: .ID, .Prefix and .Host.
@@ -11,7 +11,7 @@ pub enum Purpose {
     Port,
 }
 
-/// The variables by their names in templates; those of ports come last.
+/// The variables by name; those of ports come last.
 const VARIABLES: [(&str, Variable); 5] = [
     ("ID", Variable::Id),
     ("Prefix", Variable::Prefix),
@@ -34,7 +34,7 @@ impl Purpose {
     }
 }
 
-/// A template that was checked: rendering it cannot fail.
+/// A valid template: rendering it cannot fail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UrlTemplate(Vec<Part>);
 
@@ -52,24 +52,24 @@ enum Variable {
     Port,
 }
 
-/// What is put in for the variables.
+/// The values of the variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Values<'a> {
     /// Instance id.
     pub id: &'a str,
-    /// Service prefix: as requested for the URL of a workspace, with the fallback to the id for that of a port.
+    /// Service prefix: as requested for the URL of a workspace; for that of a port, the id if there is none.
     pub prefix: &'a str,
     /// `hostURL`, as configured.
     pub host: &'a str,
-    /// Port of the workspace; 0 where there is none.
+    /// Port of the workspace; 0 without a port.
     pub port: u32,
 }
 
 impl UrlTemplate {
-    /// Takes a template apart: text and `{{ .Name }}`, which is all of Go's syntax that such templates use.
+    /// Parses a template: text and `{{ .Name }}`, the only syntax of Go that such templates use.
     ///
     /// # Errors
-    /// What cannot be understood, and what may be used instead.
+    /// What is invalid, and the alternatives.
     pub fn compile(text: &str, purpose: Purpose) -> Result<Self, String> {
         let names = purpose.names();
         let mut parts = Vec::new();
@@ -100,12 +100,12 @@ impl UrlTemplate {
         Ok(Self(parts))
     }
 
-    /// Returns whether nothing would be rendered.
+    /// Returns whether it renders to nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Puts in the values. What comes from a request is percent-encoded, so that it stays within its part of the URL.
+    /// Renders it. Values of a request are percent-encoded, so they stay within their part of the URL.
     pub fn render(&self, values: &Values<'_>) -> String {
         let mut url = String::new();
         for part in &self.0 {
@@ -121,7 +121,7 @@ impl UrlTemplate {
     }
 }
 
-/// Appends `text` with everything encoded but RFC 3986's unreserved characters.
+/// Appends `text` with everything encoded except RFC 3986's unreserved characters.
 fn encode(url: &mut String, text: &str) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -132,18 +132,18 @@ fn encode(url: &mut String, text: &str) {
     }
 }
 
-/// Checks that a rendered URL is one that a browser may be sent to: http or https, or a relative reference, without
-/// control characters or spaces.
+/// Validates a rendered URL for a browser: http or https, or a relative reference, without control characters or
+/// spaces.
 ///
 /// # Errors
-/// Why it is none.
+/// Why it is invalid.
 pub fn check(text: &str) -> Result<(), String> {
     if let Some(odd) = text.chars().find(|c| c.is_control() || *c == ' ') {
         return Err(format!("{} is no URL: it contains {odd:?}", show(text)));
     }
     let no_url = |why: &dyn std::fmt::Display| format!("{} is no URL: {why}", show(text));
     if !text.contains("://") {
-        // Classic templates may leave out the scheme. What is left must still be a host, not "javascript:" or "mailto:".
+        // Classic templates may omit the scheme. The rest must still be a host, not "javascript:" or "mailto:".
         let url = url::Url::parse(&format!("https://{text}")).map_err(|e| no_url(&e))?;
         return if url.username().is_empty() && url.password().is_none() {
             Ok(())

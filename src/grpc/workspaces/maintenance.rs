@@ -23,7 +23,7 @@ impl Maintenance {
     pub(super) fn check(&self) -> Result<(), Error> {
         match self.end() {
             None => Ok(()),
-            Some(end) => Err(maintenance::refusal(end)),
+            Some(end) => Err(maintenance::error(end)),
         }
     }
 

@@ -221,7 +221,7 @@ pub(super) async fn running(
             UpdateEvent::SnapshotComplete(_) => None,
         });
         for status in updates.filter(|status| status.id == id) {
-            match stop::verdict(&status) {
+            match stop::wait(&status) {
                 stop::Wait::Running => return Ok(()),
                 stop::Wait::Over(why) => {
                     return Err(Error::Precondition {

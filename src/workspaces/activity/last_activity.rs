@@ -1,9 +1,9 @@
-//! The last signs of life of all workspaces: what this replica saw itself, what the cluster has recorded, and what is
-//! to be recorded next.
+//! The last activity of all workspaces: what this replica received, what the cluster has recorded, and what to record
+//! next.
 //!
 //! The record is a few ConfigMaps with an entry per workspace. Every replica reads all of them and takes the later of
-//! what it knows and what it reads; one that recorded something later than what it reads writes it again. So writes need
-//! no order, and one that was lost or overtaken is made good.
+//! its own and the recorded time; if its own is later, it writes that. So writes need no order, and a lost or
+//! overwritten one is repaired.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -15,19 +15,20 @@ use super::{RECORD, format};
 use crate::action::Checkpoint;
 use crate::workspaces::marks::label;
 
-/// ConfigMaps that share the workspaces. With other numbers on two replicas nothing is lost, as every replica reads
-/// all of them, but entries of the other's are cleared away by it alone.
+/// ConfigMaps that share the workspaces. If two replicas have different numbers, nothing is lost, as every replica
+/// reads all of them, but each removes only entries of its own number.
 pub const SHARDS: usize = 4;
-/// From one write of a ConfigMap to the next.
+/// Interval between two writes of a ConfigMap.
 pub const INTERVAL: Duration = Duration::from_secs(10);
-/// Entries of one ConfigMap. With ids of 63 bytes these are 0.8 MB of data and 0.6 MB of managed fields, and an object
-/// may have 1.5 MiB; its values alone, 0.25 MB, may have 1 MiB. Workspaces beyond it are not recorded until others end.
+/// Most entries of one ConfigMap. With ids of 63 bytes these are 0.8 MB of data and 0.6 MB of managed fields, and an
+/// object may have 1.5 MiB; its values alone, 0.25 MB, may have 1 MiB. Further workspaces are not recorded until others
+/// end.
 pub const FULL: usize = 8192;
-/// Entries of ended workspaces that are worth a write of their own; fewer go with the next write.
+/// Entries of ended workspaces that justify their own write; fewer are removed with the next write.
 const SWEEP: usize = 64;
-/// Entries that are removed in one write.
+/// Most entries that one write removes.
 const SWEPT: usize = 1024;
-/// An entry younger than this may be of a workspace that this replica has yet to see.
+/// A younger entry may be of a workspace that this replica has not seen yet.
 const SETTLED: SignedDuration = SignedDuration::from_secs(60);
 
 const PREFIX: &str = "wsman-activity-";
@@ -40,25 +41,25 @@ pub struct LastActivity {
 
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Shard {
-    /// What this replica saw itself.
+    /// What this replica received.
     own: HashMap<String, Timestamp>,
-    /// What the ConfigMap says.
+    /// The content of the ConfigMap.
     recorded: HashMap<String, Timestamp>,
-    /// What it said of living workspaces before somebody took it away.
+    /// Entries of living workspaces that another client removed.
     held: HashMap<String, Timestamp>,
-    /// Ids whose own sign is later than the recorded one.
+    /// Ids whose own activity is later than the recorded one.
     pending: HashSet<String>,
     /// Ids that are recorded and have ended.
     ended: HashSet<String>,
-    /// Version of the ConfigMap, and whether there is one.
+    /// Version of the ConfigMap, and whether it exists.
     version: u64,
     exists: bool,
-    /// No write before.
+    /// No write before this.
     next: Duration,
 }
 
 impl LastActivity {
-    /// Takes in a sign of life that this replica saw. Returns whether a checkpoint is due that was not due before.
+    /// Adds activity that this replica received. Returns whether that makes a checkpoint necessary.
     pub fn mark(&mut self, id: &str, at: Timestamp) -> bool {
         let shard = &mut self.shards[shard_of(id)];
         match shard.own.get_mut(id) {
@@ -72,8 +73,8 @@ impl LastActivity {
         shard.pending.len() == 1
     }
 
-    /// Returns the last sign of life of a workspace whose pod was created at `created`. What was recorded before is of
-    /// an earlier workspace of that id.
+    /// Returns the last activity of a workspace whose pod was created at `created`. Earlier records are of an
+    /// earlier workspace with that id.
     pub fn last(&self, id: &str, created: Option<Timestamp>) -> Option<Timestamp> {
         let shard = &self.shards[shard_of(id)];
         let read = [shard.recorded.get(id), shard.held.get(id)].into_iter();
@@ -83,7 +84,7 @@ impl LastActivity {
         read.chain(shard.own.get(id)).max().copied()
     }
 
-    /// Forgets a workspace that ended. Its entry is cleared away later.
+    /// Removes a workspace that ended. Its entry is removed later.
     pub fn forget(&mut self, id: &str) {
         let shard = &mut self.shards[shard_of(id)];
         shard.own.remove(id);
@@ -94,8 +95,8 @@ impl LastActivity {
         }
     }
 
-    /// Takes in what a ConfigMap says at a version, `None` if it is gone. Values that are no moments count as not there.
-    /// Returns the ids whose recorded sign is later than before, each with the last sign that was known before.
+    /// Adds the content of a ConfigMap at a version, `None` if it is gone. Invalid times are ignored. Returns the
+    /// ids with later recorded activity, each with the last activity known before.
     pub fn read(
         &mut self,
         name: &str,
@@ -116,10 +117,10 @@ impl LastActivity {
             let Ok(at) = value.parse::<Timestamp>() else {
                 continue;
             };
-            let place = shard_of(id);
-            let shard = &mut self.shards[place];
+            let index = shard_of(id);
+            let shard = &mut self.shards[index];
             let before = shard.last(id);
-            if own == Some(place) {
+            if own == Some(index) {
                 if shard.recorded.get(id).is_none_or(|known| *known < at) {
                     later.push((id.clone(), before));
                 }
@@ -138,14 +139,14 @@ impl LastActivity {
         later
     }
 
-    /// Returns when the next checkpoint is due; `None` while there is nothing to record. Only the holder of the Lease
-    /// clears away.
+    /// Returns when the next checkpoint is due; `None` if there is nothing to record. Only the leader removes
+    /// entries.
     pub fn due(&self, holder: bool) -> Option<Duration> {
         let with_work = self.shards.iter().filter(|shard| shard.has_work(holder));
         with_work.map(|shard| shard.next).min()
     }
 
-    /// Returns what is to be written at `elapsed`; at the `end` everything, however soon.
+    /// Returns the checkpoints to write at `elapsed`; at the `end`, all of them.
     pub fn checkpoints(
         &mut self,
         elapsed: Duration,
@@ -184,7 +185,7 @@ impl LastActivity {
         checkpoints
     }
 
-    /// Returns how many workspaces find no room in their ConfigMap.
+    /// Returns how many workspaces exceed the limit of their ConfigMap.
     pub fn without_room(&self) -> usize {
         let full = self.shards.iter().filter(|s| s.recorded.len() >= FULL);
         full.flat_map(|shard| {
@@ -196,7 +197,7 @@ impl LastActivity {
 }
 
 impl Shard {
-    /// Returns the last sign that is known.
+    /// Returns the last known activity.
     fn last(&self, id: &str) -> Option<Timestamp> {
         let known = [&self.own, &self.recorded, &self.held];
         known
@@ -207,7 +208,7 @@ impl Shard {
     }
 
     fn is_pending(&self, id: &str) -> bool {
-        // An absent sign is earlier than any.
+        // No activity is earlier than any.
         self.own.get(id) > self.recorded.get(id)
     }
 
@@ -227,7 +228,7 @@ impl Shard {
                 self.hold(&id, at);
             }
         }
-        // One that ended may have shown a last sign since it was forgotten.
+        // A workspace that ended may have been active after it was removed here.
         self.own.retain(|id, _| lives(id));
         self.held.retain(|id, _| lives(id));
         let recorded = &self.recorded;
@@ -250,7 +251,7 @@ impl Shard {
         gone.filter(settled).take(SWEPT).cloned().collect()
     }
 
-    /// The entries to set, as far as there is room.
+    /// The entries to set, up to the limit.
     fn fresh(&self) -> BTreeMap<String, String> {
         let mut room = FULL.saturating_sub(self.recorded.len());
         let mut set = BTreeMap::new();
@@ -262,7 +263,7 @@ impl Shard {
                 }
                 room -= 1;
             }
-            // Later than what was recorded once and is gone.
+            // Later than a recorded entry that is gone.
             let at = self.held.get(id).map_or(*at, |held| *at.max(held));
             set.insert(id.clone(), format(at));
         }

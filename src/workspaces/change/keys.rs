@@ -1,4 +1,4 @@
-//! UpdateSSHKey: whose SSH keys open a workspace. Short lists are an annotation, long ones are in the
+//! UpdateSSHKey: the SSH keys that give access to a workspace. Short lists are an annotation, long ones are in the
 //! Secret of the pod (docs/protocol.md#secret).
 
 use base64::Engine;
@@ -12,14 +12,14 @@ use crate::proto::wsman::SshPublicKeys;
 use crate::workspaces::marks::{annotation, secret_key};
 use crate::workspaces::{request, secret, sizes, ssh_key};
 
-/// How many faulty keys are told: an answer has to fit into the trailers of a call.
-const MAX_TOLD: usize = 32;
+/// Most invalid keys that are listed: an error must fit into the trailers of a call.
+const MAX_LISTED: usize = 32;
 
-/// The keys as they are stored; empty where there are none.
+/// The keys as stored; empty if there are none.
 #[derive(Debug, Clone)]
 pub(super) struct Keys(String);
 
-/// Keys are never shown: somebody may have sent a private one.
+/// Keys are never printed: one may be a private key.
 pub(super) fn parse(keys: Vec<String>) -> Result<Keys, Vec<FieldViolation>> {
     let mut faults: Vec<FieldViolation> = keys
         .iter()
@@ -28,7 +28,7 @@ pub(super) fn parse(keys: Vec<String>) -> Result<Keys, Vec<FieldViolation>> {
             let why = ssh_key::fault(key)?;
             Some(FieldViolation::new(format!("keys[{i}]"), why))
         })
-        .take(MAX_TOLD)
+        .take(MAX_LISTED)
         .collect();
     let stored = match keys.is_empty() {
         true => String::new(),
@@ -46,9 +46,9 @@ pub(super) fn parse(keys: Vec<String>) -> Result<Keys, Vec<FieldViolation>> {
     }
 }
 
-/// Where keys are.
+/// Where keys are stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Storage {
     Nowhere,
     Annotation,
     Secret,
@@ -64,19 +64,19 @@ impl Keys {
         let mut kept: Vec<&str> = in_secret.split(',').filter(|key| !key.is_empty()).collect();
         let was_in_secret = kept.contains(&annotation::SSH_PUBLIC_KEYS);
         let annotated = seen.marks.get(annotation::SSH_PUBLIC_KEYS);
-        let place = self.place();
+        let storage = self.storage();
         let mut mark = Mark::default();
         let mut secret = SecretChange::default();
         kept.retain(|key| *key != annotation::SSH_PUBLIC_KEYS);
-        match place {
-            Place::Annotation if annotated != Some(&self.0) => {
+        match storage {
+            Storage::Annotation if annotated != Some(&self.0) => {
                 let key = annotation::SSH_PUBLIC_KEYS.to_owned();
                 mark.set.insert(key, self.0.clone());
             }
-            Place::Nowhere | Place::Secret if annotated.is_some() => {
+            Storage::Nowhere | Storage::Secret if annotated.is_some() => {
                 mark.remove.push(annotation::SSH_PUBLIC_KEYS.to_owned());
             }
-            Place::Nowhere | Place::Annotation | Place::Secret => {}
+            Storage::Nowhere | Storage::Annotation | Storage::Secret => {}
         }
         if let Some(initializer) = self.displaced(seen) {
             let key = secret_key::CONTENT_INITIALIZER.to_owned();
@@ -84,7 +84,7 @@ impl Keys {
             mark.remove.push(annotation::CONTENT_INITIALIZER.to_owned());
             kept.push(annotation::CONTENT_INITIALIZER);
         }
-        if place == Place::Secret {
+        if storage == Storage::Secret {
             let key = secret_key::SSH_PUBLIC_KEYS.to_owned();
             secret.set.insert(key, self.0.clone());
             kept.push(annotation::SSH_PUBLIC_KEYS);
@@ -104,7 +104,7 @@ impl Keys {
             let version = seen.version.clone();
             actions.push(Action::MarkVersion(seen.pod.clone(), version, mark));
         }
-        if was_in_secret && place != Place::Secret {
+        if was_in_secret && storage != Storage::Secret {
             let change = SecretChange {
                 remove: vec![secret_key::SSH_PUBLIC_KEYS.to_owned()],
                 ..SecretChange::default()
@@ -114,19 +114,19 @@ impl Keys {
         actions
     }
 
-    fn place(&self) -> Place {
+    fn storage(&self) -> Storage {
         match self.0.len() {
-            0 => Place::Nowhere,
-            1..=sizes::MAX_LONG_ANNOTATIONS => Place::Annotation,
-            _ => Place::Secret,
+            0 => Storage::Nowhere,
+            1..=sizes::MAX_LONG_ANNOTATIONS => Storage::Annotation,
+            _ => Storage::Secret,
         }
     }
 
-    /// Returns the initializer where it has to make room. All long annotations together have a limit, and proxies read
-    /// the keys from theirs.
+    /// Returns the initializer if it must move to the Secret. All long annotations together have a limit, and
+    /// proxies read the keys from theirs.
     fn displaced<'a>(&self, seen: &'a Seen) -> Option<&'a String> {
         let initializer = seen.marks.get(annotation::CONTENT_INITIALIZER)?;
         let is_full = self.0.len() + initializer.len() > sizes::MAX_LONG_ANNOTATIONS;
-        (self.place() == Place::Annotation && is_full).then_some(initializer)
+        (self.storage() == Storage::Annotation && is_full).then_some(initializer)
     }
 }

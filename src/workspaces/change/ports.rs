@@ -1,4 +1,4 @@
-//! ControlPort: which ports of a workspace can be reached, by whom and how.
+//! ControlPort: which ports of a workspace are exposed, to whom and how.
 
 use jiff::Timestamp;
 
@@ -24,7 +24,7 @@ pub(super) fn parse(
     let Some(spec) = spec else {
         return Err(vec![FieldViolation::new("spec", "missing spec")]);
     };
-    // One that was exposed by other means can be hidden.
+    // A port that was exposed by other means can be hidden.
     let faults = match expose {
         true => request::exposed("spec", &spec),
         false => request::port("spec", &spec),
@@ -37,8 +37,8 @@ pub(super) fn parse(
 }
 
 impl PortChange {
-    /// The annotation is changed only in the version that was read; then the Services follow. They are looked at even
-    /// where the annotation is as it should be: an earlier call may have been cut short in between.
+    /// The annotation is changed only in the version that was read; then the Services follow. They are checked even
+    /// if the annotation is right: an earlier call may have ended in between.
     pub(super) fn actions(
         &self,
         seen: &Seen,
@@ -82,7 +82,7 @@ impl PortChange {
         Ok(actions)
     }
 
-    /// Returns the ports as they will be, in the order in which they were exposed.
+    /// Returns the ports after the change, in the order in which they were exposed.
     fn apply(
         &self,
         seen: &Seen,
@@ -137,7 +137,7 @@ impl PortChange {
     }
 }
 
-/// A long URL template can make few ports too big.
+/// A long URL template can make few ports too large.
 fn encode(ports: &[PortSpec]) -> Result<String, Error> {
     let text = services::encode_ports(ports);
     if text.len() <= sizes::MAX_PORTS_ANNOTATION {

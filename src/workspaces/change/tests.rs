@@ -1,4 +1,4 @@
-//! Cases in testdata/change: a call and a workspace as it was read; out come the writes, or why there are none.
+//! Cases in testdata/change: from a call and a workspace as read to the writes, or to an error.
 
 use serde_json::{Map, Value, json};
 
@@ -9,15 +9,15 @@ use crate::proto::wsman::{PortSpec, SshPublicKeys};
 use crate::workspaces::marks::annotation;
 use crate::workspaces::services;
 
-/// A key whose comment makes it so many bytes longer.
+/// A key with a comment of this many bytes.
 fn key(size: usize) -> String {
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMkhwSFl5uHX+RKdMvZwICCuQYdOLDd3T87WZ0zuLI1w";
     format!("{KEY} {}", "k".repeat(size))
 }
 
-/// A case holds a call and its request, numbers of enums that proto3 JSON would refuse, and sizes of keys; and of the
-/// workspace its marks, its ports or how many it has, and its phase.
+/// A case has a call and its request, enum numbers that proto3 JSON rejects, and sizes of keys; and of the workspace
+/// its marks, its ports or their number, and its phase.
 fn answer(mut case: Case) -> (String, Value) {
     let settings = golden::settings(&case.take("config"), &Value::Null);
     let manager = settings.expect("the configuration is valid").manager;
@@ -84,7 +84,7 @@ fn number(numbers: &Value, field: &str, value: &mut i32) {
     }
 }
 
-/// A workspace of ours unless its marks say otherwise; a null mark is not there.
+/// A workspace of wsman unless its marks differ; a null mark is absent.
 fn seen(case: &mut Case) -> Seen {
     let given: BTreeMap<String, Option<String>> =
         serde_json::from_value(case.take("marks")).unwrap_or_default();
@@ -165,7 +165,7 @@ fn marks(mark: &Mark) -> Value {
     json!({"set": set, "remove": mark.remove})
 }
 
-/// What is encoded is decoded, and what is long is told by its length.
+/// Encoded values are decoded, and long ones are replaced by their length.
 fn value(key: &str, text: &str) -> Value {
     use base64::Engine;
     use prost::Message;

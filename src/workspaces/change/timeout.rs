@@ -10,7 +10,7 @@ use crate::proto::wsman::{SetTimeoutRequest, TimeoutType};
 use crate::redact::show;
 use crate::workspaces::marks::annotation;
 
-/// Bytes of a duration. It is kept as it was written, and Go's grammar has no end.
+/// Most bytes of a duration. It is stored as written, and Go's grammar has no limit.
 const LONGEST: usize = 64;
 
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ pub(super) fn parse(request: &SetTimeoutRequest) -> Result<Timeout, Vec<FieldVio
 }
 
 impl Timeout {
-    /// A workspace timeout switches the closed timeout off, in the same write.
+    /// A workspace timeout disables the closed timeout, in the same write.
     pub(super) fn actions(&self, seen: &Seen) -> Vec<Action> {
         let marks = match self.kind {
             TimeoutType::WorkspaceTimeout => vec![

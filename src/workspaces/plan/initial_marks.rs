@@ -1,7 +1,7 @@
 //! The marks that a pod is created with: labels and annotations (docs/protocol.md#labels,
 //! docs/protocol.md#annotations).
 
-// Clients of the classic manager still send fields and flags that were given up later.
+// Clients of the classic manager still send deprecated fields and flags.
 #![allow(deprecated)]
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use crate::workspaces::request::StartRequest;
 use crate::workspaces::url::Values;
 use crate::workspaces::{initializer, names, services, sizes};
 
-/// Returns the labels. What is no label value is there as a hash, and as an annotation in full.
+/// Returns the labels. A value that is no label value is hashed, and an annotation has it in full.
 pub(super) fn labels(request: &StartRequest, class: &str) -> BTreeMap<String, String> {
     let metadata = &request.metadata;
     let kind = match request.kind {
@@ -104,7 +104,7 @@ pub(super) fn annotations(
     };
     set(annotation::ADMISSION, admission.to_owned());
     match manager.nodes {
-        // Nothing has to be initialised by anybody.
+        // Nothing needs to be initialised.
         Nodes::Plain => {
             set(annotation::ALREADY_INITIALIZING, on());
             set(annotation::READY_BY, READY_BY_CONDITION.to_owned());
@@ -155,7 +155,7 @@ pub(super) fn annotations(
     Ok(all)
 }
 
-/// What the registry facade makes the image from.
+/// The image spec for the registry facade.
 fn image_spec(request: &StartRequest) -> ImageSpec {
     let spec = &request.spec;
     let ide = spec.ide_image.clone().unwrap_or_default();
@@ -176,8 +176,8 @@ fn image_spec(request: &StartRequest) -> ImageSpec {
     }
 }
 
-/// Adds the SSH keys and the initializer, without its secrets: to the annotations, or to the Secret where they are long.
-/// Proxies read the keys from the annotation, so it is the initializer that makes room.
+/// Adds the SSH keys and the initializer, without its secrets: to the annotations, or to the Secret if they are long.
+/// Proxies read the keys from the annotation, so the initializer moves first.
 pub(super) fn content(
     request: &StartRequest,
     annotations: &mut BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! Cases in testdata/pod, and what must hold for every plan.
+//! Cases in testdata/pod, and the invariants of every plan.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ fn tokens() -> Tokens {
     }
 }
 
-/// A case holds a request, changes to the configuration, the files that it names, and which parts to show.
+/// A case has a request, changes to the configuration, the files in it, and which parts to show.
 fn answer(mut case: Case) -> (String, Value) {
     let settings = golden::settings(&case.take("config"), &case.take("files"));
     let manager = settings.expect("the configuration is valid").manager;
@@ -58,7 +58,7 @@ fn answer(mut case: Case) -> (String, Value) {
     }
 }
 
-/// Makes texts long, which would be tiresome to read in a file: {"ssh_public_keys": 1000} repeats each so many times.
+/// Repeats texts, which would be too long in a file: {"ssh_public_keys": 1000} repeats each a thousand times.
 fn enlarge(
     mut request: wsman::StartWorkspaceRequest,
     repeat: &Map<String, Value>,
@@ -89,7 +89,7 @@ fn enlarge(
     request
 }
 
-/// Long values are shown by their length.
+/// Long values are replaced by their length.
 fn as_json(plan: &Plan) -> Value {
     fn shorten(value: &mut Value) {
         match value {
@@ -121,7 +121,7 @@ fn pods() {
     golden::check("pod", answer);
 }
 
-/// Makes a case of a StartWorkspaceRequest that was saved, or of a StartWorkspaceSpec.
+/// Makes a case of a saved StartWorkspaceRequest or StartWorkspaceSpec.
 fn case_of(saved: Value) -> Result<Value, String> {
     let is_request = saved.get("spec").is_some() || saved.get("id").is_some();
     let request = match saved {

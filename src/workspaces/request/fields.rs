@@ -1,5 +1,5 @@
-//! What the values of a request must be so that Kubernetes takes them and nothing is smuggled in
-//! (docs/faults.md#hostile-input). The classic manager left all of this to the API server, or to chance.
+//! The rules for the values of a request, so that Kubernetes accepts them and none is an injection
+//! (docs/faults.md#hostile-input). The classic manager left all of this to the API server.
 
 use super::faults::Faults;
 use crate::duration::GoDuration;
@@ -11,14 +11,13 @@ use crate::proto::wsman::{
 use crate::redact::{is_digest, show};
 use crate::workspaces::{env, initializer, names, services, ssh_key};
 
-/// Bytes of `name=value` that Linux passes to a program (MAX_ARG_STRLEN, with the NUL).
+/// Most bytes of `name=value` that Linux passes to a program (MAX_ARG_STRLEN, with the NUL).
 pub(super) const MAX_VARIABLE: usize = 128 << 10;
-/// Numbers that once were flags. Old callers still send them; they mean nothing.
+/// Numbers of former flags. Old callers still send them; they are ignored.
 pub(super) const FORMER_FLAGS: [i32; 6] = [1, 2, 3, 5, 6, 8];
-/// Bytes of a name, of a person or of a thing.
+/// Most bytes of a name.
 pub(super) const MAX_TEXT: usize = 4 << 10;
 
-/// Checks the metadata.
 pub(super) fn metadata(metadata: &WorkspaceMetadata, faults: &mut Faults) {
     line("metadata.owner", &metadata.owner, faults);
     line("metadata.meta_id", &metadata.meta_id, faults);
@@ -26,7 +25,7 @@ pub(super) fn metadata(metadata: &WorkspaceMetadata, faults: &mut Faults) {
     line("metadata.project", metadata.project(), faults);
     for (key, value) in &metadata.annotations {
         let field = format!("metadata.annotations[{}]", show(key));
-        // It is written as gitpod.io/annotation.<key>.
+        // It becomes gitpod.io/annotation.<key>.
         if key.contains('/') {
             let why = "the key must not contain '/': prefixes are reserved";
             faults.add(field.clone(), why);
@@ -45,7 +44,6 @@ pub(super) fn metadata(metadata: &WorkspaceMetadata, faults: &mut Faults) {
     }
 }
 
-/// Checks the spec.
 #[allow(deprecated)] // Clients of the classic manager still send the old fields.
 pub(super) fn spec(spec: &StartWorkspaceSpec, faults: &mut Faults) {
     image("spec.workspace_image", &spec.workspace_image, faults);
@@ -134,8 +132,7 @@ fn ports(spec: &StartWorkspaceSpec, faults: &mut Faults) {
     }
 }
 
-/// Returns what is wrong with exposing a port: the IDE and the supervisor have Services of their own, which their
-/// admission guards.
+/// Returns the violation of exposing a port: the IDE and the supervisor have their own Services, behind the admission.
 pub(in crate::workspaces) fn exposed(field: &str, port: &PortSpec) -> Vec<FieldViolation> {
     let mut faults = self::port(field, port);
     let whose = match u16::try_from(port.port) {
@@ -151,7 +148,7 @@ pub(in crate::workspaces) fn exposed(field: &str, port: &PortSpec) -> Vec<FieldV
     faults
 }
 
-/// Returns what is wrong with a port.
+/// Returns the violations of a port.
 pub(in crate::workspaces) fn port(field: &str, port: &PortSpec) -> Vec<FieldViolation> {
     let mut faults = Vec::new();
     let mut add = |name: &str, why: String| {
@@ -177,7 +174,8 @@ pub(in crate::workspaces) fn port(field: &str, port: &PortSpec) -> Vec<FieldViol
     faults
 }
 
-/// Checks variables; values are never shown, they may be secret. One without a name is passed over, as the classic manager does.
+/// Checks variables; values are never printed, they may be secret. One without a name is ignored, as in the classic
+/// manager.
 fn variables(field: &str, list: &[EnvironmentVariable], secrets: bool, faults: &mut Faults) {
     for (i, variable) in list.iter().enumerate() {
         let EnvironmentVariable {
@@ -224,8 +222,8 @@ fn variables(field: &str, list: &[EnvironmentVariable], secrets: bool, faults: &
     }
 }
 
-/// Checks an image reference by its characters: everything in it goes to container runtimes and registries. Credentials
-/// would not: they would be in pods, events and logs.
+/// Checks the characters of an image reference: all of it goes to container runtimes and registries. Credentials are
+/// rejected: they would be in pods, events and logs.
 fn image(field: &str, reference: &str, faults: &mut Faults) {
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-:/@+[]".contains(c);
     if let Some((_, digest)) = reference.rsplit_once('@')
@@ -238,7 +236,7 @@ fn image(field: &str, reference: &str, faults: &mut Faults) {
     }
 }
 
-/// Checks a text that is one line of moderate length.
+/// Checks a text that is one line of limited length.
 fn line(field: &str, text: &str, faults: &mut Faults) {
     if text.chars().any(char::is_control) {
         faults.add(

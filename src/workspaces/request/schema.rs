@@ -1,5 +1,5 @@
-//! Writes the JSON Schema of a start request, as `wsman render` and `wsman client start` read it from files: the shape
-//! is that of the proto files, the limits are those of the checks.
+//! Generates the JSON Schema of a start request in the files of `wsman render` and `wsman client start`: the types are
+//! those of the proto files, the limits are those of the validation.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::proto::{method, wsman::WorkspaceType};
 use crate::workspaces::services::{MAX_PORTS, PORT};
 use crate::workspaces::{env, names};
 
-/// Characters that are no control characters.
+/// Characters except control characters.
 const PRINTABLE: &str = "[^\\x00-\\x1f\\x7f-\\x9f]";
 /// Characters of a key in a Secret or of an annotation.
 const KEY: &str = "[-A-Za-z0-9_.]";
@@ -43,7 +43,7 @@ fn example() -> Value {
     })
 }
 
-/// What a message, an enum or a field must be beside its type. The configuration has more limits, which no schema knows.
+/// The limits of a message, an enum or a field besides its type. The configuration has more, which no schema knows.
 fn limits(name: &str) -> Option<Value> {
     let (package, name) = name.split_once('.')?;
     Some(match (package, name) {
@@ -113,7 +113,7 @@ fn limits(name: &str) -> Option<Value> {
         }),
         ("wsman", "StartWorkspaceSpec.ports") => json!({ "maxItems": MAX_PORTS }),
         ("wsman", "StartWorkspaceSpec.envvars[]") => json!({ "allOf": [secret()] }),
-        // A type, then its data, which begins with a length of less than 16 MiB.
+        // A type, then its data, which starts with a length of less than 16 MiB.
         ("wsman", "StartWorkspaceSpec.ssh_public_keys[]") => json!({
             "pattern": format!("^{PRINTABLE}*\\sAAAA{PRINTABLE}*$"),
         }),
@@ -148,7 +148,7 @@ fn limits(name: &str) -> Option<Value> {
     })
 }
 
-/// Regular workspaces need a prefix; what is put before the id of others is longer.
+/// Regular workspaces need a prefix; others have a longer prefix before their id.
 fn request() -> Vec<Value> {
     let of_type = |kind: WorkspaceType| json!({ "properties": { "type": { "enum": [kind.as_str_name(), kind as i32] } } });
     let regular = json!({
@@ -163,19 +163,19 @@ fn request() -> Vec<Value> {
     std::iter::once(regular).chain(others).collect()
 }
 
-/// How long an id may be.
+/// Longest id.
 fn room(kind: WorkspaceType) -> usize {
     63 - names::pod(kind, "").len()
 }
 
-/// The value of a variable that has a name.
+/// The value of a named variable.
 fn value() -> Value {
-    // A name has a byte at least, and each has another that ends it.
+    // A name has at least one byte, and each has a terminating one.
     let value = json!({ "pattern": "^[^\\x00]*$", "maxLength": MAX_VARIABLE - 3 });
     json!({ "if": named(), "then": { "properties": { "value": value } } })
 }
 
-/// The secret of a variable that has a name and no value.
+/// The secret of a named variable without a value.
 fn secret() -> Value {
     let label = names::DNS_LABEL;
     let name = json!({ "pattern": format!("^{label}(\\.{label})*$"), "maxLength": 253 });
@@ -192,12 +192,12 @@ fn secret() -> Value {
     json!({ "if": without_value, "then": { "properties": { "secret": secret } } })
 }
 
-/// A variable that has a name.
+/// A named variable.
 fn named() -> Value {
     json!({ "required": ["name"], "properties": { "name": { "type": "string", "minLength": 1 } } })
 }
 
-/// An image reference. What follows an `@` is a digest.
+/// An image reference. A digest follows the `@`.
 fn image() -> Value {
     let text = "-A-Za-z0-9._:/+\\[\\]";
     let digest = "(sha256|sha384|sha512):[0-9A-Fa-f]+";

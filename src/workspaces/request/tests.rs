@@ -1,4 +1,4 @@
-//! Cases in testdata/request, and that no message whatsoever can do harm.
+//! Cases in testdata/request, and that no message at all does harm.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use super::*;
 use crate::golden::{self, Case};
 use crate::proto::contentservice::{self as content, workspace_initializer::Spec};
 
-/// A case holds a request, changes to the configuration, and numbers of enums that proto3 JSON would refuse.
+/// A case has a request, changes to the configuration, and enum numbers that proto3 JSON rejects.
 fn answer(mut case: Case) -> (String, Value) {
     let settings = golden::settings(&case.take("config"), &Value::Null);
     let manager = settings.expect("the configuration is valid").manager;
@@ -27,7 +27,7 @@ fn answer(mut case: Case) -> (String, Value) {
             other => panic!("{other} cannot be set"),
         }
     }
-    // Sizes are easier to give than values.
+    // Sizes are shorter than values.
     let long: Map<String, Value> = serde_json::from_value(case.take("long")).unwrap_or_default();
     for (name, bytes) in long {
         let value = "x".repeat(usize::try_from(bytes.as_u64().unwrap()).unwrap());
@@ -74,7 +74,7 @@ fn the_fingerprint_ignores_what_is_output_only() {
         parse_lenient(serde_json::from_value(value).unwrap()).fingerprint
     };
     let plain = request("{}");
-    // What is stored on pods must stay comparable with what later versions compute.
+    // Fingerprints on pods must stay comparable in later versions.
     assert_eq!(
         plain,
         "9eaf21e43b0ae3dbb7190c3750b93232099e55cdbcf78855b0f2842330c006fe"

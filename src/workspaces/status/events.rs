@@ -1,18 +1,19 @@
-//! Which events count for a pod: warnings about this very pod, of kinds that its own status does not tell better.
+//! Which events count for a pod: warnings about this pod, unless its own status is more precise.
 
 use crate::index::observed::Observed;
 use crate::index::rank;
 use crate::objects::Event;
 use crate::workspaces::container::PodPhase;
 
-/// A mount that failed this often is not going to come about.
+/// A mount that failed this often is not temporary.
 const LASTING: usize = 3;
 
-/// Reasons that the kubelet gives for volumes that are not there.
+/// Reasons of the kubelet for missing volumes.
 const MOUNTS: [&str; 2] = ["FailedMount", "FailedAttachVolume"];
 
-/// What the pod's conditions and container statuses tell, too, and more exactly; and what concerns a container that runs.
-const TOLD_OTHERWISE: [&str; 6] = [
+/// Events whose content is also, and more precisely, in the pod's conditions and container statuses; and those about a
+/// running container.
+const IN_STATUS: [&str; 6] = [
     "FailedScheduling",
     "Failed",
     "BackOff",
@@ -21,7 +22,7 @@ const TOLD_OTHERWISE: [&str; 6] = [
     "Unhealthy",
 ];
 
-/// Returns the events about the pod itself, not those of an earlier pod of its name.
+/// Returns the events about this pod, without those of an earlier pod with its name.
 pub(super) fn of<'a>(observed: &Observed<'a>) -> impl Iterator<Item = &'a Event> {
     let uid = observed.pod.metadata.uid.as_str();
     observed.events.iter().filter(move |event| {
@@ -30,7 +31,7 @@ pub(super) fn of<'a>(observed: &Observed<'a>) -> impl Iterator<Item = &'a Event>
     })
 }
 
-/// Whether the status of a pod in this phase may change with an event about it.
+/// Whether an event may change the status of a pod in this phase.
 pub fn depends_on(event: &Event, phase: PodPhase) -> bool {
     match phase {
         PodPhase::Running => is_network(event),
@@ -41,7 +42,7 @@ pub fn depends_on(event: &Event, phase: PodPhase) -> bool {
 
 /// Whether an event may change the status of any pod.
 pub fn is_kept(event: &Event) -> bool {
-    (event.kind == "Warning" && !TOLD_OTHERWISE.contains(&event.reason.as_str()))
+    (event.kind == "Warning" && !IN_STATUS.contains(&event.reason.as_str()))
         || is_mount(event)
         || is_network(event)
 }
@@ -51,12 +52,12 @@ pub(super) fn is_network(event: &Event) -> bool {
     event.reason == "NetworkNotReady"
 }
 
-/// Whether it may say why a pod does not start.
+/// Whether it may explain why a pod does not start.
 pub(super) fn explains(event: &Event) -> bool {
     is_kept(event) && event.kind == "Warning" && !passes(event)
 }
 
-/// F12: a mount that failed three times, and what it said last. F10 and F11 pass by themselves.
+/// F12: a mount that failed three times, and its last message. F10 and F11 are temporary.
 pub(super) fn lasting_mount<'a>(observed: &Observed<'a>) -> Option<&'a Event> {
     let failed = of(observed).filter(|event| is_mount(event) && !passes(event));
     let failed: Vec<&Event> = failed.collect();

@@ -8,16 +8,16 @@ use crate::workspaces::container::{self, PodPhase};
 use crate::workspaces::marks::{annotation, label};
 use crate::workspaces::recreate;
 
-/// Exit code of what was killed.
+/// Exit code of a killed process.
 const KILLED: i64 = 137;
 
-/// How a headless workspace says that its task failed, which is not a failure of the workspace.
+/// The message of a headless workspace whose task failed, which is not a failure of the workspace.
 pub(super) const TASK_FAILED: &str = "headless task failed: ";
 
-/// What the table found.
+/// The result of the table.
 #[derive(Debug, Default)]
 pub(super) struct Failure {
-    /// Text for people; empty when nothing failed.
+    /// Text for people; empty without a failure.
     pub(super) message: String,
     /// Row that ended the search.
     pub(super) row: Option<&'static str>,
@@ -25,7 +25,7 @@ pub(super) struct Failure {
     pub(super) forced: Option<(WorkspacePhase, &'static str)>,
 }
 
-/// Walks the table; the first match wins. A failure that was recorded on the pod keeps its text.
+/// Evaluates the table; the first match wins. A failure that is recorded on the pod keeps its text.
 pub(super) fn extract(observed: &Observed<'_>, defaults: &Defaults) -> Failure {
     let mut failure = search(observed, defaults.max_recreations);
     if let Some(first) = observed.pod.metadata.annotation(annotation::FAILURE) {
@@ -52,14 +52,14 @@ fn explicit(pod: &Pod) -> Option<Failure> {
     Some(failed("F1", text.to_owned()))
 }
 
-/// A stop by request is not also a failure, unless the failure came first.
+/// A stop by request is no failure, unless the failure came first.
 fn stopped_by_request(pod: &Pod) -> Option<Failure> {
     let has = |key| pod.annotations().contains_key(key);
     let asked = has(annotation::STOPPED_BY_REQUEST) && !has(annotation::FAILED_BEFORE_STOPPING);
     asked.then(Failure::default)
 }
 
-/// A pod that its node rejected is made again, up to a limit.
+/// A pod that its node rejected is recreated, up to a limit.
 fn rejected(pod: &Pod, max: u32) -> Option<Failure> {
     if recreate::has_attempts_left(pod, max) {
         return Some(nothing("rejected"));
@@ -71,7 +71,7 @@ fn rejected(pod: &Pod, max: u32) -> Option<Failure> {
     Some(failed("rejected", format!("{text}; {}", why.message)))
 }
 
-/// F2. Not where the workspace is done although its pod failed, as with its node's shutdown.
+/// F2. Not if the workspace completed although its pod failed, as with its node's shutdown.
 fn pod_failed(pod: &Pod) -> Option<Failure> {
     let status = &pod.status;
     if container::phase(pod) == PodPhase::Succeeded {
@@ -101,18 +101,18 @@ fn container(observed: &Observed<'_>) -> Option<Failure> {
     let name = &status.name;
     let code = ended.exit_code;
     match ended.reason.as_str() {
-        // Exit code 0 is the end of a workspace that is done, even if one of its processes was killed.
+        // Exit code 0 is completion, even if one of its processes was killed.
         _ if code == 0 => Some(nothing("F8")),
         _ if is_headless(pod) && ended.message.starts_with(TASK_FAILED) => Some(nothing("S4")),
         _ if !ended.message.is_empty() => {
             let lost = lost_track(ended);
-            // What failed before it was stopped has failed: a taint that goes turns nothing back.
+            // What failed before the stop stays failed, also when the taint is removed.
             if lost && untainted(observed.node) && !failed_before_stop(pod) {
                 return Some(nothing("F4"));
             }
             let text = termination::message(&ended.message);
             if lost && is_headless(pod) {
-                // A headless pod that failed is STOPPING by F4: a taint that comes later must not turn it back.
+                // A headless pod that failed is STOPPING by F4: a later taint must not revert that.
                 return Some(failed("F5", text));
             }
             forcing("F5", WorkspacePhase::Running, text)
@@ -140,8 +140,8 @@ fn container(observed: &Observed<'_>) -> Option<Failure> {
     }
 }
 
-/// F3. It shows as CREATING, except where that would be a step back: while deleting, and once the workspace was ready.
-/// An image name that is no name, and an image that must not be pulled, never pass either.
+/// F3. It shows as CREATING, except during deletion and after the workspace was ready. An invalid image name, and an
+/// image that must not be pulled, are never temporary either.
 fn image_pull(status: &ContainerStatus, pod: &Pod) -> Option<Failure> {
     let waiting = status.state.waiting.as_ref()?;
     let why = match waiting.reason.as_str() {
@@ -176,8 +176,8 @@ fn asked_image<'a>(pod: &'a Pod, container: &str) -> &'a str {
         .map_or("", |c| c.image.as_str())
 }
 
-/// Init containers are ours (the original had none): one that keeps the workspace container from starting explains why
-/// the start failed. Native sidecars explain nothing.
+/// Init containers belong to the start (the classic manager had none): one that keeps the workspace container from
+/// starting explains why the start failed. Native sidecars explain nothing.
 fn init_containers(pod: &Pod) -> Option<Failure> {
     if container::status(pod).is_some_and(|c| c.state.waiting.is_none()) {
         return None;
@@ -206,7 +206,7 @@ fn init_containers(pod: &Pod) -> Option<Failure> {
     })
 }
 
-/// F10 to F12. A warning is no verdict: the kubelet tries again. A pod that has started has its volumes.
+/// F10 to F12. A warning is no failure: the kubelet retries. A pod that has started has its volumes.
 fn failed_mount(observed: &Observed<'_>) -> Option<Failure> {
     let pod = observed.pod;
     let started = matches!(
@@ -229,7 +229,7 @@ fn failed_before_stop(pod: &Pod) -> bool {
     .all(|mark| pod.annotations().contains_key(*mark))
 }
 
-/// The kubelet restarted and knows only that the container is no more.
+/// The kubelet restarted and knows only that the container is gone.
 fn lost_track(ended: &Terminated) -> bool {
     ended.exit_code == KILLED && ended.reason == "ContainerStatusUnknown"
 }

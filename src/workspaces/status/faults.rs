@@ -1,5 +1,5 @@
-//! What of a pod's marks is missing or unreadable. Everything else of the pod counts all the same; its status names the
-//! mark, so that whoever changed it finds out.
+//! The missing or invalid marks of a pod. Everything else of the pod counts; its status names the mark, so that the
+//! person who changed it notices.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,22 +13,22 @@ use crate::proto::wsman::ExposedPorts;
 use crate::workspaces::marks::{FINALIZER, annotation, label};
 use crate::workspaces::{names, recreate};
 
-/// The faults of one pod.
+/// The invalid marks of one pod.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    /// Those with which the original saw no workspace, in the order in which it looked for them.
+    /// Those without which the classic manager saw no workspace, in its order.
     pub(super) grave: Vec<NotWorkspace>,
     /// All others.
     slight: Vec<String>,
 }
 
 impl Faults {
-    /// Adds one with which the original saw no workspace.
+    /// Adds one without which the classic manager saw no workspace.
     pub(super) fn add(&mut self, why: String) {
         self.grave.push(NotWorkspace(why));
     }
 
-    /// Adds those that concern nothing but the mark itself.
+    /// Adds those that affect only the mark itself.
     pub(super) fn look_at(&mut self, pod: &Pod) {
         let meta = &pod.metadata;
         for (key, is_readable, what) in ANNOTATIONS {
@@ -50,7 +50,7 @@ impl Faults {
             );
             self.slight.push(text);
         }
-        // Others may make pods with fewer marks; of ours these were taken off.
+        // Other programs may create pods with fewer marks; from ours these were removed.
         if meta.annotations.contains_key(annotation::SPEC_SHA256) {
             let keys = [annotation::SERVICE_PREFIX, annotation::OWNER_TOKEN];
             let missing = keys
@@ -61,7 +61,7 @@ impl Faults {
         }
     }
 
-    /// Returns all of them as one text, which is empty if there is none.
+    /// Returns all of them as one text, empty if there are none.
     pub(super) fn text(&self) -> String {
         let grave = self.grave.iter().map(|fault| fault.0.as_str());
         let all: Vec<&str> = grave
@@ -71,10 +71,10 @@ impl Faults {
     }
 }
 
-/// Whether a value is of the form that it must have.
+/// Whether a value is valid.
 type IsReadable = fn(&str) -> bool;
 
-/// Annotations that must be of a form, and what they are otherwise.
+/// Annotations with a format, and their error.
 const ANNOTATIONS: &[(&str, IsReadable, &str)] = &[
     (
         annotation::SERVICE_PREFIX,
@@ -125,14 +125,14 @@ fn is_object(text: &str) -> bool {
     text.is_empty() || value.is_ok_and(|value| value.is_object())
 }
 
-/// Whether a pod that we hold lacks the label by which it is found.
+/// Whether a pod with our finalizer lacks the label of the selector.
 pub fn is_unmarked(meta: &Meta) -> bool {
     let held = meta.finalizers.iter().any(|f| f == FINALIZER);
     held && meta.label(label::MARKER) != Some("true")
 }
 
-/// Returns the instance id of a workspace's pod. Its annotation and its label may be changed, its name may not: of
-/// several ids the one that the name was made of counts.
+/// Returns the instance id of a workspace's pod. Its annotation and its label may be changed, its name cannot: of
+/// several ids the one of the name counts.
 pub fn id(meta: &Meta) -> Option<&str> {
     let prefixes = ["ws-", "prebuild-", "imagebuild-"];
     let name = recreate::anchor_name(meta);

@@ -1,4 +1,4 @@
-//! The phase table (docs/protocol.md#phases), for workspaces whose phase no failure forces.
+//! The phase table (docs/protocol.md#phases), for workspaces without a forced phase.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,7 +17,7 @@ use crate::workspaces::recreate;
 /// A row that matched: its name, the phase, and the text for people.
 type Row = (&'static str, WorkspacePhase, String);
 
-/// Fills the phase and the conditions of 4.5, and returns the row that decided.
+/// Sets the phase and the conditions, and returns the row that decided.
 pub(super) fn settle(
     status: &mut WorkspaceStatus,
     observed: &Observed<'_>,
@@ -60,21 +60,20 @@ fn requests(status: &mut WorkspaceStatus, pod: &Pod) {
     }
 }
 
-/// Whether a task says that it ended because it was stopped.
+/// Whether a task reports that it ended because it was stopped.
 fn is_cut_off(task: &str) -> bool {
     let why = task.strip_prefix(TASK_FAILED).unwrap_or(task).trim_end();
     let signals = ["signal: terminated", "signal: killed", "signal: interrupt"];
     why.contains("context canceled") || signals.iter().any(|signal| why.ends_with(signal))
 }
 
-/// P1: a classic manager has not finished the start.
+/// P1: a classic manager has not completed the start.
 fn starting(pod: &Pod) -> Option<Row> {
     pod.metadata.annotation(annotation::ATTEMPTING_TO_CREATE)?;
     Some(("P1", WorkspacePhase::Pending, String::new()))
 }
 
-/// The pod was rejected by its node, and waits to be made again or is on its way out for that
-/// (docs/protocol.md#rejected-pods).
+/// The pod was rejected by its node, and is being recreated or deleted for that (docs/protocol.md#rejected-pods).
 fn rejected(pod: &Pod, max: u32) -> Option<Row> {
     if !recreate::waits(pod, max) {
         return None;
@@ -99,8 +98,8 @@ fn ending(status: &mut WorkspaceStatus, pod: &Pod) -> Option<Row> {
     if disposal.finished && disposal.backup_failure.is_empty() {
         conditions.set_final_backup_complete(WorkspaceConditionBool::True);
     }
-    let told = conditions.failed.contains("last backup failed");
-    if !disposal.backup_failure.is_empty() && !told {
+    let known = conditions.failed.contains("last backup failed");
+    if !disposal.backup_failure.is_empty() && !known {
         if !conditions.failed.is_empty() {
             conditions.failed.push_str("; ");
         }
@@ -122,7 +121,7 @@ fn ending(status: &mut WorkspaceStatus, pod: &Pod) -> Option<Row> {
     Some(("P2", phase, message))
 }
 
-/// P3 and P4: not started; and what the cluster says why.
+/// P3 and P4: not started; and the cluster's reason.
 fn pending(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row> {
     let pod = observed.pod;
     if container::phase(pod) != PodPhase::Pending {
@@ -165,7 +164,7 @@ fn running(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row>
     if is_headless(status) && !prebuild {
         row("P9", WorkspacePhase::Running, "")
     } else if container::was_ready(pod) {
-        // Before P10, so that a workspace that was ready never falls back to CREATING.
+        // Before P10, so that a workspace that was ready never returns to CREATING.
         row("P11", WorkspacePhase::Running, "")
     } else if !initialized {
         let message = "pod is running but init has not started yet or is not finished";
@@ -179,7 +178,7 @@ fn running(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row>
     }
 }
 
-/// P6 to P8: the workspace container of a running pod ended or starts again.
+/// P6 to P8: the workspace container of a running pod ended or restarts.
 fn interrupted(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row> {
     let row = |name, message| Some((name, WorkspacePhase::Interrupted, message));
     let container = container::status(observed.pod)?;
@@ -211,7 +210,7 @@ fn interruption(container: &ContainerStatus) -> Option<&'static str> {
     }
 }
 
-/// P13 to P17: the workspace ended, or nobody knows.
+/// P13 to P17: the workspace ended, or its state is unknown.
 fn done(status: &WorkspaceStatus, pod: &Pod) -> Row {
     let conditions = status.conditions.as_ref();
     let failed = conditions.is_some_and(|c| !c.failed.is_empty());
@@ -241,8 +240,8 @@ fn done(status: &WorkspaceStatus, pod: &Pod) -> Row {
     (row, phase, message.to_owned())
 }
 
-/// `gitpod.io/disposalStatus`. A part that cannot be read is absent: a damaged mark must not take the workspace out of
-/// sight, and the stopping timeout ends it.
+/// `gitpod.io/disposalStatus`. An invalid part counts as absent: a damaged mark must not hide the workspace, and the
+/// stopping timeout ends it.
 #[derive(Default)]
 struct Disposal {
     finished: bool,

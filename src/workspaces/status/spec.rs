@@ -1,4 +1,4 @@
-//! What a status repeats of the start request: metadata, spec and authentication, read from labels and annotations.
+//! The parts of the start request in a status: metadata, spec and authentication, read from labels and annotations.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -15,8 +15,8 @@ use crate::proto::wsman::{
 };
 use crate::workspaces::marks::{annotation, label};
 
-/// Owner, meta id and the caller's annotations. Of the pod's own marks only `gitpod/never-ready` shows, under its own
-/// name, as ever: on pods of a classic manager always, on ours once they are STOPPED ([`failed_start`]).
+/// Owner, meta id and the caller's annotations. Of the pod's own marks only `gitpod/never-ready` is included, under its
+/// own name, as in the classic manager: on its pods always, on ours once they are STOPPED ([`failed_start`]).
 pub(super) fn metadata(pod: &Pod) -> WorkspaceMetadata {
     let meta = &pod.metadata;
     let given = |annotation, label| {
@@ -40,7 +40,7 @@ pub(super) fn metadata(pod: &Pod) -> WorkspaceMetadata {
     }
 }
 
-/// Shows on a pod of ours that it ended before it was ready: classic managers count failed starts by it.
+/// Shows that a pod of ours ended before it was ready: classic managers count failed starts by it.
 pub(super) fn failed_start(status: &mut WorkspaceStatus, pod: &Pod) {
     if let Some(mark) = pod.metadata.annotation(annotation::NEVER_READY)
         && status.phase() == WorkspacePhase::Stopped
@@ -55,7 +55,7 @@ fn is_ours(pod: &Pod) -> bool {
     pod.metadata.annotation(annotation::SPEC_SHA256).is_some()
 }
 
-/// When the workspace was started: its pod may have been made again since.
+/// When the workspace was started: its pod may have been recreated since.
 fn started_at(meta: &Meta) -> Option<Timestamp> {
     let mark = meta.annotation(annotation::STARTED_AT);
     mark.and_then(|text| text.parse().ok())
@@ -114,7 +114,7 @@ pub(super) fn spec(
     spec
 }
 
-/// Who may enter; an unknown admission reads as the owner only.
+/// Who has access; an unknown admission means only the owner.
 pub(super) fn auth(pod: &Pod) -> WorkspaceAuthentication {
     let mark = |key| pod.metadata.annotation(key);
     let admission = match mark(annotation::ADMISSION) {
@@ -143,7 +143,7 @@ fn image_spec(text: &str) -> Result<ImageSpec, String> {
     ImageSpec::decode(bytes.as_slice()).map_err(|e| invalid(e.to_string()))
 }
 
-/// A mark that cannot be read is no ports: it must not take the workspace out of sight.
+/// An invalid mark means no ports: it must not hide the workspace.
 fn exposed_ports(mark: Option<&str>) -> ExposedPorts {
     mark.and_then(|text| BASE64_STANDARD.decode(text).ok())
         .and_then(|bytes| ExposedPorts::decode(bytes.as_slice()).ok())

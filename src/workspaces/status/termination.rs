@@ -1,11 +1,12 @@
-//! Finds the one sentence for people in what a container left in its termination log (docs/protocol.md#failures).
+//! Finds the sentence for people in the termination log of a container (docs/protocol.md#failures).
 
 use serde_json::Value;
 
-/// Returns the `message` of the last log line that has one, with its `error` behind a colon; without such a line, the whole text.
+/// Returns the `message` of the last log line that has one, followed by its `error` after a colon; without such a line,
+/// the whole text.
 ///
-/// Only lines that end in a newline count, and what one line lacks is kept from the lines after it: both because the
-/// log may be cut anywhere.
+/// Only lines that end in a newline count, and what one line lacks is kept from later ones: the log may be cut
+/// anywhere.
 pub(super) fn message(log: &str) -> String {
     let Some((lines, _unfinished)) = log.rsplit_once('\n') else {
         return log.to_owned();
@@ -29,7 +30,7 @@ struct Line {
 }
 
 impl Line {
-    /// Takes over the members of a JSON line; false where the line is not of the expected shape.
+    /// Takes over the members of a JSON line; false if the line has another shape.
     fn read(&mut self, line: &str) -> bool {
         let Ok(Value::Object(members)) = serde_json::from_str(line) else {
             return false;
@@ -52,7 +53,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn takes_the_last_line_that_says_something() {
+    fn takes_the_last_line_with_a_message() {
         for (log, sentence) in [
             ("plain text", "plain text"),
             (
@@ -80,20 +81,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn finds_the_last_line_that_says_something(
+        fn finds_the_last_line_with_a_message(
             before in "[a-z\n]{0,10}",
-            said in "[a-z\"{}é]{1,5}",
+            text in "[a-z\"{}é]{1,5}",
             error in proptest::option::of("[a-z]{1,5}"),
             after in proptest::collection::vec("[a-z{}\\[\\]\":,0-9]{0,8}", 0..4),
             cut in "[a-z{\":]{0,8}",
         ) {
-            let mut line = serde_json::json!({ "message": said });
-            let mut expected = said;
+            let mut line = serde_json::json!({ "message": text });
+            let mut expected = text;
             if let Some(error) = error {
                 line["error"] = error.as_str().into();
                 expected = format!("{expected}: {error}");
             }
-            // Lines without a message of their own say nothing.
+            // Lines without their own message are ignored.
             let noise = after.iter().all(|line| !line.contains('{'));
             let after: String = after.iter().map(|line| format!("{line}\n")).collect();
             let log = format!("{before}\n{line}\n{after}{cut}");

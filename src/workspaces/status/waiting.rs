@@ -1,4 +1,4 @@
-//! Why a pod that has not started waits, in the cluster's own words: of its containers, its scheduler, or its events.
+//! Why a pod waits to start, in the cluster's words: from its containers, its scheduler, or its events.
 
 use super::events;
 use crate::index::observed::Observed;
@@ -6,20 +6,20 @@ use crate::index::rank;
 use crate::objects::{ContainerStatus, Pod};
 use crate::workspaces::container;
 
-/// Longest sentence that a status repeats.
+/// Longest text that a status repeats.
 const LIMIT: usize = 512;
 
-/// Returns the sentence; nothing where the cluster has said nothing yet.
+/// Returns the text; none if the cluster has none yet.
 pub(super) fn reason(observed: &Observed<'_>) -> Option<String> {
     let pod = observed.pod;
-    let said = workspace(pod)
+    let text = workspace(pod)
         .or_else(|| unscheduled(pod))
         .or_else(|| others(pod))
         .or_else(|| warning(observed))?;
-    Some(clean(&said)).filter(|said| !said.is_empty())
+    Some(clean(&text)).filter(|text| !text.is_empty())
 }
 
-/// Waits that say nothing: the containers are being created.
+/// Waiting reasons without information: the containers are being created.
 fn is_ordinary(reason: &str) -> bool {
     matches!(reason, "ContainerCreating" | "PodInitializing" | "")
 }
@@ -38,7 +38,7 @@ fn workspace(pod: &Pod) -> Option<String> {
     waits_for(container::status(pod)?)
 }
 
-/// What an init container or a sidecar waits for may be what the workspace waits for.
+/// The workspace may wait for an init container or a sidecar.
 fn others(pod: &Pod) -> Option<String> {
     let status = &pod.status;
     let containers = status.container_statuses.iter();
@@ -48,11 +48,11 @@ fn others(pod: &Pod) -> Option<String> {
 
 fn unscheduled(pod: &Pod) -> Option<String> {
     let scheduled = pod.condition("PodScheduled")?;
-    let said = match scheduled.message.as_str() {
+    let why = match scheduled.message.as_str() {
         "" => &scheduled.reason,
         message => message,
     };
-    (scheduled.status != "True").then(|| said.to_owned())
+    (scheduled.status != "True").then(|| why.to_owned())
 }
 
 fn warning(observed: &Observed<'_>) -> Option<String> {
@@ -64,7 +64,7 @@ fn warning(observed: &Observed<'_>) -> Option<String> {
     })
 }
 
-/// One line, not too long, and without what URLs may hide: a password before the host, a signature after the path.
+/// One line of limited length, without secrets of URLs: a password before the host, a signature after the path.
 fn clean(text: &str) -> String {
     let words: Vec<String> = text.split_whitespace().map(without_secrets).collect();
     let mut text = words.join(" ");
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn hides_what_urls_may_hide() {
-        for (said, shown) in [
+        for (text, shown) in [
             (
                 "0/3 nodes are available:\n 3 Insufficient cpu.",
                 "0/3 nodes are available: 3 Insufficient cpu.",
@@ -142,8 +142,8 @@ mod tests {
             ),
             ("\u{1b}[31mred", "[31mred"),
         ] {
-            let all = clean(said);
-            assert!(all.starts_with(shown), "{said:?} is shown as {all:?}");
+            let all = clean(text);
+            assert!(all.starts_with(shown), "{text:?} is shown as {all:?}");
             assert!(
                 !all.contains("hunter2") && !all.contains("abc") && !all.contains("sig=x"),
                 "{all:?}"

@@ -1,4 +1,4 @@
-//! Finds what is wrong with a template: what is no Pod, unknown fields, amounts that are none, what has no effect.
+//! Finds the problems of a template: what is no Pod, unknown fields, invalid quantities, ignored fields.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,17 +15,17 @@ use super::{marks, parse, quantities};
 use crate::config::nearest;
 use crate::quantity::Quantity;
 
-/// Most faults of type that are looked for in one template.
+/// Most type errors that are searched for in one template.
 const MOST: usize = 50;
 
-/// Something to know about a template.
+/// A problem of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Where in the template; empty for the whole of it.
+    /// Its path in the template; empty for the whole.
     pub path: String,
-    /// What it is, and what to do.
+    /// What is wrong, and what to do.
     pub message: String,
-    /// Whether no pod should be made with it.
+    /// Whether no pod should be created with it.
     pub is_error: bool,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Checks the text of a template against the Kubernetes that wsman is built with.
+/// Checks the text of a template against the Kubernetes version of this build.
 pub fn check(text: &str) -> Vec<Finding> {
     let mut findings = Findings::default();
     match parse(text) {
@@ -92,7 +92,7 @@ impl Findings {
                         break;
                     }
                     self.error(path.clone(), plain(&error.inner().to_string()));
-                    // Without the fault, the next one shows.
+                    // Without this error, the next one shows.
                     match value.pointer_mut(&pointer) {
                         Some(fault) if !pointer.is_empty() => *fault = Value::Null,
                         _ => break,
@@ -105,7 +105,7 @@ impl Findings {
         self.effects(&value);
     }
 
-    /// Reports members that did not survive reading: the Pod has no such field.
+    /// Reports members that are lost in a Pod: it has no such field.
     fn unknown(&mut self, given: &Value, known: &Value, path: &mut Vec<String>) {
         match (given, known) {
             (Value::Object(given), Value::Object(known)) => {
@@ -136,7 +136,7 @@ impl Findings {
         }
     }
 
-    /// Reports amounts of resources that are none.
+    /// Reports invalid quantities of resources.
     fn amounts(&mut self, value: &Value, path: &str) {
         match value {
             Value::Object(members) => {
@@ -174,7 +174,7 @@ impl Findings {
         }
     }
 
-    /// Reports what Kubernetes wants a name for.
+    /// Reports missing names.
     fn names(&mut self, pod: &Value) {
         for key in ["containers", "initContainers", "volumes"] {
             for (at, item) in list(pod, key) {
@@ -189,7 +189,7 @@ impl Findings {
         }
     }
 
-    /// Warns of what is passed over when the template is merged.
+    /// Warns about fields that a merge ignores.
     fn effects(&mut self, pod: &Value) {
         if pod.get("metadata").is_none() && pod.get("spec").is_none() {
             self.warn("", "has no effect: it has neither metadata nor spec");
@@ -197,7 +197,7 @@ impl Findings {
         let metadata = pod.get("metadata").and_then(Value::as_object);
         for (key, _) in metadata.into_iter().flatten().filter(|(_, v)| !v.is_null()) {
             let is_ours = matches!(key.as_str(), "labels" | "annotations" | "finalizers");
-            // A tool that prints a template adds this one.
+            // Tools that print a template add this one.
             if !is_ours && key != "creationTimestamp" {
                 self.warn(
                     format!("metadata.{key}"),
@@ -225,14 +225,14 @@ fn list<'a>(pod: &'a Value, key: &str) -> impl Iterator<Item = (usize, &'a Value
     list.enumerate().filter(|(_, item)| item.is_object())
 }
 
-/// Says what serde says in the words of the format.
-fn plain(said: &str) -> String {
-    let Some((found, wanted)) = said
+/// Returns an error of serde in the words of the format.
+fn plain(error: &str) -> String {
+    let Some((found, wanted)) = error
         .trim_start_matches("invalid type: ")
         .trim_start_matches("invalid value: ")
         .split_once(", expected ")
     else {
-        return said.to_owned();
+        return error.to_owned();
     };
     let found = found
         .replace("string ", "")
@@ -282,7 +282,7 @@ fn dotted(path: &[String]) -> String {
     text
 }
 
-/// Returns the fields that the Pod has at a path, as its reader names them to the format.
+/// Returns the fields of the Pod at a path, as its deserializer requests them.
 fn fields(path: &[String]) -> Vec<&'static str> {
     let found = RefCell::default();
     let _ = Pod::deserialize(Probe {
@@ -292,7 +292,7 @@ fn fields(path: &[String]) -> Vec<&'static str> {
     found.take()
 }
 
-/// Holds nothing but the way to an object, and notes the fields that are asked for there.
+/// Deserializes only the path to an object, and records the fields that are requested there.
 #[derive(Clone, Copy)]
 struct Probe<'a> {
     path: &'a [String],
@@ -334,7 +334,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     ) -> Result<V::Value, Error> {
         if self.path.is_empty() {
             self.found.replace(fields.to_vec());
-            return Err(Error::custom("this is the place"));
+            return Err(Error::custom("this is the path"));
         }
         visitor.visit_map(Step(self))
     }
@@ -463,8 +463,8 @@ mod tests {
                 &["is no JSON: expected value at line 1 column 10"],
             ),
         ] {
-            let said: Vec<String> = check(text).iter().map(ToString::to_string).collect();
-            assert_eq!(said, lines, "{text}");
+            let found: Vec<String> = check(text).iter().map(ToString::to_string).collect();
+            assert_eq!(found, lines, "{text}");
         }
     }
 

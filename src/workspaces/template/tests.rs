@@ -125,7 +125,7 @@ fn templates_are_yaml_or_json_pods() {
     }
 }
 
-/// Any JSON, with the keys that have rules of their own.
+/// Any JSON, with the keys that have their own rules.
 fn any_pod() -> impl Strategy<Value = Value> {
     let key = prop::sample::select(vec![
         "spec",
@@ -214,7 +214,7 @@ fn container() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Pods as they are planned, and as people write them into templates.
+/// Pods as planned, and as people write them into templates.
 fn typed_pod() -> impl Strategy<Value = Value> {
     let labels = || prop::collection::btree_map("[abc]", "[xy]{0,1}", 0..4);
     let term = prop::collection::vec("[kl]", 0..3).prop_map(|keys| {
@@ -253,8 +253,8 @@ fn typed_pod() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Checks the rules of docs/protocol.md#pod-templates for everything but containers and terms: what the pod has it
-/// keeps, what it lacks it gets, and lists are joined.
+/// Checks the rules of docs/protocol.md#pod-templates for everything except containers and terms: the pod keeps its
+/// values, gets those that it lacks, and lists are joined.
 fn obeys(own: Option<&Value>, template: Option<&Value>, merged: &Value, at: &str) {
     let members = |value: Option<&Value>| {
         value
@@ -288,7 +288,7 @@ fn obeys(own: Option<&Value>, template: Option<&Value>, merged: &Value, at: &str
     }
 }
 
-/// The containers are the pod's, and where a template's has a value of its own it is taken; probes aside.
+/// The containers are the pod's, with the values of the template's, except for probes.
 fn containers_obey(own: &Value, template: &Value, merged: &Value) {
     let list = |pod: &Value| {
         pod["spec"]["containers"]

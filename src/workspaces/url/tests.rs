@@ -1,4 +1,4 @@
-//! URL templates: what compiles, what is rendered, what a URL is.
+//! URL templates: which compile, what they render, what is a URL.
 
 use proptest::prelude::*;
 
@@ -65,7 +65,7 @@ fn only_web_addresses_are_urls() {
         "https://a\r\nX: y",
         "https://a%00b",
         "mailto:a@b",
-        // No international name is written so: a request whose prefix makes it is refused.
+        // No international name has such an encoding: a request with that prefix is rejected.
         "https://xn--0.ws.example.com",
     ] {
         assert!(check(bad).is_err(), "{bad:?}");
@@ -80,7 +80,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_breaks_out_of_its_place(id in any::<String>(), prefix in any::<String>(), port in any::<u32>()) {
+    fn no_value_escapes_its_part_of_the_url(id in any::<String>(), prefix in any::<String>(), port in any::<u32>()) {
         let template = "https://ws.example.com/{{ .ID }}/{{ .Prefix }}/{{ .WorkspacePort }}/end";
         let template = UrlTemplate::compile(template, Purpose::Port).unwrap();
         let values = Values { id: &id, prefix: &prefix, host: "x", port };

@@ -1,4 +1,4 @@
-//! Journals of several replicas over the same ConfigMaps.
+//! The last activity on several replicas over the same ConfigMaps.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-/// The ConfigMaps as an API server keeps them.
+/// The ConfigMaps of an API server.
 #[derive(Default)]
 struct Cluster {
     records: HashMap<String, (BTreeMap<String, String>, u64)>,
@@ -28,7 +28,7 @@ impl Cluster {
         }
     }
 
-    /// Lets a replica see everything as it is now.
+    /// Shows a replica the current ConfigMaps.
     fn show(&self, last_activity: &mut LastActivity, lives: impl Fn(&str) -> bool) {
         for number in 0..SHARDS {
             let name = format!("{PREFIX}{number}");
@@ -41,7 +41,7 @@ impl Cluster {
         }
     }
 
-    /// Carries out a replica's checkpoints and shows it the answers.
+    /// Writes a replica's checkpoints and shows it the responses.
     fn record(&mut self, last_activity: &mut LastActivity, second: u64, holder: bool) -> usize {
         let due = last_activity.checkpoints(
             Duration::from_secs(second),
@@ -133,13 +133,13 @@ fn what_somebody_removed_or_set_back_is_written_again_by_whoever_saw_it() {
 fn late_news_and_malformed_entries_change_nothing() {
     let mut last_activity = LastActivity::default();
     let name = format!("{PREFIX}{}", shard_of("a"));
-    let said = |value: &str| BTreeMap::from([("a".to_owned(), value.to_owned())]);
-    last_activity.read(&name, Some(&said(&format(at(9)))), 7, |_| true);
-    last_activity.read(&name, Some(&said(&format(at(3)))), 6, |_| true);
+    let data = |value: &str| BTreeMap::from([("a".to_owned(), value.to_owned())]);
+    last_activity.read(&name, Some(&data(&format(at(9)))), 7, |_| true);
+    last_activity.read(&name, Some(&data(&format(at(3)))), 6, |_| true);
     assert_eq!(last_activity.last("a", None), Some(at(9)));
     for odd in ["", "yesterday", "2026-13-01T00:00:00Z", "\0"] {
         let mut last_activity = LastActivity::default();
-        last_activity.read(&name, Some(&said(odd)), 8, |_| true);
+        last_activity.read(&name, Some(&data(odd)), 8, |_| true);
         assert_eq!(last_activity.last("a", None), None, "{odd}");
         last_activity.mark("a", at(1));
         assert!(last_activity.due(false).is_some());
@@ -209,7 +209,7 @@ fn a_full_record_takes_no_new_entries_and_still_renews_the_old() {
     let due = last_activity.checkpoints(Duration::from_secs(1), at(1), false, false, |_| true);
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].set.keys().collect::<Vec<_>>(), [&ids[0]]);
-    // The figures of FULL: the longest ids and moments, and their managed fields.
+    // The numbers in the comment of FULL: the longest ids and times, and their managed fields.
     let entry = 63 + "2026-11-21T08:11:35.123456789Z".len() + r#""":"","#.len();
     let managed = 63 + r#""f:":{},"#.len();
     assert!(FULL * (entry + managed) < 1_500_000);
@@ -236,7 +236,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever is lost, late or removed: in the end all know the last sign of each workspace, and then all is quiet.
+    /// Whatever is lost, late or removed: in the end all replicas know the last activity of each workspace, and
+    /// none writes.
     #[test]
     fn all_agree_in_the_end(events in proptest::collection::vec(event(), 0..60)) {
         let mut cluster = Cluster::default();

@@ -1,4 +1,4 @@
-//! That the schema says what the readers and the checks say: of every case in testdata/request, and of every field with
+//! The schema agrees with the readers and the validation: for every case in testdata/request, and for every field with
 //! many values.
 
 use std::collections::BTreeSet;
@@ -19,12 +19,12 @@ static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     schema.expect("the schema compiles")
 });
 
-/// Cases that the schema accepts although they are refused, and why.
+/// Cases that the schema accepts although they are rejected, and why.
 const ACCEPTED: [(&str, &str); 5] = [
     ("deep_initializer_INVALID", "a schema does not count levels"),
     (
         "prefix_too_long_for_services_INVALID",
-        "the configuration says whether there are Services",
+        "the configuration decides whether there are Services",
     ),
     (
         "secrets_too_long_INVALID",
@@ -37,7 +37,7 @@ const ACCEPTED: [(&str, &str); 5] = [
     ),
 ];
 
-/// What a schema cannot know of a field: a part of the text of the fault, and why. The test meets each of them.
+/// Rules that a schema cannot express: a part of the violation's text, and why. The test meets each of them.
 const BEYOND: [(&str, &str); 10] = [
     (
         "invalid request: id: cannot be blank.",
@@ -72,7 +72,7 @@ fn manager() -> Manager {
         .manager
 }
 
-/// Returns why a request is refused, if it is.
+/// Returns why a request is rejected, if it is.
 fn fault(request: &Value, manager: &Manager) -> Option<String> {
     match render::decode(&request.to_string()) {
         Ok(request) => parse(request, manager).err().map(|error| error.to_string()),
@@ -80,11 +80,11 @@ fn fault(request: &Value, manager: &Manager) -> Option<String> {
     }
 }
 
-/// The input of a case as it would stand in a file.
+/// The request of a case as in a file.
 fn request(case: &Value) -> Value {
     let mut request = case["request"].clone();
     for (field, number) in case["numbers"].as_object().into_iter().flatten() {
-        let place = match field.as_str() {
+        let target = match field.as_str() {
             "type" => &mut request["type"],
             "feature_flag" => {
                 request["spec"]["featureFlags"] = json!([number]);
@@ -93,7 +93,7 @@ fn request(case: &Value) -> Value {
             "visibility" | "protocol" => &mut request["spec"]["ports"][0][field],
             field => &mut request["spec"][field],
         };
-        *place = number.clone();
+        *target = number.clone();
     }
     let long = case["long"].as_object().into_iter().flatten();
     let variables = long.map(|(name, bytes)| {
@@ -137,7 +137,7 @@ fn cases_are_judged_alike() {
     }
     let known = ACCEPTED.map(|(name, _)| name.to_owned());
     assert_eq!(accepted, BTreeSet::from(known));
-    // What pods are made of is accepted, too.
+    // The schema also accepts the requests of pods.
     for (name, case) in golden::cases("pod") {
         assert!(SCHEMA.is_valid(&case["request"]), "pod/{name}");
     }
@@ -157,7 +157,7 @@ fn every_field_is_judged_alike() {
                 *request.pointer_mut(&pointer).unwrap() = value.clone();
                 request
             };
-            // What takes any text is not asked for all of them.
+            // A field that accepts any text is not tested with all of them.
             let is_free = SCHEMA.is_valid(&with(&json!("\0")));
             let texts = if is_free { Vec::new() } else { texts() };
             for value in texts.into_iter().chain(values()) {
@@ -202,7 +202,7 @@ fn either_spelling_is_accepted_and_no_other_name() {
             assert!(fault(&unknown, &manager).is_some(), "{pointer}");
         }
     }
-    // So the requests above have all fields that there are.
+    // So the requests above have every field.
     for (message, definition) in schema["$defs"].as_object().unwrap() {
         for name in definition["properties"].as_object().into_iter().flatten() {
             assert!(seen.contains(name.0), "{message}.{}", name.0);
@@ -215,7 +215,7 @@ fn either_spelling_is_accepted_and_no_other_name() {
     assert!(fault(&request, &manager).is_some());
 }
 
-/// Returns a message with the names of the proto file, and notes all names.
+/// Returns a message with the names of the proto file, and records all names.
 fn respell(value: &Value, message: &MessageDescriptor, seen: &mut BTreeSet<String>) -> Value {
     let mut other = Map::new();
     for (name, value) in value.as_object().unwrap() {
@@ -236,7 +236,7 @@ fn respell(value: &Value, message: &MessageDescriptor, seen: &mut BTreeSet<Strin
     other.into()
 }
 
-/// The places of all values in a value.
+/// The paths of all values in a value.
 fn pointers(value: &Value) -> Vec<String> {
     let members: Vec<(String, &Value)> = match value {
         Value::Object(members) => members
