@@ -1,8 +1,8 @@
-//! The configuration: text in, values or all of its problems out. It never opens a file.
+//! The configuration: from text to values or all of its problems. It never opens a file.
 //!
-//! The file is the classic manager's with a few blocks of our own; docs/configuration.md lists the keys. Reading goes
-//! in two steps: [`parse`] takes the text apart, [`Config::check`] takes the contents of the files that it names and
-//! reports everything that is wrong at once.
+//! The file is the classic manager's with a few blocks of our own; docs/configuration.md lists the keys. Reading has
+//! two steps: [`parse`] reads the JSON, [`Config::check`] gets the contents of the files in it and reports every
+//! problem at once.
 
 use std::collections::BTreeMap;
 
@@ -37,18 +37,17 @@ pub use problem::{Problem, Severity};
 pub use reference::reference;
 pub use schema::schema;
 
-/// A file that a configuration names.
+/// A file in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedFile {
-    /// The key that names it.
+    /// Its key.
     pub key: String,
     /// Its path, as written.
     pub path: String,
-    /// What it is.
     pub role: Role,
 }
 
-/// What a named file is.
+/// The role of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A pod template.
@@ -63,47 +62,47 @@ pub enum Role {
     BrokerUrl,
 }
 
-/// What named files contain, by path as written, or why they cannot be read. One that is absent is not checked.
+/// The contents of files, by path as written, or their errors. An absent file is not checked.
 pub type Contents = BTreeMap<String, Result<String, String>>;
 
-/// A configuration file that was taken apart.
+/// A parsed configuration file.
 #[derive(Debug, Clone, Default)]
 pub struct Config(file::Parsed);
 
-/// Reads the text of a configuration file (JSON).
+/// Parses the text of a configuration file (JSON).
 ///
 /// # Errors
-/// A fault of syntax with its line and column; everything else is for [`Config::check`] to say.
+/// A syntax error with its line and column; [`Config::check`] reports everything else.
 pub fn parse(text: &str) -> Result<Config, Problem> {
     file::read(text).map(Config)
 }
 
 impl Config {
-    /// Returns the files that it names.
+    /// Returns the files in it.
     pub fn files(&self) -> &[NamedFile] {
         &self.0.files
     }
 
-    /// Turns texts into values and says everything that is wrong: types, unknown keys, rules, and what the named files
-    /// contain. The settings are fit for use unless a problem is an error; what is wrong is left out of them, and says
-    /// so when a pod is built from it. Certificates must be in their time at `now`.
+    /// Converts all values and reports every problem: types, unknown keys, rules, and the contents of the files.
+    /// The settings can be used unless a problem is an error; invalid values are missing in them and reported when
+    /// a pod is built from them. Certificates must be valid at `now`.
     pub fn check(self, contents: &Contents, now: Timestamp) -> (Settings, Vec<Problem>) {
         check::settings(self.0, contents, now)
     }
 }
 
-/// A configuration that was checked.
+/// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What workspaces look like and how long they live.
+    /// The pods and the timeouts of workspaces.
     pub manager: Manager,
-    /// Where clients are served.
+    /// The listener for clients.
     pub rpc: Rpc,
-    /// Which cluster is used.
+    /// The cluster.
     pub kubernetes: Kubernetes,
-    /// Where updates are published, if anywhere.
+    /// The broker of updates, if any.
     pub message_bus: Option<MessageBus>,
-    /// Where calls of `builder.ImageBuilder` are forwarded to, if anywhere.
+    /// The destination of `builder.ImageBuilder` calls, if any.
     pub image_builder: Option<ImageBuilder>,
     /// `host:port` of the health endpoints, if any.
     pub health_addr: Option<String>,
@@ -116,13 +115,13 @@ pub struct Settings {
 /// The `manager` block.
 #[derive(Debug, Clone)]
 pub struct Manager {
-    /// Namespace of everything that is written.
+    /// Namespace of all objects.
     pub namespace: String,
     /// Scheduler of the pods; empty for the cluster's default.
     pub scheduler_name: String,
     /// Seccomp profile on the nodes; empty for the container runtime's default.
     pub seccomp_profile: String,
-    /// What the nodes offer.
+    /// The kind of the nodes.
     pub nodes: Nodes,
     /// `hostURL` as written, scheme included if it has one.
     pub host_url: String,
@@ -140,7 +139,7 @@ pub struct Manager {
     pub classes: BTreeMap<String, Class>,
     /// Class that DescribeCluster recommends.
     pub preferred_class: String,
-    /// What a start gets that asks for a class which is not there.
+    /// The class of a start with an unknown class.
     pub unknown_class: UnknownClass,
     /// Which Services workspaces get.
     pub services: Services,
@@ -148,16 +147,16 @@ pub struct Manager {
     pub status_version_offset: u64,
     /// File of the event trace log, "-" for the log; empty for none.
     pub event_trace_log: String,
-    /// Whether nothing may be started.
+    /// Whether starts are blocked.
     pub maintenance_mode: bool,
-    /// Whether pods are held by a finalizer that only a person takes off.
+    /// Whether pods have a finalizer that only a person removes.
     pub debug_workspace_pod: bool,
-    /// What happens to pods that a node refused.
+    /// The recreation of rejected pods.
     pub recreation: Recreation,
 }
 
 impl Manager {
-    /// Returns the class a request for `id` gets and the id of that class: unknown ones fall back to `default`
+    /// Returns the id and the class for a request with `id`: unknown ones fall back to `default`
     /// (docs/protocol.md#what-callers-can-rely-on). `None` only for settings with errors.
     pub fn class(&self, id: &str) -> Option<(&str, &Class)> {
         self.classes
@@ -173,50 +172,50 @@ pub enum Services {
     /// None.
     #[default]
     Off,
-    /// Without a cluster IP: the name of a Service resolves to the pod. Only a Service that maps a port has a cluster
-    /// IP. An address costs the API server more than a pod, and each node a rule.
+    /// Without a cluster IP: the name of a Service resolves to the pod. Only a Service that maps a port has a
+    /// cluster IP. An address costs the API server more than a pod, and each node a rule.
     Headless,
     /// With a cluster IP.
     ClusterIp,
 }
 
 impl Services {
-    /// Whether there are Services at all.
+    /// Whether there are any Services.
     pub fn exist(self) -> bool {
         self != Self::Off
     }
 }
 
-/// Id of the class that a request gets which names none.
+/// Id of the class of a request without one.
 pub const DEFAULT_CLASS: &str = "default";
 
 /// `manager.unknownClass`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum UnknownClass {
-    /// The class `default`, as the classic manager does.
+    /// The class `default`, as in the classic manager.
     #[default]
     Default,
-    /// An error that names the classes there are.
+    /// An error with the known classes.
     Refuse,
 }
 
-/// What the nodes of the cluster offer.
+/// The kind of the cluster's nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Nodes {
-    /// Nothing in particular: the workspace's own image runs on an empty volume.
+    /// Ordinary nodes: the workspace's own image runs on an empty volume.
     Plain,
     /// A registry facade and a ws-daemon (docs/protocol.md#pods).
     Gitpod(GitpodNodes),
 }
 
-/// The `manager` keys that matter on Gitpod nodes.
+/// The `manager` keys for Gitpod nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitpodNodes {
     /// `host[:port]` of the registry facade.
     pub registry_facade_host: String,
-    /// Directory on the node that holds the content of workspaces.
+    /// Directory on the node with the content of workspaces.
     pub workspace_host_path: String,
-    /// The ws-daemon of each node, if it is to be called.
+    /// The ws-daemon of each node, if it is called.
     pub daemon: Option<Daemon>,
 }
 
@@ -225,14 +224,14 @@ pub struct GitpodNodes {
 pub struct Daemon {
     /// Port on the node.
     pub port: u16,
-    /// Certificates, if the daemon wants TLS.
+    /// Certificates, if the daemon uses TLS.
     pub tls: Option<Tls>,
 }
 
 /// Paths of certificates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// Certificate authority of the other side; empty for none.
+    /// Certificate authority of the peer; empty for none.
     pub ca: String,
     /// Our certificate; empty for none.
     pub cert: String,
@@ -256,7 +255,7 @@ pub struct Timeouts {
     pub max_lifetime: GoDuration,
     /// CREATING and INITIALIZING, since creation.
     pub startup: GoDuration,
-    /// STOPPING with a backup under way, since the deletion.
+    /// STOPPING with a backup in progress, since the deletion.
     pub content_finalization: GoDuration,
     /// STOPPING otherwise, since the deletion.
     pub stopping: GoDuration,
@@ -268,9 +267,9 @@ pub struct Timeouts {
 /// `manager.podRecreationMaxRetries` and `podRecreationBackoff` (docs/protocol.md#rejected-pods).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recreation {
-    /// How often a pod is made again.
+    /// Most recreations of a pod.
     pub max_retries: u32,
-    /// How long to wait before each.
+    /// Wait before each.
     pub backoff: GoDuration,
 }
 
@@ -283,23 +282,23 @@ pub struct Class {
     pub description: String,
     /// Price.
     pub credits_per_minute: f32,
-    /// What a workspace is guaranteed.
+    /// Guaranteed resources.
     pub requests: Resources,
-    /// What a workspace may use; an absent one is unlimited.
+    /// Resource limits; an absent one is unlimited.
     pub limits: Resources,
     /// Lower CPU limit, which a node may enforce under load.
     pub cpu_min_limit: Option<Quantity>,
     /// Pod template of each type, merged from the class's files.
     pub templates: Templates,
-    /// Why no pod can be built; only ever set in settings with errors.
+    /// Why no pod can be built; only in settings with errors.
     pub broken: Option<String>,
-    /// Volume claim of regular workspaces with PERSISTENT_VOLUME_CLAIM.
+    /// PersistentVolumeClaim of regular workspaces with PERSISTENT_VOLUME_CLAIM.
     pub pvc: Pvc,
-    /// Volume claim of prebuilds with PERSISTENT_VOLUME_CLAIM.
+    /// PersistentVolumeClaim of prebuilds with PERSISTENT_VOLUME_CLAIM.
     pub prebuild_pvc: Pvc,
 }
 
-/// Amounts of resources; an absent one was not configured.
+/// Quantities of resources; an absent one is not configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resources {
     /// Cores; of limits the burst limit.
@@ -312,7 +311,7 @@ pub struct Resources {
     pub storage: Option<Quantity>,
 }
 
-/// A pod template per type; JSON null where there is none, the error where it cannot be used.
+/// A pod template per type; JSON null if there is none, the error if it is invalid.
 #[derive(Debug, Clone)]
 pub struct Templates {
     pub regular: Result<serde_json::Value, String>,
@@ -342,13 +341,13 @@ pub struct Pvc {
     pub snapshot_class: String,
 }
 
-/// What TLS asks of those who call (`rpcServer.tls.clientAuth`).
+/// The client certificates that TLS requires (`rpcServer.tls.clientAuth`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// No certificate: there is no authority to check one with.
+    /// None: there is no authority to verify one.
     #[default]
     None,
-    /// A certificate may be left out; one that is shown is checked.
+    /// Optional; verified if presented.
     Request,
     /// A certificate of the authority.
     Require,
@@ -359,11 +358,11 @@ pub enum ClientAuth {
 pub struct Rpc {
     /// `host:port` to listen on.
     pub addr: String,
-    /// Certificates; absent means plain text.
+    /// Certificates; absent means plaintext.
     pub tls: Option<Tls>,
-    /// Whether callers show certificates.
+    /// Whether clients present certificates.
     pub client_auth: ClientAuth,
-    /// Origins of the web pages that may call (CORS): none, some, or `*` for all.
+    /// Allowed origins of web pages (CORS): none, some, or `*` for all.
     pub allow_origins: Vec<String>,
     /// Rate limits by full method, such as `/wsman.WorkspaceManager/StartWorkspace`
     /// (docs/protocol.md#what-each-call-checks).
@@ -373,7 +372,7 @@ pub struct Rpc {
 /// One of `rpcServer.ratelimits`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Wait for a token instead of refusing.
+    /// Wait for a token instead of an error.
     pub block: bool,
     /// Tokens of a full bucket.
     pub bucket_size: u32,
@@ -381,7 +380,7 @@ pub struct RateLimit {
     pub refill_interval: GoDuration,
     /// Request fields that select the bucket, such as `metadata.owner,type`; empty for one bucket in all.
     pub key: String,
-    /// Buckets to remember.
+    /// Most buckets to keep.
     pub key_cache_size: u32,
 }
 
@@ -394,7 +393,7 @@ pub(crate) enum Mode {
     InCluster,
 }
 
-/// The `kubernetes` block: which cluster is used.
+/// The `kubernetes` block: the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kubernetes {
     /// An API server and a simulated kubelet inside the process.
@@ -407,7 +406,7 @@ pub enum Kubernetes {
         /// Path of the file.
         path: Option<String>,
     },
-    /// The cluster that this process runs in; what a classic file, which has no such block, means.
+    /// The cluster of this process's pod; the meaning of a classic file, which has no such block.
     InCluster,
 }
 
@@ -416,33 +415,32 @@ pub enum Kubernetes {
 pub struct ImageBuilder {
     /// `host:port`.
     pub addr: String,
-    /// Certificates; absent means plain text.
+    /// Certificates; absent means plaintext.
     pub tls: Option<Tls>,
 }
 
 /// The `messagebus` block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageBus {
-    /// Where the broker is.
     pub broker: Broker,
     /// Topic exchange.
     pub exchange: String,
     /// Certificates for amqps.
     pub tls: Option<Tls>,
-    /// How long a confirm may take.
+    /// Timeout of a confirm.
     pub confirm_timeout: GoDuration,
-    /// Unconfirmed messages at a time.
+    /// Most unconfirmed messages.
     pub window: u32,
     /// How long a stopped pod waits for the confirm of its STOPPED.
     pub stopped_timeout: GoDuration,
 }
 
-/// Where a broker is.
+/// The address of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broker {
     /// `amqp://` or `amqps://` URL without a password.
     Url(String),
-    /// Path of a file that holds the URL, password included; read at every connect.
+    /// Path of a file with the URL, including its password; read at every connect.
     UrlFile(String),
 }
 

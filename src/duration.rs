@@ -1,4 +1,4 @@
-//! Go's duration syntax ("1h30m", "-1.5s", "0"), which configuration, requests and marks are written in.
+//! Go's duration syntax ("1h30m", "-1.5s", "0"), as in the configuration, requests and marks.
 
 use std::fmt;
 use std::time::Duration;
@@ -41,15 +41,15 @@ impl GoDuration {
         self.0
     }
 
-    /// Returns the span for timers; what is negative becomes zero.
+    /// Returns the span for timers; a negative one becomes zero.
     pub fn to_std(self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
     }
 
-    /// Reads Go's grammar: an optional sign, then decimal numbers each with a unit; a bare "0" too.
+    /// Parses Go's grammar: an optional sign, then decimal numbers each with a unit; also a bare "0".
     ///
     /// # Errors
-    /// [`InvalidDuration`] with the text as given, also where it does not fit 64 bits of nanoseconds.
+    /// [`InvalidDuration`] with the text, also if it does not fit 64 bits of nanoseconds.
     pub fn parse(text: &str) -> Result<Self, InvalidDuration> {
         let invalid = || InvalidDuration(text.to_owned());
         let (negative, mut rest) = match text.as_bytes().first() {
@@ -77,7 +77,7 @@ impl GoDuration {
             .map_err(|_| invalid())
     }
 
-    /// Returns the regular expression of the durations that are not negative. How long one may be it cannot say.
+    /// Returns the regular expression of non-negative durations. It cannot limit their length.
     pub fn pattern() -> String {
         let names = UNITS.map(|(name, _)| name).join("|");
         let terms = |number: &str| format!("(({number})({names}))+");
@@ -89,7 +89,7 @@ impl GoDuration {
     }
 }
 
-/// Reads one `<number><unit>` and returns its nanoseconds, cut off as Go does, and what follows.
+/// Parses one `<number><unit>` and returns its nanoseconds, truncated as in Go, and the rest.
 fn term(text: &str) -> Option<(i128, &str)> {
     let digits = |s: &str| s.bytes().take_while(u8::is_ascii_digit).count();
     let whole_len = digits(text);
@@ -112,13 +112,13 @@ fn term(text: &str) -> Option<(i128, &str)> {
         whole.parse().ok().filter(|w| *w <= i128::from(u64::MAX))?
     };
     let mut nanos = whole * scale;
-    let mut place = scale;
+    let mut value = scale;
     for digit in fraction.bytes() {
-        place /= 10;
-        if place == 0 {
+        value /= 10;
+        if value == 0 {
             break;
         }
-        nanos += i128::from(digit - b'0') * place;
+        nanos += i128::from(digit - b'0') * value;
     }
     Some((nanos, rest))
 }
@@ -138,7 +138,7 @@ const WORDS: [(&str, i128); 10] = [
 ];
 
 impl InvalidDuration {
-    /// Says what is wrong with the text, without repeating it, and what to write.
+    /// Returns what is wrong with the text, without repeating it, and what to write.
     pub fn advice(&self) -> String {
         let text = self.0.trim_start_matches(['-', '+']);
         let tight: String = text.chars().filter(|c| !c.is_whitespace()).collect();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_to_write_instead() {
+    fn advice_has_what_to_write_instead() {
         for (text, advice) in [
             ("30", "it has no unit; write \"30s\" for seconds"),
             ("1.5", "it has no unit; write \"1.5s\" for seconds"),
@@ -326,7 +326,7 @@ mod tests {
         fn the_pattern_is_the_grammar(text in "[-+]?([0-9.]{0,3}(ns|us|\u{b5}s|ms|s|m|h|d| |e|)){0,3}") {
             let schema = serde_json::json!({ "pattern": format!("^({})$", GoDuration::pattern()) });
             let legal = GoDuration::parse(&text).is_ok_and(|duration| duration.as_nanos() >= 0);
-            // What is cut off to nothing is not negative any more.
+            // A duration that is truncated to zero is not negative.
             let is_cut = legal && text.starts_with('-') && text.contains(|c| ('1'..='9').contains(&c));
             prop_assume!(!is_cut);
             prop_assert_eq!(jsonschema::is_valid(&schema, &text.into()), legal);
@@ -357,7 +357,7 @@ mod tests {
             for (whole, fraction, unit) in terms {
                 let (name, scale) = UNITS[unit];
                 text.push_str(&format!("{whole}.{fraction:03}{name}"));
-                // What is less than a nanosecond is cut off, digit by digit.
+                // Fractions of a nanosecond are truncated, digit by digit.
                 let digits = [fraction / 100, fraction / 10 % 10, fraction % 10];
                 let places = [scale / 10, scale / 100, scale / 1000];
                 sum += i128::from(whole) * i128::from(scale);
@@ -373,7 +373,7 @@ mod tests {
             let unsigned = text.trim_start_matches(['-', '+']);
             let units: Vec<&str> = unsigned.split(|c: char| c.is_ascii_digit() || c == '.').filter(|u| !u.is_empty()).collect();
             let numbers: Vec<&str> = unsigned.split(|c: char| !c.is_ascii_digit() && c != '.').filter(|n| !n.is_empty()).collect();
-            // Longer ones are beyond the 292 years of a duration, whatever the grammar says.
+            // Longer ones exceed the 292 years of a duration, whatever the grammar allows.
             prop_assume!(numbers.iter().all(|number| number.len() <= 6));
             let known = |unit: &&str| UNITS.iter().any(|(name, _)| name == unit);
             let number = |n: &&str| n.matches('.').count() <= 1 && n.contains(|c: char| c.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! Compares what a pure function says with the files under testdata/; `UPDATE=1` rewrites them.
+//! Compares the result of a pure function with the files under testdata/; `UPDATE=1` rewrites them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,11 +15,11 @@ pub(crate) fn check(seam: &str, answer: impl Fn(Case) -> (String, Value)) {
     check_whole(seam, |input| answer(Case::new(input.clone())));
 }
 
-/// How the name of a request ends that somebody saved, to become a case.
+/// Suffix of the name of a saved request that becomes a case.
 const SAVED: &str = ".spec.json";
 
-/// Makes cases of the requests that were saved in the folder of a seam, `cdwp_<behaviour>.spec.json`, where UPDATE is
-/// set. `case` makes the input of a case, or says why there is none; `outcome` is what its name ends in.
+/// Makes cases of the saved requests in the folder of a seam, `cdwp_<behaviour>.spec.json`, if UPDATE is set. `case`
+/// makes the input of a case, or returns why it cannot; `outcome` is the suffix of its name.
 pub(crate) fn adopt(
     seam: &str,
     case: impl Fn(Value) -> Result<Value, String>,
@@ -85,7 +85,7 @@ pub(crate) fn cases(seam: &str) -> Vec<(String, Value)> {
     names(&folder).into_iter().map(case).collect()
 }
 
-/// The members of a case. All of them must be taken: one that nobody reads tests nothing.
+/// The members of a case. All of them must be used: an unused one tests nothing.
 pub(crate) struct Case(Map<String, Value>);
 
 impl Case {
@@ -137,12 +137,12 @@ pub(crate) fn resolve(text: &str, files: &Value) -> Result<(Settings, Vec<Proble
     }
 }
 
-/// When the cases happen.
+/// The time of the cases.
 fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).expect("a time")
 }
 
-/// Returns files given as texts or, for convenience, as JSON; null stands for one that cannot be read.
+/// Returns files as texts or, for convenience, as JSON; null is an unreadable file.
 pub(crate) fn contents(files: &Value) -> Contents {
     let text = |value: &Value| match value {
         Value::String(text) => Ok(text.clone()),
@@ -160,7 +160,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Names of all cases; anything else in the folder would never be read.
+/// Names of all cases; any other file in the folder would not be used.
 fn names(folder: &Path) -> BTreeSet<String> {
     let files = fs::read_dir(folder).expect("the folder exists");
     let files = files.map(|f| f.expect("the folder can be read").path());

@@ -1,5 +1,5 @@
-//! What wsman reads of Kubernetes objects: only the fields the fold uses. Decoding is total: unknown fields are
-//! skipped, and a malformed field spoils only itself (it reads as absent).
+//! The Kubernetes objects as wsman reads them: only the fields that the fold uses. Decoding is total: unknown fields
+//! are skipped, and a malformed field affects only itself (it reads as absent).
 
 mod config_map;
 mod event;

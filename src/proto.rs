@@ -1,4 +1,4 @@
-//! The generated wire types behind one door, and the descriptors that reflection serves.
+//! The generated wire types, and the descriptors for reflection.
 //!
 //! JSON follows the proto3 mapping (lowerCamelCase names, enums by name); both spellings of a field are read.
 
@@ -17,7 +17,7 @@ pub mod wsman {
     tonic::include_proto!("wsman");
     include!(concat!(env!("OUT_DIR"), "/wsman.serde.rs"));
 
-    /// Package `wsman.inspect`: what a daemon knows and is about to do.
+    /// Package `wsman.inspect`: what a daemon knows and will do.
     pub mod inspect {
         /// Version 1.
         pub mod v1 {
@@ -27,20 +27,20 @@ pub mod wsman {
     }
 }
 
-/// Package `contentservice`: what fills a workspace.
+/// Package `contentservice`: initializers and content.
 #[allow(unreachable_pub, clippy::all, deprecated)]
 pub mod contentservice {
     tonic::include_proto!("contentservice");
     include!(concat!(env!("OUT_DIR"), "/contentservice.serde.rs"));
 }
 
-/// Package `registryfacade`: what a registry facade asks.
+/// Package `registryfacade`: image specs.
 #[allow(unreachable_pub, clippy::all)]
 pub mod registryfacade {
     tonic::include_proto!("registryfacade");
 }
 
-/// The services as they are served: answers that hold statuses are those of [`answers`].
+/// The services as they are served: responses with statuses are those of [`answers`].
 #[allow(unreachable_pub, clippy::all)]
 pub mod served {
     include!(concat!(env!("OUT_DIR"), "/served/wsman.rs"));

@@ -1,4 +1,4 @@
-//! Kubernetes quantities ("900m", "5Gi", "1e3"), read strictly and compared exactly.
+//! Kubernetes quantities ("900m", "5Gi", "1e3"), parsed strictly and compared exactly.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -13,12 +13,12 @@ pub struct Quantity {
 /// Why a text is no quantity, in the words of Kubernetes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidQuantity {
-    /// It has characters that no quantity has.
+    /// It has invalid characters.
     #[error(
         "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
     )]
     Format,
-    /// It ends in something that is no suffix.
+    /// It has an invalid suffix.
     #[error("unable to parse quantity's suffix")]
     Suffix,
     /// It does not fit 63 bits.
@@ -27,7 +27,7 @@ pub enum InvalidQuantity {
 }
 
 impl InvalidQuantity {
-    /// Says what to write instead of a text that is no quantity.
+    /// Returns what to write instead of an invalid quantity.
     pub fn advice(self, text: &str) -> String {
         if self == Self::Range {
             return "it is too large".to_owned();
@@ -57,10 +57,10 @@ impl InvalidQuantity {
 const NANOS: i128 = 1_000_000_000;
 
 impl Quantity {
-    /// Reads a quantity.
+    /// Parses a quantity.
     ///
     /// # Errors
-    /// [`InvalidQuantity`]; unlike Kubernetes, which caps what is too big, also for numbers out of range.
+    /// [`InvalidQuantity`]; also for numbers out of range, which Kubernetes caps.
     pub fn parse(text: &str) -> Result<Self, InvalidQuantity> {
         let (negative, body) = match text.as_bytes().first() {
             Some(b'-') => (true, &text[1..]),
@@ -83,12 +83,11 @@ impl Quantity {
         })
     }
 
-    /// Returns the regular expression of the quantities that are not negative. What is too large it cannot say.
+    /// Returns the regular expression of non-negative quantities. It cannot limit their size.
     pub fn pattern() -> &'static str {
         r"(\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)|-(0+(\.0*)?|\.0+))([numkMGTPE]|[KMGTPE]i|[eE][-+]?[0-9]+)?"
     }
 
-    /// Returns whether nothing is asked for.
     pub fn is_zero(&self) -> bool {
         self.nanos == 0
     }
@@ -98,7 +97,7 @@ impl Quantity {
         self.nanos < 0
     }
 
-    /// Returns the amount in whole units, such as bytes or cores, rounded up (away from zero) as Kubernetes does.
+    /// Returns the quantity in whole units, such as bytes or cores, rounded up (away from zero) as in Kubernetes.
     pub fn value(&self) -> i64 {
         let up = if self.nanos < 0 { 1 - NANOS } else { NANOS - 1 };
         // In range: `nanos` was checked to be within 63 bits of units.
@@ -111,7 +110,7 @@ impl Quantity {
     }
 }
 
-/// What a suffix multiplies by: a power of ten or of two.
+/// The factor of a suffix: a power of ten or of two.
 #[derive(Clone, Copy)]
 enum Scale {
     Ten(i32),
@@ -140,7 +139,7 @@ fn scale(suffix: &str) -> Result<Scale, InvalidQuantity> {
     })
 }
 
-/// Reads `e` or `E`, a sign and digits; says which of Kubernetes' two complaints anything else deserves.
+/// Parses `e` or `E`, a sign and digits; otherwise returns one of Kubernetes' two errors.
 fn exponent(suffix: &str) -> Result<Scale, InvalidQuantity> {
     let letters = suffix
         .find(|c: char| !"eEinumkKMGTP".contains(c))
@@ -161,7 +160,7 @@ fn exponent(suffix: &str) -> Result<Scale, InvalidQuantity> {
         .ok_or(InvalidQuantity::Range)
 }
 
-/// Multiplies out `whole.fraction`, rounded up to whole nanos; `None` where it does not fit.
+/// Computes `whole.fraction`, rounded up to whole nanos; `None` if it does not fit.
 fn nanos(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
     let fraction = fraction.trim_end_matches('0');
     let digits = format!("{whole}{fraction}");
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_to_write_instead() {
+    fn advice_has_what_to_write_instead() {
         for (text, advice) in [
             ("1Gib", "did you mean \"1Gi\"?"),
             ("1 GB", "did you mean \"1G\"?"),
@@ -322,7 +321,7 @@ mod tests {
                 ["n", "u", "m", "", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
             let sign = if negative { "-" } else { "" };
             let text = format!("{sign}{whole}.{fraction:03}{}", UNITS[unit]);
-            // In thousandths of what the unit is, and then in thousandths of a nano.
+            // In thousandths of the unit, and then in thousandths of a nano.
             let mantissa = i128::from(whole) * 1000 + i128::from(fraction);
             let exact = match unit {
                 0..10 => 10i128.checked_pow(3 * u32::try_from(unit).unwrap()).and_then(|s| mantissa.checked_mul(s)),

@@ -1,5 +1,5 @@
-//! The URL of a broker, read strictly: what is badly escaped is refused before any part of it is taken for a host. Whoever
-//! reads such a URL may hold a password, so no text here repeats a part of it.
+//! The URL of a broker, parsed strictly: invalid escapes are rejected before a part counts as a host. Such a URL may
+//! have a password, so no error repeats a part of it.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use std::fmt;
 pub struct BrokerUrl {
     /// Whether it is amqps.
     pub is_secure: bool,
-    /// User; empty where none is given.
+    /// User; empty without one.
     pub user: String,
     /// Password, if one is given.
     pub password: Option<String>,
@@ -44,10 +44,10 @@ const HOST: &str =
 const PORT: &str = "has something else than a port from 1 to 65535 after the host and its ':'; if that is a part of a password, escape its special characters and put '@' and the host after it";
 
 impl BrokerUrl {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// What is wrong with it, in words that hold no part of it.
+    /// What is wrong with it, without any part of it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (is_secure, rest) = match (text.strip_prefix("amqp://"), text.strip_prefix("amqps://"))
         {
@@ -58,7 +58,7 @@ impl BrokerUrl {
         if rest.contains('#') {
             return Err(FRAGMENT);
         }
-        // What begins the path or the query may be a part of a password: then the '@' comes only after it.
+        // A password may contain the first character of a path or query: then the '@' comes after it.
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(end);
         if authority.matches('@').count() > 1 || tail.contains('@') {
@@ -76,7 +76,7 @@ impl BrokerUrl {
         let password = password.filter(|_| userinfo.is_some_and(|text| text.contains(':')));
         let (host, port) = host_and_port(address)?;
         let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
-        // Without a path it is the default one, which is called "/".
+        // Without a path it is the default one, named "/".
         let vhost = path.strip_prefix('/').map_or(Ok("/".to_owned()), decode)?;
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| {
@@ -103,7 +103,7 @@ impl BrokerUrl {
     }
 }
 
-/// Whether a text that ought to be the path of a file is a URL, which nobody should print.
+/// Whether a text that should be a path is a URL, which must not be printed.
 pub fn is_url(path: &str) -> bool {
     path.contains("://")
 }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands for the password, as it is: it is refused, or read as the password and nothing else.
+        /// Any text as the password, unescaped: it is rejected, or parsed as the password and nothing else.
         #[test]
         fn no_part_of_a_password_is_taken_for_anything_else(word in r"[a-z@/?#%:&=\[\]\\ é]{0,24}") {
             let text = format!("amqp://user:{word}@broker.example:5672/team");
@@ -251,7 +251,7 @@ mod tests {
             }
         }
 
-        /// What is escaped as it should be comes back.
+        /// A valid escape is decoded.
         #[test]
         fn what_is_escaped_comes_back(password in any::<String>()) {
             let escaped: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();

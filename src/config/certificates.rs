@@ -1,4 +1,4 @@
-//! Reads certificates and keys in PEM form, and says why TLS could not use them.
+//! Parses certificates and keys in PEM form, and reports why TLS could not use them.
 
 use jiff::Timestamp;
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -22,7 +22,7 @@ pub(super) fn certificate(text: &str, now: Timestamp) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks authorities: one that is in its time is enough.
+/// Checks authorities: one valid certificate is enough.
 pub(super) fn authority(text: &str, now: Timestamp) -> Result<(), String> {
     let mut why = String::new();
     for der in read(text)? {
@@ -41,7 +41,7 @@ pub(super) fn days_left(text: &str, now: Timestamp) -> Option<i64> {
     Some((end - now.as_second()) / 86_400)
 }
 
-/// Reads a private key.
+/// Parses a private key.
 pub(super) fn private_key(text: &str) -> Result<Arc<dyn SigningKey>, String> {
     if text.contains("ENCRYPTED") {
         return Err("is encrypted; give a key without a passphrase".to_owned());
@@ -57,7 +57,7 @@ pub(super) fn private_key(text: &str) -> Result<Arc<dyn SigningKey>, String> {
     rustls::crypto::ring::sign::any_supported_type(&key).map_err(unusable)
 }
 
-/// Whether a key belongs to the first of the certificates; what cannot be read is for others to report.
+/// Whether a key belongs to the first of the certificates; other checks report what cannot be parsed.
 pub(super) fn match_key(certificates: &str, key: &Arc<dyn SigningKey>) -> bool {
     let Ok(chain) = read(certificates) else {
         return true;

@@ -1,4 +1,4 @@
-//! The rules of a configuration, all of them at once.
+//! The rules of a configuration, all checked at once.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use crate::workspaces::url::{self, Purpose, UrlTemplate, Values};
 /// Collects problems.
 pub(super) struct Faults {
     problems: Vec<Problem>,
-    /// Keys whose value could not be read: no rule is applied to what stands in for it.
+    /// Keys with an invalid value: no rule applies to its replacement.
     unread: BTreeSet<String>,
     /// Keys without effect.
     idle: BTreeSet<String>,
@@ -54,33 +54,33 @@ impl Faults {
         }
     }
 
-    /// Adds a problem, except where the key, or one around it, could not be read.
+    /// Adds a problem, unless the key, or an enclosing one, is invalid.
     pub(super) fn push(&mut self, problem: Problem) {
-        // A default template serves several types.
+        // A default template is that of several types.
         if !self.is_unread(&problem.path) && !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
     }
 
-    /// Whether the value of a key could not be read.
+    /// Whether the value of a key is invalid.
     pub(super) fn is_unread(&self, path: &str) -> bool {
         self.unread.contains("") || is_within(path, &self.unread)
     }
 
-    /// Whether a key, or one around it, has no effect.
+    /// Whether a key, or an enclosing one, has no effect.
     pub(super) fn is_idle(&self, path: &str) -> bool {
         is_within(path, &self.idle)
     }
 }
 
-/// Whether a key, or one around it, is among the others.
+/// Whether a key, or an enclosing one, is among the others.
 fn is_within(path: &str, others: &BTreeSet<String>) -> bool {
     let ends = path.char_indices().filter(|(_, c)| matches!(c, '.' | '['));
-    let mut around = ends.map(|(end, _)| &path[..end]);
-    others.contains(path) || around.any(|path| others.contains(path))
+    let mut enclosing = ends.map(|(end, _)| &path[..end]);
+    others.contains(path) || enclosing.any(|path| others.contains(path))
 }
 
-/// Returns the settings and what is wrong with them.
+/// Returns the settings and their problems.
 pub(super) fn settings(
     parsed: Parsed,
     contents: &Contents,
@@ -204,7 +204,7 @@ fn manager(m: file::Manager, contents: &Contents, faults: &mut Faults) -> Manage
     }
 }
 
-/// Less is not what anybody means by a timeout of a phase.
+/// A shorter timeout of a phase is a mistake.
 const SHORTEST: GoDuration = GoDuration::from_secs(1);
 
 fn timeouts(t: &Timeouts, heartbeat: GoDuration, faults: &mut Faults) {
@@ -255,7 +255,7 @@ fn host_url(text: &str, faults: &mut Faults) {
     }
 }
 
-/// Compiles a URL template and tries it.
+/// Compiles a URL template and tests it.
 fn template(
     path: &str,
     text: &str,

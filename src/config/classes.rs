@@ -1,4 +1,4 @@
-//! `manager.workspaceClass`: quantities are parsed, templates read and merged.
+//! `manager.workspaceClass`: parses quantities, parses and merges templates.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::json::join;
 use crate::quantity::Quantity;
 use crate::workspaces::{names, template};
 
-/// Checks the classes. A fault leaves a class `broken`, which says so when a pod is built.
+/// Checks the classes. A class with a problem is `broken`: building its pod fails.
 pub(super) fn classes(
     given: BTreeMap<String, file::Class>,
     files: &Contents,
@@ -104,7 +104,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads an amount of memory or disk: less than a mebibyte is a slip of the unit.
+    /// Reads a quantity of memory or disk: less than a mebibyte is a wrong unit.
     fn bytes(&mut self, path: &str, text: &str) -> Result<Option<Quantity>, String> {
         let amount = self.quantity(path, text)?;
         let is_small = |amount: &Quantity| !amount.is_zero() && amount.value() < 1 << 20;
@@ -119,7 +119,7 @@ impl Reader<'_> {
         Ok(amount)
     }
 
-    /// Reads an amount of CPU: more than any machine has is a slip of the unit.
+    /// Reads a quantity of CPU: more than any machine has is a wrong unit.
     fn cores(&mut self, path: &str, text: &str) -> Result<Option<Quantity>, String> {
         let amount = self.quantity(path, text)?;
         if let Some(cores) = amount.as_ref().map(Quantity::value).filter(|c| *c > 10_000) {
@@ -131,7 +131,7 @@ impl Reader<'_> {
         Ok(amount)
     }
 
-    /// Reads a quantity; an empty one is absent. A fault is reported, and returned for those who need to know.
+    /// Reads a quantity; an empty one is absent. An error is reported, and returned for further rules.
     fn quantity(&mut self, path: &str, text: &str) -> Result<Option<Quantity>, String> {
         if text.is_empty() {
             return Ok(None);
@@ -151,7 +151,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Kubernetes refuses a pod that requests more than its limit: every start would fail.
+    /// Kubernetes rejects a pod whose request exceeds its limit: every start would fail.
     fn within(&mut self, requests: &Resources, limits: &Resources, cpu_min: Option<&Quantity>) {
         let (storage, disk) = (&requests.storage, &requests.ephemeral_storage);
         for (key, low, high_key, high) in [
@@ -258,7 +258,7 @@ impl Reader<'_> {
     }
 }
 
-/// Reads a template; none where no path is given. What is wrong with it is reported where all named files are checked.
+/// Reads a template; none without a path. Its problems are reported with those of all files.
 fn template_of(path: &str, files: &Contents) -> Result<Option<Value>, String> {
     if path.is_empty() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The rules for everything that is connected to or listened on: clients, cluster, broker, certificates, addresses.
+//! The rules for connections and listeners: clients, cluster, broker, certificates, addresses.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -44,7 +44,7 @@ pub(super) fn rpc(
     }
 }
 
-/// An authority protects: callers need a certificate of it unless the file says otherwise.
+/// With an authority, clients need a certificate of it unless the file has another value.
 fn client_auth(certificates: &Tls, given: Option<ClientAuth>, faults: &mut Faults) -> ClientAuth {
     if !certificates.ca.is_empty() {
         return given.unwrap_or(ClientAuth::Require);
@@ -58,7 +58,7 @@ fn client_auth(certificates: &Tls, given: Option<ClientAuth>, faults: &mut Fault
     ClientAuth::None
 }
 
-/// Whether a browser could send this as `Origin`: a scheme, a host, a port where it is not the usual one, no more.
+/// Whether a browser could send this as `Origin`: a scheme, a host, and a port that is not the default.
 fn is_origin(text: &str) -> bool {
     ::url::Url::parse(text).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
@@ -66,7 +66,7 @@ fn is_origin(text: &str) -> bool {
 }
 
 pub(super) fn kubernetes(block: Option<file::Kubernetes>, faults: &mut Faults) -> Kubernetes {
-    // A classic file has no such block: it describes a manager that runs inside its cluster.
+    // A classic file has no such block: its manager runs inside its cluster.
     let Some(k) = block else {
         return Kubernetes::InCluster;
     };
@@ -158,7 +158,7 @@ pub(super) fn message_bus(bus: file::MessageBus, faults: &mut Faults) -> Message
     }
 }
 
-/// Never shows the URL: what is wrong with it may be its password.
+/// Never prints the URL: the error may be in its password.
 fn broker_url(text: &str, faults: &mut Faults) {
     let why = match BrokerUrl::parse(text) {
         Ok(url) if url.password.is_some() => {
@@ -170,7 +170,7 @@ fn broker_url(text: &str, faults: &mut Faults) {
     faults.add("messagebus.url", why);
 }
 
-/// Without an address there is no image builder. It is a client's connection: an authority alone is enough.
+/// Without an address there is no image builder. For a client's connection an authority alone is enough.
 pub(super) fn image_builder(
     block: file::ImageBuilder,
     faults: &mut Faults,
@@ -217,13 +217,13 @@ pub(super) fn image_builder(
     Some(ImageBuilder { addr, tls })
 }
 
-/// Checks the paths of certificates; `None` where none is given. The classic manager takes all three or nothing.
+/// Checks the paths of certificates; `None` if there are none. The classic manager needs all three or none.
 pub(super) fn tls(path: &str, cert: &str, tls: Tls, faults: &mut Faults) -> Option<Tls> {
     if tls.ca.is_empty() && tls.cert.is_empty() && tls.key.is_empty() {
         return None;
     }
     for (key, value, other) in [(cert, &tls.cert, &tls.key), ("key", &tls.key, &tls.cert)] {
-        // Only a client may do with an authority alone.
+        // Only a client can use an authority alone.
         faults.unless(
             !value.is_empty() || (other.is_empty() && cert == "cert"),
             &format!("{path}.{key}"),
@@ -263,7 +263,7 @@ pub(super) fn optional_addr(path: &str, text: &str, faults: &mut Faults) -> Opti
     None
 }
 
-/// Whether it may stand before the port of an address to listen on.
+/// Whether it is a valid host of an address to listen on.
 fn is_host(text: &str) -> bool {
     let bracketed = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
     if let Some(address) = bracketed {
@@ -302,7 +302,7 @@ pub(super) fn addresses_differ(settings: &Settings, faults: &mut Faults) {
     }
 }
 
-/// Whether two hosts share an address. A name may stand for any of its machine's; `[::]` takes IPv4, too.
+/// Whether two hosts share an address. A name may be that of any address of its machine; `[::]` includes IPv4.
 fn overlap(a: &str, b: &str) -> bool {
     let either = |host: &str| a == host || b == host;
     let loopback = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "[::1]");

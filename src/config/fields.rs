@@ -1,4 +1,4 @@
-//! Reads a JSON object key by key, collects everything that is wrong with it, and can list the keys it knows.
+//! Reads a JSON object key by key, collects every problem, and can list the known keys.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use super::{NamedFile, Problem, Role};
 use crate::duration::GoDuration;
 use crate::json::join;
 
-/// What is collected while a file is read.
+/// What is collected from a file.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) problems: Vec<Problem>,
@@ -24,7 +24,7 @@ pub(super) struct Findings {
     pub(super) outline: Option<Vec<Entry>>,
 }
 
-/// A member of an object that nobody reads.
+/// An unknown member of an object.
 #[derive(Debug)]
 pub(super) struct Unknown {
     pub(super) path: String,
@@ -37,13 +37,13 @@ pub(super) struct Fields {
     path: String,
     members: Map<String, Value>,
     known: Vec<&'static str>,
-    /// Whether this is an object at all; otherwise nothing is missing in it.
+    /// Whether this is an object; otherwise nothing is missing in it.
     is_object: bool,
     findings: Rc<RefCell<Findings>>,
 }
 
 impl Fields {
-    /// Returns the members of `value`, which is reported unless it is an object.
+    /// Returns the members of `value`, or reports that it is no object.
     pub(super) fn new(path: &str, value: Value, findings: &Rc<RefCell<Findings>>) -> Self {
         let mut fields = Self {
             path: path.to_owned(),
@@ -59,7 +59,7 @@ impl Fields {
         fields
     }
 
-    /// Takes a string; an absent one is empty.
+    /// Reads a string; an absent one is empty.
     pub(super) fn text(&mut self, key: Key) -> String {
         match self.take(&key, Shape::Text(key.format)) {
             None => String::new(),
@@ -81,7 +81,7 @@ impl Fields {
         }
     }
 
-    /// Takes the path of a file that has the given role; an absent one is empty.
+    /// Reads the path of a file with a role; an absent one is empty.
     pub(super) fn file(&mut self, key: Key, role: Role) -> String {
         let at = self.at(key.name);
         let path = self.text(match key.format {
@@ -98,7 +98,7 @@ impl Fields {
         path
     }
 
-    /// Takes a list of strings; an absent one is empty.
+    /// Reads a list of strings; an absent one is empty.
     pub(super) fn texts(&mut self, key: Key) -> Vec<String> {
         let items = match self.take(&key, Shape::Texts(key.format)) {
             None => Vec::new(),
@@ -118,7 +118,7 @@ impl Fields {
         texts
     }
 
-    /// Takes a boolean; an absent one without a default is false.
+    /// Reads a boolean; an absent one without a default is false.
     pub(super) fn flag(&mut self, key: Key) -> bool {
         match self.take(&key, Shape::Flag) {
             None => false,
@@ -135,7 +135,7 @@ impl Fields {
         }
     }
 
-    /// Takes one of a few values.
+    /// Reads one of a few values.
     pub(super) fn choice<T: Clone>(&mut self, key: Key, options: &[(Value, T)]) -> Option<T> {
         let shape = Shape::Choice(options.iter().map(|(value, _)| value.clone()).collect());
         let allowed = shape.to_string();
@@ -150,7 +150,7 @@ impl Fields {
         chosen.map(|(_, meaning)| meaning.clone())
     }
 
-    /// Takes a whole number within the range; an absent one without a default is the least.
+    /// Reads a whole number within a range; an absent one without a default is the smallest.
     pub(super) fn whole<T>(&mut self, key: Key, range: RangeInclusive<T>) -> T
     where
         T: Copy + PartialOrd + fmt::Display + TryFrom<u64> + Into<u64>,
@@ -174,7 +174,7 @@ impl Fields {
             })
     }
 
-    /// Takes a number that is not negative and not above `most`.
+    /// Reads a number from 0 to `most`.
     pub(super) fn number(&mut self, key: Key, most: f64) -> f64 {
         let Some(value) = self.take(&key, Shape::Number(most)) else {
             return 0.0;
@@ -192,12 +192,12 @@ impl Fields {
         }
     }
 
-    /// Takes a duration above zero.
+    /// Reads a positive duration.
     pub(super) fn duration(&mut self, key: Key) -> GoDuration {
         self.span(key.format(Format::Duration), 1)
     }
 
-    /// Takes a duration that may be zero.
+    /// Reads a duration that may be zero.
     pub(super) fn duration_or_zero(&mut self, key: Key) -> GoDuration {
         self.span(key.format(Format::DurationOrZero), 0)
     }
@@ -216,7 +216,7 @@ impl Fields {
                     format!("is {}; {}", shown(&value), invalid.advice())
                 }
             }),
-            // Go reads a number as nanoseconds, which nobody means.
+            // Go reads a number as nanoseconds, which is a mistake here.
             Value::Number(number) => Err(format!(
                 "is the number {number}; a duration is a string with a unit: {}",
                 with_unit(number.as_i64().filter(|number| *number >= least), &key)
@@ -245,7 +245,7 @@ impl Fields {
         }
     }
 
-    /// Takes an object, absent ones too, and reads it.
+    /// Reads an object, also an absent one.
     pub(super) fn object<T>(&mut self, key: Key, read: impl FnOnce(&mut Self) -> T) -> T {
         let value = self
             .take(&key, Shape::Object)
@@ -253,7 +253,7 @@ impl Fields {
         self.child(self.at(key.name), value, read)
     }
 
-    /// Takes an object and reads it if it is there.
+    /// Reads an object if it is there.
     pub(super) fn optional<T>(&mut self, key: Key, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let lists = self.findings.borrow().outline.is_some();
         let listed = lists.then(|| Value::Object(Map::new()));
@@ -261,7 +261,7 @@ impl Fields {
         Some(self.child(self.at(key.name), value, read))
     }
 
-    /// Takes an object whose keys are names, such as `id`, and reads each of its members as an object.
+    /// Reads an object whose keys are names, such as `id`, and each of its members as an object.
     pub(super) fn named<T>(
         &mut self,
         key: Key,
@@ -293,13 +293,13 @@ impl Fields {
             .collect()
     }
 
-    /// Passes over a key of classic files that has no meaning here, whatever it holds.
+    /// Ignores a key of classic files that has no meaning here.
     pub(super) fn ignore(&mut self, name: &'static str) {
         let key = key(name, "Accepted from classic files.").idle("wsman has no use for it");
         let _ = self.take(&key, Shape::Any);
     }
 
-    /// Keeps members that nobody took as unknown.
+    /// Records the remaining members as unknown.
     pub(super) fn finish(self) {
         let unknown = self.members.into_iter().map(|(name, _)| Unknown {
             path: self.path.clone(),
@@ -388,7 +388,7 @@ pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) 
         .map(|(_, name)| name)
 }
 
-/// Shows a value in an error. A long string, or one that may be an address with a password, is not repeated.
+/// Shows a value in an error. A long string, or one that may be a URL with a password, is omitted.
 fn shown(value: &Value) -> String {
     match value {
         Value::Object(_) => "an object".to_owned(),
@@ -407,7 +407,7 @@ fn proposal(key: &Key) -> String {
     }
 }
 
-/// Guesses what a bare number was meant to be: seconds if it is small, nanoseconds otherwise.
+/// Suggests a unit for a bare number: seconds if it is small, nanoseconds otherwise.
 fn with_unit(number: Option<i64>, key: &Key) -> String {
     match number {
         Some(seconds @ 0..1_000_000) => format!("write \"{seconds}s\""),

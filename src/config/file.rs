@@ -1,4 +1,4 @@
-//! The configuration file as it is written, with texts as texts, and how it is taken apart.
+//! The configuration file as written, with quantities and durations as strings.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ pub(super) struct Class {
     pub(super) prebuild_pvc: Pvc,
 }
 
-/// Quantities as texts; empty where not given. `cpu` of limits is the burst limit.
+/// Quantities as strings; empty if absent. `cpu` of limits is the burst limit.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Amounts {
     pub(super) cpu: String,
@@ -114,7 +114,7 @@ pub(super) struct MessageBus {
     pub(super) stopped_timeout: GoDuration,
 }
 
-/// A file that was taken apart.
+/// A parsed file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parsed {
     pub(super) file: File,
@@ -130,10 +130,10 @@ pub(super) struct ImageBuilder {
     pub(super) tls: Tls,
 }
 
-/// Takes the text apart.
+/// Parses the text.
 ///
 /// # Errors
-/// A fault of syntax.
+/// A syntax error.
 pub(super) fn read(text: &str) -> Result<Parsed, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (value, twice) =
@@ -144,7 +144,7 @@ pub(super) fn read(text: &str) -> Result<Parsed, Problem> {
     fields.finish();
     let findings = findings.take();
     let mut problems = findings.problems;
-    // Whatever is wrong with one of two is not worth a line before one is removed.
+    // A pair of keys that exclude each other is one problem; those of its values follow.
     let within = |path: &str, outer: &str| {
         let rest = path.strip_prefix(outer);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -168,7 +168,7 @@ pub(super) fn read(text: &str) -> Result<Parsed, Problem> {
     })
 }
 
-/// Lists all keys that the reader knows, in the order in which it reads them.
+/// Lists all known keys, in the order of reading.
 pub(super) fn outline() -> Vec<Entry> {
     let findings = Rc::new(RefCell::new(Findings {
         outline: Some(Vec::new()),
@@ -179,12 +179,12 @@ pub(super) fn outline() -> Vec<Entry> {
     outline.unwrap_or_default()
 }
 
-/// Says what to do about a key that nobody reads.
+/// Returns the problem of an unknown key, with a suggestion.
 fn unknown(key: &Unknown, outline: &[Entry]) -> Problem {
     let elsewhere = || {
         let named = |entry: &&Entry| entry.key.name.eq_ignore_ascii_case(&key.name);
         let mut places = outline.iter().filter(named);
-        // One that is at home in many places says nothing.
+        // A name that is a key in many objects suggests nothing.
         places.next().filter(|_| places.next().is_none())
     };
     let advice = if let Some(near) = nearest(&key.name, key.known.iter().copied()) {

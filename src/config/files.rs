@@ -1,4 +1,4 @@
-//! The rules for what named files contain: templates, certificates, kubeconfigs, the URL of a broker.
+//! The rules for the contents of files: templates, certificates, kubeconfigs, the URL of a broker.
 
 use jiff::Timestamp;
 use kube::config::Kubeconfig;
@@ -8,7 +8,7 @@ use super::check::Faults;
 use super::{Contents, NamedFile, Problem, Role, Severity, certificates};
 use crate::workspaces::template;
 
-/// Reports what is wrong with the files; `contents` holds those that were looked at.
+/// Reports the problems of the files; `contents` has those that were read.
 pub(super) fn check(files: &[NamedFile], contents: &Contents, now: Timestamp, faults: &mut Faults) {
     for file in files {
         if faults.is_idle(&file.key) {
@@ -60,7 +60,7 @@ fn report(file: &NamedFile, severity: Severity, why: &str, faults: &mut Faults) 
     });
 }
 
-/// A key must be that of the certificate beside it.
+/// A key must match its certificate.
 fn private_key(
     file: &NamedFile,
     text: &str,
@@ -81,7 +81,7 @@ fn private_key(
     }
 }
 
-/// Never repeats what the file holds: it may be a token.
+/// Never prints the content: it may be a token.
 fn kubeconfig(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         return Err("is empty; it must hold a kubeconfig".to_owned());
@@ -133,7 +133,7 @@ fn kubeconfig(text: &str) -> Result<(), String> {
     }
 }
 
-/// Never repeats what the file holds: it is a password.
+/// Never prints the content: it is a password.
 fn broker_url(text: &str, files: &[NamedFile]) -> Result<(), String> {
     let text = text.trim();
     if text.is_empty() {

@@ -1,7 +1,7 @@
-//! The kinds of strings in the configuration: what they are called, and which texts the schema takes.
+//! The kinds of strings in the configuration: their names, and their rules in the schema.
 //!
-//! A schema judges a text by regular expressions. They take every text that the checks take, and refuse what can be
-//! told without arithmetic and without looking elsewhere.
+//! A schema checks a string by regular expressions. They accept every string that the checks accept, and reject what
+//! can be recognised without arithmetic and without other keys.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub(super) enum Format {
     Text,
     /// Path of a file.
     File,
-    /// Path of a file, where somebody could write the URL that it holds.
+    /// Path of a file; a URL, as in the file, is a mistake.
     FileOfUrl,
     /// Duration above zero.
     Duration,
@@ -47,7 +47,7 @@ pub(super) enum Format {
     HostAndPort,
     /// Address to listen on.
     Listen,
-    /// Address to listen on that only this machine reaches.
+    /// Loopback address to listen on.
     Loopback,
     /// Address to call.
     Target,
@@ -67,13 +67,13 @@ pub(super) enum Format {
 const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
 /// IPv6 address, by its characters.
 const IPV6: &str = "\\[[0-9A-Fa-f:.]+\\]";
-/// What begins an http or https URL. More slashes than two are the same as two.
+/// Prefix of an http or https URL. More than two slashes are the same as two.
 const WEB: &str = "[Hh][Tt][Tt][Pp][Ss]?://+";
 /// Characters of a URL's user, host, path or parameter that need no escape, and escapes.
 const URL_TEXT: &str = "([-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})";
 
 impl Format {
-    /// What it is called in docs/configuration.md.
+    /// Its name in docs/configuration.md.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Text => "string",
@@ -96,7 +96,7 @@ impl Format {
         }
     }
 
-    /// What the schema says about units and syntax, behind what the key does.
+    /// Units and syntax for the schema, after the key's description.
     pub(super) fn syntax(self) -> Option<&'static str> {
         match self {
             Self::Duration | Self::DurationOrZero => {
@@ -108,7 +108,7 @@ impl Format {
         }
     }
 
-    /// Returns its name among the definitions of the schema; none where every text will do.
+    /// Returns its name among the definitions of the schema; none if every string is valid.
     pub(super) fn id(self) -> Option<&'static str> {
         Some(match self {
             Self::Text | Self::File | Self::Path => return None,
@@ -136,7 +136,7 @@ impl Format {
         })
     }
 
-    /// Returns what the schema says of such a string.
+    /// Returns the schema of such a string.
     pub(super) fn schema(self) -> Value {
         match self {
             Self::Text | Self::File | Self::Path => json!({}),
@@ -179,13 +179,13 @@ impl Format {
             Self::Target => optional(&format!("({}|\\[[^\\]\\[@ ]*\\]):\\+?{PORT}", host("@"))),
             Self::Origin => json!({
                 "pattern": format!("^(\\*|https?://({}|{IPV6})(:(0|[1-9][0-9]{{0,4}}))?)$", "[-a-z0-9._~!$&'()*+,;=]+"),
-                // Browsers leave out the usual port.
+                // Browsers omit the default port.
                 "not": no("^(http://.*:80|https://.*:443)$"),
             }),
             Self::HostUrl => {
                 let host = host("");
                 let tail = "([/?#\\\\].*)?";
-                // Without a scheme, what stands before a ':' must not look like one.
+                // Without a scheme, what precedes a ':' must not look like one.
                 let bare = format!("/*{host}((:[0-9]+)?{tail}|:([?#\\\\].*)?|:/([^/].*)?)");
                 json!({
                     "pattern": format!("^({WEB}{host}(:[0-9]*)?{tail}|{bare})$"),
@@ -204,9 +204,10 @@ impl Format {
     }
 }
 
-/// Less than a mebibyte: up to six digits, of which one is not 0, with no unit or a small one, or up to three thousand.
+/// Less than a mebibyte: up to six digits, of which one is not 0, without a unit or with a small one, or up to three
+/// thousand.
 const TOO_FEW_BYTES: &str = "(0*[1-9][0-9]{0,5}(\\.[0-9]*)?|0*\\.0*[1-9][0-9]*)[num]?|(0*[1-9][0-9]{0,2}(\\.[0-9]*)?|0*\\.0*[1-9][0-9]*)(k|Ki)";
-/// Hundreds of thousands, or a unit that nobody counts cores in.
+/// Hundreds of thousands, or a unit that is wrong for cores.
 const TOO_MANY_CORES: &str = "0*[1-9][0-9]{5,}(\\.[0-9]*)?|0*[1-9][0-9]*(\\.[0-9]*)?([MGTPE]i?)";
 
 /// A text that matches a pattern, or an empty one.
@@ -214,7 +215,7 @@ fn optional(pattern: &str) -> Value {
     json!({ "pattern": format!("^({pattern})?$") })
 }
 
-/// A quantity that is no slip of the unit, or an empty text.
+/// A quantity with a plausible unit, or an empty text.
 fn quantity(slip: &str) -> Value {
     json!({
         "pattern": format!("^({})?$", Quantity::pattern()),
@@ -222,7 +223,7 @@ fn quantity(slip: &str) -> Value {
     })
 }
 
-/// The pattern of a host without some more characters.
+/// The pattern of a host except for some more characters.
 fn host(but: &str) -> String {
     format!("({IPV6}|[^\\x00-\\x20\\x7f\\]\\[:/?#\\\\<>^|{but}]+)")
 }

@@ -1,4 +1,4 @@
-//! One key of the configuration: what the reader, the checks, the schema and docs/configuration.md know about it.
+//! One key of the configuration, for the reader, the checks, the schema and docs/configuration.md.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::format::Format;
 
-/// A key as it is declared where it is read.
+/// A key, declared where it is read.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
     pub(super) name: &'static str,
@@ -15,22 +15,22 @@ pub(super) struct Key {
     pub(super) need: Need,
     pub(super) example: Option<Value>,
     pub(super) idle: Option<&'static str>,
-    /// What its value must be beside its type, as schemas.
+    /// Rules for its value besides its type, as schemas.
     pub(super) rules: fn() -> Vec<Value>,
 }
 
-/// What an absent key means.
+/// The meaning of an absent key.
 #[derive(Debug, Clone)]
 pub(super) enum Need {
     /// The file must have it.
     Required,
     /// The same as this value.
     Default(Value),
-    /// What these words say.
+    /// These words.
     Optional(&'static str),
 }
 
-/// Declares an optional key; `doc` says what it does, in one or two sentences.
+/// Declares an optional key; `doc` describes it in one or two sentences.
 pub(super) fn key(name: &'static str, doc: &'static str) -> Key {
     Key {
         name,
@@ -43,11 +43,11 @@ pub(super) fn key(name: &'static str, doc: &'static str) -> Key {
     }
 }
 
-/// What an absent key means where there is nothing to say.
+/// An absent key without a meaning.
 pub(super) const NONE: &str = "none";
 
 impl Key {
-    /// The file must have it. The example is also what an error proposes.
+    /// The file must have it. Errors suggest the example.
     pub(super) fn required(mut self, example: impl Into<Value>) -> Self {
         self.need = Need::Required;
         self.example(example)
@@ -59,7 +59,7 @@ impl Key {
         self
     }
 
-    /// What an absent key means, where that is no value.
+    /// The meaning of an absent key, if it is no value.
     pub(super) fn unset(mut self, means: &'static str) -> Self {
         self.need = Need::Optional(means);
         self
@@ -70,25 +70,25 @@ impl Key {
         self
     }
 
-    /// What kind of string it is.
+    /// The kind of a string.
     pub(super) fn format(mut self, format: Format) -> Self {
         self.format = format;
         self
     }
 
-    /// It has no effect, for the reason given; a file that has it gets a warning.
+    /// It has no effect, for this reason; a file with it gets a warning.
     pub(super) fn idle(mut self, why: &'static str) -> Self {
         self.idle = Some(why);
         self
     }
 
-    /// What the schema says of its value beside the type; the checks say it in words.
+    /// Rules of the schema besides the type; the checks have them in words.
     pub(super) fn rules(mut self, rules: fn() -> Vec<Value>) -> Self {
         self.rules = rules;
         self
     }
 
-    /// A value to propose.
+    /// A value to suggest.
     pub(super) fn proposal(&self) -> Option<&Value> {
         match &self.need {
             Need::Default(value) if self.example.is_none() => Some(value),
@@ -97,14 +97,14 @@ impl Key {
     }
 }
 
-/// What a key holds.
+/// The type of a key.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Shape {
-    /// An object with keys of its own. An absent one counts as empty.
+    /// An object with its own keys. An absent one counts as empty.
     Object,
-    /// An object with keys of its own, which are only read if it is there.
+    /// An object with its own keys, which are read only if it is there.
     Optional,
-    /// An object of such objects by name.
+    /// Objects by name.
     Named,
     /// A string.
     Text(Format),
@@ -123,13 +123,13 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// Whether it has keys of its own.
+    /// Whether it has its own keys.
     pub(super) fn is_object(&self) -> bool {
         matches!(self, Self::Object | Self::Optional | Self::Named)
     }
 }
 
-/// As docs/configuration.md and errors say it.
+/// As in docs/configuration.md and in errors.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -155,10 +155,10 @@ impl fmt::Display for Shape {
     }
 }
 
-/// A key with its place and what it holds.
+/// A key with its path and its type.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// Path of the object that has it: `manager.workspaceClass.<id>`.
+    /// Path of its object: `manager.workspaceClass.<id>`.
     pub(super) object: String,
     /// `manager.workspaceClass.<id>.name`; of an object of objects that of its members.
     pub(super) path: String,

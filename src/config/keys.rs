@@ -1,6 +1,6 @@
-//! Every key of the file, declared where it is read: name, type, default, and what it does.
+//! Every key of the file, declared where it is read: name, type, default, description.
 //!
-//! docs/configuration.md and the schema are written from this.
+//! docs/configuration.md and the schema are generated from it.
 
 use serde_json::{Value, json};
 
@@ -136,11 +136,11 @@ pub(super) fn file(fields: &mut Fields) -> File {
     }
 }
 
-/// The classic manager takes all certificates or none.
+/// The classic manager needs all certificates or none.
 const CERTIFICATES: [(&str, &str); 4] =
     [("ca", "crt"), ("ca", "key"), ("crt", "key"), ("key", "crt")];
 
-/// An `amqp://` URL goes without certificates.
+/// An `amqp://` URL needs no certificates.
 fn in_the_clear_without_tls() -> Value {
     json!({
         "if": {

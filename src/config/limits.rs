@@ -1,4 +1,4 @@
-//! The rules for rate limits: of methods that are there, by fields that their requests have.
+//! The rules for rate limits: existing methods, and fields of their requests.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use super::rule::{given, must};
 use crate::json::join;
 use crate::proto::method::Unary;
 
-/// Longest time that it may take to fill a bucket: a hundred years. Beyond, nanoseconds do not fit.
+/// Longest time to fill a bucket: a hundred years. Longer ones exceed nanoseconds in 64 bits.
 const LONGEST_FILL: i128 = 100 * 365 * 86_400 * 1_000_000_000;
 
-/// What the schema says of the limits, beside their keys.
+/// Rules of the schema for the limits.
 pub(super) fn rules() -> Vec<Value> {
     let keys = Unary::all().map(|(name, method)| {
         let fields = method.fields().join("|").replace('.', "\\.");
@@ -38,7 +38,7 @@ pub(super) fn rules() -> Vec<Value> {
     ]
 }
 
-/// Reports what is wrong with the limits.
+/// Reports the problems of the limits.
 pub(super) fn check(limits: &BTreeMap<String, RateLimit>, faults: &mut Faults) {
     for (name, limit) in limits {
         let path = join("rpcServer.ratelimits", name);

@@ -1,38 +1,37 @@
-//! What is wrong with a configuration, and where.
+//! A problem of a configuration, and its path.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Something that is wrong with a configuration.
+/// A problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
-    /// Where it is: `manager.timeouts.startup`; empty for the file as a whole.
+    /// Its path: `manager.timeouts.startup`; empty for the whole file.
     pub path: String,
-    /// The file that the key names, where the problem is in there.
+    /// The file of the key, if the problem is in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// What is wrong, with the value, and what to do.
     pub message: String,
-    /// Whether the configuration can be used all the same.
+    /// Whether the configuration can be used.
     pub severity: Severity,
-    /// It keeps a daemon from serving, but not a verb that only computes.
+    /// It prevents serving, but not a verb that only computes.
     #[serde(skip)]
     pub serving_only: bool,
 }
 
-/// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The configuration is refused.
+    /// The configuration is rejected.
     Error,
-    /// The configuration is used; something in it has no effect, or hardly the one that was meant.
+    /// The configuration is used; something in it has no effect, or probably a wrong one.
     Warning,
 }
 
 impl Problem {
-    /// Returns a problem for which a configuration is refused.
+    /// Returns a problem that rejects the configuration.
     pub fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -43,7 +42,7 @@ impl Problem {
         }
     }
 
-    /// Returns a problem with which a configuration is used.
+    /// Returns a problem that does not reject the configuration.
     pub fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,

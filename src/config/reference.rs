@@ -1,11 +1,11 @@
-//! Writes the reference of all keys, which docs/configuration.md holds.
+//! Generates the reference of all keys in docs/configuration.md.
 
 use std::fmt::Write as _;
 
 use super::file;
 use super::key::{Entry, Need};
 
-/// Returns the keys that the reader knows as Markdown: a section for each object, a row for each of its keys.
+/// Returns all known keys as Markdown: a section for each object, a row for each of its keys.
 pub fn reference() -> String {
     let outline = file::outline();
     let mut text = String::new();

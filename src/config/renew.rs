@@ -1,11 +1,11 @@
-//! What of a changed configuration takes effect while the daemon runs, and what waits for its next start.
+//! Which changes of a configuration take effect while the daemon runs, and which at its next start.
 
 use super::{Rpc, Settings};
 
 impl Settings {
-    /// Takes over `manager` and `rpcServer.ratelimits` of a new configuration. Returns the settings to go on with and
-    /// the keys whose change waits for a restart: what is bound, connected or watched already, and what versions of
-    /// statuses are made with.
+    /// Takes over `manager` and `rpcServer.ratelimits` of a new configuration. Returns the settings to continue
+    /// with and the keys whose change needs a restart: what is bound, connected or watched already, and the offset
+    /// of status versions.
     pub fn renew(&self, new: Self) -> (Self, Vec<&'static str>) {
         let mut settings = self.clone();
         settings.manager = new.manager;

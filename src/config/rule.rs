@@ -1,4 +1,4 @@
-//! What the schema says of keys that go together, or not. An empty string is the same as an absent key.
+//! Rules of the schema for keys that depend on or exclude each other. An empty string is the same as an absent key.
 
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub(super) fn without(keys: &[&str]) -> Value {
     json!({ "properties": keys.collect::<serde_json::Map<_, _>>() })
 }
 
-/// A text that matches a pattern: what `not` is given.
+/// A text that does not match a pattern.
 pub(super) fn no(pattern: &str) -> Value {
     json!({ "type": "string", "pattern": pattern })
 }

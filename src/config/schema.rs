@@ -1,6 +1,6 @@
-//! Writes the JSON Schema of the file, from the same keys that the reader reads.
+//! Generates the JSON Schema of the file, from the keys of the reader.
 //!
-//! It accepts every file that the reader and the checks accept. What it cannot refuse, its tests list by kind.
+//! It accepts every file that the reader and the checks accept. Its tests list what it cannot reject.
 
 use serde_json::{Map, Value, json};
 
@@ -42,7 +42,7 @@ impl Outline<'_> {
         schema
     }
 
-    /// Whether the file must have it: it is required, or something in it is.
+    /// Whether the file must have it: it is required, or a key in it is.
     fn is_needed(&self, entry: &Entry) -> bool {
         match entry.shape {
             Shape::Object => {

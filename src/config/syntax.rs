@@ -1,4 +1,4 @@
-//! Says in plain words why a text is no JSON, and what people take for JSON.
+//! Explains why a text is no JSON, and what people take for JSON.
 
 /// Explains an error of the parser.
 pub(super) fn explain(text: &str, error: &serde_json::Error) -> String {
@@ -23,7 +23,7 @@ pub(super) fn explain(text: &str, error: &serde_json::Error) -> String {
 }
 
 fn hint(text: &str, error: &serde_json::Error) -> Option<String> {
-    let said = error.to_string();
+    let why = error.to_string();
     let line = text.lines().nth(error.line().checked_sub(1)?);
     let at = line
         .unwrap_or_default()
@@ -33,23 +33,23 @@ fn hint(text: &str, error: &serde_json::Error) -> Option<String> {
         "comments are not read; remove it"
     } else if at.starts_with('\'') {
         "strings are written in double quotes"
-    } else if said.contains("trailing comma") {
+    } else if why.contains("trailing comma") {
         "there is a comma before a closing bracket; remove it"
-    } else if said.starts_with("key must be a string") {
+    } else if why.starts_with("key must be a string") {
         "the name of a key is written in double quotes"
-    } else if said.starts_with("expected `,`") {
+    } else if why.starts_with("expected `,`") {
         "a comma or a closing bracket is missing before this"
     } else if error.is_eof() {
         "it ends too early; a closing bracket or quote is missing"
-    } else if said.starts_with("trailing characters") {
+    } else if why.starts_with("trailing characters") {
         "there is something after the end of the object"
-    } else if said.starts_with("recursion limit") {
+    } else if why.starts_with("recursion limit") {
         "it is nested more than 127 levels deep"
-    } else if said.starts_with("number out of range") {
+    } else if why.starts_with("number out of range") {
         "the number is too large"
-    } else if said.starts_with("control character") {
+    } else if why.starts_with("control character") {
         "a string holds a line break or a tab; write \\n or \\t"
-    } else if said.starts_with("invalid escape") {
+    } else if why.starts_with("invalid escape") {
         "a string holds an unknown escape; a backslash is written as two"
     } else {
         return None;

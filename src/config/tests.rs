@@ -1,4 +1,4 @@
-//! Cases in testdata/config: a text or an object in, settings or problems out.
+//! Cases in testdata/config: from a text or an object to settings or problems.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use super::*;
 use crate::golden::{self, Case};
 use crate::workspaces::classes::describe_classes;
 
-/// A case holds either `text`, or `config` (the whole file), or `patch` (changes to example-config.json), or `each`: a patch
-/// by name, all with the same outcome.
+/// A case has either `text`, or `config` (the whole file), or `patch` (changes to example-config.json), or `each`: a
+/// patch by name, all with the same outcome.
 fn answer(mut case: Case) -> (String, Value) {
     if let Value::Object(patches) = case.take("each") {
         let files = case.take("files");
@@ -57,7 +57,7 @@ fn lines(problems: &[Problem]) -> Value {
     problems.iter().map(line).collect()
 }
 
-/// One part of the settings, in a form that is easy to compare.
+/// One part of the settings, in a form for comparison.
 fn shown(settings: &Settings, part: &str) -> Value {
     let manager = &settings.manager;
     match part {
@@ -115,7 +115,7 @@ fn every_named_file_is_listed() {
     assert_eq!(files.collect::<Vec<_>>(), ["a", "b", "a", "a", "b", "a"]);
 }
 
-/// The reference is written by the reader; `UPDATE=1` puts it into the document.
+/// The reference is generated; `UPDATE=1` writes it into the document.
 #[test]
 fn the_document_lists_every_key() {
     let file = golden::root().join("docs/configuration.md");
@@ -132,7 +132,7 @@ fn the_document_lists_every_key() {
         assert_eq!(keys, reference(), "UPDATE=1 cargo test writes it");
     }
 
-    // Keys that the rest of the document names are there, too.
+    // Keys in the rest of the document exist too.
     let paths: Vec<String> = file::outline()
         .into_iter()
         .map(|entry| entry.path)
@@ -150,7 +150,7 @@ fn the_document_lists_every_key() {
 }
 
 #[test]
-fn every_key_says_what_it_does() {
+fn every_key_has_a_description() {
     let keys = file::outline();
     assert!(keys.len() > 90, "{}", keys.len());
     for entry in keys {
@@ -166,7 +166,7 @@ fn every_key_says_what_it_does() {
     }
 }
 
-/// An example that the document gives is one that the reader takes.
+/// An example in the document is valid.
 #[test]
 fn examples_of_keys_are_read() {
     let patch = |path: &str, value: &Value| {

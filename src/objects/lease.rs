@@ -13,19 +13,18 @@ pub struct Lease {
     /// Name and version.
     #[serde(deserialize_with = "lenient::any")]
     pub metadata: Meta,
-    /// Who holds it.
     #[serde(deserialize_with = "lenient::any")]
     pub spec: LeaseSpec,
 }
 
-/// Who holds a Lease, and since when.
+/// The holder of a Lease, and since when.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LeaseSpec {
-    /// Empty when nobody holds it.
+    /// Empty without a holder.
     #[serde(deserialize_with = "lenient::any")]
     pub holder_identity: String,
-    /// How long the others have to wait after the last renewal.
+    /// How long others must wait after the last renewal.
     #[serde(deserialize_with = "lenient::any")]
     pub lease_duration_seconds: Option<i64>,
     /// When the holder took it, by the holder's clock.

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A JSON value, read without ever failing on its type.
+/// A JSON value, parsed without an error for its type.
 pub(super) trait Lenient: Sized {
-    /// What a null, a missing value or a value of another type reads as.
+    /// The value of null, of a missing value or of a value of another type.
     fn absent() -> Self;
     fn from_str(_: &str) -> Self {
         Self::absent()
@@ -38,7 +38,7 @@ pub(super) fn any<'de, D: Deserializer<'de>, T: Lenient>(deserializer: D) -> Res
     deserializer.deserialize_any(AnyVisitor(PhantomData))
 }
 
-/// The function for `#[serde(skip_serializing_if)]`: what reads as absent is not written.
+/// The function for `#[serde(skip_serializing_if)]`: an absent value is not written.
 pub(super) fn is_absent<T: Lenient + PartialEq>(value: &T) -> bool {
     *value == T::absent()
 }

@@ -1,4 +1,4 @@
-//! A page of a list, in which an item that is no object reads as an empty one.
+//! A page of a list; an item that is no object reads as an empty one.
 
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ pub struct ListMeta {
     /// Version of the whole list.
     #[serde(deserialize_with = "lenient::any")]
     pub resource_version: String,
-    /// Asks for the next page; empty on the last.
+    /// Token of the next page; empty on the last.
     #[serde(rename = "continue", deserialize_with = "lenient::any")]
     pub continue_token: String,
 }

@@ -41,13 +41,13 @@ pub struct Meta {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub creation_timestamp: Option<Timestamp>,
-    /// When the object is to be gone: the time of the delete plus its grace period.
+    /// When the object is deleted: the time of the delete plus its grace period.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
     )]
     pub deletion_timestamp: Option<Timestamp>,
-    /// Seconds of grace of a running deletion.
+    /// Grace period of the deletion in seconds.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -65,13 +65,13 @@ pub struct Meta {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub annotations: BTreeMap<String, String>,
-    /// What holds a deletion.
+    /// Finalizers.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
     )]
     pub finalizers: Vec<String>,
-    /// Objects that this one goes with.
+    /// Owner references.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -79,7 +79,7 @@ pub struct Meta {
     pub owner_references: Vec<Owner>,
 }
 
-/// An object that another goes with.
+/// An owner reference.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Owner {

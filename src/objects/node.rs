@@ -1,4 +1,4 @@
-//! The parts of a node that tell whether its pods can still end by themselves.
+//! The parts of a node that show whether its pods can still end by themselves.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub struct Node {
     pub status: NodeStatus,
 }
 
-/// What was asked for.
+/// The desired state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSpec {
@@ -43,7 +43,7 @@ pub struct NodeSpec {
     pub taints: Vec<Taint>,
 }
 
-/// What keeps pods off a node, or drives them away.
+/// What repels pods from a node, or evicts them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Taint {
@@ -67,7 +67,7 @@ pub struct Taint {
     pub time_added: Option<Timestamp>,
 }
 
-/// What the node reported.
+/// The reported state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeStatus {

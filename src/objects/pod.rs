@@ -1,4 +1,4 @@
-//! The parts of a pod that its status is folded from.
+//! The parts of a pod for its status.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +18,13 @@ pub struct Pod {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub metadata: Meta,
-    /// What was asked for.
+    /// The desired state.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
     )]
     pub spec: PodSpec,
-    /// What the node reported.
+    /// The reported state.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -32,7 +32,7 @@ pub struct Pod {
     pub status: PodStatus,
 }
 
-/// What was asked for.
+/// The desired state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
@@ -42,7 +42,7 @@ pub struct PodSpec {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub node_name: String,
-    /// When containers are started again: Always, OnFailure or Never.
+    /// Restart policy: Always, OnFailure or Never.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -60,7 +60,7 @@ pub struct PodSpec {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub init_containers: Vec<Container>,
-    /// Taints that the pod bears.
+    /// Tolerations.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -68,7 +68,7 @@ pub struct PodSpec {
     pub tolerations: Vec<Toleration>,
 }
 
-/// A container that was asked for.
+/// A container of the spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Container {
@@ -92,7 +92,7 @@ pub struct Container {
     pub restart_policy: String,
 }
 
-/// A taint that a pod bears, for ever or for a time.
+/// A toleration, for ever or for a time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Toleration {
@@ -116,7 +116,7 @@ pub struct Toleration {
     pub toleration_seconds: Option<i64>,
 }
 
-/// What the node reported.
+/// The reported state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
@@ -169,7 +169,7 @@ pub struct PodStatus {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub init_container_statuses: Vec<ContainerStatus>,
-    /// One for each container that somebody added for debugging.
+    /// One for each ephemeral container.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -206,7 +206,7 @@ pub struct Condition {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub message: String,
-    /// Since when the status is that.
+    /// Time of the last change of the status.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -214,7 +214,7 @@ pub struct Condition {
     pub last_transition_time: Option<Timestamp>,
 }
 
-/// A container as the node sees it.
+/// The reported state of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
@@ -224,7 +224,7 @@ pub struct ContainerStatus {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub name: String,
-    /// Image that it was to run.
+    /// Its image.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -272,7 +272,7 @@ pub struct ContainerState {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub running: Option<Running>,
-    /// Ended.
+    /// Terminated.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -310,7 +310,7 @@ pub struct Running {
     pub started_at: Option<Timestamp>,
 }
 
-/// How a container ended.
+/// How a container terminated.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Terminated {
@@ -332,7 +332,7 @@ pub struct Terminated {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub reason: String,
-    /// What the container left in its termination log.
+    /// The content of its termination log.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"

@@ -1,4 +1,4 @@
-//! The parts of a Secret that tell whose it is and whether a value is in it already.
+//! The parts of a Secret that show its owner and whether a value is in it.
 
 use std::collections::BTreeMap;
 use std::fmt;

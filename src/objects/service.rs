@@ -1,4 +1,4 @@
-//! The parts of a Service that tell whose it is and what it serves.
+//! The parts of a Service that show its owner and its ports.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub struct Service {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub metadata: Meta,
-    /// What it serves.
+    /// The spec.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -23,11 +23,11 @@ pub struct Service {
     pub spec: ServiceSpec,
 }
 
-/// What a Service serves.
+/// The spec of a Service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceSpec {
-    /// Its address in the cluster; "None" where it has none (headless).
+    /// Its address in the cluster; "None" if it is headless.
     #[serde(
         rename = "clusterIP",
         deserialize_with = "lenient::any",
@@ -58,13 +58,13 @@ pub struct ServicePort {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub port: i64,
-    /// Port of the pod; 0 where it is a name.
+    /// Port of the pod; 0 if it is a name.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
     )]
     pub target_port: i64,
-    /// Protocol above TCP, such as https; empty where none is told.
+    /// Application protocol, such as https; empty if unset.
     #[serde(
         deserialize_with = "lenient::any",
         skip_serializing_if = "lenient::is_absent"
@@ -73,7 +73,7 @@ pub struct ServicePort {
 }
 
 impl ServiceSpec {
-    /// Whether the Service has no address of its own.
+    /// Whether the Service has no cluster IP.
     pub fn is_headless(&self) -> bool {
         self.cluster_ip == "None"
     }

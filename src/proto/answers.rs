@@ -1,4 +1,4 @@
-//! The status of a workspace as bytes, and the answers that hold it. They differ from the generated ones only in that.
+//! The encoded status of a workspace, and the responses with it. They differ from the generated ones only in that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use prost::{DecodeError, Message};
 use super::encoded::{Encoded, Status};
 use super::wsman::{WorkspaceMetadata, WorkspacePhase, WorkspaceStatus};
 
-/// The status of a workspace as bytes.
+/// The encoded status of a workspace.
 pub type EncodedStatus = Encoded<WorkspaceStatus>;
 
 impl Status for WorkspaceStatus {
@@ -26,7 +26,7 @@ impl Status for WorkspaceStatus {
     }
 }
 
-/// The first fields of a status: what filters look at.
+/// The first fields of a status, for filters.
 #[derive(Clone, PartialEq, Message)]
 struct Head {
     #[prost(string, tag = "1")]
@@ -41,7 +41,7 @@ impl EncodedStatus {
         self.decode::<Head>().id
     }
 
-    /// Returns the owner, the meta id and what the caller noted.
+    /// Returns the owner, the meta id and the annotations.
     pub fn metadata(&self) -> Option<WorkspaceMetadata> {
         self.decode::<Head>().metadata
     }
@@ -63,12 +63,12 @@ pub struct DescribeWorkspaceResponse {
     pub last_activity: String,
 }
 
-/// `wsman.SubscribeResponse`: encoded once for all who are sent it. It shares the bytes of its status: thousands of both
-/// are kept together.
+/// `wsman.SubscribeResponse`: encoded once for all receivers. It shares the bytes of its status, as both exist in
+/// thousands.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SubscribeResponse {
     status: Option<EncodedStatus>,
-    /// As it is sent, with its tag.
+    /// Encoded, with its tag.
     header: Arc<[u8]>,
 }
 
@@ -92,7 +92,7 @@ impl SubscribeResponse {
     }
 }
 
-/// The reading half of [`Message`], for what is only ever sent.
+/// The decoding half of [`Message`], for messages that are only sent.
 macro_rules! only_sent {
     () => {
         fn merge_field(

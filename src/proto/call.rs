@@ -1,16 +1,16 @@
-//! Which method takes a request, and what answers it: made from the descriptors for every unary method.
+//! The method and the response of a request: generated from the descriptors for every unary method.
 
 use prost::Message;
 
 /// The request of a unary method.
 pub trait Call: Message + 'static {
-    /// What answers it.
+    /// Its response.
     type Answer: Message + Default + 'static;
     /// The method, such as `/wsman.WorkspaceManager/StartWorkspace`.
     const METHOD: &str;
 }
 
-/// The names of all unary methods that are served in every form.
+/// The names of all unary methods that HTTP serves too.
 pub use generated::UNARY;
 
 #[allow(deprecated, unreachable_pub)]

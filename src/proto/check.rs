@@ -1,23 +1,23 @@
-//! Whether bytes are a message of a kind and, where they are not, which field is at fault. A decoder only says that one is.
+//! Whether bytes are a message of a type, and otherwise which field is invalid. A decoder reports only that one is.
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
-/// How deep messages may be nested: far deeper than any request, and less deep than what decoders refuse.
+/// Deepest nesting of messages: far deeper than any request, and below the limit of decoders.
 const MAX_DEPTH: usize = 64;
 
 /// What is wrong with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// Path of the field that is at fault; empty for the whole message.
+    /// Path of the invalid field; empty for the whole message.
     pub field: String,
     /// What is wrong with it.
     pub why: &'static str,
 }
 
-/// Checks that bytes decode as a message of `kind`. Unknown fields are passed over.
+/// Checks that bytes decode as a message of `kind`. Unknown fields are ignored.
 ///
 /// # Errors
-/// The first field at fault.
+/// The first invalid field.
 pub fn check(kind: &MessageDescriptor, bytes: &[u8]) -> Result<(), Malformed> {
     message(kind, bytes, 0)
 }
@@ -28,7 +28,7 @@ impl Malformed {
         Self { field, why }
     }
 
-    /// Puts the field in front that the fault was found in.
+    /// Prepends the field of the error.
     fn within(self, outer: &str) -> Self {
         let field = match self.field.as_str() {
             "" => outer.to_owned(),
@@ -43,7 +43,7 @@ fn message(kind: &MessageDescriptor, bytes: &[u8], depth: usize) -> Result<(), M
         return Err(Malformed::new("is nested too deep"));
     }
     let mut input = Input(bytes);
-    // How many elements of repeated messages came before.
+    // The number of earlier elements of repeated fields.
     let mut seen: Vec<(u32, usize)> = Vec::new();
     while !input.0.is_empty() {
         let (number, wire) = input.key()?;
@@ -96,7 +96,7 @@ fn value(
     }
 }
 
-/// What is left to read.
+/// The rest of the bytes.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -167,7 +167,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Passes over a field that nobody knows.
+    /// Skips an unknown field.
     fn skip(&mut self, number: u32, wire: u8, depth: usize) -> Result<(), Malformed> {
         match wire {
             Self::BYTES => self.bytes().map(|_| ()),
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(fault(&[0xff; 20]).0, "");
         assert_eq!(fault(&[0x0a, 9, b'a']), ("id".to_owned(), "ends too early"));
         assert_eq!(fault(&[0x00, 1]).1, "has a field that cannot be");
-        // Unknown fields of every wire type are passed over; ends of groups must fit.
+        // Unknown fields of every wire type are skipped; ends of groups must match.
         let unknown = [
             &[0xf8, 0x07, 1][..],
             &[0xf9, 0x07, 1, 2, 3, 4, 5, 6, 7, 8],
@@ -264,7 +264,7 @@ mod tests {
     }
 
     proptest! {
-        /// What passes is decoded, whatever was changed.
+        /// Whatever was changed, bytes that pass can be decoded.
         #[test]
         fn what_passes_decodes(at in 0..60_usize, byte: u8, cut in 0..200_usize) {
             let mut bytes = request();

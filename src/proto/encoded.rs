@@ -1,7 +1,7 @@
-//! A status as it is sent: encoded once, compared and kept as bytes, and copied as it is into every answer that holds it.
+//! A status as it is sent: encoded once, compared and kept as bytes, and copied into every response with it.
 //!
-//! A daemon keeps thousands of statuses and sends each to many subscribers; as bytes one takes a third of the memory, and
-//! sending it is a copy.
+//! A daemon keeps thousands of statuses and sends each to many subscribers; as bytes one takes a third of the memory,
+//! and sending it is a copy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 
 /// A status that can be kept as bytes.
 pub trait Status: Message + Clone + PartialEq + Default {
-    /// Number of the field that holds the version, an uint64.
+    /// Number of the version's field, a uint64.
     const VERSION_FIELD: u32;
-    /// What is read so often that it stays decoded.
+    /// A frequently read field that stays decoded.
     type Phase: fmt::Debug + Copy + PartialEq;
 
     fn version_mut(&mut self) -> &mut u64;
@@ -22,12 +22,12 @@ pub trait Status: Message + Clone + PartialEq + Default {
     fn phase(&self) -> Self::Phase;
 }
 
-/// One status. Two are equal if they say the same in the same version; [`Encoded::same`] leaves the version out.
+/// One status. Two are equal if they have the same content and version; [`Encoded::same`] ignores the version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded<S: Status> {
     version: u64,
     phase: S::Phase,
-    /// Everything but the version.
+    /// Everything except the version.
     body: Arc<[u8]>,
 }
 
@@ -51,7 +51,7 @@ impl<S: Status> Encoded<S> {
 
     /// Returns the fields that `M` has in common with the status.
     pub(super) fn decode<M: Message + Default>(&self) -> M {
-        // Whatever is decoded here was encoded above.
+        // It was encoded above.
         M::decode(&*self.body).unwrap_or_default()
     }
 
@@ -59,7 +59,7 @@ impl<S: Status> Encoded<S> {
         self.phase
     }
 
-    /// Returns how many bytes it takes, its version aside.
+    /// Returns its size in bytes without the version.
     pub fn size(&self) -> usize {
         self.body.len()
     }
@@ -76,7 +76,8 @@ impl<S: Status> Encoded<S> {
         }
     }
 
-    /// Whether both say the same, whatever their versions. The encoding is deterministic: fields in order, maps sorted.
+    /// Whether both have the same content, whatever their versions. The encoding is deterministic: fields in order,
+    /// maps sorted.
     pub fn same(&self, other: &Self) -> bool {
         self.body == other.body
     }

@@ -1,4 +1,4 @@
-//! Methods and the fields of their requests by name, as the descriptors tell them.
+//! Methods and the fields of their requests by name, from the descriptors.
 
 use std::sync::LazyLock;
 
@@ -8,11 +8,11 @@ use prost_reflect::{
 
 use super::DESCRIPTORS;
 
-/// The descriptors were compiled with the types; without them no method is known.
+/// The descriptors are compiled with the types; without them no method is known.
 static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).unwrap_or_default());
 
-/// Returns the kind of messages of a full name, such as `wsman.StartWorkspaceRequest`.
+/// Returns the message type of a full name, such as `wsman.StartWorkspaceRequest`.
 pub fn message(name: &str) -> Option<MessageDescriptor> {
     POOL.get_message_by_name(name)
 }
@@ -23,12 +23,12 @@ pub struct Unary {
     request: MessageDescriptor,
 }
 
-/// The way to a string, an enum or a bool in a message.
+/// The path to a string, an enum or a bool in a message.
 #[derive(Debug, Clone)]
 pub struct FieldPath(Vec<FieldDescriptor>);
 
 impl Unary {
-    /// Returns the method that takes such requests.
+    /// Returns the method of this request type.
     pub fn of(request: MessageDescriptor) -> Self {
         Self { request }
     }
@@ -78,7 +78,7 @@ impl Unary {
     /// Finds a field of the request by its path, such as `metadata.owner`.
     ///
     /// # Errors
-    /// Why the path leads nowhere, or to something that cannot select.
+    /// Why the path is invalid, or its field cannot select.
     pub fn field(&self, path: &str) -> Result<FieldPath, String> {
         let mut message = Some(self.request.clone());
         let mut fields: Vec<FieldDescriptor> = Vec::new();
@@ -116,7 +116,7 @@ impl Unary {
     pub fn fields(&self) -> Vec<String> {
         let mut paths = Vec::new();
         let mut messages = vec![(String::new(), self.request.clone())];
-        // A message holds itself only by way of a list.
+        // A message contains itself only through a list.
         while let Some((path, message)) = messages.pop() {
             for field in message
                 .fields()
@@ -133,10 +133,11 @@ impl Unary {
         paths
     }
 
-    /// Returns what `paths` lead to in an encoded request, each after a bar: `|jane|1`. What is not set has its default.
+    /// Returns the values at `paths` in an encoded request, each after a bar: `|jane|1`. An unset field has its
+    /// default.
     pub fn select(&self, request: &[u8], paths: &[FieldPath]) -> String {
         let request = DynamicMessage::decode(self.request.clone(), request);
-        // It was checked by the same descriptor.
+        // The same descriptor checked it.
         let request = request.unwrap_or_else(|_| DynamicMessage::new(self.request.clone()));
         let mut selected = String::new();
         for FieldPath(fields) in paths {

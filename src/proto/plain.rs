@@ -1,5 +1,5 @@
-//! A message as JSON in the way of an event trace log: names of the proto file, enums as numbers, times as seconds and
-//! nanoseconds, zero values left out. Not proto3 JSON.
+//! A message as JSON in the format of an event trace log: names of the proto file, enums as numbers, times as seconds
+//! and nanoseconds, zero values omitted. Not proto3 JSON.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ static POOL: LazyLock<DescriptorPool> =
 pub fn status(status: &WorkspaceStatus) -> Value {
     let kind = POOL.get_message_by_name("wsman.WorkspaceStatus");
     let bytes = status.encode_to_vec();
-    // The descriptors were compiled with the type itself.
+    // The descriptors are compiled with the type.
     let dynamic = kind.and_then(|kind| DynamicMessage::decode(kind, bytes.as_slice()).ok());
     dynamic.map(|dynamic| message(&dynamic)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Writes the JSON Schema of a message in proto3 JSON, from its descriptor and the comments of the proto files.
+//! Generates the JSON Schema of a message in proto3 JSON, from its descriptor and the comments of the proto files.
 //!
 //! It accepts what the generated readers accept: either spelling of a field, enums by name or number, numbers as
 //! strings, null where a field can be absent.
@@ -8,9 +8,9 @@ use prost_reflect::{
 };
 use serde_json::{Map, Value, json};
 
-/// Returns the schema of a message (JSON Schema 2020-12). `more` gives what a message, an enum or a field must be beside
-/// its type, by full name; `name[]` is for the elements of a list or the values of a map. Lists of `more` add to those
-/// that are there, and `required` takes the names of the proto file.
+/// Returns the schema of a message (JSON Schema 2020-12). `more` returns the rules of a message, an enum or a field
+/// besides its type, by full name; `name[]` is for the elements of a list or the values of a map. Lists of `more`
+/// extend those that are there, and `required` has the names of the proto file.
 pub fn of(message: &MessageDescriptor, more: fn(&str) -> Option<Value>) -> Value {
     let mut writer = Writer {
         more,
@@ -22,7 +22,7 @@ pub fn of(message: &MessageDescriptor, more: fn(&str) -> Option<Value>) -> Value
     schema
 }
 
-/// Says that a field is there, in one of its spellings, with such a value.
+/// Requires a field, in one of its spellings, with such a value.
 pub fn has(spellings: &[&str], value: &Value) -> Value {
     let has = |name: &&str| json!({ "required": [name], "properties": { *name: value } });
     match spellings {
@@ -37,7 +37,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Returns a reference to the schema of a message, which is written unless it is there.
+    /// Returns a reference to the schema of a message, and adds the schema if it is missing.
     fn message(&mut self, message: &MessageDescriptor) -> Value {
         let name = message.full_name();
         match name {
@@ -189,7 +189,7 @@ fn choices(kind: &EnumDescriptor) -> Value {
     schema
 }
 
-/// Of the fields of a oneof at most one is set.
+/// At most one field of a oneof is set.
 fn one_at_most(oneof: &OneofDescriptor) -> Value {
     let set = oneof.fields().map(|field| {
         let mut set = has(&spellings(&field), &json!({ "not": { "type": "null" } }));
@@ -225,7 +225,7 @@ fn describe(schema: &mut Value, text: Option<String>) {
     }
 }
 
-/// Adds keywords; lists add to those that are there.
+/// Adds keywords; lists extend those that are there.
 fn add(schema: &mut Value, more: Value) {
     let Value::Object(more) = more else { return };
     for (keyword, value) in more {
@@ -255,7 +255,7 @@ mod tests {
             let defined = schema["$defs"].as_object().unwrap();
             count += defined.len();
             for (name, schema) in defined {
-                // What Google defines is written as a string.
+                // Google's types are strings.
                 assert!(!name.starts_with("google.") && schema.is_object(), "{name}");
             }
         }

@@ -1,4 +1,4 @@
-//! Files that a configuration names, with certificates made on the spot.
+//! Files in a configuration, with generated certificates.
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ fn pair(until: i32) -> (String, String) {
     (certificate.pem(), key.serialize_pem())
 }
 
-/// What is wrong with files, with the example around them.
+/// The problems of files, in the example configuration.
 fn problems(patch: Value, files: &[(&str, &str)]) -> Vec<String> {
     let mut example = crate::golden::example(&Value::Null);
     json_patch::merge(&mut example, &patch);
@@ -41,7 +41,7 @@ fn certificates_and_keys_fit_and_are_in_their_time() {
     let check = |ca: &str, crt: &str, key: &str| {
         problems(tls.clone(), &[("/ca", ca), ("/crt", crt), ("/key", key)])
     };
-    for (ca, crt, key, said) in [
+    for (ca, crt, key, why) in [
         (&*ca, &*good, &*key, &[][..]),
         (
             &ca,
@@ -64,7 +64,7 @@ fn certificates_and_keys_fit_and_are_in_their_time() {
                 "rpcServer.tls.crt: /crt: expires in 7 days",
             ],
         ),
-        // One authority in its time is enough; of a chain each counts.
+        // One valid authority is enough; of a chain each counts.
         (
             &both,
             &both,
@@ -100,7 +100,7 @@ fn certificates_and_keys_fit_and_are_in_their_time() {
             ],
         ),
     ] {
-        assert_eq!(check(ca, crt, key), said);
+        assert_eq!(check(ca, crt, key), why);
     }
 }
 
@@ -156,9 +156,9 @@ fn kubeconfigs_lead_to_a_cluster() {
         ),
     ] {
         let why = why.map(|why| format!("kubernetes.kubeconfig: /k: {why}"));
-        let said = problems(patch.clone(), &[("/k", &text)]);
-        assert_eq!(said, Vec::from_iter(why), "{text}");
-        assert!(!said.concat().contains("planted"));
+        let found = problems(patch.clone(), &[("/k", &text)]);
+        assert_eq!(found, Vec::from_iter(why), "{text}");
+        assert!(!found.concat().contains("planted"));
     }
 }
 
@@ -183,14 +183,14 @@ fn the_url_of_a_broker_is_one_and_never_repeated() {
             Some("has more than one line; it must hold"),
         ),
     ] {
-        let said = problems(patch.clone(), &[("/u", text)]);
-        assert_eq!(said.len(), why.iter().len(), "{text}: {said:?}");
+        let found = problems(patch.clone(), &[("/u", text)]);
+        assert_eq!(found.len(), why.iter().len(), "{text}: {found:?}");
         let why = format!("messagebus.urlFile: /u: {}", why.unwrap_or_default());
         assert!(
-            said.iter().all(|said| said.starts_with(&why)),
-            "{text}: {said:?}"
+            found.iter().all(|found| found.starts_with(&why)),
+            "{text}: {found:?}"
         );
-        assert!(!said.concat().contains("planted"));
+        assert!(!found.concat().contains("planted"));
     }
     let patch = json!({"messagebus": {"urlFile": "/u", "tls": {"ca": "/ca"}}});
     assert_eq!(
@@ -204,9 +204,9 @@ fn the_url_of_a_broker_is_one_and_never_repeated() {
 #[test]
 fn files_without_effect_are_not_opened() {
     let patch = json!({"manager": {"wsdaemon": {"port": 1, "tls": {"crt": "/c", "key": "/k"}}}});
-    let said = problems(patch, &[("/c", ""), ("/k", "")]);
+    let found = problems(patch, &[("/c", ""), ("/k", "")]);
     assert_eq!(
-        said,
+        found,
         ["manager.wsdaemon: has no effect: wsman does not call the ws-daemon yet"]
     );
 }

@@ -56,14 +56,14 @@ pub(super) fn class(f: &mut Fields) -> Class {
     class.pvc = f.object(
         key(
             "pvc",
-            "Volume claim of regular workspaces that ask for PERSISTENT_VOLUME_CLAIM.",
+            "Volume claim of regular workspaces that have PERSISTENT_VOLUME_CLAIM.",
         ),
         pvc,
     );
     class.prebuild_pvc = f.object(
         key(
             "prebuildPVC",
-            "Volume claim of prebuilds that ask for PERSISTENT_VOLUME_CLAIM.",
+            "Volume claim of prebuilds that have PERSISTENT_VOLUME_CLAIM.",
         ),
         pvc,
     );

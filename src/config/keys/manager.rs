@@ -12,7 +12,7 @@ use super::{CERTIFICATES, classes, client_tls};
 use crate::workspaces::names::NAME_PART;
 use crate::workspaces::url::Purpose;
 
-/// Keys of the classic manager that only it has a use for.
+/// Keys of the classic manager without a meaning here.
 const CLASSIC: [&str; 9] = [
     "secretsNamespace",
     "initProbe",
@@ -25,7 +25,7 @@ const CLASSIC: [&str; 9] = [
     "sshGatewayCAPublicKeyFile",
 ];
 
-/// What the schema says of keys that go together.
+/// Rules of the schema for keys that depend on each other.
 pub(super) fn rules() -> Vec<Value> {
     let templates = |pattern: &str| {
         let not = json!({ "not": no(pattern) });
@@ -172,7 +172,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
     let debug_workspace_pod = f.flag(
         key(
             "debugWorkspacePod",
-            "Hold ended pods by a finalizer until a person takes it off.",
+            "Hold ended pods by a finalizer until a person removes it.",
         )
         .default(false),
     );

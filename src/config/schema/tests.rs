@@ -1,5 +1,5 @@
-//! That the schema says what the reader and the checks say: of every case in testdata/config, of every key with many
-//! values, of keys that go together.
+//! The schema agrees with the reader and the checks: for every case in testdata/config, for every key with many values,
+//! and for keys that depend on each other.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ use crate::json::join;
 
 mod values;
 
-/// What a schema cannot know: a part of the problem's text, and why. The tests meet each of them.
+/// Rules that a schema cannot express: a part of the problem's text, and why. The tests meet each of them.
 const BEYOND: [(&str, &str); 16] = [
     (FILES, "does not read the files that are named"),
     ("takes already", "does not compare several addresses"),
@@ -72,7 +72,7 @@ fn beyond(problem: &Problem) -> Option<&'static str> {
     known.or(problem.file.is_some().then_some(FILES))
 }
 
-/// Everything for which a configuration is refused.
+/// Every problem that rejects a configuration.
 fn errors(text: &str, files: &Value) -> Vec<Problem> {
     let mut problems = golden::resolve(text, files).err().unwrap_or_default();
     problems.retain(|problem| problem.severity == Severity::Error);
@@ -104,7 +104,7 @@ struct Judge {
 }
 
 impl Judge {
-    /// The schema refuses what is refused, but for what it cannot know, and nothing else.
+    /// The schema rejects what the checks reject, except for what it cannot express, and nothing else.
     fn compare(&mut self, name: &str, config: &Value, errors: &[Problem]) {
         let accepted = SCHEMA.is_valid(config);
         let beyond: Option<Vec<&str>> = errors.iter().map(beyond).collect();
@@ -122,7 +122,7 @@ impl Judge {
         }
     }
 
-    /// The schema says where each problem is: at the key, at the object that has it, or at one that lacks it.
+    /// The schema reports each problem at the key, at the object that has it, or at one that lacks it.
     fn compare_places(&mut self, name: &str, config: &Value, errors: &[Problem]) {
         let refused = Self::refused(config);
         for problem in errors {
@@ -140,9 +140,9 @@ impl Judge {
         }
     }
 
-    /// Where the schema refuses something, as problems name places.
+    /// The paths at which the schema rejects something, as in problems.
     fn refused(config: &Value) -> BTreeSet<String> {
-        let place = |pointer: &str| {
+        let path = |pointer: &str| {
             let (mut path, mut at) = (String::new(), config);
             for part in pointer.split('/').skip(1) {
                 let part = part.replace("~1", "/").replace("~0", "~");
@@ -158,7 +158,7 @@ impl Judge {
         };
         let errors = SCHEMA.iter_errors(config);
         errors
-            .map(|error| place(&error.instance_path().to_string()))
+            .map(|error| path(&error.instance_path().to_string()))
             .collect()
     }
 
@@ -167,12 +167,12 @@ impl Judge {
     }
 }
 
-/// Whether the key is not there, nor perhaps what would have it.
+/// Whether the key is absent, and perhaps its object.
 fn is_absent(problem: &Problem) -> bool {
     problem.message.starts_with("is missing") || problem.message.starts_with("has no class")
 }
 
-/// Whether what follows a path is nothing, or the name of one member.
+/// Whether the rest of a path is empty, or the name of one member.
 fn is_member(rest: &str) -> bool {
     match rest.strip_prefix('[') {
         Some(quoted) => quoted.find(']') == Some(quoted.len() - 1),
@@ -210,7 +210,7 @@ fn it_is_a_schema_that_describes_every_key() {
 }
 
 #[test]
-fn it_says_what_the_checks_say() {
+fn it_agrees_with_the_checks() {
     let mut judge = Judge::default();
     let mut count = 0;
     for (name, text, files) in cases() {
@@ -257,7 +257,7 @@ fn it_says_what_the_checks_say() {
     judge.end();
 }
 
-/// Texts of configurations by the names of their cases, with the files that they name.
+/// Texts of configurations by the names of their cases, with their files.
 fn cases() -> Vec<(String, String, Value)> {
     let mut cases = Vec::new();
     for (name, case) in golden::cases("config") {

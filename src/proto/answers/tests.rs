@@ -1,4 +1,4 @@
-//! What is sent from bytes is what the generated types would have sent.
+//! Encoded statuses result in the same bytes as the generated types.
 
 use super::*;
 use crate::proto::wsman;
@@ -55,9 +55,9 @@ fn readers_cannot_tell_answers_from_generated_ones() {
         }
     );
     let header = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
-    let told = SubscribeResponse::new(Some(&encoded()), &header);
+    let sent = SubscribeResponse::new(Some(&encoded()), &header);
     assert_eq!(
-        wsman::SubscribeResponse::decode(&*told.encode_to_vec()).unwrap(),
+        wsman::SubscribeResponse::decode(&*sent.encode_to_vec()).unwrap(),
         wsman::SubscribeResponse {
             status: Some(status()),
             header
@@ -66,7 +66,7 @@ fn readers_cannot_tell_answers_from_generated_ones() {
     for length in [
         (listed.encoded_len(), listed.encode_to_vec().len()),
         (described.encoded_len(), described.encode_to_vec().len()),
-        (told.encoded_len(), told.encode_to_vec().len()),
+        (sent.encoded_len(), sent.encode_to_vec().len()),
     ] {
         assert_eq!(length.0, length.1);
     }

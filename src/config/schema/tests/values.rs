@@ -1,4 +1,4 @@
-//! Values to put into the keys of a configuration, right ones and wrong ones.
+//! Values for the keys of a configuration, valid and invalid ones.
 
 use serde_json::{Value, json};
 
@@ -48,22 +48,22 @@ pub(super) fn bases() -> Vec<Value> {
     vec![file, other]
 }
 
-/// The files that these configurations name.
+/// The files of these configurations.
 pub(super) fn files() -> Value {
     let paths = FEW.iter().chain(&["/pod", "/x", "/templates/default.yaml"]);
     let files = paths.map(|path| ((*path).to_owned(), json!({ "spec": {} })));
     Value::Object(files.collect())
 }
 
-/// The way to a key in them.
+/// The path of a key in them.
 pub(super) fn path(entry: &Entry) -> Vec<&str> {
     let mut path = names(&entry.path);
-    // Of an object of objects it is that of the members.
+    // Of objects by name it is that of the members.
     path.truncate(path.len() - usize::from(entry.shape == Shape::Named));
     path
 }
 
-/// The names in the path of a key, two of which stand for others.
+/// The names in the path of a key, two of which are placeholders.
 pub(super) fn names(path: &str) -> Vec<&str> {
     let named = |name| match name {
         "<id>" => "default",
@@ -73,7 +73,7 @@ pub(super) fn names(path: &str) -> Vec<&str> {
     path.split('.').map(named).collect()
 }
 
-/// What to put into a key: a few values, and if it is the first of its kind many.
+/// Values of a key: a few, and if it is the first of its kind many.
 pub(super) fn of(entry: &Entry, is_first: bool) -> Vec<Value> {
     let mut values = vec![
         json!(null),
@@ -113,7 +113,7 @@ pub(super) fn of(entry: &Entry, is_first: bool) -> Vec<Value> {
     values
 }
 
-/// What somebody could put into a key.
+/// Values that people may write.
 pub(super) fn plausible(entry: &Entry) -> Vec<Value> {
     let mut values: Vec<Value> = FEW.map(Value::from).to_vec();
     values.extend(entry.key.proposal().cloned());
@@ -138,7 +138,7 @@ const FEW: [&str; 11] = [
     "id,closed",
 ];
 
-/// Texts of all kinds, and what nearly is one.
+/// Texts of all kinds, valid and nearly valid.
 fn texts() -> Vec<String> {
     let words = WORDS
         .iter()
