@@ -15,7 +15,7 @@ use super::support::proxy::Proxy;
 pub(crate) type Client = WorkspaceManagerClient<Transport>;
 
 /// Longest that a daemon may take to answer or to end.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A daemon, running or not, and what it is started with.
 pub(crate) struct Daemon {
@@ -124,7 +124,7 @@ impl Daemon {
             let _ = Command::new("kill").args(["-TERM", &pid]).status();
             let begun = Instant::now();
             while self.runs() {
-                assert!(begun.elapsed() < PATIENCE, "{} does not end", self.name);
+                assert!(begun.elapsed() < TIMEOUT, "{} does not end", self.name);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -167,7 +167,7 @@ impl Daemon {
             .await
             .is_err()
         {
-            assert!(begun.elapsed() < PATIENCE, "{} never answers", self.name);
+            assert!(begun.elapsed() < TIMEOUT, "{} never answers", self.name);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -37,7 +37,7 @@ use load::{Load, Mode};
 use support::proxy::{Link, Proxy};
 
 /// Longest until all workspaces run, or all are gone.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 /// No update for this long: everything has reached everybody.
 const QUIET: Duration = Duration::from_secs(5);
 /// Most that a daemon needs for the end of a workspace, which it remembers for whoever resumes a stream, in megabytes.
@@ -111,7 +111,7 @@ async fn main() -> ExitCode {
 
     let clients = sides.iter().map(|side| side.daemon.client()).collect();
     let load = Load::start(args.workspaces, clients, &mut rng);
-    load.reach(Mode::Fill, PATIENCE).await.unwrap();
+    load.reach(Mode::Fill, TIMEOUT).await.unwrap();
     println!("{} workspaces run", args.workspaces);
     futures::future::join_all(sides.iter_mut().map(|side| side.daemon.terminate())).await;
     for side in &mut sides {
@@ -126,7 +126,7 @@ async fn main() -> ExitCode {
         broker: &broker,
     };
     victims.rehearse().await;
-    load.reach(Mode::Fill, PATIENCE).await.unwrap();
+    load.reach(Mode::Fill, TIMEOUT).await.unwrap();
     settle(&sides, &recorder).await;
     let (before, ended) = (resident(&sides), load.starts());
     println!("memory after a rehearsal: {before:.1?} MB");
@@ -144,11 +144,11 @@ async fn main() -> ExitCode {
         side.daemon.ready().await;
     }
     let mut faults = Vec::new();
-    faults.extend(load.reach(Mode::Fill, PATIENCE).await.err());
+    faults.extend(load.reach(Mode::Fill, TIMEOUT).await.err());
     settle(&sides, &recorder).await;
     let ended = (load.starts() - ended).min(ENDS);
     faults.extend(given_back(&sides, &before, ended).await.err());
-    faults.extend(load.reach(Mode::Empty, PATIENCE).await.err());
+    faults.extend(load.reach(Mode::Empty, TIMEOUT).await.err());
     settle(&sides, &recorder).await;
 
     for side in &mut sides {
@@ -169,7 +169,7 @@ async fn main() -> ExitCode {
         let status: Status = ended.unwrap();
         faults.push(format!("a subscriber was refused: {status}"));
     }
-    let unread = broker.drain(PATIENCE).await;
+    let unread = broker.drain(TIMEOUT).await;
     if unread > 0 {
         faults.push(format!("{unread} messages are left on the bus"));
     }
@@ -268,7 +268,7 @@ async fn quiet(recorder: &Recorder) {
         if now != before {
             (before, since) = (now, Instant::now());
         }
-        assert!(begun.elapsed() < PATIENCE, "updates do not end");
+        assert!(begun.elapsed() < TIMEOUT, "updates do not end");
     }
 }
 
@@ -283,7 +283,7 @@ async fn settle(sides: &[Side], recorder: &Recorder) {
         channel: None,
     };
     // The bus may be behind: its publisher comes back after a pause.
-    recorder.wait_for(&settled, PATIENCE).await;
+    recorder.wait_for(&settled, TIMEOUT).await;
     recorder.record("chaos", settled);
 }
 

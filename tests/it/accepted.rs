@@ -1,5 +1,5 @@
-//! Whatever is accepted as a start is accepted by the API server: the daemon never plans what it would refuse, reads what
-//! was planned, and finds it by its id alone.
+//! Every start that is accepted is accepted by the API server too: the daemon never plans what the API server rejects,
+//! reads what was planned, and finds it by its id alone.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ use wsman::workspaces::plan::{self, Plan, Tokens};
 use wsman::workspaces::{id, request};
 use wsman_sim::apiserver::rules;
 
-/// Texts that break things, and some that do not.
+/// Texts that break parsers, and some that do not.
 const TEXTS: [&str; 45] = [
     "",
     "a",
@@ -90,7 +90,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// One change of a request: which field, and values to fill it with.
+/// One change of a request: a field, and values for it.
 type Edit = (u8, String, String, i32);
 
 fn edits() -> impl Strategy<Value = Vec<Edit>> {
@@ -247,7 +247,7 @@ static MANAGERS: LazyLock<Vec<Manager>> = LazyLock::new(|| {
     .into()
 });
 
-/// What example-config.json says with `patch` merged into it, its templates taken from `files`.
+/// Returns example-config.json with `patch` merged into it, its templates taken from `files`.
 fn manager(patch: &Value, files: &Value) -> Manager {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/example-config.json");
     let text = std::fs::read_to_string(path).expect("the example");
@@ -263,20 +263,20 @@ fn manager(patch: &Value, files: &Value) -> Manager {
     settings.manager
 }
 
-/// Creates an object as a client would, on trial, and returns what would be stored.
+/// Creates an object in a dry run, and returns what would be stored.
 fn accept(kind: &str, object: &impl serde::Serialize) -> Result<Value, String> {
     let path = format!("/api/v1/namespaces/default/{kind}");
     let body = serde_json::to_vec(object).expect("JSON");
     rules::create(&path, &body).map_err(|refused| format!("{kind}: {refused}"))
 }
 
-/// Starts it as far as values go: refused with reasons, or everything that is planned is accepted and can be read.
+/// Validates and plans: rejected with reasons, or every planned object is accepted and can be read.
 fn start(request: StartWorkspaceRequest, manager: &Manager) -> Result<Option<Plan>, TestCaseError> {
     let tokens = Tokens {
         cli_api: "c".repeat(32),
         owner: "o".repeat(32),
     };
-    // Whatever it is, looking at it does no harm.
+    // Inspecting it never panics.
     let _ = plan::plan(&request::parse_lenient(request.clone()), manager, &tokens);
     let refused = |error: Error| match error {
         Error::Invalid {
@@ -333,9 +333,9 @@ fn reads(request: &StartWorkspaceRequest, stored: &Value) -> Result<(), TestCase
     for (key, value) in &asked.annotations {
         prop_assert_eq!(metadata.annotations.get(key), Some(value));
     }
-    let told = status.spec.clone().unwrap_or_default();
-    prop_assert_eq!(told.r#type, request.r#type);
-    prop_assert_eq!(told.workspace_image, spec.workspace_image);
+    let shown = status.spec.clone().unwrap_or_default();
+    prop_assert_eq!(shown.r#type, request.r#type);
+    prop_assert_eq!(shown.workspace_image, spec.workspace_image);
     prop_assert_eq!(
         &status.auth.unwrap_or_default().owner_token,
         &"o".repeat(32)
@@ -343,7 +343,7 @@ fn reads(request: &StartWorkspaceRequest, stored: &Value) -> Result<(), TestCase
     Ok(())
 }
 
-/// The selector that is made from an id asks for exactly that id (F-H3).
+/// The selector of an id selects exactly that id (F-H3).
 fn selects(id: &str, stored: &Value) -> Result<(), TestCaseError> {
     id::check(id).map_err(|e| TestCaseError::fail(e.to_string()))?;
     let selector = format!("workspaceID={id}");
@@ -396,7 +396,7 @@ proptest! {
         if id::check(&id).is_ok() {
             let pod = json!({ "metadata": { "labels": { "workspaceID": id } } });
             selects(&id, &pod)?;
-            // It is put into a URL as it is.
+            // It goes into a URL unchanged.
             let path = format!("http://x/api/v1/namespaces/default/pods?labelSelector=workspaceID%3D{id}");
             let uri: http::Uri = path.parse().map_err(|_| TestCaseError::fail("no URL"))?;
             let selector = rules::parameter(uri.query().unwrap_or_default(), "labelSelector");
@@ -407,7 +407,7 @@ proptest! {
 }
 
 proptest! {
-    /// Two readers that were written apart: what ours takes the other takes, and for the same amount.
+    /// Two independent parsers: they accept the same quantities, with the same value.
     #[test]
     fn quantities_are_read_alike(text in "[+-]?[0-9]{0,12}[.]?[0-9]{0,12}(n|u|m||k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|e-?[0-9]{1,2}|x)") {
         let read = rules::quantity(&text);
@@ -415,7 +415,7 @@ proptest! {
         prop_assert!(read.is_some());
         let canonical = read.unwrap_or_default();
         let theirs = Quantity::parse(&canonical).map_err(|e| TestCaseError::fail(format!("{canonical}: {e}")))?;
-        // Theirs is rounded up to thousandths.
+        // The other is rounded up to thousandths.
         prop_assert_eq!(ours.value(), theirs.value(), "{} is {}", text, canonical);
         prop_assert_eq!(ours.is_negative(), theirs.is_negative());
     }
@@ -423,7 +423,7 @@ proptest! {
 
 #[test]
 fn most_of_what_is_tried_is_accepted() {
-    // A property over requests that are all refused would hold for nothing.
+    // A property of requests that are all rejected would prove nothing.
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut accepted = 0;
     for _ in 0..300 {

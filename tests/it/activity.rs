@@ -1,4 +1,4 @@
-//! Signs of life: what they cost, and that neither a restart nor another replica loses them.
+//! User activity: what it costs, and that neither a restart nor another replica loses it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use wsman_sim::apiserver::faults::Fault;
 
 use super::replicas::{pair, patient, run, settled};
 use super::support::cluster::{self, Cluster};
-use super::support::world::{PATIENCE, World};
+use super::support::world::{TIMEOUT, World};
 
 on_both_clusters! {
     activity_on_a_follower_keeps_a_workspace_alive
@@ -36,10 +36,10 @@ pub(crate) async fn last_activity(world: &World, id: &str) -> Option<Timestamp> 
     described.ok()?.into_inner().last_activity.parse().ok()
 }
 
-/// Asks until a replica knows of a sign of life.
+/// Reads until a replica knows an activity.
 pub(crate) async fn learns(world: &World, id: &str, at: Option<Timestamp>) {
     let learned = async { while last_activity(world, id).await != at {} };
-    if tokio::time::timeout(PATIENCE, learned).await.is_err() {
+    if tokio::time::timeout(TIMEOUT, learned).await.is_err() {
         panic!(
             "{id}: {:?} instead of {at:?}",
             last_activity(world, id).await
@@ -59,7 +59,7 @@ async fn recorded(cluster: &Cluster) -> Vec<(String, String)> {
     entries.collect()
 }
 
-/// Asks until a moment is recorded.
+/// Reads until a time is recorded.
 async fn is_recorded(cluster: &Cluster, id: &str, at: Option<Timestamp>) {
     let recorded = async {
         while !recorded(cluster)
@@ -68,7 +68,7 @@ async fn is_recorded(cluster: &Cluster, id: &str, at: Option<Timestamp>) {
             .any(|(key, value)| key == id && value.parse().ok() == at)
         {}
     };
-    tokio::time::timeout(PATIENCE, recorded)
+    tokio::time::timeout(TIMEOUT, recorded)
         .await
         .unwrap_or_else(|_| panic!("{at:?} of {id} is not recorded"));
 }
@@ -87,7 +87,7 @@ async fn activity_on_a_follower_keeps_a_workspace_alive(cluster: &Cluster) {
         mark_active(follower, "lively").await;
         let last = last_activity(follower, "lively").await;
         learns(holder, "lively", last).await;
-        // The holder has decided on everything by now.
+        // The leader has decided on everything by now.
         run(holder, &format!("other-{round}")).await;
         let status = holder.describe("lively").await.unwrap();
         assert_eq!(status.phase(), WorkspacePhase::Running, "{round}");
@@ -124,7 +124,7 @@ async fn a_restart_keeps_activity_and_grants_nothing(cluster: &Cluster) {
     let world = World::start_at(clock.clone(), client, &cluster.namespace, patient).await;
     learns(&world, "kept", kept).await;
     world
-        .standing_of(|lease_state| matches!(lease_state, LeaseState::Follower { .. }))
+        .lease_state_of(|lease_state| matches!(lease_state, LeaseState::Follower { .. }))
         .await;
     let mut updates = world.subscribe().await;
     let passed = clock.now().duration_since(kept.unwrap());
@@ -167,7 +167,7 @@ async fn malformed_records_count_as_not_there(cluster: &Cluster) {
     mark_active(&world, "odd").await;
     let last = last_activity(&world, "odd").await;
     is_recorded(cluster, "odd", last).await;
-    // Who removes the record removes nothing from what is known.
+    // A client that removes the record does not change what is known.
     records
         .delete_collection(&DeleteParams::default(), &ours)
         .await
@@ -220,7 +220,7 @@ async fn nothing_is_decided_before_the_records_were_read() {
     for id in ["old", "barrier"] {
         run(&world, id).await;
     }
-    // Without its activity the workspace would be overdue by the limit of startup.
+    // Without its activity the workspace would exceed the startup timeout.
     world.clock.advance(70 * MINUTE);
     world.holds().await;
     for id in ["old", "barrier"] {
@@ -239,7 +239,7 @@ async fn nothing_is_decided_before_the_records_were_read() {
     let client = cluster.client().await;
     let world = World::start_at(clock.clone(), client, &cluster.namespace, |_| {}).await;
     world
-        .standing_of(|lease_state| matches!(lease_state, LeaseState::Follower { .. }))
+        .lease_state_of(|lease_state| matches!(lease_state, LeaseState::Follower { .. }))
         .await;
     clock.advance(wsman::lease::DURATION);
     world.holds().await;
@@ -257,7 +257,7 @@ async fn nothing_is_decided_before_the_records_were_read() {
             world.list().await;
         }
     };
-    tokio::time::timeout(PATIENCE, more).await.unwrap();
+    tokio::time::timeout(TIMEOUT, more).await.unwrap();
     let acts = cluster.writes();
     assert_eq!(acts, ["PATCH pods/ws-barrier"], "only the call itself");
     faults.clear();

@@ -1,4 +1,4 @@
-//! Answers of the API server that ask for a pause, or whose code has more than one meaning.
+//! Errors of the API server that request a pause, or whose code has more than one meaning.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn a_conflict_of_a_quota_or_a_webhook_is_waited_for_and_then_named() {
     let webhook = "admission webhook \"pods\" denied the request: come back later";
     let faults = cluster.server.as_ref().unwrap().faults();
     for message in [quota, webhook] {
-        // What passes within seconds is no error.
+        // A temporary error is no error of the call.
         strike(
             &cluster,
             "POST",
@@ -31,7 +31,7 @@ async fn a_conflict_of_a_quota_or_a_webhook_is_waited_for_and_then_named() {
         world.start_workspace("patient").await;
         world.stop_workspace("patient").await;
         cluster.gone::<Pod>("ws-patient").await;
-        // What does not is the caller's, with its own text.
+        // A lasting error is returned, with its own text.
         strike(
             &cluster,
             "POST",
@@ -74,7 +74,7 @@ async fn flow_control_that_sends_a_text_and_a_header_is_obeyed() {
     let begun = std::time::Instant::now();
     world.start_workspace("later").await;
     assert!(begun.elapsed() >= Duration::from_secs(2));
-    // A pause that is longer than the caller waits is the caller's to keep.
+    // A pause that ends after the deadline is returned to the caller.
     strike(&cluster, "POST", "/pods", 1, busy("30"));
     let mut start = tonic::Request::new(request("refused"));
     start.set_timeout(Duration::from_secs(10));

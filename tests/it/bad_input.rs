@@ -1,4 +1,4 @@
-//! Requests that can never work: every fault is told at once, by field, and nothing is written.
+//! Requests that can never work: every violation is reported at once, by field, and nothing is written.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -9,7 +9,7 @@ use wsman::proto::wsman::*;
 use super::support::cluster;
 use super::support::world::{World, request};
 
-/// What is wrong with a request, and the fields that must be named for it.
+/// An invalid request, and the fields that the error must name.
 type Case = (
     &'static str,
     fn(&mut StartWorkspaceRequest),
@@ -39,7 +39,7 @@ fn port(port: u32) -> PortSpec {
     }
 }
 
-/// Makes a call and returns the fields that the refusal names.
+/// Makes a call and returns the fields in its error.
 macro_rules! refused_fields {
     ($world:expr, $call:ident, $request:expr) => {{
         let status = $world.client.clone().$call($request).await.unwrap_err();
@@ -329,7 +329,7 @@ async fn a_change_that_makes_no_sense_is_refused_before_anything_is_read() {
     let world = World::start(&cluster).await;
     let faults = cluster.server.as_ref().unwrap().faults();
     faults.record();
-    let id = || "nobody".to_owned();
+    let id = || "unknown".to_owned();
     let timeout = |duration: &str, kind| SetTimeoutRequest {
         id: id(),
         duration: duration.to_owned(),
@@ -394,7 +394,7 @@ async fn a_change_that_makes_no_sense_is_refused_before_anything_is_read() {
         assert_eq!(fields, ["id", "ws_type"], "{name:?}");
     }
     let asked = faults.requests().into_iter();
-    // What the daemon follows anyway may still be on its way.
+    // The daemon's watch may not have it yet.
     let follows = |query: &str| query.contains("watch") || query.contains("labelSelector");
     let reviews = |path: &str| path.ends_with("selfsubjectaccessreviews");
     let asked = asked

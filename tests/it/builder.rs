@@ -1,4 +1,4 @@
-//! `builder.ImageBuilder`, forwarded to an image builder: a real server that gets and gives what callers of this daemon see.
+//! `builder.ImageBuilder`, forwarded to an image builder: a real server that records what it receives.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,10 +27,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Service, service_fn};
 
 use super::support::cluster::{self, Cluster};
-use super::support::world::{PATIENCE, World};
+use super::support::world::{TIMEOUT, World};
 use wsman::proto::wsman::DescribeWorkspaceRequest as Message;
 
-/// Any message will do: nobody between the ends reads it.
+/// Any message will do: the daemon does not decode it.
 fn message(text: &str) -> Message {
     Message {
         id: text.to_owned(),
@@ -81,7 +81,7 @@ impl Builder {
     async fn until_under_way(&self, wanted: usize) {
         let mut under_way = self.under_way.subscribe();
         let reached = under_way.wait_for(|count| *count == wanted);
-        let reached = tokio::time::timeout(PATIENCE, reached).await;
+        let reached = tokio::time::timeout(TIMEOUT, reached).await;
         assert!(
             reached.is_ok(),
             "{} calls are under way",
@@ -116,7 +116,7 @@ impl Builder {
         }
     }
 
-    /// Sends so many messages as asked for and an error; or one message, and then nothing for ever.
+    /// Sends as many messages as requested and an error; or one message, and then nothing for ever.
     async fn build(self, request: Request<Message>) -> Result<Response<Messages>, Status> {
         let here = self.enter(request.metadata());
         let count = request.get_ref().id.parse::<usize>();
@@ -233,7 +233,7 @@ impl Caller {
         Ok(answer.await?.into_inner())
     }
 
-    async fn says(&mut self, text: &str) -> Result<String, Status> {
+    async fn call(&mut self, text: &str) -> Result<String, Status> {
         let answer = self.resolve(Request::new(message(text))).await?;
         Ok(answer.into_inner().id)
     }
@@ -278,7 +278,7 @@ async fn calls_of_every_kind_are_forwarded_with_their_metadata() {
     assert_eq!(taken, ["1", "2"]);
     assert_eq!(answer.metadata().get_bin("taken-bin"), Some(&binary));
 
-    let failed = caller.says("fail").await.unwrap_err();
+    let failed = caller.call("fail").await.unwrap_err();
     assert_eq!(
         (failed.code(), failed.message()),
         (Code::DataLoss, "100 % broken\u{e9}")
@@ -297,7 +297,7 @@ async fn calls_of_every_kind_are_forwarded_with_their_metadata() {
         (Code::Aborted, "built enough")
     );
 
-    // Nothing is held back: each answer comes before the next question.
+    // Nothing is buffered: each answer arrives before the next message is sent.
     let (ask, questions) = mpsc::unbounded_channel();
     let questions = UnboundedReceiverStream::new(questions);
     caller.grpc.ready().await.unwrap();
@@ -342,7 +342,7 @@ async fn deadlines_and_cancellations_reach_the_image_builder() {
     builder.until_under_way(0).await;
 
     // Before the answer, and within it.
-    let hanging = caller.says("hang").boxed();
+    let hanging = caller.call("hang").boxed();
     let until = builder.until_under_way(1);
     tokio::select! {
         _ = hanging => panic!("nobody answers"),
@@ -358,7 +358,7 @@ async fn deadlines_and_cancellations_reach_the_image_builder() {
     drop(built);
     builder.until_under_way(0).await;
 
-    // A daemon that drains ends what has no end, with a status.
+    // A daemon that drains ends endless calls, with a status.
     let mut built = caller
         .build(Request::new(message("for ever")))
         .await
@@ -388,16 +388,16 @@ impl Mortal {
     }
 
     async fn kill(self) {
-        let killed = tokio::task::spawn_blocking(move || self.0.shutdown_timeout(PATIENCE));
+        let killed = tokio::task::spawn_blocking(move || self.0.shutdown_timeout(TIMEOUT));
         killed.await.unwrap();
     }
 }
 
-/// Calls until nobody listens any more: what was connected may break first.
+/// Calls until the connection is refused: an open connection may break first.
 async fn until_refused(caller: &mut Caller, addr: &str) {
     let refused = async {
         loop {
-            let away = caller.says("a").await.unwrap_err();
+            let away = caller.call("a").await.unwrap_err();
             assert_eq!(away.code(), Code::Unavailable, "{away}");
             assert!(away.message().contains(addr), "{away}");
             let info = away.get_details_error_info().unwrap();
@@ -407,7 +407,7 @@ async fn until_refused(caller: &mut Caller, addr: &str) {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    tokio::time::timeout(TIMEOUT, refused).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -423,15 +423,15 @@ async fn an_image_builder_that_is_away_is_named_and_found_again() {
     for _ in 0..2 {
         until_refused(&mut caller, &addr).await;
         let (mortal, _) = Mortal::start(&builder, &addr).await;
-        assert_eq!(caller.says("a").await.unwrap(), "a resolved");
-        // What breaks off ends with a status, too.
+        assert_eq!(caller.call("a").await.unwrap(), "a resolved");
+        // A broken stream ends with a status too.
         let mut built = caller
             .build(Request::new(message("for ever")))
             .await
             .unwrap();
         assert_eq!(built.message().await.unwrap().unwrap().id, "0");
         mortal.kill().await;
-        let ended = tokio::time::timeout(PATIENCE, built.message())
+        let ended = tokio::time::timeout(TIMEOUT, built.message())
             .await
             .unwrap();
         let ended = ended.unwrap_err();
@@ -475,7 +475,7 @@ async fn over_tls_both_sides_know_each_other() {
             let block = json!({ "targetAddr": addr.to_string(), "tls": tls });
             let world = world(&cluster, block).await;
             let mut caller = Caller::of(&world).await;
-            let answer = caller.says("a").await;
+            let answer = caller.call("a").await;
             match is_let_in {
                 true => assert_eq!(answer.unwrap(), "a resolved"),
                 false => assert_eq!(answer.unwrap_err().code(), Code::Unavailable),
@@ -492,7 +492,7 @@ async fn without_an_address_the_service_is_not_implemented() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     let mut caller = Caller::of(&world).await;
-    let refused = caller.says("a").await.unwrap_err();
+    let refused = caller.call("a").await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
     assert!(refused.message().contains("imageBuilderProxy"), "{refused}");
     drop(caller);

@@ -1,5 +1,5 @@
-//! The publisher against a real RabbitMQ. Names begin with the fault they are about (F-Q); the check of the history that
-//! every consumer is promised is [`Queue::check`].
+//! The publisher against a real RabbitMQ. Names start with their fault (F-Q); [`Queue::check`] checks the history of a
+//! consumer.
 
 mod broken;
 mod daemon;
@@ -28,15 +28,15 @@ use wsman::workspaces::noun::Workspace;
 use wsman::workspaces::update::StatusUpdate;
 
 use super::support::queue::{Arrived, Queue};
-use super::support::world::{HASTY, PATIENCE};
+use super::support::world::{HASTY, TIMEOUT};
 
-/// Bounds a wait for a state of the publisher.
-async fn told(
+/// Timeout of a wait for a state of the publisher.
+async fn reached(
     state: &mut watch::Receiver<State>,
     what: &str,
     wanted: impl FnMut(&State) -> bool,
 ) -> State {
-    let waiting = tokio::time::timeout(PATIENCE, state.wait_for(wanted)).await;
+    let waiting = tokio::time::timeout(TIMEOUT, state.wait_for(wanted)).await;
     let reached = waiting.map(|state| state.expect("the publisher lives").clone());
     reached.unwrap_or_else(|_| panic!("{what}: {:?}", state.borrow()))
 }
@@ -62,7 +62,7 @@ struct Rig {
     version: u64,
 }
 
-/// For longer than any test.
+/// Longer than any test.
 const HOLDS: LeaseState = LeaseState::Leader {
     until: Duration::from_secs(86_400),
 };
@@ -91,12 +91,12 @@ impl Rig {
 
     async fn connected(url: &str) -> Self {
         let mut rig = Self::start(url);
-        rig.told("connected", |state| state.is_connected).await;
+        rig.reached("connected", |state| state.is_connected).await;
         rig
     }
 
-    async fn told(&mut self, what: &str, wanted: impl FnMut(&State) -> bool) -> State {
-        told(&mut self.state, what, wanted).await
+    async fn reached(&mut self, what: &str, wanted: impl FnMut(&State) -> bool) -> State {
+        reached(&mut self.state, what, wanted).await
     }
 
     /// Sends an update of a workspace.
@@ -142,7 +142,7 @@ impl Rig {
         }
     }
 
-    /// Ends the publisher in good order.
+    /// Drains the publisher.
     async fn drained(self) -> State {
         self.drain.cancel();
         self.publisher.await.unwrap().unwrap();
@@ -150,7 +150,7 @@ impl Rig {
     }
 }
 
-/// Whether every one of `workspaces` workspaces was told to be STOPPED.
+/// Whether every one of `workspaces` workspaces was published as STOPPED.
 fn all_stopped(workspaces: usize) -> impl Fn(&[Arrived]) -> bool {
     move |history| {
         let stopped = history.iter().filter(|m| m.phase == "STOPPED");

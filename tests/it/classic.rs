@@ -19,7 +19,7 @@ use super::support::world::{World, request};
 on_both_clusters! {
     an_unknown_class_is_named_or_refused
     a_variable_without_a_name_is_dropped
-    what_nobody_fills_is_refused_on_both_kinds_of_node
+    content_without_a_backend_is_rejected_on_both_kinds_of_node
 }
 
 fn of_class(id: &str, class: &str) -> StartWorkspaceRequest {
@@ -102,7 +102,7 @@ async fn ports_that_every_workspace_has_are_not_exposed() {
         let refused = client.control_port(control(true)).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
         assert_eq!(fields(&refused), ["spec.port"]);
-        // What another manager may have exposed can be hidden.
+        // What another manager exposed can be hidden.
         client.control_port(control(false)).await.unwrap();
     }
     assert_eq!(pods(&cluster).await, 1);
@@ -131,7 +131,7 @@ async fn a_variable_without_a_name_is_dropped(cluster: &Cluster) {
     world.drain().await.unwrap();
 }
 
-async fn what_nobody_fills_is_refused_on_both_kinds_of_node(cluster: &Cluster) {
+async fn content_without_a_backend_is_rejected_on_both_kinds_of_node(cluster: &Cluster) {
     let world = World::start(cluster).await;
     let mut git = request("a");
     git.spec.as_mut().unwrap().initializer = Some(WorkspaceInitializer {
@@ -156,7 +156,7 @@ async fn what_nobody_fills_is_refused_on_both_kinds_of_node(cluster: &Cluster) {
     world.drain().await.unwrap();
 }
 
-/// Runs `render` on a request for a class, under a rule for unknown ones.
+/// Runs `render` on a request for a class, with a policy for unknown ones.
 fn render(class: &str, rule: &str, more: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let config = write_config(folder.path(), "default", 0);

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
-use server::{PATIENCE, Server};
+use server::{Server, TIMEOUT};
 use wsman::proto::wsman::*;
 
 mod calls;
@@ -24,7 +24,7 @@ mod verify;
 mod verify_bus;
 mod watch;
 
-/// What a finished process left behind.
+/// The result of a process.
 struct Done {
     code: i32,
     stdout: String,
@@ -91,7 +91,7 @@ impl Running {
     /// Waits for the next line.
     #[track_caller]
     fn line(&mut self) -> String {
-        let line = self.lines.recv_timeout(PATIENCE).expect("another line");
+        let line = self.lines.recv_timeout(TIMEOUT).expect("another line");
         self.seen.push_str(&line);
         self.seen.push('\n');
         line
@@ -116,7 +116,7 @@ impl Running {
     /// Waits for the end; everything printed, including what was read before, is in the result.
     #[track_caller]
     fn done(mut self) -> Done {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while let Ok(line) = self.lines.recv_timeout(deadline - Instant::now()) {
             self.seen.push_str(&line);
             self.seen.push('\n');

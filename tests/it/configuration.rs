@@ -37,12 +37,12 @@ fn validate(config: &Value, more: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_valid_configuration_on_standard_input_is_said_to_be_valid() {
-    let said = validate(&example(), &[]);
+fn a_valid_configuration_on_standard_input_is_reported_as_valid() {
+    let printed = validate(&example(), &[]);
     let valid = "standard input is valid\n".to_owned();
-    assert_eq!(said, (Some(0), valid, String::new()));
-    let said = validate(&example(), &["-o", "json"]);
-    assert_eq!(said, (Some(0), "[]\n".to_owned(), String::new()));
+    assert_eq!(printed, (Some(0), valid, String::new()));
+    let printed = validate(&example(), &["-o", "json"]);
+    assert_eq!(printed, (Some(0), "[]\n".to_owned(), String::new()));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn warnings_are_no_failure() {
 }
 
 #[test]
-fn every_problem_is_said_at_once_and_run_refuses_with_the_same_list() {
+fn every_problem_is_printed_at_once_and_run_fails_with_the_same_list() {
     let mut config = example();
     config["manager"]["heartbeatInterval"] = 30.into();
     config["manager"]["namespace"] = 5.into();
@@ -123,8 +123,8 @@ fn standard_input_is_one_file_only() {
     for verb in ["render", "explain"] {
         let output = feed(wsman().args([verb, "--config", "-", "-"]), "{}");
         assert_eq!(output.status.code(), Some(2), "{verb}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("both \"-\""), "{verb}: {said}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(printed.contains("both \"-\""), "{verb}: {printed}");
     }
 }
 

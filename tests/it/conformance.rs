@@ -1,8 +1,8 @@
 //! One list of API behaviour, run against the embedded API server and against a real one.
 //!
-//! `entries.rs`, `changes.rs` and `edges.rs` hold the table of scripts, `sim/testdata/conformance/<name>.golden` what a
-//! real kube-apiserver answered to each. `UPDATE=1 cargo test conformance_real` rewrites those files; the
-//! embedded server never does. A script is lines of
+//! `entries.rs`, `changes.rs` and `edges.rs` hold the table of scripts, `sim/testdata/conformance/<name>.golden` the
+//! responses of a real kube-apiserver. `UPDATE=1 cargo test conformance_real` rewrites those files; the embedded server
+//! never does. A script is lines of
 //!
 //! ```text
 //! METHOD path [body] [=> pointer ...]
@@ -48,7 +48,7 @@ use normalize::Normalizer;
 const SPEC: &str = r#"{"schedulerName":"none","serviceAccountName":"default","automountServiceAccountToken":false,
     "containers":[{"name":"c","image":"i:1"}]}"#;
 /// How long anything awaited may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One behaviour: its name, which is its golden's, and the script that shows it.
 struct Entry {
@@ -135,7 +135,7 @@ async fn run(client: &kube::Client, prefix: &str, controllers: bool, update: boo
     .map(|entry| async {
         (
             entry.name,
-            tokio::time::timeout(2 * PATIENCE, transcript(client, entry)).await,
+            tokio::time::timeout(2 * TIMEOUT, transcript(client, entry)).await,
         )
     })
     .buffered(8);
@@ -320,7 +320,7 @@ impl Run<'_> {
         };
         if method == "AWAIT" {
             let waiting = self.wait(&path, body);
-            tokio::time::timeout(PATIENCE, waiting)
+            tokio::time::timeout(TIMEOUT, waiting)
                 .await
                 .map_err(|_| "not in time".to_owned())??;
             return Ok(None);
@@ -372,7 +372,7 @@ impl Run<'_> {
             }
             Err(error) => return Err(error.to_string()),
         };
-        let lines = tokio::time::timeout(PATIENCE, stream.lines().try_collect::<Vec<_>>());
+        let lines = tokio::time::timeout(TIMEOUT, stream.lines().try_collect::<Vec<_>>());
         let lines = lines
             .await
             .map_err(|_| "the watch does not end")?

@@ -1,4 +1,4 @@
-//! Stories of what is changed while a workspace lives: ports, timeouts, admission, SSH keys; and what is refused.
+//! Stories of changes to running workspaces: ports, timeouts, admission, SSH keys; and of rejected ones.
 
 mod calls;
 mod keys;

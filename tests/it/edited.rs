@@ -1,4 +1,4 @@
-//! Pods that people edit: marks are taken off while a workspace runs, and it comes to its end all the same.
+//! Pods that people edit: marks are removed while a workspace runs, and it still ends correctly.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -22,7 +22,7 @@ async fn edit(cluster: &Cluster, pod: &str, metadata: Value) {
         .unwrap();
 }
 
-/// Starts a workspace and takes an annotation off its pod.
+/// Starts a workspace and removes an annotation of its pod.
 async fn without(story: &mut Story<'_>, id: &str, mark: &str) {
     story.run(id).await;
     edit(
@@ -56,7 +56,7 @@ async fn a_workspace_that_lost_its_url_or_id_can_be_stopped(cluster: &Cluster) {
     for (id, mark) in [("no-url", "gitpod/url"), ("no-id", "gitpod/id")] {
         without(&mut story, id, mark).await;
     }
-    // Who comes later knows of them what the pods say.
+    // A later daemon knows what the pods have.
     let mut story = story.killed().await;
     for id in ["no-url", "no-id"] {
         story.stop(id, StopWorkspacePolicy::Normally).await;

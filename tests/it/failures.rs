@@ -1,5 +1,5 @@
-//! Every way to fail that a kubelet, a node or a person can cause: what the stream and Describe say, and that what was
-//! said first stays.
+//! Every failure that a kubelet, a node or a person can cause: what the stream and Describe return, and that the first
+//! failure stays.
 
 use serde_json::{Value, json};
 use wsman::proto::wsman::*;
@@ -11,7 +11,7 @@ use super::support::world::request;
 on_both_clusters! {
     a_container_that_ends_badly_fails_its_workspace
     a_container_that_ends_well_stops_its_workspace
-    what_a_headless_task_says_is_told
+    the_message_of_a_headless_task_is_published
     an_image_that_cannot_be_pulled_fails_the_start
     a_volume_that_cannot_be_mounted_fails_the_start
     a_mount_that_will_be_tried_again_is_no_failure
@@ -23,7 +23,7 @@ on_both_clusters! {
     a_failed_mount_before_the_start_does_not_end_what_runs
 }
 
-/// A workspace, what becomes of its container, and the texts that are told of it.
+/// A workspace, what happens to its container, and the expected texts.
 struct Row {
     id: &'static str,
     kind: WorkspaceType,
@@ -43,7 +43,7 @@ fn row(id: &'static str, script: Value, failed: &'static str) -> Row {
 }
 
 /// Runs all rows side by side to their ends.
-async fn told<'a>(cluster: &'a Cluster, rows: &[Row]) -> Story<'a> {
+async fn published<'a>(cluster: &'a Cluster, rows: &[Row]) -> Story<'a> {
     let mut story = Story::begin(cluster).await;
     for row in rows {
         let mut script = row.script.clone();
@@ -71,7 +71,7 @@ async fn told<'a>(cluster: &'a Cluster, rows: &[Row]) -> Story<'a> {
     story
 }
 
-/// Once a failure was told, the same text is told for ever.
+/// A published failure keeps its text for ever.
 fn stays_failed(story: &Story<'_>) {
     let mut first = std::collections::HashMap::new();
     for status in &story.updates.seen {
@@ -88,7 +88,7 @@ fn stays_failed(story: &Story<'_>) {
 async fn a_container_that_ends_badly_fails_its_workspace(cluster: &Cluster) {
     let nameless = "workspace pod failed without giving a reason";
     let rows = [
-        // F5: what the program left behind; of JSON lines the last one that says something.
+        // F5: the termination log; of JSON lines the last one with a message.
         row(
             "f5-plain",
             json!({ "exit-code": "1", "termination-message": "no space left" }),
@@ -119,7 +119,7 @@ async fn a_container_that_ends_badly_fails_its_workspace(cluster: &Cluster) {
             json!({ "exit-code": "255" }),
             "container workspace ran with an error: exit code 255",
         ),
-        // F7: killed, and nobody says by whom.
+        // F7: killed for an unknown reason.
         row(
             "f7",
             json!({ "exit-code": "137" }),
@@ -148,7 +148,7 @@ async fn a_container_that_ends_badly_fails_its_workspace(cluster: &Cluster) {
             nameless,
         ),
     ];
-    let story = told(cluster, &rows).await;
+    let story = published(cluster, &rows).await;
     for row in &rows {
         let phases = story.updates.phases(row.id);
         assert_eq!(phases.last(), Some(&"STOPPED"), "{}", row.id);
@@ -167,17 +167,17 @@ async fn a_container_that_ends_well_stops_its_workspace(cluster: &Cluster) {
             ..row("f8-image", json!({}), "")
         },
     ];
-    let story = told(cluster, &rows).await;
-    let said = |id: &str, message: &str| {
+    let story = published(cluster, &rows).await;
+    let ended_with = |id: &str, message: &str| {
         let mut seen = story.updates.seen.iter().filter(|status| status.id == id);
         seen.any(|s| s.phase() == WorkspacePhase::Stopping && s.message == message)
     };
-    assert!(said("f8", "workspace is stopping"));
-    assert!(said("f8-image", "headless workspace is stopping"));
+    assert!(ended_with("f8", "workspace is stopping"));
+    assert!(ended_with("f8-image", "headless workspace is stopping"));
     story.end().await;
 }
 
-async fn what_a_headless_task_says_is_told(cluster: &Cluster) {
+async fn the_message_of_a_headless_task_is_published(cluster: &Cluster) {
     let prebuild = |id, script, failed, task_failed| Row {
         kind: WorkspaceType::Prebuild,
         task_failed,
@@ -185,7 +185,7 @@ async fn what_a_headless_task_says_is_told(cluster: &Cluster) {
     };
     let rows = [
         prebuild("p-done", json!({}), "", ""),
-        // A task that failed ends the workspace well, and leaves why.
+        // A task that failed completes the workspace, with its reason.
         prebuild(
             "p-task",
             json!({ "termination-message": "make: *** [all] Error 2" }),
@@ -205,7 +205,7 @@ async fn what_a_headless_task_says_is_told(cluster: &Cluster) {
             "",
         ),
     ];
-    told(cluster, &rows).await.end().await;
+    published(cluster, &rows).await.end().await;
 }
 
 async fn an_image_that_cannot_be_pulled_fails_the_start(cluster: &Cluster) {
@@ -229,7 +229,7 @@ async fn an_image_that_cannot_be_pulled_fails_the_start(cluster: &Cluster) {
 
 async fn a_volume_that_cannot_be_mounted_fails_the_start(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
-    // F12: only events tell it. The first attempt may fail for reasons that pass.
+    // F12: only events show it. The first attempt may fail for temporary reasons.
     let why = "MountVolume.SetUp failed for volume \"tools\" : configmap \"tools\" not found";
     let script = json!({ "failed-mount": why });
     story.start_as(request("f12"), script).await;
@@ -238,8 +238,8 @@ async fn a_volume_that_cannot_be_mounted_fails_the_start(cluster: &Cluster) {
     story.quiet("f12").await;
     let waiting = story.world.describe("f12").await.unwrap();
     assert_eq!(waiting.conditions.unwrap().failed, "");
-    let says_why = format!("containers are being created: FailedMount: {why}");
-    assert_eq!(waiting.message, says_why);
+    let message = format!("containers are being created: FailedMount: {why}");
+    assert_eq!(waiting.message, message);
     warn(cluster, "ws-f12", "FailedMount", why, 3).await;
     assert_eq!(story.ends("f12").await.failed, why);
     assert!(!story.updates.phases("f12").contains(&"RUNNING"));
@@ -287,7 +287,7 @@ async fn an_evicted_pod_fails_its_workspace(cluster: &Cluster) {
 
 async fn a_pod_that_is_refused_every_time_fails_its_workspace(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
-    // Whatever reason the kubelet gives: another node may think better of it.
+    // Whatever reason the kubelet gives: another node may accept it.
     let script = json!({ "reject": "UnexpectedAdmissionError" });
     story.start_as(request("f2"), script).await;
     assert_eq!(
@@ -321,7 +321,7 @@ async fn a_failure_set_by_hand_fails_the_workspace(cluster: &Cluster) {
     assert_eq!(story.ends("f1").await.failed, "disk of node is broken");
     stays_failed(&story);
 
-    // An empty text fails nothing (the classic manager ends its search for a failure there).
+    // An empty text is no failure (the classic manager ends its search there).
     story.run("f1-empty").await;
     story
         .annotate("ws-f1-empty", json!({ "gitpod/explicitFail": "" }))
@@ -332,7 +332,7 @@ async fn a_failure_set_by_hand_fails_the_workspace(cluster: &Cluster) {
 
 async fn the_first_failure_stays(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
-    // The kubelet tries again and again, each time in other words; the pod outlasts several attempts.
+    // The kubelet retries, each time with another text; the pod outlasts several attempts.
     let script = json!({ "image-pull-error": "first", "stuck-terminating": "true" });
     story.start_as(request("sticky"), script).await;
     let stopping = story.until("sticky", WorkspacePhase::Stopping).await;
@@ -353,7 +353,7 @@ async fn the_first_failure_stays(cluster: &Cluster) {
 
 async fn a_failure_while_stopping_is_none(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
-    // A program may end as it likes when it is told to, within its grace or at the end of it.
+    // A program may exit with any code after SIGTERM, within its grace period or at the end of it.
     for (id, script) in [
         ("late-code", json!({ "exit-code": "143" })),
         ("late-kill", json!({ "ignore-term": "true" })),
@@ -382,7 +382,8 @@ async fn a_failed_mount_before_the_start_does_not_end_what_runs(cluster: &Cluste
     let mut story = Story::begin(cluster).await;
     let request = request("mounted");
     let pod = pod_name(&request);
-    // A kubelet often fails at first, because a volume or a map is not there yet; here it says so after the start.
+    // A kubelet often fails at first, because a volume or a map is not there yet; here it reports that after the
+    // start.
     story.start(request).await;
     story.until("mounted", WorkspacePhase::Running).await;
     let why = "MountVolume.SetUp failed for volume \"tools\" : not found";
@@ -405,7 +406,7 @@ async fn event(cluster: &Cluster, pod: &str, reason: &str) {
     let fields = format!("involvedObject.name={pod},reason={reason}");
     let watch = watcher(events, Config::default().fields(&fields)).applied_objects();
     let mut watch = std::pin::pin!(watch);
-    let found = tokio::time::timeout(super::support::world::PATIENCE, watch.try_next());
+    let found = tokio::time::timeout(super::support::world::TIMEOUT, watch.try_next());
     found.await.expect("the event comes").unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! What the daemon does when the API server is away, slow, forgetful or refuses: each fault is made to happen.
+//! What the daemon does when the API server is away, slow, restarted or rejects requests: each fault is injected.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::support::world::{World, request};
 
 on_both_clusters! {
     an_open_subscribe_survives_the_api_server
-    a_deletion_while_the_api_server_was_away_is_told
+    a_deletion_during_an_outage_is_published
     an_unreachable_api_server_is_unavailable_within_the_deadline
 }
 
@@ -26,7 +26,7 @@ async fn an_open_subscribe_survives_the_api_server(cluster: &Cluster) {
     world.start_workspace("before").await;
     updates.until("before", WorkspacePhase::Running).await;
     proxy.cut().await;
-    // What the index holds is still served.
+    // The index is still served.
     assert_eq!(
         world.describe("before").await.unwrap().phase(),
         WorkspacePhase::Running
@@ -39,7 +39,7 @@ async fn an_open_subscribe_survives_the_api_server(cluster: &Cluster) {
     world.drain().await.unwrap();
 }
 
-async fn a_deletion_while_the_api_server_was_away_is_told(cluster: &Cluster) {
+async fn a_deletion_during_an_outage_is_published(cluster: &Cluster) {
     let proxy = Proxy::before(cluster).await;
     let world = World::start_with(proxy.client().await, &cluster.namespace, |_| {}).await;
     let mut updates = world.subscribe().await;
@@ -59,7 +59,7 @@ async fn a_deletion_while_the_api_server_was_away_is_told(cluster: &Cluster) {
     let stopped = updates.until("gone", WorkspacePhase::Stopped).await;
     assert!(stopped.status_version > 0);
     let left = world.list().await;
-    // STOPPED is told before the last of the pod is gone, and until then it is listed as that.
+    // STOPPED is published before the pod is deleted, and until then the pod is listed as STOPPED.
     let lives = left
         .iter()
         .filter(|status| status.phase() != WorkspacePhase::Stopped);
@@ -89,7 +89,7 @@ async fn an_unreachable_api_server_is_unavailable_within_the_deadline(cluster: &
         begun.elapsed() < Duration::from_secs(3),
         "within the caller's deadline"
     );
-    // The same call again finishes what was begun, or begins it.
+    // A retry finishes or starts it.
     proxy.mend().await;
     world.start_workspace("unlucky").await;
     let pods = cluster
@@ -102,7 +102,7 @@ async fn an_unreachable_api_server_is_unavailable_within_the_deadline(cluster: &
     world.drain().await.unwrap();
 }
 
-/// Strikes the next requests of a method on a path.
+/// Injects a fault into the next requests of a method on a path.
 pub(super) fn strike(cluster: &Cluster, method: &str, path: &str, times: usize, fault: Fault) {
     cluster
         .server
@@ -122,7 +122,7 @@ pub(super) fn answers(code: u16, reason: &str, message: &str, retry_after: Optio
 }
 
 #[tokio::test]
-async fn what_the_api_server_refuses_is_told_by_its_code_and_leaves_nothing() {
+async fn errors_of_the_api_server_have_their_code_and_leave_nothing() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     for (fault, code, reason) in [
@@ -202,7 +202,7 @@ async fn a_busy_api_server_is_obeyed() {
         begun.elapsed() >= Duration::from_secs(2),
         "twice as long as was asked"
     );
-    // Without the time that was asked for, the caller learns how long to wait.
+    // Without that much time, the caller gets the time to wait.
     strike(
         &cluster,
         "POST",
@@ -309,7 +309,7 @@ async fn a_caller_that_hangs_up_does_not_cut_a_start_in_half() {
 }
 
 #[tokio::test]
-async fn a_service_that_somebody_removed_is_made_again() {
+async fn a_service_that_was_deleted_is_recreated() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     let mut updates = world.subscribe().await;

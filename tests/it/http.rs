@@ -1,4 +1,4 @@
-//! JSON and everything else that comes by plain HTTP, on the port of gRPC.
+//! JSON and everything else over plain HTTP, on the port of gRPC.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-use super::support::world::PATIENCE;
+use super::support::world::TIMEOUT;
 
 mod calls;
 mod clients;
@@ -25,7 +25,7 @@ pub(crate) mod verbs;
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 const PROTO: (&str, &str) = ("content-type", "application/proto");
 
-/// What came back, whole.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) line: StatusCode,
@@ -79,7 +79,7 @@ impl Web {
         Self { client, addr }
     }
 
-    /// Sends a request and returns as soon as the answer begins.
+    /// Sends a request and returns as soon as the response starts.
     pub(crate) async fn begin(
         &self,
         method: Method,
@@ -94,7 +94,7 @@ impl Web {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        let answer = tokio::time::timeout(PATIENCE, self.client.request(request));
+        let answer = tokio::time::timeout(TIMEOUT, self.client.request(request));
         answer.await.expect("an answer in time").unwrap()
     }
 
@@ -106,7 +106,7 @@ impl Web {
         body: impl Into<Bytes>,
     ) -> Answer {
         let (parts, body) = self.begin(method, path, headers, body).await.into_parts();
-        let body = tokio::time::timeout(PATIENCE, body.collect());
+        let body = tokio::time::timeout(TIMEOUT, body.collect());
         Answer {
             line: parts.status,
             headers: parts.headers,

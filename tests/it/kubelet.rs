@@ -1,4 +1,4 @@
-//! The simulated kubelet and scheduler: what a watcher sees of a pod that behaves, and of those that do not.
+//! The simulated kubelet and scheduler: what a watch sees of pods that behave, and of those that do not.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -20,8 +20,8 @@ use look::{READY, UNREADY, look};
 mod look;
 mod states;
 
-/// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of a wait.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn finalizers_hold_a_pod_that_the_kubelet_deletes_once() {
@@ -38,7 +38,7 @@ async fn finalizers_hold_a_pod_that_the_kubelet_deletes_once() {
         let confirmed = |pod: &Pod| pod.metadata.deletion_grace_period_seconds == Some(0);
         let pod = until(&api, "held", confirmed).await;
         assert_eq!(look(&pod), "Succeeded terminated:Completed(0) deleting");
-        // A write of its own shows that the kubelet leaves the pod alone: versions are counted one by one.
+        // A write by the test shows that the kubelet does not write: versions are consecutive.
         let release = json!({ "metadata": { "finalizers": null, "resourceVersion": pod.resource_version() } });
         api.patch("held", &PatchParams::default(), &Patch::Merge(release))
             .await
@@ -160,7 +160,7 @@ async fn a_simulation_that_is_killed_goes_on() {
                 }
             }
         };
-        if tokio::time::timeout(PATIENCE, story).await.is_err() {
+        if tokio::time::timeout(TIMEOUT, story).await.is_err() {
             let stuck = api.list(&ListParams::default()).await.unwrap();
             let stuck: Vec<_> = stuck.iter().map(look).collect();
             panic!("on the {} API server: {stuck:?}", cluster.name);
@@ -199,7 +199,7 @@ async fn two_hundred_pods_start_at_once() {
             }
         };
         let both = async { tokio::join!(create, watch) };
-        tokio::time::timeout(PATIENCE, both).await.unwrap();
+        tokio::time::timeout(TIMEOUT, both).await.unwrap();
         // Round robin: both nodes have their share.
         let pods = api.list(&ListParams::default()).await.unwrap();
         let first = format!("{namespace}-0");
@@ -321,7 +321,7 @@ where
             }
         }
     };
-    match tokio::time::timeout(PATIENCE, wait).await {
+    match tokio::time::timeout(TIMEOUT, wait).await {
         Ok(object) => object,
         Err(_) => panic!("{name} stays {last:#?}"),
     }
@@ -353,7 +353,7 @@ where
             }
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    tokio::time::timeout(TIMEOUT, wait).await.unwrap();
 }
 
 /// Starts a simulation for one namespace; it ends with the guard.
@@ -397,6 +397,6 @@ async fn await_event(client: &Client, namespace: &str, pod: &str, reason: &str) 
         _ => None,
     });
     tokio::pin!(found);
-    let found = tokio::time::timeout(PATIENCE, found.next()).await;
+    let found = tokio::time::timeout(TIMEOUT, found.next()).await;
     assert!(found.is_ok(), "no event {reason} about {pod}");
 }

@@ -1,4 +1,4 @@
-//! Rate limits: by method, by fields of the request, refusing and waiting.
+//! Rate limits: by method, by request fields, rejecting and waiting.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ macro_rules! calls {
     ($($name:literal $call:ident $request:ident,)*) => {
         const METHODS: [&str; 13] = [$($name),*];
 
-        /// Makes each call once and returns those that were refused for their number, with the time to wait.
+        /// Makes each call once and returns those that were rate limited, with the time to wait.
         async fn exhausted(world: &World) -> Vec<(&'static str, Option<Duration>)> {
             let mut exhausted = Vec::new();
             $(
@@ -81,7 +81,7 @@ async fn every_unary_method_can_be_limited() {
     };
     assert_eq!(ask().await, Code::NotFound);
     assert_eq!(ask().await, Code::ResourceExhausted);
-    // A token comes with its time.
+    // The bucket gets a token over time.
     world.clock.advance(Duration::from_secs(3601));
     assert_eq!(exhausted(&world).await, []);
     drop(images);
@@ -140,7 +140,7 @@ async fn a_blocking_limit_waits_within_the_deadline() {
         async move { client.describe_cluster(request).await.map(|_| ()) }
     };
     describe(30).await.unwrap();
-    // There will be no token in time, so there is nothing to wait for.
+    // There is no token by the deadline, so it does not wait.
     let refused = describe(5).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     assert!(refused.get_details_retry_info().is_some());
@@ -149,7 +149,7 @@ async fn a_blocking_limit_waits_within_the_deadline() {
     assert!(early.is_err(), "it waits: {early:?}");
     world.clock.advance(Duration::from_secs(20));
     waiting.await.unwrap();
-    // Who waits when the server drains is told, not cut.
+    // A call that waits when the server drains gets an error, not a closed connection.
     let waiting = tokio::spawn(describe(60));
     let mut waiting = std::pin::pin!(waiting);
     let early = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;

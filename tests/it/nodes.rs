@@ -1,4 +1,5 @@
-//! Nodes that vanish, go silent or are declared dead, under workspaces that run and under those that stop.
+//! Nodes that disappear, do not report or are declared out of service, under workspaces that run and under those that
+//! stop.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -8,7 +9,7 @@ use wsman::proto::wsman::*;
 
 use super::support::cluster::Cluster;
 use super::support::story::{Story, node};
-use super::support::world::PATIENCE;
+use super::support::world::TIMEOUT;
 
 on_both_clusters! {
     a_workspace_whose_node_is_removed_fails
@@ -29,7 +30,7 @@ async fn a_workspace_whose_node_is_removed_fails(cluster: &Cluster) {
     let stopped = story.until("lost", WorkspacePhase::Stopped).await;
     assert_eq!(stopped.message, "stopped by force: its node is gone");
     assert_eq!(stopped.conditions.unwrap().failed, VANISHED);
-    // No kubelet ever said that the pod has ended.
+    // No kubelet ever reported that the pod ended.
     cluster.gone::<Pod>("ws-lost").await;
     story.quiet("lost").await;
     story.end().await;
@@ -94,14 +95,14 @@ async fn a_workspace_that_stops_on_a_removed_node_ends(cluster: &Cluster) {
     nodes.delete(&name, &DeleteParams::default()).await.unwrap();
     let stopped = story.until("stuck", WorkspacePhase::Stopped).await;
     assert_eq!(stopped.message, "stopped by force: its node is gone");
-    // It was asked to stop: that its node went as well is no failure.
+    // It had a stop request: that its node is gone too is no failure.
     assert_eq!(stopped.conditions.unwrap().failed, "");
     cluster.gone::<Pod>("ws-stuck").await;
     story.quiet("stuck").await;
     story.end().await;
 }
 
-/// Every rung of the escalation, each once: the grace is over, it is reported, somebody declares the node dead.
+/// Every step of the escalation, each once: the grace period ends, it is reported, the node is declared out of service.
 async fn a_workspace_that_stops_on_a_dead_node_ends(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     let running = story.run("dead").await;
@@ -132,7 +133,7 @@ async fn a_workspace_that_stops_on_a_dead_node_ends(cluster: &Cluster) {
     story.end().await;
 }
 
-/// Lets the kubelet of a node vanish, and returns since when the control plane knows.
+/// Removes the kubelet of a node, and returns since when the control plane knows.
 async fn silence(story: &Story<'_>, name: &str) -> Timestamp {
     let nodes = story.cluster.nodes().await;
     let lost = json!({ "metadata": { "annotations": { "sim.wsman.dev/lost": "true" } } });
@@ -156,11 +157,11 @@ async fn patch(nodes: &Api<Node>, name: &str, patch: Value) {
         .unwrap();
 }
 
-/// Waits until a node is what is waited for.
+/// Waits until a node matches.
 async fn until(nodes: &Api<Node>, name: &str, holds: impl Fn(&Node) -> bool) -> Node {
     let found = kube::runtime::wait::await_condition(nodes.clone(), name, |node: Option<&Node>| {
         node.is_some_and(&holds)
     });
-    let found = tokio::time::timeout(PATIENCE, found).await;
+    let found = tokio::time::timeout(TIMEOUT, found).await;
     found.expect("the node changes").unwrap().unwrap()
 }

@@ -1,4 +1,4 @@
-//! What the log and the callers of a daemon learn when its API server goes away, and how soon the lifecycle goes on after
+//! What the log and the callers of a daemon see when its API server is away, and how soon the lifecycle continues after
 //! a `kill -9`.
 
 use std::path::Path;
@@ -45,12 +45,12 @@ async fn an_outage_is_two_lines_and_callers_learn_the_cause(cluster: &Cluster) {
         start.set_timeout(Duration::from_secs(2));
         let failed = client.start_workspace(start).await.unwrap_err();
         assert_eq!(failed.code(), Code::Unavailable, "{failed}");
-        let said = failed.message();
+        let message = failed.message();
         assert!(
-            said.contains("no answer from the API server http"),
-            "{said}"
+            message.contains("no answer from the API server http"),
+            "{message}"
         );
-        assert!(said.contains("127.0.0.1:"), "{said}");
+        assert!(message.contains("127.0.0.1:"), "{message}");
     }
     proxy.mend().await;
     client.start_workspace(request("after")).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_second_replica_on_the_host_takes_over_only_from_the_dead(cluster: &Cl
     others.start_workspace(request("second")).await.unwrap();
     processes::until(&mut others, "second", WorkspacePhase::Running).await;
     assert_eq!(holder().await.holder_identity, holds, "the holder is alive");
-    // Its log says for whom it waits and for how long.
+    // Its log has the leader and the time to wait.
     let waits = |line: &serde_json::Value| {
         line["holder"] == holds.as_deref().unwrap_or_default() && line["wait"].is_string()
     };
@@ -130,7 +130,7 @@ async fn a_second_replica_on_the_host_takes_over_only_from_the_dead(cluster: &Cl
     assert_eq!(holder().await.lease_transitions, Some(1));
 }
 
-/// Stops a workspace until its pod is gone: only the leader lets it go.
+/// Stops a workspace until its pod is gone: only the leader removes the finalizer.
 async fn stopped(client: &mut WorkspaceManagerClient<Channel>, cluster: &Cluster, id: &str) {
     let stop = StopWorkspaceRequest {
         id: id.to_owned(),

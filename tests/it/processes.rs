@@ -9,7 +9,7 @@ use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 
 use super::support::cluster::{self, Cluster};
-use super::support::world::{PATIENCE, request};
+use super::support::world::{TIMEOUT, request};
 
 /// A `wsman run` beside a cluster.
 pub(crate) struct Daemon {
@@ -20,12 +20,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it and waits until it says where it listens.
+    /// Starts it and waits until it prints its address.
     pub(crate) fn start(cluster: &Cluster, port: u16) -> Self {
         Self::start_with(&cluster.namespace, &cluster.kubeconfig, port, Stdio::null())
     }
 
-    /// Starts it with a kubeconfig and a place for its log.
+    /// Starts it with a kubeconfig and a path for its log.
     pub(crate) fn start_with(namespace: &str, kubeconfig: &Path, port: u16, log: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = write_config(folder.path(), namespace, port);
@@ -72,7 +72,7 @@ impl Daemon {
             .unwrap()
             .into_inner();
         let serving = async { while watch.message().await.unwrap().unwrap().status != 1 {} };
-        tokio::time::timeout(PATIENCE, serving)
+        tokio::time::timeout(TIMEOUT, serving)
             .await
             .expect("the daemon becomes ready");
         WorkspaceManagerClient::new(channel)
@@ -94,7 +94,7 @@ impl Daemon {
         );
     }
 
-    /// How many bytes of it are in memory.
+    /// Its resident memory in bytes.
     pub(crate) fn memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).unwrap();
@@ -108,7 +108,7 @@ impl Daemon {
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         while tokio::time::Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
@@ -184,12 +184,12 @@ pub(crate) async fn until(
             }
         }
     };
-    tokio::time::timeout(PATIENCE, seen)
+    tokio::time::timeout(TIMEOUT, seen)
         .await
         .unwrap_or_else(|_| panic!("{id} is never {wanted:?}"));
 }
 
-/// Kills the daemon with -9 as soon as a workspace is seen in a phase; the next one carries on as if nothing was.
+/// Kills the daemon with -9 as soon as a workspace is in a phase; the next one continues as if nothing happened.
 async fn killed_in_every_state(cluster: &Cluster) {
     let mut daemon = Daemon::start(cluster, 0);
     let mut token = String::new();
@@ -215,7 +215,7 @@ async fn killed_in_every_state(cluster: &Cluster) {
         let seen = async {
             loop {
                 let status = updates.message().await.unwrap().unwrap().status.unwrap();
-                // A state may be merged into the next; then it dies there.
+                // A state may be merged into the next; then it is killed there.
                 if status.id == id
                     && (status.phase() == state || status.phase() == WorkspacePhase::Running)
                 {
@@ -223,7 +223,7 @@ async fn killed_in_every_state(cluster: &Cluster) {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, seen).await.unwrap();
+        tokio::time::timeout(TIMEOUT, seen).await.unwrap();
         daemon.kill();
         daemon = Daemon::start(cluster, 0);
         let mut client = daemon.client().await;
@@ -235,10 +235,10 @@ async fn killed_in_every_state(cluster: &Cluster) {
                 .unwrap()
                 .into_inner(),
             answer,
-            "nobody can tell"
+            "no difference shows"
         );
     }
-    // In the middle of stopping: the finalizer keeps the pod until somebody has seen its end.
+    // While stopping: the finalizer keeps the pod until its end is published.
     let id = "killed-running";
     let mut client = daemon.client().await;
     let stop = StopWorkspaceRequest {
@@ -263,7 +263,7 @@ async fn killed_in_every_state(cluster: &Cluster) {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, gone).await.unwrap();
+        tokio::time::timeout(TIMEOUT, gone).await.unwrap();
     }
     cluster
         .gone::<k8s_openapi::api::core::v1::Pod>(&format!("ws-{id}"))
@@ -308,7 +308,7 @@ async fn a_first_signal_drains_with_open_streams_and_a_second_ends_at_once() {
 }
 
 #[test]
-fn a_port_in_use_is_told_and_ends_the_process() {
+fn a_port_in_use_is_reported_and_ends_the_process() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let config = write_config(folder.path(), "default", taken.local_addr().unwrap().port());
@@ -319,8 +319,11 @@ fn a_port_in_use_is_told_and_ends_the_process() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("cannot listen on rpcServer.addr"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("cannot listen on rpcServer.addr"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -432,7 +435,7 @@ async fn no_secret_is_logged_or_left_where_others_can_read_it() {
     };
     let empty = spec.initializer.clone();
     spec.initializer.as_mut().unwrap().spec = Some(Spec::Git(git));
-    // Nobody fills a workspace yet: the password comes this far and no further.
+    // There is no backend for content: the password ends here.
     let unfilled = client.start_workspace(start.clone()).await.unwrap_err();
     assert_eq!(unfilled.code(), tonic::Code::FailedPrecondition);
     assert!(!format!("{unfilled:?}").contains("planted-password"));
@@ -461,7 +464,7 @@ async fn no_secret_is_logged_or_left_where_others_can_read_it() {
     child.kill().unwrap();
     child.wait().unwrap();
     let log = std::fs::read_to_string(log).unwrap();
-    assert!(log.contains("discreet"), "the log tells something");
+    assert!(log.contains("discreet"), "the log is not empty");
     let initializer = &pod.metadata.annotations.as_ref().unwrap()["gitpod/contentInitializer"];
     let initializer = base64::engine::general_purpose::STANDARD
         .decode(initializer)

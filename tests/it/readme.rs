@@ -1,4 +1,4 @@
-//! README's tour by copy and paste: every command of it runs, and prints what README says, but for what differs each
+//! README's tour by copy and paste: every command of it runs, and prints what README has, except for what differs each
 //! time (ports, times, versions, addresses).
 
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ struct Step {
 }
 
 #[test]
-fn the_tour_prints_what_it_says() {
+fn the_tour_prints_its_output() {
     let readme = read("README.md");
     let steps = steps(&readme);
     assert!(steps.len() > 5, "the tour has {} commands", steps.len());
@@ -26,7 +26,7 @@ fn the_tour_prints_what_it_says() {
     for step in steps.iter().skip(1).filter(|step| !follows(step)) {
         let has_kubectl = Path::new(&tour.kubectl).exists();
         if step.command.contains("kubectl") && !has_kubectl {
-            skip_without("the_tour_prints_what_it_says", "envtest", "kubectl");
+            skip_without("the_tour_prints_its_output", "envtest", "kubectl");
             continue;
         }
         let output = tour.shell(&step.command).output().unwrap();

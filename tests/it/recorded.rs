@@ -1,5 +1,5 @@
 //! Cases recorded from the classic manager that only a call can answer: exposing ports, and the texts of validation.
-//! They are read from beside the checkout where they are there; the offline verbs answer the rest.
+//! They are read from beside the checkout if they exist; the offline verbs answer the rest.
 
 use std::path::{Path, PathBuf};
 
@@ -62,7 +62,7 @@ async fn requests_are_refused_in_the_recorded_words() {
     for (name, case, golden) in cases("validate_start") {
         let mut request: StartWorkspaceRequest = serde_json::from_value(known(&case["request"]))
             .unwrap_or_else(|why| panic!("{name}: {why}"));
-        // A number that the protocol does not know has no JSON.
+        // An unknown number has no JSON form.
         request.r#type = i32::try_from(case["request"]["type"].as_i64().unwrap()).unwrap();
         if case["bloatEnv"] == true {
             let bloat = EnvironmentVariable {
@@ -74,7 +74,7 @@ async fn requests_are_refused_in_the_recorded_words() {
         }
         let answer = world.client.clone().start_workspace(request).await;
         match (golden["error"].as_str(), answer) {
-            // What is valid asks for content, which nobody fills yet.
+            // A valid request needs content, for which there is no backend.
             (None, answer) => {
                 let refused = answer.expect_err(&name);
                 assert_eq!(
@@ -86,7 +86,7 @@ async fn requests_are_refused_in_the_recorded_words() {
             (Some(text), answer) => {
                 let refused = answer.expect_err(&name);
                 assert_eq!(refused.code(), Code::InvalidArgument, "{name}: {refused}");
-                // The limit of a Secret was meant to be a thousandth of what it was.
+                // The limit of a Secret was a thousand times as large by mistake.
                 let text = text.split(" (").next().unwrap();
                 let text = text.trim_end_matches('.');
                 assert!(refused.message().contains(text), "{name}: {refused}");

@@ -1,4 +1,4 @@
-//! The configuration of a running daemon changes: what is right is used, what is wrong is told and changes nothing.
+//! The configuration of a running daemon changes: a valid one is used, an invalid one is reported and changes nothing.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 
 use super::processes::{write_config, wsman};
 use super::support::cluster;
-use super::support::world::PATIENCE;
+use super::support::world::TIMEOUT;
 
 /// A daemon whose log can be read.
 struct Logged {
@@ -44,16 +44,16 @@ impl Logged {
         (Self { child, log }, addr)
     }
 
-    /// Reads on until a line has all of these words.
-    fn says(&mut self, words: &[&str]) {
-        let mut said = Vec::new();
-        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
+    /// Reads until a line has all of these words.
+    fn until_logged(&mut self, words: &[&str]) {
+        let mut logged = Vec::new();
+        while let Ok(line) = self.log.recv_timeout(TIMEOUT) {
             if words.iter().all(|word| line.contains(word)) {
                 return;
             }
-            said.push(line);
+            logged.push(line);
         }
-        panic!("the daemon does not say {words:?} but {said:#?}");
+        panic!("the daemon does not log {words:?} but {logged:#?}");
     }
 
     fn hangup(&self) {
@@ -70,7 +70,7 @@ impl Drop for Logged {
     }
 }
 
-/// Points the link to a folder of its own, as Kubernetes does with a mounted ConfigMap.
+/// Points the link to another folder, as Kubernetes does with a mounted ConfigMap.
 fn publish(folder: &Path, version: &str, config: &str) {
     let versioned = folder.join(version);
     std::fs::create_dir(&versioned).unwrap();
@@ -103,13 +103,13 @@ async fn a_configuration_is_swapped_when_it_is_right_and_kept_when_it_is_not() {
 
     publish(folder.path(), "syntax", "{ \"manager\":");
     daemon.hangup();
-    daemon.says(&["ERROR", "going on with the configuration from before"]);
+    daemon.until_logged(&["ERROR", "going on with the configuration from before"]);
     let mut wrong: Value = serde_json::from_str(&example).unwrap();
     wrong["manager"]["timeouts"]["startup"] = "-1s".into();
     wrong["manager"]["hostURL"] = "".into();
     publish(folder.path(), "wrong", &wrong.to_string());
     daemon.hangup();
-    daemon.says(&["ERROR", "manager.timeouts.startup", "manager.hostURL"]);
+    daemon.until_logged(&["ERROR", "manager.timeouts.startup", "manager.hostURL"]);
     assert_eq!(classes(&mut client).await, ["default", "large"]);
 
     // Without a signal, within seconds; and what needs a restart is named.
@@ -120,13 +120,13 @@ async fn a_configuration_is_swapped_when_it_is_right_and_kept_when_it_is_not() {
     right["rpcServer"]["addr"] = "127.0.0.1:1".into();
     publish(folder.path(), "right", &right.to_string());
     let renewed = async { while classes(&mut client).await.len() < 3 {} };
-    tokio::time::timeout(PATIENCE, renewed)
+    tokio::time::timeout(TIMEOUT, renewed)
         .await
         .expect("the new class is there");
-    daemon.says(&["the configuration changed and is in use"]);
-    daemon.says(&["WARN", "manager.namespace, rpcServer"]);
+    daemon.until_logged(&["the configuration changed and is in use"]);
+    daemon.until_logged(&["WARN", "manager.namespace, rpcServer"]);
     daemon.hangup();
-    daemon.says(&["the configuration is as it was"]);
+    daemon.until_logged(&["the configuration is as it was"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,10 +151,10 @@ async fn a_changed_pod_template_is_read_again() {
     let (mut daemon, _) = Logged::start(command);
     std::fs::write(&template, "kind: Service\napiVersion: [\n").unwrap();
     daemon.hangup();
-    daemon.says(&["ERROR", "templates.defaultPath"]);
+    daemon.until_logged(&["ERROR", "templates.defaultPath"]);
     std::fs::write(&template, "kind: Pod\nmetadata: {labels: {tier: big}}\n").unwrap();
     daemon.hangup();
-    daemon.says(&["the configuration changed and is in use"]);
+    daemon.until_logged(&["the configuration changed and is in use"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -171,8 +171,8 @@ async fn a_configuration_from_standard_input_stays_as_it_is() {
     command.arg("--kubeconfig").arg(&cluster.kubeconfig);
     command.stdin(std::fs::File::open(&config).unwrap());
     let (mut daemon, _) = Logged::start(command);
-    daemon.says(&["WARN", "standard input: pprof.addr: has no effect"]);
-    daemon.says(&["INFO", "changes need a restart"]);
+    daemon.until_logged(&["WARN", "standard input: pprof.addr: has no effect"]);
+    daemon.until_logged(&["INFO", "changes need a restart"]);
     daemon.hangup();
-    daemon.says(&["INFO", "cannot be read again"]);
+    daemon.until_logged(&["INFO", "cannot be read again"]);
 }

@@ -1,4 +1,4 @@
-//! Several daemons on one cluster: all serve, the holder of the Lease acts, and no end of either can be told from outside.
+//! Several daemons on one cluster: all serve, the leader acts, and no end of either shows from outside.
 
 use std::time::Duration;
 
@@ -39,14 +39,14 @@ pub(crate) async fn pair(cluster: &Cluster) -> (World, World) {
     (first, second)
 }
 
-/// Clocks of these tests are far ahead of the API server's: what starts is not late by them.
+/// Clocks of these tests are far ahead of the API server's: their difference does not make anything late.
 pub(crate) fn patient(config: &mut serde_json::Value) {
     for limit in ["initialization", "startup"] {
         config["manager"]["timeouts"][limit] = "100h".into();
     }
 }
 
-/// Waits until one of two replicas holds the Lease and the other knows; returns them in this order.
+/// Waits until one of two replicas leads and the other knows; returns them in this order.
 pub(crate) async fn settled<'a>(a: &'a World, b: &'a World) -> (&'a World, &'a World) {
     let (holder, other) = tokio::select! {
         () = a.holds() => (a, b),
@@ -56,7 +56,7 @@ pub(crate) async fn settled<'a>(a: &'a World, b: &'a World) -> (&'a World, &'a W
     (holder, other)
 }
 
-/// Brings a workspace up, which takes a lifecycle that works.
+/// Starts a workspace until it runs, which needs a working lifecycle.
 pub(crate) async fn run(world: &World, id: &str) {
     let mut updates = world.subscribe().await;
     world.start_workspace(id).await;
@@ -98,7 +98,7 @@ async fn both_serve_and_either_may_be_killed(cluster: &Cluster) {
             WorkspacePhase::Running
         );
     }
-    // A follower that dies is missed by nobody; one that comes takes part.
+    // A follower that dies changes nothing; a new one takes part.
     follower.kill().await;
     let follower = World::start(cluster).await;
     follower.follows(&holder).await;
@@ -151,7 +151,7 @@ async fn a_zombie_does_nothing(cluster: &Cluster) {
     assert!(!zombie.holds_now(), "nothing acts without the lease");
     other.clock.advance(DURATION);
     other.holds().await;
-    // For the zombie's clock the workspace is long overdue. It must not say so when it wakes.
+    // For the stopped process's clock the workspace timed out long ago. It must not act on that when it continues.
     zombie.clock.advance(120 * MINUTE);
     proxy.mend().await;
     zombie.follows(&other).await;
@@ -187,13 +187,13 @@ async fn clocks_an_hour_apart_do_no_harm(cluster: &Cluster) {
     let follower = World::start(cluster).await;
     follower.follows(&holder).await;
     for round in 0..20 {
-        // Somebody sets the holder's clock, to and fro.
+        // The leader's clock is set, forward and back.
         let jump = if round % 2 == 0 { -2 } else { 2 };
         holder.clock.set(SignedDuration::from_hours(jump));
         let until = holder.clock.elapsed() + RENEW_DEADLINE;
         holder.clock.advance(RETRY);
         let renewed = |lease_state: &LeaseState| lease_state.holds(until);
-        holder.standing_of(renewed).await;
+        holder.lease_state_of(renewed).await;
         follower.clock.advance(RETRY);
     }
     follower.follows(&holder).await;
@@ -306,7 +306,7 @@ async fn without_the_right_to_the_lease_calls_are_served_and_the_lifecycle_waits
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renewal_that_hangs_ends_the_tenure_before_anybody_else_may_begin() {
+async fn a_renewal_that_hangs_ends_the_leadership_before_another_may_start() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     run(&world, "held").await;
@@ -318,13 +318,16 @@ async fn a_renewal_that_hangs_ends_the_tenure_before_anybody_else_may_begin() {
     faults.record();
     let until = world.clock.elapsed() + RENEW_DEADLINE;
     world.clock.advance(RETRY);
-    // The renewal is under way and will not come back; the lifecycle ends by its own clock.
+    // The renewal hangs for ever; the leadership ends by its own clock.
     assert!(world.holds_now());
     world.clock.advance(until - world.clock.elapsed());
     assert!(!world.holds_now());
     world.stop_workspace("held").await;
-    let told = updates.next().await.unwrap().conditions.unwrap();
-    assert_eq!(told.stopped_by_request(), WorkspaceConditionBool::True);
+    let conditions = updates.next().await.unwrap().conditions.unwrap();
+    assert_eq!(
+        conditions.stopped_by_request(),
+        WorkspaceConditionBool::True
+    );
     for _ in 0..50 {
         world.list().await;
     }
@@ -351,7 +354,7 @@ async fn a_process_that_was_stopped_wakes_as_a_follower() {
         ..Default::default()
     };
     others.stop_workspace(stop).await.unwrap();
-    // The other takes over by itself when the time of the Lease is over.
+    // The other one takes over when the Lease expires.
     cluster.gone::<Pod>("ws-frozen").await;
     stopped.signal("-CONT");
     client.start_workspace(request("thawed")).await.unwrap();

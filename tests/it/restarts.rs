@@ -1,5 +1,5 @@
-//! A daemon that dies in the phases in which nothing moves by itself, or while something happens that it does not see:
-//! the next one ends what has to end, once, and lets live what lives. The kills of whole processes are in `processes`.
+//! A daemon that dies in the phases in which nothing moves by itself, or during something that it does not see: the
+//! next one ends what must end, once, and keeps what lives. The kills of whole processes are in `processes`.
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
@@ -12,20 +12,20 @@ use super::support::story::{Story, created, grace_end, headless, node, request_w
 use super::support::world::request;
 
 on_both_clusters! {
-    a_stop_that_nobody_carried_out_is_carried_out
-    a_deletion_that_nobody_saw_is_finished
+    a_stop_without_a_daemon_is_carried_out_by_the_next
+    a_deletion_without_a_daemon_is_finished_by_the_next
     an_interrupted_workspace_keeps_its_limit
     a_limit_that_was_passed_meanwhile_ends_the_workspace
     a_timeout_that_was_only_marked_ends_the_workspace
-    a_failure_that_nobody_saw_is_told
-    a_completion_that_nobody_saw_is_finished
+    a_failure_without_a_daemon_is_published_by_the_next
+    a_completion_without_a_daemon_is_finished_by_the_next
     a_node_that_vanished_meanwhile_fails_its_workspace
     a_stuck_pod_is_reported_once
-    what_was_given_up_is_not_told_again
+    a_forced_stop_is_not_published_again
 }
 
 /// The mark is there, as the call writes it, but the daemon was killed before it acted on it.
-async fn a_stop_that_nobody_carried_out_is_carried_out(cluster: &Cluster) {
+async fn a_stop_without_a_daemon_is_carried_out_by_the_next(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     let running = WorkspacePhase::Running;
     for (id, phase, script) in [
@@ -69,9 +69,9 @@ async fn a_stop_that_nobody_carried_out_is_carried_out(cluster: &Cluster) {
     for id in ids {
         let pod = format!("ws-{id}");
         cluster.until_pod(&pod, is_let_go).await;
-        let told = story.world.describe(id).await.unwrap();
-        let conditions = told.conditions.as_ref().unwrap();
-        assert_eq!(told.phase(), WorkspacePhase::Stopped, "{id}");
+        let status = story.world.describe(id).await.unwrap();
+        let conditions = status.conditions.as_ref().unwrap();
+        assert_eq!(status.phase(), WorkspacePhase::Stopped, "{id}");
         let asked = conditions.stopped_by_request();
         assert_eq!(asked, WorkspaceConditionBool::True, "{id}");
         assert_eq!(conditions.failed, "", "{id}");
@@ -83,7 +83,7 @@ async fn a_stop_that_nobody_carried_out_is_carried_out(cluster: &Cluster) {
     story.end().await;
 }
 
-async fn a_deletion_that_nobody_saw_is_finished(cluster: &Cluster) {
+async fn a_deletion_without_a_daemon_is_finished_by_the_next(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     story.run("deleted").await;
     let stuck = json!({ "stuck-terminating": "true" });
@@ -150,7 +150,7 @@ async fn a_timeout_that_was_only_marked_ends_the_workspace(cluster: &Cluster) {
     story.end().await;
 }
 
-async fn a_failure_that_nobody_saw_is_told(cluster: &Cluster) {
+async fn a_failure_without_a_daemon_is_published_by_the_next(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     story.run("failed").await;
     hold(cluster, "ws-failed").await;
@@ -164,9 +164,9 @@ async fn a_failure_that_nobody_saw_is_told(cluster: &Cluster) {
         .await;
     let mut story = asleep.awake().await;
     cluster.until_pod("ws-failed", is_let_go).await;
-    let told = story.world.describe("failed").await.unwrap();
-    assert_eq!(told.phase(), WorkspacePhase::Stopped);
-    assert_eq!(told.conditions.unwrap().failed, "gave up");
+    let status = story.world.describe("failed").await.unwrap();
+    assert_eq!(status.phase(), WorkspacePhase::Stopped);
+    assert_eq!(status.conditions.unwrap().failed, "gave up");
     cluster.release("ws-failed").await;
     cluster.gone::<Pod>("ws-failed").await;
     // Nothing may follow a STOPPED.
@@ -174,7 +174,7 @@ async fn a_failure_that_nobody_saw_is_told(cluster: &Cluster) {
     story.end().await;
 }
 
-async fn a_completion_that_nobody_saw_is_finished(cluster: &Cluster) {
+async fn a_completion_without_a_daemon_is_finished_by_the_next(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     story.start(headless("done", WorkspaceType::Prebuild)).await;
     story.until("done", WorkspacePhase::Running).await;
@@ -187,9 +187,9 @@ async fn a_completion_that_nobody_saw_is_finished(cluster: &Cluster) {
         .await;
     let mut story = asleep.awake().await;
     cluster.until_pod("prebuild-done", is_let_go).await;
-    let told = story.world.describe("done").await.unwrap();
-    assert_eq!(told.phase(), WorkspacePhase::Stopped);
-    assert_eq!(told.conditions.unwrap().failed, "");
+    let status = story.world.describe("done").await.unwrap();
+    assert_eq!(status.phase(), WorkspacePhase::Stopped);
+    assert_eq!(status.conditions.unwrap().failed, "");
     cluster.release("prebuild-done").await;
     cluster.gone::<Pod>("prebuild-done").await;
     // Nothing may follow a STOPPED.
@@ -207,11 +207,11 @@ async fn a_node_that_vanished_meanwhile_fails_its_workspace(cluster: &Cluster) {
     nodes.delete(&name, &DeleteParams::default()).await.unwrap();
     let mut story = asleep.awake().await;
     cluster.until_pod("ws-lost", is_let_go).await;
-    let told = story.world.describe("lost").await.unwrap();
-    assert_eq!(told.phase(), WorkspacePhase::Stopped);
-    assert_eq!(told.message, "stopped by force: its node is gone");
+    let status = story.world.describe("lost").await.unwrap();
+    assert_eq!(status.phase(), WorkspacePhase::Stopped);
+    assert_eq!(status.message, "stopped by force: its node is gone");
     let why = "workspace node disappeared before backup was taken";
-    assert_eq!(told.conditions.unwrap().failed, why);
+    assert_eq!(status.conditions.unwrap().failed, why);
     cluster.release("ws-lost").await;
     cluster.gone::<Pod>("ws-lost").await;
     // Nothing may follow a STOPPED.
@@ -230,11 +230,11 @@ async fn a_stuck_pod_is_reported_once(cluster: &Cluster) {
     story.advance_to(over + SignedDuration::from_mins(1));
     let reported = story.until("stuck", WorkspacePhase::Stopping).await;
     let mut story = story.killed().await;
-    // Whatever is written twice would have another version.
+    // A second write would have another version.
     story.quiet("stuck").await;
-    let told = story.world.describe("stuck").await.unwrap();
-    assert_eq!(told, reported);
-    // Its limit did not begin again.
+    let status = story.world.describe("stuck").await.unwrap();
+    assert_eq!(status, reported);
+    // Its timeout did not start again.
     story.advance_to(over + SignedDuration::from_mins(60));
     let stopped = story.until("stuck", WorkspacePhase::Stopped).await;
     let why = "stopped by force: its pod did not end within 1h0m0s";
@@ -242,7 +242,7 @@ async fn a_stuck_pod_is_reported_once(cluster: &Cluster) {
     story.end().await;
 }
 
-async fn what_was_given_up_is_not_told_again(cluster: &Cluster) {
+async fn a_forced_stop_is_not_published_again(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     story.run("over").await;
     let stuck = json!({ "stuck-terminating": "true" });
@@ -255,15 +255,15 @@ async fn what_was_given_up_is_not_told_again(cluster: &Cluster) {
     let mut story = story.killed().await;
     // The pod is still there: the new daemon lists it, and leaves it alone.
     story.quiet("over").await;
-    let told = story.world.describe("over").await.unwrap();
-    assert_eq!(told, stopped);
+    let status = story.world.describe("over").await.unwrap();
+    assert_eq!(status, stopped);
     let moves = json!({ "stuck-terminating": null });
     cluster.script("ws-over", moves).await;
     cluster.gone::<Pod>("ws-over").await;
     story.end().await;
 }
 
-/// Keeps a pod in the API after its end, so that what is told of it can be read.
+/// Keeps a pod in the API after its end, so that its last status can be read.
 async fn hold(cluster: &Cluster, pod: &str) {
     let finalizers = ["gitpod.io/finalizer", "test.wsman.dev/hold"];
     let patch = json!({ "metadata": { "finalizers": finalizers } });
@@ -278,7 +278,7 @@ fn phase(pod: &Pod) -> &str {
     status.phase.as_deref().unwrap_or_default()
 }
 
-/// The daemon has done with a pod.
+/// The daemon is done with a pod.
 fn is_let_go(pod: &Pod) -> bool {
     let finalizers = pod.metadata.finalizers.as_deref().unwrap_or_default();
     finalizers == ["test.wsman.dev/hold"]

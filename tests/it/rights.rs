@@ -1,4 +1,4 @@
-//! A daemon that lacks a right: it says which, and is not ready before it has it.
+//! A daemon without a right: it names the right, and is not ready without it.
 
 use std::path::PathBuf;
 
@@ -42,7 +42,7 @@ async fn readiness_names_the_verb_and_the_resource_that_are_forbidden() {
         assert!(answer.starts_with("HTTP/1.0 503"), "{answer}");
         assert_eq!(world.health("").await, ServingStatus::NotServing);
         rights.give_back();
-        // The next attempt comes by the daemon's own clock, or by ours.
+        // The next attempt follows the daemon's clock, or ours.
         world.clock.advance(wsman::lease::RETRY);
         world
             .readiness(|answer| answer.starts_with("HTTP/1.0 200"))
@@ -122,7 +122,7 @@ async fn one_line_at_the_start_lists_what_is_missing() {
     daemon.kill();
 }
 
-/// Makes a service account with all rights of the table but one; returns a kubeconfig of it.
+/// Creates a service account with all rights of the table except one; returns its kubeconfig.
 async fn account_without(
     cluster: &Cluster,
     folder: &std::path::Path,

@@ -1,4 +1,4 @@
-//! Stories of whole workspaces, told through the gRPC port, on the embedded cluster and on a real API server.
+//! Stories of whole workspaces, through the gRPC port, on the embedded cluster and on a real API server.
 
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -10,14 +10,14 @@ use super::support::world::{World, request};
 
 on_both_clusters! {
     a_workspace_starts_runs_and_stops
-    its_objects_are_what_the_contract_says
+    its_objects_match_the_contract
     two_hundred_workspaces_at_once
     a_hundred_equal_starts_make_one_pod
     another_request_under_the_same_id_is_refused
     a_start_can_wait_for_running
-    a_failed_start_stops_by_itself_and_says_why
+    a_failed_start_stops_by_itself_with_its_reason
     a_stop_while_pending_ends_the_workspace
-    an_abort_is_told_as_one
+    an_abort_is_published_as_one
     a_pod_removed_from_outside_ends_its_workspace
     filters_select_what_is_listed_and_streamed
     activity_is_recorded_and_costs_one_write
@@ -55,7 +55,7 @@ async fn a_workspace_starts_runs_and_stops(cluster: &Cluster) {
         "{left:?}"
     );
 
-    // A new pod under an old id is a new start.
+    // A new pod under the same id is a new start.
     world.start_workspace("one").await;
     drop(updates);
     let again = world
@@ -67,7 +67,7 @@ async fn a_workspace_starts_runs_and_stops(cluster: &Cluster) {
     world.drain().await.unwrap();
 }
 
-async fn its_objects_are_what_the_contract_says(cluster: &Cluster) {
+async fn its_objects_match_the_contract(cluster: &Cluster) {
     let world = World::start(cluster).await;
     let started = world.start_workspace("things").await;
     let pod: Pod = cluster.api().await.get("ws-things").await.unwrap();
@@ -253,7 +253,7 @@ async fn a_start_can_wait_for_running(cluster: &Cluster) {
     world.drain().await.unwrap();
 }
 
-async fn a_failed_start_stops_by_itself_and_says_why(cluster: &Cluster) {
+async fn a_failed_start_stops_by_itself_with_its_reason(cluster: &Cluster) {
     let world = World::start(cluster).await;
     let mut updates = world.subscribe().await;
     let failing = misbehaving("broken", "image-pull-error");
@@ -276,7 +276,7 @@ async fn a_stop_while_pending_ends_the_workspace(cluster: &Cluster) {
     world.drain().await.unwrap();
 }
 
-async fn an_abort_is_told_as_one(cluster: &Cluster) {
+async fn an_abort_is_published_as_one(cluster: &Cluster) {
     let world = World::start(cluster).await;
     let mut updates = world.subscribe().await;
     world.start_workspace("aborted").await;
@@ -313,7 +313,7 @@ async fn a_pod_removed_from_outside_ends_its_workspace(cluster: &Cluster) {
     updates.until("outside", WorkspacePhase::Stopped).await;
     cluster.gone::<Pod>("ws-outside").await;
 
-    // Even when somebody takes the finalizer away and forces it.
+    // Even if the finalizer is removed and the pod force deleted.
     world.start_workspace("forced").await;
     updates.until("forced", WorkspacePhase::Running).await;
     let unheld = serde_json::json!({ "metadata": { "finalizers": null } });
@@ -325,7 +325,7 @@ async fn a_pod_removed_from_outside_ends_its_workspace(cluster: &Cluster) {
         .await
         .unwrap();
     updates.until("forced", WorkspacePhase::Stopped).await;
-    // STOPPED is told before the last of the pod is gone, and until then it is listed as that.
+    // STOPPED is published before the pod is deleted, and until then the pod is listed as STOPPED.
     let left = world.list().await;
     assert!(
         left.iter()
@@ -357,7 +357,7 @@ async fn filters_select_what_is_listed_and_streamed(cluster: &Cluster) {
         ),
         (
             Some(MetadataFilter {
-                owner: "nobody".to_owned(),
+                owner: "unknown".to_owned(),
                 ..Default::default()
             }),
             vec![],
@@ -432,11 +432,11 @@ async fn activity_is_recorded_and_costs_one_write(cluster: &Cluster) {
 async fn a_missing_workspace_is_not_found(cluster: &Cluster) {
     let world = World::start(cluster).await;
     assert_eq!(
-        world.describe("nobody").await.unwrap_err().code(),
+        world.describe("unknown").await.unwrap_err().code(),
         Code::NotFound
     );
     let beat = MarkActiveRequest {
-        id: "nobody".to_owned(),
+        id: "unknown".to_owned(),
         ..Default::default()
     };
     assert_eq!(
@@ -449,8 +449,8 @@ async fn a_missing_workspace_is_not_found(cluster: &Cluster) {
             .code(),
         Code::NotFound
     );
-    // Stopping what is gone is what the caller wanted.
-    world.stop_workspace("nobody").await;
+    // Stopping a workspace that is gone succeeds.
+    world.stop_workspace("unknown").await;
     world.drain().await.unwrap();
 }
 

@@ -53,15 +53,15 @@ fn a_configuration_names_the_schema_beside_it() {
         .args(["validate-config", "--config", "config.json"])
         .output()
         .unwrap();
-    let said = |bytes| String::from_utf8(bytes).unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
     assert_eq!(
-        (said(output.stdout), said(output.stderr)),
+        (text(output.stdout), text(output.stderr)),
         ("config.json is valid\n".to_owned(), String::new())
     );
 }
 
 #[test]
-fn nobody_reading_to_the_end_is_no_error() {
+fn a_closed_pipe_is_no_error() {
     let mut child = wsman()
         .args(["generate", "config-schema"])
         .stdout(Stdio::piped())
@@ -77,7 +77,7 @@ fn nobody_reading_to_the_end_is_no_error() {
 }
 
 #[test]
-fn what_there_is_not_is_refused() {
+fn unknown_schemas_are_rejected() {
     for args in [
         &["generate"][..],
         &["generate", "schema"],

@@ -1,5 +1,5 @@
-//! A service of the test's own: registered with one line, it is on gRPC, gRPC-Web, HTTP with JSON, Connect, reflection, health
-//! and limits, by what its descriptor says.
+//! A service of this test: registered with one line, it is on gRPC, gRPC-Web, HTTP with JSON, Connect, reflection,
+//! health and limits, by its descriptor.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -92,7 +92,7 @@ static DESCRIPTORS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     FileDescriptorSet { file: vec![file] }.encode_to_vec()
 });
 
-/// Repeats what it is sent. The stream stays open.
+/// Repeats what it receives. The stream stays open.
 #[derive(Clone)]
 struct Toy;
 
@@ -165,7 +165,7 @@ async fn serve() -> Running {
         .await
         .unwrap();
     tokio::spawn(async move {
-        // They are told of for as long as they live.
+        // The status shows them for as long as they live.
         let _readiness = readiness;
         health.await
     });
@@ -212,13 +212,13 @@ async fn a_service_is_served_in_every_form_by_its_descriptor() {
             assert_eq!(client.post(path, &kind, text("hi")).await.body, text("hi"));
         }
     }
-    // GET asks for what only reads.
+    // GET is allowed for reads.
     let query = "message=%7B%22text%22%3A%22hi%22%7D";
     let read = http1.get(&format!("/rpc/Echo?{query}")).await;
     assert_eq!(json_of(&read.body), json!({"text": "hi"}));
     let refused = http1.get(&format!("/rpc/Shout?{query}")).await;
     assert_eq!(refused.line, StatusCode::METHOD_NOT_ALLOWED);
-    // What is no such message never reaches it.
+    // An invalid message does not reach it.
     let wrong = http1.post("/rpc/Echo", &[JSON], r#"{"texts": "hi"}"#).await;
     assert_eq!(wrong.error().2, "texts");
     let garbled = frame(0, b"\x0a\xff");

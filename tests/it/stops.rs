@@ -1,4 +1,5 @@
-//! Stops in every phase and by everybody: callers, kubectl, the eviction API; and a pod that a cut deletion left behind.
+//! Stops in every phase and by everyone: callers, kubectl, the eviction API; and a pod that an interrupted deletion
+//! left behind.
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
@@ -19,7 +20,7 @@ on_both_clusters! {
     a_stop_ends_a_workspace_that_is_interrupted
     a_stop_ends_a_headless_workspace
     a_stop_does_not_shorten_the_one_before
-    an_abort_after_a_stop_is_told
+    an_abort_after_a_stop_is_published
     a_stop_of_what_is_stopped_does_nothing
     a_drained_node_stops_its_workspaces
     a_pod_without_our_finalizer_is_stopped_once_it_is_deleted
@@ -32,7 +33,7 @@ const POLICIES: [(StopWorkspacePolicy, &str, i64); 3] = [
     (StopWorkspacePolicy::Abort, "abort", 1),
 ];
 
-/// Stops a workspace in a phase by each policy. Its pod does not end by itself, so that its grace can be read.
+/// Stops a workspace in a phase by each policy. Its pod does not end by itself, so its grace period can be read.
 async fn stopped_in(cluster: &Cluster, phase: WorkspacePhase, script: Value) {
     let mut story = Story::begin(cluster).await;
     for (_, id, _) in POLICIES {
@@ -75,7 +76,7 @@ async fn stopped_in(cluster: &Cluster, phase: WorkspacePhase, script: Value) {
     story.end().await;
 }
 
-/// What is told of a workspace that was stopped by request.
+/// The status of a workspace that was stopped by request.
 fn check(status: &WorkspaceStatus, policy: StopWorkspacePolicy) {
     let conditions = status.conditions.as_ref().unwrap();
     let aborted = match policy {
@@ -89,7 +90,7 @@ fn check(status: &WorkspaceStatus, policy: StopWorkspacePolicy) {
     assert_eq!(conditions.timeout, "");
 }
 
-/// Nothing runs of a pod that was never bound: it goes at once, whatever the policy.
+/// A pod that was never bound has no containers: it is deleted at once, whatever the policy.
 async fn a_stop_ends_a_workspace_that_is_pending(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     for (policy, id, _) in POLICIES {
@@ -164,7 +165,7 @@ async fn a_stop_does_not_shorten_the_one_before(cluster: &Cluster) {
     story.end().await;
 }
 
-async fn an_abort_after_a_stop_is_told(cluster: &Cluster) {
+async fn an_abort_after_a_stop_is_published(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     story.run("late").await;
     story
@@ -188,7 +189,7 @@ async fn a_stop_of_what_is_stopped_does_nothing(cluster: &Cluster) {
     story.run("over").await;
     story.stop("over", StopWorkspacePolicy::Normally).await;
     story.until("over", WorkspacePhase::Stopped).await;
-    // Its pod may be there or not: nobody minds.
+    // Its pod may exist or not.
     for (policy, ..) in POLICIES {
         story.stop("over", policy).await;
     }
@@ -200,7 +201,7 @@ async fn a_stop_of_what_is_stopped_does_nothing(cluster: &Cluster) {
     story.end().await;
 }
 
-/// As `kubectl drain` does it.
+/// As in `kubectl drain`.
 async fn a_drained_node_stops_its_workspaces(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     story.run("drained").await;
@@ -212,7 +213,7 @@ async fn a_drained_node_stops_its_workspaces(cluster: &Cluster) {
         .await
         .unwrap();
     story.until("drained", WorkspacePhase::Stopping).await;
-    // The pod's own grace, not that of a stop.
+    // The pod's own grace period, not that of a stop.
     let pod = story.pod("drained").await;
     assert_eq!(pod.metadata.deletion_grace_period_seconds, Some(180));
     story
@@ -238,7 +239,7 @@ async fn a_pod_without_our_finalizer_is_stopped_once_it_is_deleted(cluster: &Clu
     story.end().await;
 }
 
-/// Somebody else may keep the pod as long as he likes, and the id with it.
+/// Another finalizer may keep the pod for any time, and the id with it.
 async fn a_foreign_finalizer_holds_the_pod_but_not_the_workspace(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     story.run("held").await;
@@ -262,7 +263,7 @@ async fn a_foreign_finalizer_holds_the_pod_but_not_the_workspace(cluster: &Clust
     story.end().await;
 }
 
-/// The API server deletes in two steps. What a cut between them leaves behind nobody else would ever clear away.
+/// The API server deletes in two steps. Nothing else would ever clean up after an interruption between them.
 #[tokio::test]
 async fn a_pod_that_was_deleted_by_half_is_deleted_again_once() {
     let cluster = &cluster::embedded().await;

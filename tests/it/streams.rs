@@ -1,5 +1,5 @@
-//! Streams under load and under faults, and what callers may ask for at a time. Tests are named by the rows of
-//! docs/faults.md#streams that they prove: `fs1` is F-S1. Rows on HTTP alone are in `http`.
+//! Streams under load and under faults, and the limits of callers. Tests have the names of their rows in
+//! docs/faults.md#streams: `fs1` is F-S1. Rows on HTTP alone are in `http`.
 
 mod deadlines;
 mod drain;
@@ -12,7 +12,7 @@ mod vanish;
 
 use std::time::Duration;
 
-/// Lets time leap ahead until something is over. Between two leaps real time passes, so that peers can answer.
+/// Advances paused time until something is over. Between two steps real time passes, so that peers can answer.
 ///
 /// Only on a runtime of one thread.
 pub(crate) async fn while_time_leaps<T>(leap: Duration, over: impl Future<Output = T>) -> T {
@@ -31,7 +31,7 @@ pub(crate) async fn while_time_leaps<T>(leap: Duration, over: impl Future<Output
     }
 }
 
-/// While it lives, time stands still; it goes on also where a leap is given up halfway.
+/// While it lives, time is paused; dropping it resumes time.
 struct Frozen;
 
 impl Frozen {

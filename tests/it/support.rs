@@ -1,4 +1,4 @@
-//! What the tests share: clusters to run on, daemons on them, and ways to break what is between.
+//! What the tests share: clusters, daemons on them, and ways to break the connections.
 
 /// Makes one test per cluster of each story.
 macro_rules! on_both_clusters {
@@ -28,12 +28,12 @@ pub(crate) mod rabbit;
 pub(crate) mod story;
 pub(crate) mod world;
 
-/// Says that a test cannot run without a real API server, or fails it where that is not acceptable.
+/// Reports that a test cannot run without a real API server, or fails it if one is required.
 pub(crate) fn skip(test: &str) {
     skip_without(test, "envtest", "real API server (KUBEBUILDER_ASSETS)");
 }
 
-/// Says that a test cannot run without `what`, or fails it where WSMAN_TEST_REQUIRE names it.
+/// Reports that a test cannot run without `what`, or fails it if WSMAN_TEST_REQUIRE names it.
 pub(crate) fn skip_without(test: &str, name: &str, what: &str) {
     let required = std::env::var("WSMAN_TEST_REQUIRE").unwrap_or_default();
     assert!(

@@ -1,4 +1,4 @@
-//! Every limit, told from outside: nothing happens before its time, then the workspace ends and says which limit it was.
+//! Every timeout, seen from outside: nothing happens before its time, then the workspace ends and its status names the timeout.
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -16,7 +16,7 @@ on_both_clusters! {
     a_workspace_lives_no_longer_than_its_own_limit
     a_headless_workspace_has_its_time
     a_headless_workspace_can_have_its_own_time
-    a_workspace_that_nobody_used_times_out
+    a_workspace_without_activity_times_out
     activity_moves_the_deadline
     a_workspace_can_have_its_own_timeout
     a_closed_workspace_times_out_sooner
@@ -24,7 +24,7 @@ on_both_clusters! {
     a_closed_timeout_of_zero_is_none
     a_workspace_that_is_opened_again_lives_on
     an_interrupted_workspace_that_was_used_times_out
-    an_interrupted_workspace_that_nobody_used_times_out
+    an_interrupted_workspace_without_activity_times_out
     a_pod_that_never_ends_is_reported_and_given_up
     a_workspace_that_is_to_stop_has_no_other_limit
 }
@@ -118,10 +118,10 @@ async fn a_headless_workspace_can_have_its_own_time(cluster: &Cluster) {
     story.end().await;
 }
 
-async fn a_workspace_that_nobody_used_times_out(cluster: &Cluster) {
+async fn a_workspace_without_activity_times_out(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     let since = created(&story.run("t").await);
-    // Its time to be used is the start's, not that of inactivity.
+    // Before its first activity the startup timeout applies, not the inactivity timeout.
     let why = "workspace timed out after period of inactivity (01h00m) took longer than 01h00m";
     story.times_out("t", since, 60, why).await;
     story.end().await;
@@ -223,7 +223,7 @@ async fn an_interrupted_workspace_that_was_used_times_out(cluster: &Cluster) {
     story.end().await;
 }
 
-async fn an_interrupted_workspace_that_nobody_used_times_out(cluster: &Cluster) {
+async fn an_interrupted_workspace_without_activity_times_out(cluster: &Cluster) {
     let mut story = Story::begin(cluster).await;
     let since = created(&story.run("t").await);
     story.interrupt("t").await;
@@ -244,7 +244,7 @@ async fn a_pod_that_never_ends_is_reported_and_given_up(cluster: &Cluster) {
     let over = grace_end(&story.pod("t").await);
     let minute = SignedDuration::from_mins(1);
 
-    // A minute after its grace it is reported, with its reason and since when.
+    // A minute after its grace period it is reported, with its reason and time.
     story.quiet_until("t", over + minute).await;
     story.advance_to(over + minute);
     let reported = story.until("t", WorkspacePhase::Stopping).await;
@@ -256,7 +256,7 @@ async fn a_pod_that_never_ends_is_reported_and_given_up(cluster: &Cluster) {
         )
     );
 
-    // After an hour it is given up.
+    // After an hour it is deleted by force.
     story.quiet_until("t", over + minute * 60).await;
     story.advance_to(over + minute * 60);
     let stopped = story.until("t", WorkspacePhase::Stopped).await;
@@ -268,7 +268,7 @@ async fn a_pod_that_never_ends_is_reported_and_given_up(cluster: &Cluster) {
         stopped.conditions.unwrap().timeout,
         "workspace timed out after stopping (01h00m) took longer than 01h00m"
     );
-    // Its node still may run it, so the pod stays. When it goes at last, STOPPED is not told again.
+    // Its node may still run it, so the pod stays. When it is deleted at last, STOPPED is not sent again.
     assert!(story.pod("t").await.metadata.finalizers.is_none());
     story.quiet("t").await;
     story
@@ -295,7 +295,7 @@ async fn a_workspace_that_is_to_stop_has_no_other_limit(cluster: &Cluster) {
     story.advance_to(since + SignedDuration::from_mins(60));
     let reported = story.until("t", WorkspacePhase::Stopping).await;
     assert!(reported.message.starts_with("still stopping: "));
-    // The limit of the start is over by now; the one of stopping is not.
+    // The timeout of the start is over by now; that of stopping is not.
     story.quiet("t").await;
     story
         .script(&pod, json!({ "stuck-terminating": null }))
@@ -304,7 +304,7 @@ async fn a_workspace_that_is_to_stop_has_no_other_limit(cluster: &Cluster) {
     story.end().await;
 }
 
-/// The first sign of life is told.
+/// The first activity is published.
 fn was_used(status: &WorkspaceStatus) -> bool {
     let conditions = status.conditions.as_ref().unwrap();
     conditions.first_user_activity.is_some()

@@ -1,5 +1,5 @@
-//! TLS on the gRPC port: who trusts the certificate gets in, with a certificate of the right authority where one is
-//! required, and nobody else is delayed.
+//! TLS on the gRPC port: clients that trust the certificate connect, with a certificate of the right authority if one
+//! is required, and no other client is delayed.
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ fn files(folder: &Path, ca: Option<&str>) -> Tls {
     }
 }
 
-/// Writes an authority, and certificates of it that are good and out of date: `NAME.crt`, `NAME-good.crt` and so on.
+/// Writes an authority, and its certificates, valid and expired: `NAME.crt`, `NAME-good.crt` and so on.
 fn write_authority(folder: &Path, name: &str) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -114,7 +114,7 @@ async fn only_clients_that_trust_the_certificate_get_in() {
     ] {
         let tls = listen::tls(&files(folder.path(), ca), clients).unwrap();
         let world = World::start_secure(&cluster, tls).await;
-        // Somebody who never says hello holds up nobody (F-S10).
+        // A client that never starts its handshake delays no other (F-S10).
         let mut mute = TcpStream::connect(world.addr).await.unwrap();
         let connect = |ca: &str| {
             let tls = ClientTlsConfig::new()
@@ -139,7 +139,7 @@ async fn only_clients_that_trust_the_certificate_get_in() {
                 .is_err(),
             "in the clear"
         );
-        // And is shown out in the end.
+        // And is disconnected at the end.
         assert_eq!(mute.read(&mut [0]).await.unwrap_or(0), 0);
         drop((client, plain));
         world.drain().await.unwrap();
@@ -147,7 +147,7 @@ async fn only_clients_that_trust_the_certificate_get_in() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn files_that_cannot_be_read_are_named() {
     let folder = tempfile::tempdir().unwrap();
     write_certificate(folder.path());
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -1,9 +1,9 @@
-//! The trace that a caller is in, on every update of the workspace it starts.
+//! The trace of a caller, on every update of the workspace that it starts.
 
 use wsman::proto::wsman::*;
 
 use super::support::cluster::Cluster;
-use super::support::world::{PATIENCE, World, request};
+use super::support::world::{TIMEOUT, World, request};
 
 on_both_clusters! {
     the_trace_of_a_start_goes_with_every_update
@@ -35,7 +35,7 @@ async fn the_trace_of_a_start_goes_with_every_update(cluster: &Cluster) {
     let check = async |stream: &mut tonic::Streaming<SubscribeResponse>, phase| {
         let mut reached = 0;
         while reached < 3 {
-            let next = tokio::time::timeout(PATIENCE, stream.message()).await;
+            let next = tokio::time::timeout(TIMEOUT, stream.message()).await;
             let message = next.unwrap().unwrap().unwrap();
             let status = message.status.unwrap();
             for (name, wanted) in [("traceparent", PARENT), ("uber-trace-id", JAEGER)] {
@@ -48,7 +48,7 @@ async fn the_trace_of_a_start_goes_with_every_update(cluster: &Cluster) {
     };
     check(&mut stream, WorkspacePhase::Running).await;
 
-    // The pod remembers it.
+    // The pod has it.
     world.kill().await;
     let world = World::start(cluster).await;
     let mut stream = subscribe(&world).await;

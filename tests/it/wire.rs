@@ -1,4 +1,4 @@
-//! What arrives on the port, byte by byte: each form of a call is refused for the same reasons, in the same words.
+//! Requests on the port, byte by byte: every protocol rejects for the same reasons, with the same texts.
 
 mod arrival;
 mod enums;

@@ -1,4 +1,5 @@
-//! What a workspace's life writes to the API server: how much, in which order, and what a refused write leaves behind.
+//! The writes of a workspace's life to the API server: how many, in which order, and what a rejected write leaves
+//! behind.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use wsman_sim::apiserver::faults::Fault;
 use super::support::cluster::{self, Cluster};
 use super::support::world::{Updates, World, request};
 
-fn refusal(message: &str) -> Fault {
+fn forbidden(message: &str) -> Fault {
     Fault::Status {
         code: 403,
         reason: "Forbidden".to_owned(),
@@ -42,7 +43,7 @@ async fn until(updates: &mut Updates, is_so: impl Fn(&WorkspaceStatus) -> bool) 
     }
 }
 
-/// Has a workspace started by one daemon and stopped by another, and looks at what that wrote.
+/// Lets one daemon start a workspace and another stop it, and records the writes.
 pub(super) async fn a_life_is_cheap(cluster: &Cluster, starts: &World, stops: &World) {
     cluster.server.as_ref().unwrap().faults().record();
     let mut updates = stops.subscribe().await;
@@ -53,7 +54,7 @@ pub(super) async fn a_life_is_cheap(cluster: &Cluster, starts: &World, stops: &W
     updates.until("cheap", WorkspacePhase::Stopped).await;
     cluster.gone::<Pod>("ws-cheap").await;
     let mut writes = cluster.writes();
-    // What the pod needs is written at the same time.
+    // Everything that the pod needs is written concurrently.
     writes[1..4].sort();
     assert_eq!(
         writes,
@@ -124,7 +125,7 @@ async fn a_hundred_stops_at_once_delete_each_pod_once() {
 async fn a_start_whose_secret_is_refused_is_taken_back() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
-    strike(&cluster, "/secrets", 1, refusal("not allowed"));
+    strike(&cluster, "/secrets", 1, forbidden("not allowed"));
     let refused = world.client.clone().start_workspace(request("half")).await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
@@ -145,14 +146,14 @@ async fn a_refused_service_shows_in_the_status_until_it_is_there_and_takes_nothi
         &cluster,
         "/services",
         usize::MAX,
-        refusal("no Services today"),
+        forbidden("no Services today"),
     );
     world.start_workspace("bare").await;
     let why = "a Service was refused: ";
-    let says = |status: &WorkspaceStatus| {
+    let shows = |status: &WorkspaceStatus| {
         status.phase() == WorkspacePhase::Running && status.message.contains(why)
     };
-    let status = until(&mut updates, says).await;
+    let status = until(&mut updates, shows).await;
     assert!(status.message.contains("no Services today"), "{status:?}");
     assert_eq!(status.conditions.unwrap().failed, "");
     assert!(cluster.api::<Pod>().await.get("ws-bare").await.is_ok());

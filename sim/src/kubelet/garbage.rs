@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// tell of an owner's end before another tells of what it owns.
 const QUIET: Duration = Duration::from_millis(30);
 /// What changes all the time waits no longer than this.
-const PATIENCE: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 type Meta = PartialObjectMeta<DynamicObject>;
 type Key = ObjectRef<Meta>;
@@ -58,7 +58,7 @@ pub(crate) async fn run(client: Client, namespace: Option<&str>) {
             // No kind may be read: there is nothing to do.
             else => std::future::pending().await,
         }
-        let patience = tokio::time::Instant::now() + PATIENCE;
+        let patience = tokio::time::Instant::now() + LONGEST_WAIT;
         while tokio::time::Instant::now() < patience
             && let Ok(Some((kind, change))) = tokio::time::timeout(QUIET, changes.next()).await
         {

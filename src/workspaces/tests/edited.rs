@@ -160,7 +160,7 @@ fn its_stopped_is_sent_under_the_id_of_its_start() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn files_that_cannot_be_read_are_named() {
     let garbled = EDITS[2];
     for key in [
         "workspaceType",

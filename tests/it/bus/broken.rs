@@ -17,7 +17,7 @@ async fn fq1_down_at_the_start() {
     rig.flow(WORKSPACES, 50).await;
     rig.end(WORKSPACES);
     let state = rig
-        .told("it reads without a broker", |state| {
+        .reached("it reads without a broker", |state| {
             state.waiting == WORKSPACES && state.fault.is_some()
         })
         .await;
@@ -42,9 +42,9 @@ async fn fq2_killed_and_stopped_in_full_flow() {
     let mut rig = Rig::connected(&url).await;
     for round in 0..2 {
         let confirmed = rig.state.borrow().confirmed;
-        // So many at once that some are always under way.
+        // So many at once that some are always in flight.
         rig.flow(WORKSPACES, 20).await;
-        rig.told("in full flow", |state| {
+        rig.reached("in full flow", |state| {
             state.confirmed > confirmed && state.unconfirmed > 0
         })
         .await;
@@ -53,10 +53,10 @@ async fn fq2_killed_and_stopped_in_full_flow() {
             _ => node.terminate(),
         }
         rig.flow(WORKSPACES, 20).await;
-        rig.told("its end is noticed", |state| !state.is_connected)
+        rig.reached("its end is noticed", |state| !state.is_connected)
             .await;
         node.start().await;
-        rig.told("it is back", |state| state.is_connected).await;
+        rig.reached("it is back", |state| state.is_connected).await;
     }
     rig.end(WORKSPACES);
     queue.until("all ends", all_stopped(WORKSPACES)).await;
@@ -86,9 +86,9 @@ async fn fq3_half_open() {
         ..HASTY
     };
     let mut rig = Rig::with(impatient, timing);
-    rig.told("connected", |state| state.is_connected).await;
+    rig.reached("connected", |state| state.is_connected).await;
     rig.flow(WORKSPACES, 5).await;
-    rig.told("in flow", |state| state.confirmed > 0).await;
+    rig.reached("in flow", |state| state.confirmed > 0).await;
     node.signal("-STOP");
     rig.flow(WORKSPACES, 5).await;
     let late = |state: &State| {
@@ -97,13 +97,13 @@ async fn fq3_half_open() {
             .as_ref()
             .is_some_and(|why| why.contains("no confirm within 2s"))
     };
-    rig.told("a confirm is late", late).await;
+    rig.reached("a confirm is late", late).await;
     let faults = rig.state.borrow().faults;
     let hangs = |state: &State| {
         let why = state.fault.as_deref().unwrap_or_default();
         state.faults >= faults + 2 && why.contains("does not answer")
     };
-    rig.told("new attempts hang, and end", hangs).await;
+    rig.reached("new attempts hang, and end", hangs).await;
     rig.end(WORKSPACES);
     node.signal("-CONT");
     queue.until("all ends", all_stopped(WORKSPACES)).await;
@@ -123,20 +123,20 @@ async fn fq4_blocked_by_an_alarm() {
         ..bus(Broker::Url(url))
     };
     let mut rig = Rig::with(impatient, HASTY);
-    rig.told("connected", |state| state.is_connected).await;
+    rig.reached("connected", |state| state.is_connected).await;
     rig.flow(WORKSPACES, 1).await;
-    rig.told("in flow", |state| state.confirmed > 0).await;
+    rig.reached("in flow", |state| state.confirmed > 0).await;
     node.alarm(true).await;
     rig.flow(WORKSPACES, 1).await;
     let state = rig
-        .told("the alarm is noticed", |state| state.blocked.is_some())
+        .reached("the alarm is noticed", |state| state.blocked.is_some())
         .await;
     assert!(state.is_connected, "{state:?}");
     let connects = state.connects;
-    // The hub is read on, and what waits is merged.
+    // The hub is still read, and waiting updates are merged.
     rig.flow(WORKSPACES, 100).await;
     rig.end(WORKSPACES);
-    rig.told("the rest waits", |state| state.waiting == WORKSPACES)
+    rig.reached("the rest waits", |state| state.waiting == WORKSPACES)
         .await;
     // Longer than a confirm may take: a blocked broker is not a silent one.
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -163,10 +163,10 @@ async fn fq14_a_shutdown_waits_for_a_hung_broker_no_longer_than_it_may() {
         ..HASTY
     };
     let mut rig = Rig::with(bus(Broker::Url(url)), timing);
-    rig.told("connected", |state| state.is_connected).await;
+    rig.reached("connected", |state| state.is_connected).await;
     node.signal("-STOP");
     rig.flow(WORKSPACES, 1).await;
-    rig.told("under way", |state| state.unconfirmed == WORKSPACES)
+    rig.reached("under way", |state| state.unconfirmed == WORKSPACES)
         .await;
     let begun = std::time::Instant::now();
     let state = rig.drained().await;
@@ -176,5 +176,5 @@ async fn fq14_a_shutdown_waits_for_a_hung_broker_no_longer_than_it_may() {
         "{:?}",
         begun.elapsed()
     );
-    assert_eq!(state.unconfirmed, WORKSPACES, "what is left is told");
+    assert_eq!(state.unconfirmed, WORKSPACES, "what is left is reported");
 }

@@ -1,4 +1,4 @@
-//! The whole daemon with a message bus: what survives its death, and what a broker may not disturb.
+//! The whole daemon with a message bus: what survives its death, and what a broker must not affect.
 
 use k8s_openapi::api::core::v1::Pod;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -9,10 +9,10 @@ use crate::support::rabbit;
 use crate::support::world::{World, request};
 
 on_both_clusters! {
-    a_life_is_told_on_the_bus
+    a_life_is_published_on_the_bus
     fq2_a_stopped_survives_the_daemon
     a_bus_that_never_comes_holds_no_pod_for_longer_than_it_may
-    fq12_a_new_daemon_tells_what_there_is_once
+    fq12_a_new_daemon_publishes_the_current_state_once
     fq2_killed_daemons_lose_no_end
 }
 
@@ -24,14 +24,14 @@ async fn start(cluster: &Cluster, file: &std::path::Path) -> World {
     World::start_with(cluster.client().await, &cluster.namespace, change).await
 }
 
-/// A file with the URL of a broker that is not there.
+/// A file with the URL of a broker that does not exist.
 fn nowhere(folder: &tempfile::TempDir) -> std::path::PathBuf {
     let file = folder.path().join("url");
     std::fs::write(&file, "amqp://127.0.0.1:1").unwrap();
     file
 }
 
-async fn a_life_is_told_on_the_bus(cluster: &Cluster) {
+async fn a_life_is_published_on_the_bus(cluster: &Cluster) {
     let Some(node) = rabbit::shared("a_life").await else {
         return;
     };
@@ -51,17 +51,17 @@ async fn a_life_is_told_on_the_bus(cluster: &Cluster) {
     metadata.insert("uber-trace-id", "1:2:0:1".parse().unwrap());
     world.client.clone().start_workspace(traced).await.unwrap();
     let running = updates.until("one", WorkspacePhase::Running).await;
-    let told = queue.until_phase("one", "RUNNING").await;
-    assert_eq!(told.key, "jane.m-one.updates");
+    let message = queue.until_phase("one", "RUNNING").await;
+    assert_eq!(message.key, "jane.m-one.updates");
     assert_eq!(world.health("messagebus").await, ServingStatus::Serving);
-    assert_eq!(told.traceparent.as_deref(), Some(parent));
-    assert_eq!(told.jaeger.as_deref(), Some("1:2:0:1"));
-    let same: WorkspaceStatus = serde_json::from_value(told.body).unwrap();
-    assert_eq!(same, running, "the bus and the stream say the same");
+    assert_eq!(message.traceparent.as_deref(), Some(parent));
+    assert_eq!(message.jaeger.as_deref(), Some("1:2:0:1"));
+    let same: WorkspaceStatus = serde_json::from_value(message.body).unwrap();
+    assert_eq!(same, running, "the bus and the stream send the same");
     world.stop_workspace("one").await;
     let stopped = updates.until("one", WorkspacePhase::Stopped).await;
-    let told = queue.until_phase("one", "STOPPED").await;
-    let same: WorkspaceStatus = serde_json::from_value(told.body).unwrap();
+    let message = queue.until_phase("one", "STOPPED").await;
+    let same: WorkspaceStatus = serde_json::from_value(message.body).unwrap();
     assert_eq!(same, stopped);
     cluster.gone::<Pod>("ws-one").await;
     queue.drain().await;
@@ -81,24 +81,27 @@ async fn fq2_a_stopped_survives_the_daemon(cluster: &Cluster) {
     let mut queue = Queue::bound(&url, "q", "*.*.updates").await;
     let folder = tempfile::tempdir().unwrap();
     let file = nowhere(&folder);
-    // Without a broker everything but the bus goes on as ever.
+    // Without a broker everything except the bus works.
     let world = start(cluster, &file).await;
     let mut updates = world.subscribe().await;
     world.start_workspace("lasting").await;
     updates.until("lasting", WorkspacePhase::Running).await;
     world.stop_workspace("lasting").await;
     let stopped = updates.until("lasting", WorkspacePhase::Stopped).await;
-    // STOPPED is told to streams at once, and the pod waits for the bus.
+    // STOPPED is sent to streams at once, and the pod waits for the bus.
     assert_eq!(world.describe("lasting").await.unwrap(), stopped);
     let pod: Pod = cluster.api().await.get("ws-lasting").await.unwrap();
     assert!(pod.metadata.finalizers.is_some_and(|f| !f.is_empty()));
     world.kill().await;
     std::fs::write(&file, &url).unwrap();
     let world = start(cluster, &file).await;
-    let told = queue.until_phase("lasting", "STOPPED").await;
+    let message = queue.until_phase("lasting", "STOPPED").await;
     // The pod may have changed since, as when its kubelet reports its end: then its version is newer.
-    assert!(told.version >= stopped.status_version as i64, "{told:?}");
-    assert_eq!(told.id, format!("{}@STOPPED", pod.metadata.uid.unwrap()));
+    assert!(
+        message.version >= stopped.status_version as i64,
+        "{message:?}"
+    );
+    assert_eq!(message.id, format!("{}@STOPPED", pod.metadata.uid.unwrap()));
     cluster.gone::<Pod>("ws-lasting").await;
     queue.drain().await;
     queue.check();
@@ -113,7 +116,7 @@ async fn a_bus_that_never_comes_holds_no_pod_for_longer_than_it_may(cluster: &Cl
     updates.until("held", WorkspacePhase::Running).await;
     world.stop_workspace("held").await;
     updates.until("held", WorkspacePhase::Stopped).await;
-    // It shows, and the daemon is well all the same.
+    // It shows, and the daemon is still ready.
     assert_eq!(world.health("messagebus").await, ServingStatus::NotServing);
     assert_eq!(world.health("").await, ServingStatus::Serving);
     assert!(world.probe("/readyz").await.ends_with("ok"));
@@ -130,15 +133,15 @@ async fn a_bus_that_never_comes_holds_no_pod_for_longer_than_it_may(cluster: &Cl
     world.clock.advance(Duration::from_secs(2));
     cluster.gone::<Pod>("ws-held").await;
     let mut bus = world.bus.clone().unwrap();
-    // Its STOPPED is not given up with it.
-    told(&mut bus, "it is counted", |state| {
+    // Its STOPPED is not dropped.
+    reached(&mut bus, "it is counted", |state| {
         state.unannounced == 1 && state.waiting == 1
     })
     .await;
     world.drain().await.unwrap();
 }
 
-async fn fq12_a_new_daemon_tells_what_there_is_once(cluster: &Cluster) {
+async fn fq12_a_new_daemon_publishes_the_current_state_once(cluster: &Cluster) {
     let Some(node) = rabbit::shared("fq12").await else {
         return;
     };
@@ -159,7 +162,7 @@ async fn fq12_a_new_daemon_tells_what_there_is_once(cluster: &Cluster) {
     let before = queue.history.len();
     let world = start(cluster, &file).await;
     let mut bus = world.bus.clone().unwrap();
-    told(&mut bus, "all are confirmed", |state| state.confirmed == 3).await;
+    reached(&mut bus, "all are confirmed", |state| state.confirmed == 3).await;
     queue.drain().await;
     assert_eq!(queue.history.len(), before + 3);
     assert_eq!(queue.check(), 3, "under the ids they had");

@@ -1,4 +1,4 @@
-//! A noun that the publisher knows nothing of: what it registers is all that its messages take.
+//! A noun that the publisher does not know: its registration is all that its messages need.
 
 use std::sync::Arc;
 
@@ -105,7 +105,7 @@ async fn another_noun_is_published_as_it_registers() {
     let url = node.vhost("noun", "secret").await;
     let queue = Queue::bound(&url, "q", "builds.*").await;
     let (publisher, mut state) = Publisher::new(bus(Broker::Url(url.clone())), HASTY);
-    let (_standing, held) = watch::channel(HOLDS);
+    let (_sender, held) = watch::channel(HOLDS);
     let updates = Updates::default();
     let (confirmed, mut ends) = mpsc::unbounded_channel();
     let feed = Feed {
@@ -118,11 +118,11 @@ async fn another_noun_is_published_as_it_registers() {
     let leadership = Leadership::new(held, Clock::system());
     let publishing = tokio::spawn(publisher.run(feed, leadership, drain.clone()));
     updates.publish(vec![build(1, false)], None);
-    told(&mut state, "the first is confirmed", |s| s.confirmed == 1).await;
+    reached(&mut state, "the first is confirmed", |s| s.confirmed == 1).await;
     updates.publish(vec![build(2, false), build(3, true)], None);
-    let end = tokio::time::timeout(PATIENCE, ends.recv()).await;
+    let end = tokio::time::timeout(TIMEOUT, ends.recv()).await;
     assert_eq!(end.expect("the end is confirmed"), Some(3));
-    let state = told(&mut state, "both are counted", |s| s.confirmed == 2).await;
+    let state = reached(&mut state, "both are counted", |s| s.confirmed == 2).await;
     assert_eq!((state.reduced, state.unannounced), (2, 3));
 
     let (connection, channel) = channel(&url).await;

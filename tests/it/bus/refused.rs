@@ -1,4 +1,4 @@
-//! A broker that is there and says no, and what it does with messages. Each test has a vhost of its own.
+//! A broker that rejects connections or messages. Each test has its own vhost.
 
 use lapin::ExchangeKind;
 use lapin::options::{BasicGetOptions, ExchangeDeleteOptions};
@@ -23,7 +23,7 @@ async fn fq5_the_window_is_kept() {
     rig.flow(50, 40).await;
     rig.end(50);
     let mut most = 0;
-    rig.told("all is confirmed", |state| {
+    rig.reached("all is confirmed", |state| {
         most = most.max(state.unconfirmed);
         state.waiting == 0 && state.unconfirmed == 0 && state.confirmed >= 50
     })
@@ -47,11 +47,11 @@ async fn fq6_an_exchange_that_is_deleted_in_flow_is_declared_again() {
     let deleted = channel.exchange_delete("wsman".into(), ExchangeDeleteOptions::default());
     deleted.await.unwrap();
     rig.flow(50, 5).await;
-    rig.told("it connects again", |state| {
+    rig.reached("it connects again", |state| {
         state.connects > 1 && state.is_connected
     })
     .await;
-    // A queue that was bound to it is not any more; who binds it again gets what comes then.
+    // A queue that was bound to it is no longer bound; after a new binding it gets what follows.
     queue.bind(&channel, "*.*.updates").await;
     rig.end(50);
     queue.until("all ends", all_stopped(50)).await;
@@ -60,7 +60,7 @@ async fn fq6_an_exchange_that_is_deleted_in_flow_is_declared_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fq6_an_exchange_of_another_kind_is_told_and_waited_for() {
+async fn fq6_an_exchange_of_another_type_is_reported_and_awaited() {
     let Some(node) = rabbit::shared("fq6b").await else {
         return;
     };
@@ -69,18 +69,18 @@ async fn fq6_an_exchange_of_another_kind_is_told_and_waited_for() {
     declare_exchange(&channel, ExchangeKind::Fanout).await;
     let mut rig = Rig::start(&url);
     rig.update("w0", WorkspacePhase::Stopped);
-    let said = |word: &'static str| {
+    let has = |word: &'static str| {
         move |state: &State| state.fault.as_ref().is_some_and(|why| why.contains(word))
     };
-    let state = rig.told("it is told", said("PRECONDITION")).await;
+    let state = rig.reached("it is reported", has("PRECONDITION")).await;
     assert!(!state.is_connected && state.confirmed == 0, "{state:?}");
     let deleted = channel.exchange_delete("wsman".into(), ExchangeDeleteOptions::default());
     deleted.await.unwrap();
     let mut queue = Queue::bound(&url, "q", "*.*.updates").await;
-    rig.told("it is confirmed", |state| state.confirmed == 1)
+    rig.reached("it is confirmed", |state| state.confirmed == 1)
         .await;
     queue.drain().await;
-    // It may have come before the queue was bound.
+    // It may have arrived before the queue was bound.
     assert_eq!(queue.history.len() as u64 + rig.state.borrow().returned, 1);
     rig.drained().await;
 }
@@ -103,7 +103,7 @@ async fn fq6_a_permission_that_is_taken_stops_nothing_for_good() {
             .as_ref()
             .is_some_and(|why| why.contains("ACCESS_REFUSED"))
     };
-    rig.told("it is refused", refused).await;
+    rig.reached("it is refused", refused).await;
     rig.update("w0", WorkspacePhase::Stopped);
     // It may write to the exchange that is there, but still not declare one.
     node.ctl(&["set_permissions", "-p", "fq6c", "fq6c", "", ".*", ".*"])
@@ -115,7 +115,7 @@ async fn fq6_a_permission_that_is_taken_stops_nothing_for_good() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fq7_what_no_queue_takes_is_counted_right() {
+async fn fq7_messages_that_reach_no_queue_are_counted() {
     let Some(node) = rabbit::shared("fq7").await else {
         return;
     };
@@ -127,24 +127,24 @@ async fn fq7_what_no_queue_takes_is_counted_right() {
         rig.update_of(owner, &format!("w{n}"), WorkspacePhase::Stopped, "");
     }
     let state = rig
-        .told("all are confirmed", |state| state.confirmed == 1000)
+        .reached("all are confirmed", |state| state.confirmed == 1000)
         .await;
     assert_eq!(state.returned, 334);
     queue.drain().await;
     assert_eq!(queue.history.len(), 666);
-    // A binding that comes or goes changes only what comes after.
+    // A new or a removed binding changes only what follows.
     let (_connection, channel) = channel(&url).await;
     let none = FieldTable::default();
     let unbound = channel.queue_unbind("q".into(), "wsman".into(), "jane.*.updates".into(), none);
     unbound.await.unwrap();
     rig.update("late", WorkspacePhase::Stopped);
-    rig.told("it is confirmed", |state| state.confirmed == 1001)
+    rig.reached("it is confirmed", |state| state.confirmed == 1001)
         .await;
     assert_eq!(rig.drained().await.returned, 335);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fq8_what_is_refused_is_tried_again() {
+async fn fq8_rejected_messages_are_retried() {
     let Some(node) = rabbit::shared("fq8").await else {
         return;
     };
@@ -158,11 +158,11 @@ async fn fq8_what_is_refused_is_tried_again() {
     let mut queue = Queue::with(&url, "q", "*.*.updates", full).await;
     let mut rig = Rig::connected(&url).await;
     rig.update("w0", WorkspacePhase::Stopped);
-    rig.told("the first is taken", |state| state.confirmed == 1)
+    rig.reached("the first is taken", |state| state.confirmed == 1)
         .await;
     rig.update("w1", WorkspacePhase::Stopped);
     let state = rig
-        .told("the second is refused", |state| state.refused > 0)
+        .reached("the second is refused", |state| state.refused > 0)
         .await;
     assert_eq!(
         (state.confirmed, state.waiting + state.unconfirmed),
@@ -172,14 +172,14 @@ async fn fq8_what_is_refused_is_tried_again() {
     queue.until("both ends", all_stopped(2)).await;
     assert_eq!(queue.check(), 0);
     let state = rig
-        .told("both are confirmed", |state| state.confirmed == 2)
+        .reached("both are confirmed", |state| state.confirmed == 2)
         .await;
     assert_eq!(state.connects, 1, "the others were not disturbed");
     rig.drained().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fq9_what_is_too_large_goes_out_as_a_reference() {
+async fn fq9_a_status_that_is_too_large_becomes_a_reference() {
     let Some(node) = rabbit::shared("fq9").await else {
         return;
     };
@@ -189,7 +189,7 @@ async fn fq9_what_is_too_large_goes_out_as_a_reference() {
     rig.update_of("jane", "w0", WorkspacePhase::Running, &"x".repeat(17 << 20));
     rig.update("w1", WorkspacePhase::Running);
     let state = rig
-        .told("both are confirmed", |state| state.confirmed == 2)
+        .reached("both are confirmed", |state| state.confirmed == 2)
         .await;
     assert_eq!((state.reduced, state.connects), (1, 1));
     queue.drain().await;
@@ -217,7 +217,7 @@ async fn fq10_rotated_credentials_are_read_from_the_file() {
     let file = folder.path().join("url");
     std::fs::write(&file, format!("{url}\n")).unwrap();
     let mut rig = Rig::with(bus(Broker::UrlFile(file.display().to_string())), HASTY);
-    rig.told("connected", |state| state.is_connected).await;
+    rig.reached("connected", |state| state.is_connected).await;
     node.ctl(&["change_password", "fq10", "other"]).await;
     let close = r#"[rabbit_networking:close_connection(P, "test") || P <- rabbit_networking:connections(), proplists:get_value(user, rabbit_reader:info(P, [user])) =:= <<"fq10">>]."#;
     node.ctl(&["eval", close]).await;
@@ -227,7 +227,7 @@ async fn fq10_rotated_credentials_are_read_from_the_file() {
             .as_ref()
             .is_some_and(|why| why.contains("ACCESS_REFUSED"))
     };
-    let state = rig.told("the old ones are refused", refused).await;
+    let state = rig.reached("the old ones are refused", refused).await;
     assert!(!format!("{state:?}").contains("secret"), "{state:?}");
     let url = url.replace("secret", "other");
     std::fs::write(&file, &url).unwrap();
@@ -264,14 +264,14 @@ async fn fq10_tls_trusts_the_given_authority_alone() {
             .is_some_and(|why| why.contains("certificate"))
     };
     let state = wrong
-        .told("another authority is not trusted", distrusted)
+        .reached("another authority is not trusted", distrusted)
         .await;
     assert_eq!(state.connects, 0);
     wrong.drain.cancel();
     let mut rig = Rig::with(secure(node.authority()), HASTY);
     rig.update("w0", WorkspacePhase::Stopped);
     queue.until("the end", all_stopped(1)).await;
-    rig.told("it is confirmed", |state| state.confirmed == 1)
+    rig.reached("it is confirmed", |state| state.confirmed == 1)
         .await;
     rig.drained().await;
 }
@@ -287,7 +287,7 @@ async fn fq11_order_holds_per_workspace() {
     for _ in 0..100 {
         let confirmed = rig.state.borrow().confirmed;
         rig.flow(20, 1).await;
-        rig.told("some are confirmed", |state| state.confirmed > confirmed)
+        rig.reached("some are confirmed", |state| state.confirmed > confirmed)
             .await;
     }
     rig.end(20);
@@ -304,7 +304,7 @@ async fn fq11_order_holds_per_workspace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fq13_only_the_holder_publishes_and_a_new_one_uses_the_same_ids() {
+async fn fq13_only_the_leader_publishes_and_a_new_one_uses_the_same_ids() {
     let Some(node) = rabbit::shared("fq13").await else {
         return;
     };
@@ -314,13 +314,13 @@ async fn fq13_only_the_holder_publishes_and_a_new_one_uses_the_same_ids() {
     rig.update("w0", WorkspacePhase::Stopped);
     let first = queue.until_phase("w0", "STOPPED").await;
     rig.lease_state.send_replace(LeaseState::Idle);
-    let state = rig.told("it lets go", |state| !state.is_publisher).await;
+    let state = rig.reached("it lets go", |state| !state.is_publisher).await;
     assert!(!state.is_connected);
     rig.update("w1", WorkspacePhase::Running);
     rig.update("w1", WorkspacePhase::Stopped);
     rig.lease_state.send_replace(HOLDS);
     queue.until_phase("w1", "STOPPED").await;
-    rig.told("all are confirmed", |state| state.confirmed == 3)
+    rig.reached("all are confirmed", |state| state.confirmed == 3)
         .await;
     queue.drain().await;
     assert_eq!(queue.check(), 1, "the end that it published before");

@@ -14,7 +14,7 @@ fn wsman() -> Command {
 
 async fn run(mut command: Command) -> Output {
     let running = tokio::task::spawn_blocking(move || command.output());
-    tokio::time::timeout(PATIENCE, running)
+    tokio::time::timeout(TIMEOUT, running)
         .await
         .expect("it ends")
         .unwrap()
@@ -27,15 +27,15 @@ async fn a_tail_prints_what_arrives() {
         return;
     };
     let url = node.vhost("tail", "planted-password").await;
-    // Its exchange is not there yet: it says so, or waits for it.
+    // Its exchange does not exist yet: it reports that, or waits for it.
     let mut early = wsman();
     early
         .args(["client", "bus-tail", "--count", "1", "--no-reconnect"])
         .env("WSMAN_AMQP_URL", &url);
     let output = run(early).await;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("no exchange 'wsman'"), "{said}");
+    let output_text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output_text}");
+    assert!(output_text.contains("no exchange 'wsman'"), "{output_text}");
 
     let mut waiting = wsman()
         .args(["client", "bus-tail", "--count", "1", "-o", "name"])
@@ -75,13 +75,13 @@ async fn a_tail_prints_what_arrives() {
         ]);
         tail.arg(file.path());
         let tailing = tokio::spawn(run(tail));
-        // Whatever was published before it was bound is not for it.
+        // It does not get what was published before its binding.
         while !tailing.is_finished() {
             rig.update("w0", WorkspacePhase::Running);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let output = tailing.await.unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let output_text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(
             output.status.code(),
             Some(0),
@@ -89,7 +89,7 @@ async fn a_tail_prints_what_arrives() {
             String::from_utf8_lossy(&output.stderr)
         );
         if format == "json" {
-            let record: serde_json::Value = serde_json::from_str(&said).unwrap();
+            let record: serde_json::Value = serde_json::from_str(&output_text).unwrap();
             assert_eq!(record["routing_key"], "jane.m-w0.updates");
             assert_eq!(record["status"]["phase"], "RUNNING");
             assert_eq!(record["headers"]["instanceId"], "w0");
@@ -101,10 +101,10 @@ async fn a_tail_prints_what_arrives() {
             );
         } else {
             assert!(
-                said.contains("w0")
-                    && said.contains("RUNNING")
-                    && said.contains("jane.m-w0.updates"),
-                "{said}"
+                output_text.contains("w0")
+                    && output_text.contains("RUNNING")
+                    && output_text.contains("jane.m-w0.updates"),
+                "{output_text}"
             );
         }
     }
@@ -112,7 +112,7 @@ async fn a_tail_prints_what_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tail_without_a_broker_says_so_without_its_password() {
+async fn a_tail_without_a_broker_fails_without_printing_its_password() {
     for (url, code) in [
         ("amqp://jane:planted@127.0.0.1:1", 6),
         ("jane:planted@127.0.0.1", 1),
@@ -120,9 +120,9 @@ async fn a_tail_without_a_broker_says_so_without_its_password() {
         let mut tail = wsman();
         tail.args(["client", "bus-tail", "--url", url]);
         let output = run(tail).await;
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(!said.contains("planted"), "{said}");
+        let output_text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{output_text}");
+        assert!(!output_text.contains("planted"), "{output_text}");
     }
     let mut tail = wsman();
     tail.args(["client", "bus-tail"]);
@@ -175,14 +175,14 @@ async fn no_password_and_no_token_is_logged() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, waiting)
+        tokio::time::timeout(TIMEOUT, waiting)
             .await
             .unwrap_or_else(|_| panic!("{word}: {}", read()));
     };
     wait("ACCESS_REFUSED").await;
     std::fs::write(&file, &url).unwrap();
     wait("connected to the message bus").await;
-    // No queue takes its messages: they come back, with its token in them.
+    // No queue takes its messages: they are returned, with the token in them.
     let mut client = {
         let channel = tonic::transport::Endpoint::from_shared(format!("http://{addr}")).unwrap();
         wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient::new(

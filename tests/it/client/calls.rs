@@ -1,4 +1,4 @@
-//! The verbs that are one call: the request they send, and what they say about it.
+//! The verbs that are one call: their request and their output.
 
 use serde_json::{Value, json};
 
@@ -135,7 +135,7 @@ fn a_timeout_that_ends_the_workspace_needs_a_flag() {
         server.requests("SetTimeout"),
         [json!({"id": "x", "duration": "0"})]
     );
-    // What is no duration is for the server to judge.
+    // The server validates an invalid duration.
     run(&server, &["set-timeout", "x", "soon"]).expect(0);
 }
 

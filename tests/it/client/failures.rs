@@ -31,7 +31,7 @@ fn every_grpc_code_has_its_exit_code() {
     for (code, exit) in codes {
         server
             .state()
-            .refusals
+            .errors
             .insert("GetWorkspaces", Status::new(code, "because"));
         let done = run(&server, &["list"]).expect(exit);
         assert_eq!(done.stdout, "");
@@ -44,12 +44,12 @@ fn every_grpc_code_has_its_exit_code() {
 }
 
 #[test]
-fn the_reason_decides_where_the_code_says_nothing() {
+fn the_reason_decides_if_the_code_is_unknown() {
     let server = Server::start(vec![]);
     let details =
         ErrorDetails::with_error_info("NOT_FOUND", "wsman", [("id".to_owned(), "x".to_owned())]);
     let status = Status::with_error_details(Code::Unknown, "workspace x does not exist", details);
-    server.state().refusals.insert("DescribeWorkspace", status);
+    server.state().errors.insert("DescribeWorkspace", status);
     let done = run(&server, &["describe", "x"]).expect(3);
     assert_eq!(
         done.stderr,
@@ -70,7 +70,7 @@ fn every_refused_field_has_its_line() {
         "invalid start workspace request",
         details,
     );
-    server.state().refusals.insert("StartWorkspace", status);
+    server.state().errors.insert("StartWorkspace", status);
     let done = run(
         &server,
         &["start", "-f", "testdata/example-wsspec.json", "--id", "x"],
@@ -80,12 +80,12 @@ fn every_refused_field_has_its_line() {
 }
 
 #[test]
-fn a_server_that_asks_for_patience_is_quoted() {
+fn a_pause_that_the_server_requests_is_printed() {
     let server = Server::start(vec![]);
     let wait = Some(std::time::Duration::from_millis(2_100));
     let details = ErrorDetails::with_retry_info(wait);
     let status = Status::with_error_details(Code::ResourceExhausted, "too many requests", details);
-    server.state().refusals.insert("GetWorkspaces", status);
+    server.state().errors.insert("GetWorkspaces", status);
     let done = run(&server, &["list"]).expect(5);
     assert_eq!(
         done.stderr,
@@ -124,7 +124,7 @@ fn a_silent_server_is_given_up() {
 }
 
 #[test]
-fn nobody_listening_is_unavailable() {
+fn a_refused_connection_is_unavailable() {
     let mut server = Server::start(vec![]);
     server.stop();
     for args in [
@@ -235,7 +235,7 @@ fn failures_are_json_where_results_are() {
     let details =
         ErrorDetails::with_error_info("NOT_FOUND", "wsman", [("id".to_owned(), "x".to_owned())]);
     let status = Status::with_error_details(Code::Unknown, "workspace x does not exist", details);
-    server.state().refusals.insert("DescribeWorkspace", status);
+    server.state().errors.insert("DescribeWorkspace", status);
     let parse = |done: Done| -> serde_json::Value {
         assert_eq!((done.stdout.as_str(), done.stderr.lines().count()), ("", 1));
         serde_json::from_str(&done.stderr).unwrap()

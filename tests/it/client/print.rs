@@ -8,7 +8,7 @@ use wsman::proto::contentservice::GitStatus;
 
 use super::*;
 
-/// A workspace of which everything is known.
+/// A workspace with every field.
 fn complete() -> WorkspaceStatus {
     let started = long_ago();
     let started_at = Some(pbjson_types::Timestamp {
@@ -111,7 +111,7 @@ fn several() -> Vec<WorkspaceStatus> {
     ]
 }
 
-/// Replaces the time of the start, which differs in each run.
+/// Replaces the start time, which differs in each run.
 fn timeless(text: &str) -> String {
     let started = long_ago().as_second();
     // The clock may have moved on since the server was filled.
@@ -296,7 +296,7 @@ fn no_deceptive_character_reaches_the_terminal() {
     }
     server
         .state()
-        .refusals
+        .errors
         .insert("GetWorkspaces", tonic::Status::internal(evil));
     harmless(&run(&server, &["list"]).expect(1).stderr);
 }

@@ -21,7 +21,7 @@ use wsman::proto::served::workspace_manager_server::{WorkspaceManager, Workspace
 use wsman::proto::wsman::*;
 
 /// How long a test waits for what must happen before it gives up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the server knows and was asked.
 #[derive(Default)]
@@ -37,7 +37,7 @@ pub(super) struct State {
     /// The class that every workspace gets, as the metadata of the answer says.
     pub(super) class: Option<&'static str>,
     /// Calls that fail, by name.
-    pub(super) refusals: BTreeMap<&'static str, Status>,
+    pub(super) errors: BTreeMap<&'static str, Status>,
     /// Calls that are never answered.
     pub(super) hanging: BTreeSet<&'static str>,
     /// Streams send no headers before their first message, as old servers do.
@@ -85,7 +85,7 @@ impl Server {
     /// Kills the server with every connection.
     pub(super) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(PATIENCE);
+            runtime.shutdown_timeout(TIMEOUT);
         }
         self.state().streams.clear();
     }
@@ -95,14 +95,14 @@ impl Server {
         self.shared.0.lock().unwrap()
     }
 
-    /// Changes a workspace and tells every stream.
+    /// Changes a workspace and publishes it to every stream.
     pub(super) fn update(&self, status: WorkspaceStatus) {
         let mut state = self.state();
         state.put(status.clone());
-        state.tell(status);
+        state.publish(status);
     }
 
-    /// Changes a workspace and tells nobody.
+    /// Changes a workspace without publishing it.
     pub(super) fn change(&self, status: WorkspaceStatus) {
         self.state().put(status);
     }
@@ -130,7 +130,7 @@ impl Server {
         let (_state, waited) = self
             .shared
             .1
-            .wait_timeout_while(state, PATIENCE, count)
+            .wait_timeout_while(state, TIMEOUT, count)
             .unwrap();
         assert!(!waited.timed_out(), "{call} was not called {times} times");
     }
@@ -191,7 +191,7 @@ impl State {
         self.workspaces.push(status);
     }
 
-    fn tell(&mut self, status: WorkspaceStatus) {
+    fn publish(&mut self, status: WorkspaceStatus) {
         let message = SubscribeResponse::new(Some(&EncodedStatus::new(status)), &BTreeMap::new());
         self.streams
             .retain(|stream| stream.send(Ok(message.clone())).is_ok());
@@ -201,7 +201,7 @@ impl State {
 struct Service(Shared);
 
 impl Service {
-    /// Remembers the call and gives the answer to it, unless the test refuses it or lets it hang.
+    /// Records the call and returns its response, unless the test rejects it or lets it hang.
     async fn answer<Q: Serialize, A>(
         &self,
         name: &'static str,
@@ -215,8 +215,8 @@ impl Service {
         let request = request.into_inner();
         let (hangs, answer) = {
             let mut state = self.0.0.lock().unwrap();
-            let result = match state.refusals.get(name) {
-                Some(refusal) => Err(refusal.clone()),
+            let result = match state.errors.get(name) {
+                Some(error) => Err(error.clone()),
                 None => answer(&mut state, &request),
             };
             state
@@ -263,7 +263,7 @@ impl WorkspaceManager for Service {
     ) -> Result<Response<GetWorkspacesResponse>, Status> {
         self.answer("GetWorkspaces", request, |state, _| {
             for status in std::mem::take(&mut state.during_list) {
-                state.tell(status);
+                state.publish(status);
             }
             Ok(GetWorkspacesResponse {
                 status: state
@@ -290,7 +290,7 @@ impl WorkspaceManager for Service {
                         ..status
                     };
                     state.put(status.clone());
-                    state.tell(status);
+                    state.publish(status);
                 }
                 let url = format!("https://{}.ws.example.com", request.service_prefix);
                 Ok(StartWorkspaceResponse {

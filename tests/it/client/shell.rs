@@ -35,7 +35,7 @@ fn every_shell_has_completions() {
         }
     }
     wsman(&["completions", "tcsh"]).expect(2);
-    // A shell that is there has to be able to read its own.
+    // An installed shell must be able to parse its own.
     let script = wsman(&["completions", "bash"]).expect(0).stdout;
     // What `client call` takes.
     assert!(script.contains("UpdateSSHKey") && script.contains("ExplainWorkspace"));
@@ -78,7 +78,7 @@ fn every_command_has_a_manual_page() {
 }
 
 #[test]
-fn help_says_what_there_is() {
+fn help_lists_the_verbs() {
     // The flags of the connection are the same everywhere.
     let help = |args: &[&str]| {
         let text = wsman(&[args, &["--help"]].concat()).expect(0).stdout;

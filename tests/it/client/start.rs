@@ -239,12 +239,12 @@ fn waiting_notices_what_went_during_a_cut() {
 
 #[test]
 fn waiting_survives_a_describe_that_fails() {
-    for refusal in [
+    for error in [
         Status::unavailable("draining"),
         Status::not_found("not yet"),
     ] {
         let server = server();
-        server.state().refusals.insert("DescribeWorkspace", refusal);
+        server.state().errors.insert("DescribeWorkspace", error);
         let start = spawn(&server, &["start", "-f", FILE, "--id", "x", "--wait"]);
         server.wait_for("DescribeWorkspace", 1);
         server.update(workspace("x", Running, 12));
@@ -296,7 +296,7 @@ fn waiting_has_an_end() {
 #[test]
 fn a_refused_start_is_not_waited_for() {
     let server = server();
-    server.state().refusals.insert(
+    server.state().errors.insert(
         "StartWorkspace",
         Status::already_exists("workspace instance already exists"),
     );
@@ -403,14 +403,14 @@ fn everything_that_people_ask_for_has_a_flag() {
 }
 
 #[test]
-fn a_taken_prefix_says_how_to_choose_another() {
+fn a_prefix_in_use_has_a_hint() {
     use tonic_types::{ErrorDetails, StatusExt};
     let server = server();
     let state = [("state".to_owned(), "NAME_IN_USE".to_owned())];
     let details = ErrorDetails::with_error_info("WRONG_STATE", "wsman.dev", state);
     let why = "the service_prefix \"example\" is taken by workspace tour";
     let status = Status::with_error_details(tonic::Code::FailedPrecondition, why, details);
-    server.state().refusals.insert("StartWorkspace", status);
+    server.state().errors.insert("StartWorkspace", status);
     let done = run(&server, &["start", "-f", FILE, "--id", "x"]).expect(4);
     assert_eq!(
         done.stderr,

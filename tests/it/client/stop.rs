@@ -61,7 +61,7 @@ fn stop_waits_for_each_workspace() {
 #[test]
 fn stop_tries_every_workspace() {
     let server = both();
-    server.state().refusals.insert(
+    server.state().errors.insert(
         "StopWorkspace",
         Status::failed_precondition("under maintenance"),
     );
@@ -74,7 +74,7 @@ fn stop_tries_every_workspace() {
 }
 
 #[test]
-fn stop_says_whom_it_did_not_find() {
+fn stop_prints_ids_that_do_not_exist() {
     let server = both();
     let done = run(&server, &["stop", "a", "tpyo"]).expect(0);
     assert_eq!(done.stdout, "Stopping a\nThere is no tpyo\n");

@@ -66,7 +66,7 @@ impl Terminal {
     #[track_caller]
     fn wait_for(&mut self, part: &str) {
         while !self.text.contains(part) {
-            match self.seen.recv_timeout(PATIENCE) {
+            match self.seen.recv_timeout(TIMEOUT) {
                 Ok(text) => self.text.push_str(&text),
                 Err(_) => panic!("{part:?} was not printed, but:\n{}", self.text),
             }
@@ -79,7 +79,7 @@ impl Terminal {
 
     /// Waits for the end; the code, and all that was printed.
     fn done(mut self) -> (i32, String) {
-        while let Ok(text) = self.seen.recv_timeout(PATIENCE) {
+        while let Ok(text) = self.seen.recv_timeout(TIMEOUT) {
             self.text.push_str(&text);
         }
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
@@ -122,7 +122,7 @@ fn what_ends_workspaces_is_asked() {
 }
 
 #[test]
-fn silence_is_broken_by_what_is_awaited() {
+fn silence_shows_what_is_awaited() {
     let server = Server::start(vec![]);
     server.state().hanging.insert("GetWorkspaces");
     let mut terminal = Terminal::start(&server, 120, &["list", "--timeout", "20s"]);

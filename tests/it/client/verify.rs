@@ -1,4 +1,4 @@
-//! `wsman verify` finds what a server of the protocol gets wrong, and nothing where there is nothing.
+//! `wsman verify` finds the violations of a server, and nothing on a correct one.
 
 use serde_json::Value;
 
@@ -33,8 +33,8 @@ pub(super) fn found(done: &Done) -> (Vec<String>, Value) {
     (lines.iter().map(kind).collect(), summary)
 }
 
-/// Follows a server that says something once both streams stand, and checks the record as well.
-fn follow(say: impl FnOnce(&Server) + Send) -> (Done, Vec<String>, Value) {
+/// Follows a server that sends something once both streams are open, and checks the record as well.
+fn follow(act: impl FnOnce(&Server) + Send) -> (Done, Vec<String>, Value) {
     let server = Server::start(vec![
         workspace("a", Running, 10),
         workspace("b", Running, 11),
@@ -46,15 +46,15 @@ fn follow(say: impl FnOnce(&Server) + Send) -> (Done, Vec<String>, Value) {
     let done = std::thread::scope(|scope| {
         let run = scope.spawn(|| verify(&["-H", &address, "--for", "3s", "--record", record]));
         server.wait_for("Subscribe", 2);
-        // Each stream lists once it stands; the first list is that of the beginning.
+        // Each stream lists once it is open; the first list is that of the start.
         server.wait_for("GetWorkspaces", 4);
-        say(&server);
+        act(&server);
         run.join().unwrap()
     });
     let (kinds, summary) = found(&done);
     let again = verify(&["--check", record]);
-    assert_eq!(again.code, done.code, "the record tells the same");
-    assert_eq!(again.stdout, done.stdout, "the record tells the same");
+    assert_eq!(again.code, done.code, "the record has the same");
+    assert_eq!(again.stdout, done.stdout, "the record has the same");
     (done, kinds, summary)
 }
 
@@ -93,7 +93,7 @@ fn what_a_server_gets_wrong_is_found_with_its_evidence() {
 }
 
 #[test]
-fn a_server_that_forgets_to_tell_is_found() {
+fn a_missing_update_is_found() {
     let (done, kinds, _) = follow(|server| server.change(workspace("a", Stopping, 30)));
     done.expect(1);
     assert!(kinds.iter().all(|kind| kind == "LOST"), "{kinds:?}");
@@ -101,9 +101,13 @@ fn a_server_that_forgets_to_tell_is_found() {
 }
 
 #[test]
-fn what_cannot_be_followed_or_read_is_told() {
-    let nobody = verify(&["-H", "127.0.0.1:1", "--for", "1s"]).expect(6);
-    assert!(nobody.stderr.contains("127.0.0.1:1"), "{}", nobody.stderr);
+fn errors_of_the_server_and_the_record_are_printed() {
+    let unreachable = verify(&["-H", "127.0.0.1:1", "--for", "1s"]).expect(6);
+    assert!(
+        unreachable.stderr.contains("127.0.0.1:1"),
+        "{}",
+        unreachable.stderr
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("record");
     std::fs::write(&path, "{}\n").unwrap();

@@ -1,4 +1,4 @@
-//! `wsman verify` with a message bus: a real broker, on which the test says what a publisher gets right or wrong.
+//! `wsman verify` with a message bus: a real broker, to which the test publishes correctly or wrongly.
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -15,7 +15,7 @@ use crate::support::queue::{channel, declare_exchange};
 use crate::support::rabbit;
 use WorkspacePhase::*;
 
-/// Says things on a bus as a publisher does.
+/// Publishes as a publisher does.
 struct Publisher {
     url: String,
     channel: Channel,
@@ -46,7 +46,7 @@ impl Publisher {
     }
 
     /// Publishes a status, in a session, and waits until it is in every queue.
-    fn say(&self, session: &str, status: WorkspaceStatus) {
+    fn publish(&self, session: &str, status: WorkspaceStatus) {
         let uid = format!("uid-{}", status.id);
         let message = bus_message::of(&StatusUpdate::new(&uid, Encoded::new(status)));
         let mut headers = FieldTable::default();
@@ -66,8 +66,8 @@ impl Publisher {
     }
 }
 
-/// Follows a server and a bus that say something once everything stands, and checks the record as well.
-fn follow(publisher: &Publisher, say: impl FnOnce(&Server) + Send) -> (Done, Vec<String>, Value) {
+/// Follows a server and a bus that send something once everything is open, and checks the record as well.
+fn follow(publisher: &Publisher, act: impl FnOnce(&Server) + Send) -> (Done, Vec<String>, Value) {
     let server = Server::start(vec![
         workspace("a", Running, 10),
         workspace("b", Running, 11),
@@ -84,16 +84,16 @@ fn follow(publisher: &Publisher, say: impl FnOnce(&Server) + Send) -> (Done, Vec
         ];
         let run = scope.spawn(move || verify(&args));
         server.wait_for("Subscribe", 2);
-        // Whoever stands has listed once: two streams and the queue, after the first list and that of the beginning.
+        // Each open channel has listed once: two streams and the queue, after the first list and that of the start.
         server.wait_for("GetWorkspaces", 5);
-        say(&server);
+        act(&server);
         run.join().unwrap()
     });
     let (kinds, summary) = found(&done);
     let again = verify(&["--check", record]);
-    assert_eq!(again.stdout, done.stdout, "the record tells the same");
-    let told = std::fs::read_to_string(record).unwrap() + &done.stdout + &done.stderr;
-    assert!(!told.contains("planted"), "{told}");
+    assert_eq!(again.stdout, done.stdout, "the record has the same");
+    let text = std::fs::read_to_string(record).unwrap() + &done.stdout + &done.stderr;
+    assert!(!text.contains("planted"), "{text}");
     (done, kinds, summary)
 }
 
@@ -105,11 +105,11 @@ fn a_bus_that_keeps_the_guarantees_passes() {
     let (done, kinds, summary) = follow(&bus, |server| {
         for status in [workspace("a", Stopping, 12), workspace("a", Stopped, 13)] {
             server.update(status.clone());
-            bus.say("one", status);
+            bus.publish("one", status);
         }
-        // Another publisher tells the end again, as it learned of it, and what else there is.
-        bus.say("two", workspace("a", Stopped, 15));
-        bus.say("two", workspace("b", Running, 11));
+        // Another publisher sends the end again, as it saw it, and the other workspaces.
+        bus.publish("two", workspace("a", Stopped, 15));
+        bus.publish("two", workspace("b", Running, 11));
     });
     done.expect(0);
     assert_eq!(kinds, Vec::<String>::new());
@@ -126,10 +126,10 @@ fn what_a_bus_gets_wrong_is_found() {
     };
     let (done, kinds, _) = follow(&bus, |server| {
         server.update(workspace("a", Stopping, 20));
-        bus.say("one", workspace("b", Running, 11));
-        bus.say("one", workspace("b", Running, 11));
-        bus.say("one", workspace("c", Stopped, 22));
-        bus.say("one", workspace("c", Running, 21));
+        bus.publish("one", workspace("b", Running, 11));
+        bus.publish("one", workspace("b", Running, 11));
+        bus.publish("one", workspace("c", Stopped, 22));
+        bus.publish("one", workspace("c", Running, 21));
         server.update(workspace("c", Stopped, 22));
     });
     done.expect(1);
@@ -137,13 +137,13 @@ fn what_a_bus_gets_wrong_is_found() {
 }
 
 #[test]
-fn a_bus_that_cannot_be_read_is_told_without_its_password() {
+fn errors_of_the_bus_are_printed_without_its_password() {
     let Some(bus) = Publisher::start("verify-none") else {
         return;
     };
     let server = Server::start(Vec::new());
     let address = server.address.to_string();
-    for (url, exchange, code, said) in [
+    for (url, exchange, code, why) in [
         (
             "jane:planted@127.0.0.1",
             "wsman",
@@ -164,7 +164,7 @@ fn a_bus_that_cannot_be_read_is_told_without_its_password() {
             exchange,
         ];
         let done = verify(&args).expect(code);
-        assert!(done.stderr.contains(said), "{}", done.stderr);
+        assert!(done.stderr.contains(why), "{}", done.stderr);
         assert!(!done.stderr.contains("planted"), "{}", done.stderr);
     }
 }

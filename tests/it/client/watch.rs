@@ -1,4 +1,4 @@
-//! `watch` tells every change once: at the beginning, while it goes on, and over cuts.
+//! `watch` prints every change once: at the start, while it runs, and over lost connections.
 
 use tonic::Status;
 
@@ -54,7 +54,7 @@ fn changes_follow_what_was_there() {
 }
 
 #[test]
-fn an_update_that_the_list_holds_already_is_told_once() {
+fn an_update_that_the_list_has_already_is_printed_once() {
     let server = Server::start(vec![workspace("a", Creating, 2)]);
     server.state().during_list = vec![
         workspace("a", Pending, 1),
@@ -208,7 +208,7 @@ fn what_no_reconnect_can_mend_ends_the_watch() {
     watch.line();
     server
         .state()
-        .refusals
+        .errors
         .insert("Subscribe", Status::permission_denied("token expired"));
     server.cut(None);
     let stderr = watch.done().expect(1).stderr;
@@ -219,7 +219,7 @@ fn what_no_reconnect_can_mend_ends_the_watch() {
 }
 
 #[test]
-fn an_unknown_workspace_is_waited_for_and_said_to_be_unknown() {
+fn an_unknown_workspace_is_awaited_and_reported() {
     let server = Server::start(vec![workspace("a", Running, 1)]);
     let done = run(&server, &["watch", "b", "--strict"]).expect(3);
     assert_eq!(done.stderr, "error: no such workspace: b\n");

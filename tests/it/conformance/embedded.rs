@@ -8,7 +8,7 @@ use wsman_sim::apiserver::faults::Fault;
 use wsman_sim::apiserver::store::Store;
 use wsman_sim::apiserver::{Options, Server};
 
-use super::{PATIENCE, client, request, send};
+use super::{TIMEOUT, client, request, send};
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 
@@ -58,7 +58,7 @@ async fn watch(
 }
 
 async fn next(events: &mut (impl futures::Stream<Item = Value> + Unpin)) -> Option<Value> {
-    tokio::time::timeout(PATIENCE, events.next())
+    tokio::time::timeout(TIMEOUT, events.next())
         .await
         .expect("an event in time")
 }
@@ -164,7 +164,7 @@ async fn lost_history_is_answered_with_410() {
     assert_eq!((code, names), (200, vec![&json!("b"), &json!("c")]));
     server.stop().await;
 
-    // A new store has forgotten everything: what an old one said is too old for it.
+    // A new store is empty: the versions of an old one are too old for it.
     let (server, client) = start(&Store::new(), Options::default()).await;
     let mut events = watch(&client, &format!("resourceVersion={}", revision(&first))).await;
     assert_eq!(
@@ -175,7 +175,7 @@ async fn lost_history_is_answered_with_410() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_does_not_read_delays_nobody() {
+async fn a_watcher_that_does_not_read_delays_no_other() {
     let (server, client) = start(
         &Store::new(),
         Options {
@@ -201,7 +201,7 @@ async fn a_watcher_that_does_not_read_delays_nobody() {
             assert_eq!(code, 200);
         }
     };
-    tokio::time::timeout(PATIENCE, write)
+    tokio::time::timeout(TIMEOUT, write)
         .await
         .expect("writes are held up by a watcher");
     let mut last = Value::Null;
@@ -216,7 +216,7 @@ async fn a_watcher_that_does_not_read_delays_nobody() {
 }
 
 #[tokio::test]
-async fn faults_strike_as_told() {
+async fn faults_strike_as_injected() {
     let (server, client) = start(&Store::new(), Options::default()).await;
     let faults = server.faults();
     faults.record();

@@ -25,7 +25,7 @@ spec:
   - {name: main, image: "img:1"}
 "#;
 
-/// An embedded cluster with nodes, and a kubectl that is led to it.
+/// An embedded cluster with nodes, and a kubectl with its kubeconfig.
 struct Kubectl {
     server: Server,
     binary: PathBuf,
@@ -79,7 +79,7 @@ impl Kubectl {
         let run = move || {
             let mut child = command.spawn()?;
             if let Some(mut pipe) = child.stdin.take() {
-                // A kubectl that reads nothing may be gone already.
+                // A kubectl that reads nothing may have exited already.
                 let _ = pipe.write_all(input.as_bytes());
             }
             child.wait_with_output()
@@ -227,9 +227,9 @@ async fn kubectl_reads_logs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kubectl_says_what_an_embedded_cluster_lacks() {
+async fn kubectl_reports_what_an_embedded_cluster_lacks() {
     let Some(kubectl) = Kubectl::start().await else {
-        return skip("kubectl_says_what_an_embedded_cluster_lacks");
+        return skip("kubectl_reports_what_an_embedded_cluster_lacks");
     };
     kubectl.demo().await;
     for arguments in [

@@ -32,11 +32,11 @@ impl Normalizer {
         fields.remove("managedFields");
         fields.remove("remainingItemCount");
         if fields.get("type").is_some_and(|kind| kind == "BOOKMARK") {
-            // How the empty object in a bookmark is encoded, and which revision it tells, is not promised.
+            // The encoding of the empty object in a bookmark, and its revision, are not guaranteed.
             return serde_json::json!({"type": "BOOKMARK", "annotations": fields["object"]["metadata"]["annotations"]});
         }
         if let Some(Value::Array(causes)) = fields.get_mut("causes") {
-            // A real server checks the metadata of an update several times over, and lists each finding again.
+            // A real server validates the metadata of an update several times, and lists each violation again.
             let mut seen: Vec<Value> = Vec::new();
             causes.retain(|cause| {
                 !seen.contains(cause) && {

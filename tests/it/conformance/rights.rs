@@ -1,4 +1,4 @@
-//! Rights that are taken away: requests are refused, and reviews say so beforehand.
+//! Rights that are removed: requests are forbidden, and reviews show that beforehand.
 
 use serde_json::{Value, json};
 use wsman_sim::apiserver::store::Store;
@@ -8,7 +8,7 @@ use super::{client, request};
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
-/// Whether the review says that the right is there.
+/// Whether the review allows it.
 async fn may(client: &kube::Client, verb: &str, group: &str, resource: &str) -> bool {
     let attributes =
         json!({"verb": verb, "group": group, "resource": resource, "namespace": "default"});
@@ -21,7 +21,7 @@ async fn may(client: &kube::Client, verb: &str, group: &str, resource: &str) -> 
 }
 
 #[tokio::test]
-async fn a_right_that_is_taken_away_is_refused_and_reviews_say_so() {
+async fn a_right_that_is_removed_is_forbidden_and_reviews_show_it() {
     let server = Server::start(Store::new(), Options::default())
         .await
         .expect("start");

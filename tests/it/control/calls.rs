@@ -1,4 +1,4 @@
-//! Timeouts and admission in the status, the image spec, and calls that cannot be answered: with which code, and why.
+//! Timeouts and admission in the status, the image spec, and calls that fail: with which code, and why.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
@@ -18,13 +18,13 @@ on_both_clusters! {
     a_timeout_shows_in_the_status
     an_admission_shows_in_the_status
     content_is_refused_for_want_of_a_backend
-    an_image_spec_is_told_as_it_was_recorded
-    what_is_asked_of_nobody_is_not_found
+    an_image_spec_is_returned_as_recorded
+    calls_for_unknown_workspaces_are_not_found
     maintenance_refuses_starts_and_snapshots_only
 }
 
-/// The code, the reason and the state of a refusal.
-fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String, String) {
+/// The code, the reason and the state of an error.
+fn error_of<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String, String) {
     let status = answer.unwrap_err();
     let mut info = status.get_details_error_info().unwrap();
     let state = info.metadata.remove("state").unwrap_or_default();
@@ -53,8 +53,8 @@ async fn a_timeout_shows_in_the_status(cluster: &Cluster) {
     };
     let (timeout, closed, first) = set("90m", TimeoutType::WorkspaceTimeout).await;
     assert_eq!((timeout.as_str(), closed.as_str()), ("90m", "0"));
-    // Both came in one write: one update tells both.
-    let told = loop {
+    // Both are one write: one update has both.
+    let spec = loop {
         let status = updates.next().await.unwrap();
         if status.status_version == first {
             break status.spec.unwrap();
@@ -62,14 +62,14 @@ async fn a_timeout_shows_in_the_status(cluster: &Cluster) {
         assert_ne!(status.spec.unwrap().timeout, "90m");
     };
     assert_eq!(
-        (told.timeout.as_str(), told.closed_timeout.as_str()),
+        (spec.timeout.as_str(), spec.closed_timeout.as_str()),
         ("90m", "0")
     );
     let (_, _, again) = set("90m", TimeoutType::WorkspaceTimeout).await;
     assert_eq!(again, first, "it was so already");
     let (timeout, closed, _) = set("5m", TimeoutType::ClosedTimeout).await;
     assert_eq!((timeout.as_str(), closed.as_str()), ("90m", "5m"));
-    // Zero ends at once what was ever active.
+    // Zero ends at once a workspace that was ever active.
     let beat = MarkActiveRequest {
         id: "timed".to_owned(),
         ..Default::default()
@@ -113,7 +113,7 @@ async fn an_admission_shows_in_the_status(cluster: &Cluster) {
         level: AdmissionLevel::AdmitEveryone.into(),
     };
     let late = world.client.clone().control_admission(request).await;
-    assert_eq!(refusal(late), wrong_state("STOPPING"));
+    assert_eq!(error_of(late), wrong_state("STOPPING"));
     let request = ControlPortRequest {
         id: "stays".to_owned(),
         expose: false,
@@ -123,7 +123,7 @@ async fn an_admission_shows_in_the_status(cluster: &Cluster) {
         }),
     };
     let late = world.client.clone().control_port(request).await;
-    assert_eq!(refusal(late), wrong_state("STOPPING"));
+    assert_eq!(error_of(late), wrong_state("STOPPING"));
     world.drain().await.unwrap();
 }
 
@@ -143,17 +143,17 @@ async fn content_is_refused_for_want_of_a_backend(cluster: &Cluster) {
         async move { client.take_snapshot(request).await }
     };
     let no_backend = wrong_state("NO_CONTENT_BACKEND");
-    assert_eq!(refusal(snapshot("full").await), no_backend);
+    assert_eq!(error_of(snapshot("full").await), no_backend);
     let early = snapshot("stuck").await;
     let text = early.as_ref().unwrap_err().message().to_owned();
     assert_eq!(text, "can only take snapshots of running workspaces");
-    assert_eq!(refusal(early), wrong_state("NOT_RUNNING"));
+    assert_eq!(error_of(early), wrong_state("NOT_RUNNING"));
     for id in ["full", "stuck"] {
         let request = BackupWorkspaceRequest { id: id.to_owned() };
         let backup = world.client.clone().backup_workspace(request).await;
         let text = backup.as_ref().unwrap_err().message().to_owned();
         assert!(text.contains("no content backend"), "{text}");
-        assert_eq!(refusal(backup), no_backend);
+        assert_eq!(error_of(backup), no_backend);
     }
     let request = DeleteVolumeSnapshotRequest {
         id: "snapshot-1.of-jane".to_owned(),
@@ -161,11 +161,11 @@ async fn content_is_refused_for_want_of_a_backend(cluster: &Cluster) {
         ..Default::default()
     };
     let deletion = world.client.clone().delete_volume_snapshot(request).await;
-    assert_eq!(refusal(deletion), no_backend);
+    assert_eq!(error_of(deletion), no_backend);
     world.drain().await.unwrap();
 }
 
-async fn an_image_spec_is_told_as_it_was_recorded(cluster: &Cluster) {
+async fn an_image_spec_is_returned_as_recorded(cluster: &Cluster) {
     let world = World::start(cluster).await;
     let mut updates = world.subscribe().await;
     let mut images = request("images");
@@ -188,7 +188,7 @@ async fn an_image_spec_is_told_as_it_was_recorded(cluster: &Cluster) {
     assert_eq!(spec.supervisor_ref, "registry.example.com/supervisor:1");
     assert_eq!(spec.ide_layer_ref, ["layer-1"]);
     assert!(spec.content_layer.is_empty());
-    assert_eq!(ask("nobody").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(ask("unknown").await.unwrap_err().code(), Code::NotFound);
     assert_eq!(
         ask("a,b=c").await.unwrap_err().code(),
         Code::InvalidArgument
@@ -215,21 +215,21 @@ async fn an_image_spec_is_told_as_it_was_recorded(cluster: &Cluster) {
     let missing = ask("images").await;
     let text = missing.as_ref().unwrap_err().message().to_owned();
     assert_eq!(text, "workspace has no image spec");
-    assert_eq!(refusal(missing), wrong_state("NO_IMAGE_SPEC"));
+    assert_eq!(error_of(missing), wrong_state("NO_IMAGE_SPEC"));
     mark(None, Some("%%")).await;
-    assert_eq!(refusal(ask("images").await).0, Code::Internal);
+    assert_eq!(error_of(ask("images").await).0, Code::Internal);
     mark(Some("true"), Some(&recorded)).await;
     assert_eq!(
-        refusal(ask("images").await),
+        error_of(ask("images").await),
         wrong_state("NO_CONTENT_BACKEND")
     );
     drop(client);
     world.drain().await.unwrap();
 }
 
-async fn what_is_asked_of_nobody_is_not_found(cluster: &Cluster) {
+async fn calls_for_unknown_workspaces_are_not_found(cluster: &Cluster) {
     let world = World::start(cluster).await;
-    let id = || "nobody".to_owned();
+    let id = || "unknown".to_owned();
     let mut client = world.client.clone();
     let timeout = SetTimeoutRequest {
         id: id(),
@@ -257,15 +257,15 @@ async fn what_is_asked_of_nobody_is_not_found(cluster: &Cluster) {
         ..Default::default()
     };
     let backup = BackupWorkspaceRequest { id: id() };
-    let refusals = [
-        refusal(client.set_timeout(timeout).await),
-        refusal(client.control_port(port).await),
-        refusal(client.control_admission(admission).await),
-        refusal(client.update_ssh_key(keys).await),
-        refusal(client.take_snapshot(snapshot).await),
-        refusal(client.backup_workspace(backup).await),
+    let errors = [
+        error_of(client.set_timeout(timeout).await),
+        error_of(client.control_port(port).await),
+        error_of(client.control_admission(admission).await),
+        error_of(client.update_ssh_key(keys).await),
+        error_of(client.take_snapshot(snapshot).await),
+        error_of(client.backup_workspace(backup).await),
     ];
-    for (code, reason, _) in refusals {
+    for (code, reason, _) in errors {
         assert_eq!(
             (code, reason.as_str()),
             (Code::NotFound, "WORKSPACE_NOT_FOUND")
@@ -289,13 +289,13 @@ async fn maintenance_refuses_starts_and_snapshots_only(cluster: &Cluster) {
     let start = world.client.clone().start_workspace(request("new")).await;
     let text = start.as_ref().unwrap_err().message().to_owned();
     assert_eq!(text, "under maintenance");
-    assert_eq!(refusal(start), wrong_state("MAINTENANCE"));
+    assert_eq!(error_of(start), wrong_state("MAINTENANCE"));
     let snapshot = TakeSnapshotRequest {
         id: "old".to_owned(),
         ..Default::default()
     };
     let snapshot = world.client.clone().take_snapshot(snapshot).await;
-    assert_eq!(refusal(snapshot), wrong_state("MAINTENANCE"));
+    assert_eq!(error_of(snapshot), wrong_state("MAINTENANCE"));
     let admission = ControlAdmissionRequest {
         id: "old".to_owned(),
         level: AdmissionLevel::AdmitEveryone.into(),

@@ -125,7 +125,7 @@ async fn keys_that_are_so_already_cost_no_write() {
         let writes = asked.filter(|r| r.is_write() && r.user_agent.starts_with("wsman/"));
         assert_eq!(writes.collect::<Vec<_>>(), [], "{size}");
     }
-    // More than a Secret can hold beside what is in it: the server says so, and the pod is not marked.
+    // More than a Secret can hold: the server rejects it, and the pod is not marked.
     let mut full = request("crowded");
     let variables = (0..7).map(|n| EnvironmentVariable {
         name: format!("BIG_{n}"),

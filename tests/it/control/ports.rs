@@ -1,4 +1,4 @@
-//! Ports: told on the stream, served by a Service that follows the pod's mark, whatever happens in between.
+//! Ports: published on the stream, served by a Service that follows the pod's mark, whatever happens in between.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use wsman_sim::apiserver::faults::Fault;
 
 use super::{annotation, running};
 use crate::support::cluster::{self, Cluster};
-use crate::support::world::{PATIENCE, Updates, World, request};
+use crate::support::world::{TIMEOUT, Updates, World, request};
 
 on_both_clusters! {
-    ports_are_told_and_served
+    ports_are_published_and_served
     fifty_callers_change_the_ports_of_one_workspace
     a_ports_service_that_was_removed_or_changed_is_put_right
     services_follow_a_mark_that_lost_its_writer
@@ -47,7 +47,7 @@ async fn change(world: &World, request: ControlPortRequest) {
 }
 
 /// Names of the ports of a status or of a Service, as a Service names them.
-fn told(status: &WorkspaceStatus) -> Vec<String> {
+fn published(status: &WorkspaceStatus) -> Vec<String> {
     let ports = status.spec.as_ref().unwrap().exposed_ports.iter();
     let name = |port: &PortSpec| match port.visibility() {
         PortVisibility::Public => format!("p{}-public", port.port),
@@ -70,24 +70,24 @@ async fn serves(cluster: &Cluster, name: &str, ports: &[&str]) {
     let api = cluster.api::<Service>().await;
     let condition = |service: Option<&Service>| service.is_some_and(|s| served(s) == ports);
     let waits = await_condition(api, name, condition);
-    let there = tokio::time::timeout(PATIENCE, waits).await;
+    let there = tokio::time::timeout(TIMEOUT, waits).await;
     if !there.is_ok_and(|waited| waited.is_ok()) {
         let now = service(cluster, name).await;
         panic!("{name} does not serve {ports:?}: {now:?}");
     }
 }
 
-/// Reads until a workspace tells these ports.
-async fn tells(updates: &mut Updates, ports: &[&str]) -> WorkspaceStatus {
+/// Reads until a workspace has these ports.
+async fn until_ports(updates: &mut Updates, ports: &[&str]) -> WorkspaceStatus {
     loop {
         let status = updates.next().await.unwrap();
-        if told(&status) == ports {
+        if published(&status) == ports {
             return status;
         }
     }
 }
 
-async fn ports_are_told_and_served(cluster: &Cluster) {
+async fn ports_are_published_and_served(cluster: &Cluster) {
     let world = World::start(cluster).await;
     let mut updates = world.subscribe().await;
     running(&world, &mut updates, request("web")).await;
@@ -101,9 +101,9 @@ async fn ports_are_told_and_served(cluster: &Cluster) {
         .unwrap()
         .set_protocol(PortProtocol::Https);
     change(&world, https).await;
-    // The Service is as it should be when the call returns.
+    // The Service is right when the call returns.
     assert_eq!(now().await, ["p8080-private", "p3000-public"]);
-    let status = tells(&mut updates, &["p8080-private", "p3000-public"]).await;
+    let status = until_ports(&mut updates, &["p8080-private", "p3000-public"]).await;
     let port = &status.spec.unwrap().exposed_ports[1];
     assert_eq!(port.url, "http://3000-p-web.ws.localhost");
     assert_eq!(port.protocol(), PortProtocol::Https);
@@ -116,20 +116,20 @@ async fn ports_are_told_and_served(cluster: &Cluster) {
 
     change(&world, public(control("web", true, 8080))).await;
     assert_eq!(now().await, ["p8080-public", "p3000-public"]);
-    tells(&mut updates, &["p8080-public", "p3000-public"]).await;
+    until_ports(&mut updates, &["p8080-public", "p3000-public"]).await;
 
     change(&world, control("web", false, 8080)).await;
     assert_eq!(now().await, ["p3000-public"]);
-    let before = tells(&mut updates, &["p3000-public"]).await;
+    let before = until_ports(&mut updates, &["p3000-public"]).await;
 
-    // What is so already is not written.
+    // An unchanged value is not written.
     change(&world, control("web", false, 8080)).await;
     let status = world.describe("web").await.unwrap();
     assert_eq!(status.status_version, before.status_version);
 
     change(&world, control("web", false, 3000)).await;
     cluster.gone::<Service>(name).await;
-    tells(&mut updates, &[]).await;
+    until_ports(&mut updates, &[]).await;
     assert_eq!(
         annotation(cluster, "ws-web", "gitpod/exposedPorts").await,
         None
@@ -138,7 +138,7 @@ async fn ports_are_told_and_served(cluster: &Cluster) {
 
     change(&world, control("web", true, 1)).await;
     assert_eq!(now().await, ["p1-private"]);
-    tells(&mut updates, &["p1-private"]).await;
+    until_ports(&mut updates, &["p1-private"]).await;
 
     world.stop_workspace("web").await;
     updates.until("web", WorkspacePhase::Stopping).await;
@@ -161,14 +161,14 @@ async fn fifty_callers_change_the_ports_of_one_workspace(cluster: &Cluster) {
     world.start_workspace("busy").await;
     let calls = (1..=50).map(|port| change(&world, control("busy", true, port)));
     futures::future::join_all(calls).await;
-    let mut told = told(&world.describe("busy").await.unwrap());
+    let mut published = published(&world.describe("busy").await.unwrap());
     let there = service(cluster, "ws-p-busy-ports").await.unwrap();
-    assert_eq!(served(&there), told);
-    told.sort();
+    assert_eq!(served(&there), published);
+    published.sort();
     let mut expected: Vec<_> = (1..=50).map(|port| format!("p{port}-private")).collect();
     expected.push("p8080-private".to_owned());
     expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(published, expected);
     world.drain().await.unwrap();
 }
 
@@ -209,7 +209,7 @@ async fn services_follow_a_mark_that_lost_its_writer(cluster: &Cluster) {
             .await
             .unwrap();
     };
-    // As a daemon leaves it that dies between the mark and the Service: one changed, one without ports.
+    // As after a daemon that dies between the mark and the Service: one changed, one without ports.
     let changed = annotation(cluster, "ws-first", "gitpod/exposedPorts").await;
     mark("ws-second", changed).await;
     mark("ws-first", None).await;
@@ -239,7 +239,7 @@ async fn a_port_that_maps_needs_a_cluster_ip_and_only_that_one(cluster: &Cluster
     let mut maps = control("maps", true, 80);
     maps.spec.as_mut().unwrap().target = 8080;
     change(&world, maps).await;
-    let status = tells(&mut updates, &["p8080-private", "p80-private"]).await;
+    let status = until_ports(&mut updates, &["p8080-private", "p80-private"]).await;
     assert_eq!(status.spec.unwrap().exposed_ports[1].target, 8080);
     let mapped = address().await;
     assert!(mapped.parse::<std::net::IpAddr>().is_ok(), "{mapped}");
@@ -248,7 +248,7 @@ async fn a_port_that_maps_needs_a_cluster_ip_and_only_that_one(cluster: &Cluster
     let targets: Vec<_> = targets.map(|port| port.target_port.unwrap()).collect();
     assert_eq!(targets, [IntOrString::Int(8080), IntOrString::Int(8080)]);
 
-    // It keeps its address: what works is left alone.
+    // It keeps its address: a Service that works stays.
     change(&world, control("maps", false, 80)).await;
     assert_eq!(
         served(&service(cluster, name).await.unwrap()),
@@ -316,7 +316,7 @@ async fn a_daemon_that_dies_between_mark_and_service_loses_nothing() {
         let request = control("cut", true, 1);
         call.control_port(request).await
     });
-    tells(&mut updates, &["p8080-private", "p1-private"]).await;
+    until_ports(&mut updates, &["p8080-private", "p1-private"]).await;
     world.kill().await;
     call.abort();
     assert_eq!(
@@ -326,7 +326,7 @@ async fn a_daemon_that_dies_between_mark_and_service_loses_nothing() {
     faults.clear();
     faults.record();
     let world = World::start(&cluster).await;
-    // Somebody may be at it still.
+    // Another client may still be at it.
     assert_eq!(service_writes(&cluster), Vec::<String>::new());
     world.clock.advance(Duration::from_secs(60));
     serves(&cluster, name, &["p8080-private", "p1-private"]).await;
@@ -358,7 +358,11 @@ async fn a_call_that_was_cut_short_is_finished_by_the_same_call() {
     assert_eq!(served(&there), ["p8080-private", "p1-private"]);
     let after = world.describe("again").await.unwrap();
     assert_eq!(after.message, "");
-    assert_eq!(told(&before), told(&after), "the pod was marked already");
+    assert_eq!(
+        published(&before),
+        published(&after),
+        "the pod was marked already"
+    );
     world.drain().await.unwrap();
 }
 
@@ -387,12 +391,12 @@ async fn a_conflict_is_read_again_and_at_last_given_up() {
     assert_eq!(given_up.code(), Code::Aborted, "{given_up}");
     let info = given_up.get_details_error_info().unwrap();
     assert_eq!(info.reason, "CONFLICT");
-    let now = told(&world.describe("hot").await.unwrap());
+    let now = published(&world.describe("hot").await.unwrap());
     assert_eq!(now, ["p8080-private", "p1-private"]);
-    // A write whose answer was lost was made, and is not made again.
+    // A write whose response is lost was made, and is not repeated.
     faults.add("PATCH", "/pods/ws-hot", 1, Fault::CutAfter);
     change(&world, control("hot", true, 2)).await;
-    let now = told(&world.describe("hot").await.unwrap());
+    let now = published(&world.describe("hot").await.unwrap());
     assert_eq!(now, ["p8080-private", "p1-private", "p2-private"]);
     world.drain().await.unwrap();
 }
@@ -412,7 +416,7 @@ async fn without_services_none_is_touched() {
     change(&world, control("bare", false, 1)).await;
     world.clock.advance(Duration::from_secs(60));
     change(&world, control("bare", true, 2)).await;
-    tells(&mut updates, &["p2-private"]).await;
+    until_ports(&mut updates, &["p2-private"]).await;
     assert_eq!(service_writes(&cluster), Vec::<String>::new());
     world.drain().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Calls with one answer: every RPC in both encodings, errors, deadlines, metadata, CORS, gRPC-Web beside them.
+//! Unary calls: every RPC in both encodings, errors, deadlines, metadata, CORS, gRPC-Web beside them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn every_rpc_answers_alike_in_every_encoding() {
     let world = World::start(&cluster).await;
     world.start_workspace("a").await;
     let start = serde_json::to_string(&request("a")).unwrap();
-    // What each is asked, and how it answers; an RPC that is not listed here is asked with nothing but the id.
+    // The request of each RPC, and its result; an RPC that is not listed gets only the id.
     let cases = BTreeMap::from([
         ("GetWorkspaces", ("{}", Some(200))),
         ("DescribeCluster", ("{}", Some(200))),
@@ -38,13 +38,13 @@ async fn every_rpc_answers_alike_in_every_encoding() {
     let methods = Methods::load().unwrap();
     let mut unary: Vec<_> = methods.iter().filter(|method| !method.streams).collect();
     assert!(unary.len() >= 13, "{unary:?}");
-    // Whatever stops the workspace comes after whatever needs it.
+    // Calls that stop the workspace come after those that need it.
     unary.sort_by_key(|method| (method.path.ends_with("/StopWorkspace"), method.path.clone()));
     for method in unary {
         let name = method.path.rsplit('/').next().unwrap();
         let (asked, wanted) = cases.get(name).copied().unwrap_or((r#"{"id": "a"}"#, None));
         let encoded = text::read(&method.input, asked.as_bytes()).unwrap();
-        let mut told = Vec::new();
+        let mut seen = Vec::new();
         for web in [Web::http1(world.addr), Web::http2(world.addr)] {
             for path in [
                 format!("/rpc/{name}"),
@@ -67,7 +67,7 @@ async fn every_rpc_answers_alike_in_every_encoding() {
                     // Errors are JSON in either encoding.
                     _ => by_proto.body.to_vec(),
                 };
-                told.push((by_json.line, by_json.json().get("code").cloned()));
+                seen.push((by_json.line, by_json.json().get("code").cloned()));
                 if !["GetWorkspaces", "DescribeWorkspace"].contains(&name) {
                     assert_eq!(
                         by_json.json(),
@@ -77,8 +77,8 @@ async fn every_rpc_answers_alike_in_every_encoding() {
             }
         }
         assert!(
-            told.windows(2).all(|pair| pair[0] == pair[1]),
-            "{name}: {told:?}"
+            seen.windows(2).all(|pair| pair[0] == pair[1]),
+            "{name}: {seen:?}"
         );
     }
     world.drain().await.unwrap();
@@ -257,7 +257,7 @@ async fn deadlines_and_metadata_reach_the_service() {
         );
         assert_eq!(answer.error().1, "DEADLINE_EXCEEDED", "{answer:?}");
     }
-    // The smallest of times ends a call, too, and not with an answer of another protocol.
+    // The shortest timeout also ends a call, with a response of the same protocol.
     for header in [
         ("connect-timeout-ms", "1"),
         ("grpc-timeout", "1n"),
@@ -269,7 +269,7 @@ async fn deadlines_and_metadata_reach_the_service() {
         let body = serde_json::to_string(&never).unwrap();
         let headers = [JSON, header, ("wsman-wait", "running")];
         let answer = web.post("/rpc/StartWorkspace", &headers, body).await;
-        // Which of both depends on how far it came.
+        // Which of both depends on how far it got.
         assert!([503, 504].contains(&answer.line.as_u16()), "{answer:?}");
         let code = answer.error().0;
         assert!(["unavailable", "deadline_exceeded"].contains(&code.as_str()));
@@ -305,7 +305,7 @@ async fn pages_of_other_origins_get_in_only_where_allowed() {
             "content-type,connect-protocol-version",
         ),
     ];
-    for (allowed, told) in [
+    for (allowed, exposed) in [
         (json!([]), None),
         (json!(["https://other.example.com"]), None),
         (
@@ -325,16 +325,16 @@ async fn pages_of_other_origins_get_in_only_where_allowed() {
         let called = web
             .post("/rpc/GetWorkspaces", &[JSON, preflight[0]], "{}")
             .await;
-        assert_eq!(called.line, if told.is_some() { 200 } else { 403 });
+        assert_eq!(called.line, if exposed.is_some() { 200 } else { 403 });
         for answer in [&asked, &called] {
             let origin = answer.headers.get("access-control-allow-origin");
             assert_eq!(
                 origin.map(|value| value.to_str().unwrap()),
-                told,
+                exposed,
                 "{allowed}: {answer:?}"
             );
         }
-        if told.is_some() {
+        if exposed.is_some() {
             assert_eq!(asked.line, 200, "{asked:?}");
             assert_eq!(
                 asked.headers["access-control-allow-headers"],
@@ -368,8 +368,8 @@ async fn grpc_web_passes_to_the_same_service() {
             }
             let mut frames = Frames::new(http_body_util::Full::new(answer.body), 1 << 20);
             let first = frames.next().await.unwrap().unwrap();
-            let told = DescribeWorkspaceResponse::decode(first.payload).unwrap();
-            assert_eq!(told.status.unwrap().id, id);
+            let described = DescribeWorkspaceResponse::decode(first.payload).unwrap();
+            assert_eq!(described.status.unwrap().id, id);
             let last = frames.next().await.unwrap().unwrap();
             assert_eq!(last.flags, 0x80);
             assert!(

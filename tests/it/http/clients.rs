@@ -17,22 +17,23 @@ async fn official_clients_get_their_answers() {
     let done = tokio::task::spawn_blocking(move || script.output().unwrap())
         .await
         .unwrap();
-    let told = String::from_utf8_lossy(&done.stdout);
-    eprint!("{told}");
+    let stdout = String::from_utf8_lossy(&done.stdout);
+    eprint!("{stdout}");
     assert!(
         done.status.success(),
-        "{told}{}",
+        "{stdout}{}",
         String::from_utf8_lossy(&done.stderr)
     );
-    // A script that ran nothing would not fail either.
+    // A script that runs nothing would not fail either.
     for client in ["curl", "grpcurl", "python", "node"] {
         let lines = || {
-            told.lines()
+            stdout
+                .lines()
                 .filter(|line| line.contains(&format!(" {client}")))
         };
         assert!(
             lines().any(|line| line.starts_with("ok ") || line.starts_with("skipped ")),
-            "{client}: {told}"
+            "{client}: {stdout}"
         );
     }
     world.drain().await.unwrap();

@@ -1,4 +1,4 @@
-//! What callers send by mistake or in malice: a large table of small cases, each refused in its own way.
+//! Invalid input, by mistake or on purpose: a large table of small cases, each rejected in its own way.
 
 use std::io::Write;
 
@@ -238,7 +238,7 @@ async fn requests_for_a_stream_are_checked() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     let web = Web::http1(world.addr);
-    let told = ("connect-content-encoding", "gzip");
+    let encoded = ("connect-content-encoding", "gzip");
     let packed = frame(COMPRESSED, &gzip(b"{"));
     let one = frame(0, b"{}");
     let cases: Vec<(&str, Headers, Bytes, &str)> = vec![
@@ -254,7 +254,7 @@ async fn requests_for_a_stream_are_checked() {
         ),
         ("an end", vec![], frame(END, b"{}"), "invalid_argument"),
         (
-            "flags of nobody",
+            "unknown flags",
             vec![],
             frame(0x40, b"{}"),
             "invalid_argument",
@@ -268,13 +268,13 @@ async fn requests_for_a_stream_are_checked() {
         ("packed, untold", vec![], packed.clone(), "invalid_argument"),
         (
             "packed wrongly",
-            vec![told],
+            vec![encoded],
             frame(COMPRESSED, b"{}"),
             "invalid_argument",
         ),
         (
             "packed, and half an object",
-            vec![told],
+            vec![encoded],
             packed,
             "invalid_argument",
         ),
@@ -301,7 +301,7 @@ async fn requests_for_a_stream_are_checked() {
         let mut headers = headers;
         headers.push(("content-type", "application/connect+json"));
         let answer = web.post("/rpc/Subscribe", &headers, body).await;
-        // A stream it is, whatever it says.
+        // It is a stream, whatever the header.
         assert_eq!(
             (answer.line.as_u16(), &answer.headers["content-type"]),
             (200, &"application/connect+json".parse().unwrap())
@@ -340,7 +340,7 @@ async fn requests_for_a_stream_are_checked() {
         assert_eq!(answer.line.as_u16(), line, "{headers:?} {answer:?}");
         assert_eq!(answer.headers["content-type"], "application/json");
     }
-    // Nothing of all this hurts anybody.
+    // The daemon survives all of it.
     let encoded = DescribeWorkspaceRequest { id: "a".to_owned() }.encode_to_vec();
     assert_eq!(
         web.post("/rpc/DescribeWorkspace", &[PROTO], encoded)
@@ -377,16 +377,16 @@ async fn a_field_that_is_there_twice_is_refused() {
         let path = format!("/rpc/{method}");
         let answer = web.post(&path, &[JSON], text).await;
         let error = answer.error();
-        let told = (answer.line.as_u16(), error.1.as_str(), error.2.as_str());
-        assert_eq!(told, (400, "INVALID_REQUEST", field), "{answer:?}");
+        let found = (answer.line.as_u16(), error.1.as_str(), error.2.as_str());
+        assert_eq!(found, (400, "INVALID_REQUEST", field), "{answer:?}");
     }
     let kind = [("content-type", "application/connect+json")];
     let text = br#"{"must_match": {}, "mustMatch": {}}"#;
     let answer = web.post("/rpc/Subscribe", &kind, frame(0, text)).await;
-    let told = String::from_utf8_lossy(&answer.body).into_owned();
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
     assert!(
-        told.contains("must_match: is there twice, in two spellings"),
-        "{told}"
+        body.contains("must_match: is there twice, in two spellings"),
+        "{body}"
     );
     world.drain().await.unwrap();
 }

@@ -1,4 +1,5 @@
-//! The layer before a service of the test's own: what is passed on, what time does to a stream, and what a slow reader costs.
+//! The layer before a service of this test: what is passed on, what time does to a stream, and what a slow reader
+//! costs.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,7 +25,7 @@ use wsman::rpc::methods::Methods;
 
 use super::JSON;
 
-/// A service with a mistake in it.
+/// A service with a bug.
 #[derive(Clone)]
 struct Broken;
 
@@ -73,7 +74,7 @@ async fn fs9_a_panic_is_an_internal_error_of_one_call() {
     }
 }
 
-/// Remembers the headers that it was sent, and answers with messages that it makes when they are read.
+/// Records the headers of its request, and answers with messages that are produced on demand.
 #[derive(Clone, Default)]
 struct Fake {
     asked: Arc<Mutex<HeaderMap>>,
@@ -233,12 +234,12 @@ async fn streams_resume_by_header_by_parameter_and_by_last_event() {
     ] {
         assert_eq!(fake.ask(request, "").await.status(), 200);
         let asked = fake.asked.lock().unwrap();
-        let told = |name| asked.get(name).map(|value| value.to_str().unwrap());
+        let header = |name| asked.get(name).map(|value| value.to_str().unwrap());
         assert_eq!(
-            (told("wsman-resume"), told("wsman-snapshot")),
+            (header("wsman-resume"), header("wsman-snapshot")),
             (resume, snapshot)
         );
-        assert_eq!(told("last-event-id"), None);
+        assert_eq!(header("last-event-id"), None);
     }
     let answer = fake
         .ask(Request::get("/rpc/Subscribe?wsman-resume=a%0Ab"), "")
@@ -295,13 +296,13 @@ async fn updates_and_their_end_have_the_form_that_was_asked_for() {
             assert_eq!(answer.headers()["content-type"], kind);
             let mut frames = Frames::new(answer.into_body(), 1 << 20);
             for at in 0..2 {
-                let told = frames.next().await.unwrap().unwrap();
+                let frame = frames.next().await.unwrap().unwrap();
                 let wanted = if codec == "json" {
                     line(at).into_bytes()
                 } else {
                     update(at).encode_to_vec()
                 };
-                assert_eq!((told.flags, told.payload.to_vec()), (0, wanted));
+                assert_eq!((frame.flags, frame.payload.to_vec()), (0, wanted));
             }
             let last = frames.next().await.unwrap().unwrap();
             let end = error.map_or_else(String::new, |error| format!("\"error\":{error},"));
@@ -319,7 +320,7 @@ async fn updates_and_their_end_have_the_form_that_was_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_stream_says_that_it_is_there() {
+async fn a_silent_stream_sends_keepalives() {
     for (accept, sign) in [
         ("application/x-ndjson", "\n"),
         ("text/event-stream", ":\n\n"),
@@ -335,8 +336,8 @@ async fn a_silent_stream_says_that_it_is_there() {
         }
         for _ in 0..3 {
             let begun = Instant::now();
-            let told = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert_eq!(told, sign);
+            let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(data, sign);
             let took = begun.elapsed();
             assert!(
                 (Duration::from_secs(20)..Duration::from_millis(20_010)).contains(&took),
@@ -364,14 +365,14 @@ async fn a_stream_ends_at_its_deadline() {
         };
         let begun = Instant::now();
         let request = subscribe(accept).header("connect-timeout-ms", "45000");
-        let told = whole(fake.ask(request, "").await).await;
+        let text = whole(fake.ask(request, "").await).await;
         let took = begun.elapsed();
         assert!(
             (Duration::from_secs(45)..Duration::from_millis(45_010)).contains(&took),
             "{took:?}"
         );
-        assert!(told.contains("w0") && told.contains(wanted), "{told}");
-        // The service is to work on one answer as long as it likes.
+        assert!(text.contains("w0") && text.contains(wanted), "{text}");
+        // The service may work on one response as long as it likes.
         assert!(!fake.asked.lock().unwrap().contains_key("grpc-timeout"));
     }
 }
@@ -401,7 +402,7 @@ async fn a_request_that_does_not_arrive_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn what_nobody_reads_is_not_made() {
+async fn messages_are_produced_on_demand() {
     let fake = Fake {
         count: 1_000_000,
         ..Fake::default()

@@ -1,4 +1,4 @@
-//! F-S12, HTTP/1.1 byte by byte: pipelines, chunks, lengths that lie, and those who never finish a sentence.
+//! F-S12, HTTP/1.1 byte by byte: pipelines, chunks, wrong lengths, and requests that never end.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use wsman::server::listen;
 
 use crate::streams::while_time_leaps;
 use crate::support::cluster;
-use crate::support::world::{PATIENCE, World};
+use crate::support::world::{TIMEOUT, World};
 
-/// Sends bytes and returns what came back until the end of the connection, or until `enough`.
+/// Sends bytes and returns what is received until the end of the connection, or until `enough`.
 async fn exchange(world: &World, bytes: &[u8], enough: impl Fn(&str) -> bool) -> String {
     let mut stream = TcpStream::connect(world.addr).await.unwrap();
-    // Whoever is refused may be so before the last byte.
+    // A request may be rejected before its last byte.
     let _ = stream.write_all(bytes).await;
     let mut text = String::new();
     let mut part = [0; 4096];
@@ -27,7 +27,7 @@ async fn exchange(world: &World, bytes: &[u8], enough: impl Fn(&str) -> bool) ->
             }
         }
     };
-    tokio::time::timeout(PATIENCE, read)
+    tokio::time::timeout(TIMEOUT, read)
         .await
         .unwrap_or_else(|_| panic!("no end after {text}"));
     text
@@ -53,19 +53,20 @@ async fn pipelined_requests_are_answered_in_order() {
     };
     let ids = ["one", "two", "three", "four"];
     let all: String = ids.iter().map(|id| describe(id)).collect();
-    let told = exchange(&world, all.as_bytes(), |text| {
+    let received = exchange(&world, all.as_bytes(), |text| {
         text.matches("does not exist").count() == 4
     })
     .await;
     let places: Vec<_> = ids
         .iter()
         .map(|id| {
-            told.find(&format!("workspace {id} does not exist"))
-                .expect(&told)
+            received
+                .find(&format!("workspace {id} does not exist"))
+                .expect(&received)
         })
         .collect();
-    assert!(places.is_sorted(), "{told}");
-    assert_eq!(told.matches("HTTP/1.1 404").count(), 4, "{told}");
+    assert!(places.is_sorted(), "{received}");
+    assert_eq!(received.matches("HTTP/1.1 404").count(), 4, "{received}");
     world.drain().await.unwrap();
 }
 
@@ -80,16 +81,19 @@ async fn lengths_are_taken_as_they_are() {
     for _ in 0..17 {
         long.extend_from_slice(&chunk);
     }
-    // Far more than anybody reads, and no end to it.
+    // Far more than the server reads, and no end.
     let mut endless = long.clone();
     for _ in 17..80 {
         endless.extend_from_slice(&chunk);
     }
     let line = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(4 << 20));
     for bytes in [&endless[..], line.as_bytes()] {
-        // Whether the answer is seen depends on who is faster; the end is.
-        let told = exchange(&world, bytes, |_| false).await;
-        assert!(told.is_empty() || told.starts_with("HTTP/1.1 4"), "{told}");
+        // Whether the response arrives depends on timing; the end does.
+        let received = exchange(&world, bytes, |_| false).await;
+        assert!(
+            received.is_empty() || received.starts_with("HTTP/1.1 4"),
+            "{received}"
+        );
     }
     long.extend_from_slice(b"0\r\n\r\n");
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
@@ -153,8 +157,8 @@ async fn lengths_are_taken_as_they_are() {
         ),
     ];
     for (name, bytes, wanted) in cases {
-        let told = exchange(&world, &bytes, |text| text.contains("\r\n\r\n")).await;
-        assert!(told.starts_with(wanted), "{name}: {told}");
+        let received = exchange(&world, &bytes, |text| text.contains("\r\n\r\n")).await;
+        assert!(received.starts_with(wanted), "{name}: {received}");
     }
     world.list().await;
     world.drain().await.unwrap();
@@ -174,17 +178,17 @@ async fn a_request_that_breaks_off_does_nothing() {
         let mut stream = TcpStream::connect(world.addr).await.unwrap();
         stream.write_all(&whole.as_bytes()[..cut]).await.unwrap();
         stream.shutdown().await.unwrap();
-        let mut told = String::new();
-        let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut told));
+        let mut received = String::new();
+        let read = tokio::time::timeout(TIMEOUT, stream.read_to_string(&mut received));
         let _ = read.await.expect("the connection ends");
-        assert!(!told.contains(" 200 "), "{told}");
+        assert!(!received.contains(" 200 "), "{received}");
     }
     assert!(world.list().await.is_empty());
     world.drain().await.unwrap();
 }
 
 #[tokio::test]
-async fn who_never_begins_is_shown_out() {
+async fn a_client_that_sends_nothing_is_disconnected() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let mut connections = listen::accept(
@@ -192,17 +196,17 @@ async fn who_never_begins_is_shown_out() {
         None,
         ConnectionLimiter::new(9, watch::Sender::default()),
     );
-    for said in [&b""[..], b"PRI * HTT", b"GET / HT"] {
+    for sent in [&b""[..], b"PRI * HTT", b"GET / HT"] {
         let mut client = TcpStream::connect(addr).await.unwrap();
-        client.write_all(said).await.unwrap();
+        client.write_all(sent).await.unwrap();
         let mut server = futures::StreamExt::next(&mut connections)
             .await
             .unwrap()
             .unwrap();
-        let mut heard = vec![0; said.len()];
-        server.read_exact(&mut heard).await.unwrap();
-        assert_eq!(heard, said);
-        // Nothing is on its way, so that time may pass by itself.
+        let mut received = vec![0; sent.len()];
+        server.read_exact(&mut received).await.unwrap();
+        assert_eq!(received, sent);
+        // Nothing is in flight, so paused time moves by itself.
         tokio::time::pause();
         let begun = tokio::time::Instant::now();
         let error = server.read(&mut [0; 1]).await.unwrap_err();
@@ -213,7 +217,7 @@ async fn who_never_begins_is_shown_out() {
 }
 
 #[tokio::test]
-async fn who_has_said_enough_may_be_silent() {
+async fn a_client_may_be_silent_after_a_request() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let mut connections = listen::accept(
@@ -232,34 +236,34 @@ async fn who_has_said_enough_may_be_silent() {
         .unwrap();
     server.read_exact(&mut [0; 24]).await.unwrap();
     tokio::time::pause();
-    let mut heard = [0; 1];
-    let silent = tokio::time::timeout(Duration::from_secs(3600), server.read(&mut heard));
+    let mut received = [0; 1];
+    let silent = tokio::time::timeout(Duration::from_secs(3600), server.read(&mut received));
     assert!(silent.await.is_err(), "it is still there after an hour");
 }
 
 #[tokio::test]
-async fn who_never_ends_a_head_is_shown_out() {
+async fn a_client_that_never_ends_its_headers_is_disconnected() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     let mut client = TcpStream::connect(world.addr).await.unwrap();
     let whole = post("/rpc/DescribeCluster", "content-length: 2\r\n", "{}");
-    // The answer to the first shows that the server has come to the second.
+    // The response to the first shows that the server reads the second.
     client
         .write_all(format!("{whole}{}", &whole[..40]).as_bytes())
         .await
         .unwrap();
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     let mut part = [0; 4096];
     let ended = async {
         loop {
             match client.read(&mut part).await {
                 Ok(0) | Err(_) => return,
-                Ok(count) => told.extend_from_slice(&part[..count]),
+                Ok(count) => received.extend_from_slice(&part[..count]),
             }
         }
     };
     // Each leap is longer than what a client gets.
     while_time_leaps(Duration::from_secs(31), ended).await;
-    assert!(String::from_utf8_lossy(&told).starts_with("HTTP/1.1 200"));
+    assert!(String::from_utf8_lossy(&received).starts_with("HTTP/1.1 200"));
     world.kill().await;
 }

@@ -1,4 +1,4 @@
-//! F-S1 in every form that a stream has: who reads nothing for a minute is given up, and told so when it reads on.
+//! F-S1 in every protocol of a stream: a reader that reads nothing for a minute gets an error when it reads again.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{JSON, Web};
 use crate::streams::while_time_leaps;
 use crate::support::cluster::{self, Cluster};
 use crate::support::story::Story;
-use crate::support::world::PATIENCE;
+use crate::support::world::TIMEOUT;
 
 /// Makes updates that together are longer than what fits between the daemon and a reader.
 async fn flood(story: &mut Story<'_>, cluster: &Cluster, updates: usize, length: usize) {
@@ -35,7 +35,7 @@ async fn flood(story: &mut Story<'_>, cluster: &Cluster, updates: usize, length:
 }
 
 #[tokio::test]
-async fn fs1_who_reads_nothing_for_a_minute_is_told_to_begin_again() {
+async fn fs1_a_reader_that_reads_nothing_for_a_minute_must_resync() {
     let cluster = cluster::embedded().await;
     let mut story = Story::begin(&cluster).await;
     story.run("w").await;
@@ -68,20 +68,20 @@ async fn fs1_who_reads_nothing_for_a_minute_is_told_to_begin_again() {
         streams.push((content, accept, stream.into_body()));
     }
     flood(&mut story, &cluster, 20, 2000).await;
-    // The leaps are shorter than what the pings of HTTP/2 allow.
+    // The steps are shorter than the timeout of HTTP/2 pings.
     let over = tokio::time::sleep(Duration::from_secs(90));
     while_time_leaps(Duration::from_secs(5), over).await;
     for (content, accept, stream) in streams {
-        let rest = tokio::time::timeout(PATIENCE, stream.collect()).await;
+        let rest = tokio::time::timeout(TIMEOUT, stream.collect()).await;
         let rest = rest.expect("it ends").unwrap();
         let trailers = format!("{:?}", rest.trailers());
         let rest = rest.to_bytes();
-        let told = format!("{}{trailers}", String::from_utf8_lossy(&rest));
-        // Whatever was on its way, and then the end.
-        assert!(told.contains("resync"), "{content} {accept}: {told}");
+        let text = format!("{}{trailers}", String::from_utf8_lossy(&rest));
+        // What was in flight, and then the end.
+        assert!(text.contains("resync"), "{content} {accept}: {text}");
         assert!(rest.len() < 20 * 2000, "{content}: nothing was kept back");
     }
-    // Who reads is left alone.
+    // A reader that reads keeps its stream.
     cluster
         .annotate("ws-w", json!({ "gitpod.io/annotation.after": "yes" }))
         .await;
@@ -96,7 +96,7 @@ async fn fs1_who_reads_nothing_for_a_minute_is_told_to_begin_again() {
 
 /// Where HTTP has no windows of its own, the connection is what is stuck; it is closed.
 #[tokio::test]
-async fn fs1_who_lets_nothing_be_written_for_a_minute_is_closed() {
+async fn fs1_a_connection_with_blocked_writes_for_a_minute_is_closed() {
     let cluster = cluster::embedded().await;
     let mut story = Story::begin(&cluster).await;
     story.run("w").await;
@@ -118,7 +118,7 @@ async fn fs1_who_lets_nothing_be_written_for_a_minute_is_closed() {
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(90), "{took:?}");
     for mut stream in stuck {
-        // What was on its way, and no good end.
+        // What was in flight, without the last chunk.
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;
         assert!(!rest.ends_with(b"0\r\n\r\n"));

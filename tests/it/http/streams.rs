@@ -1,4 +1,5 @@
-//! Subscribe over HTTP against a daemon: each form tells the whole life of a workspace, and ends when the daemon drains.
+//! Subscribe over HTTP against a daemon: each protocol streams the whole life of a workspace, and ends when the daemon
+//! drains.
 
 use bytes::Bytes;
 use http::Method;
@@ -11,9 +12,9 @@ use wsman::rpc::frames::{END, frame};
 
 use super::{JSON, Web};
 use crate::support::cluster;
-use crate::support::world::{PATIENCE, World};
+use crate::support::world::{TIMEOUT, World};
 
-/// How a stream is asked for, and how it is read.
+/// How a stream is requested and read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Form {
     Lines,
@@ -104,7 +105,7 @@ impl Updates {
         }
     }
 
-    /// The next update; `None` once the stream ended well.
+    /// The next update; `None` once the stream ended with OK.
     async fn next(&mut self) -> Option<WorkspaceStatus> {
         loop {
             if let Some(piece) = self.take() {
@@ -124,7 +125,7 @@ impl Updates {
                     assert!(self.text.is_empty(), "{:?}", self.text);
                     assert!(
                         matches!(self.form, Form::Lines | Form::Events | Form::GetEvents),
-                        "no end was told"
+                        "the stream sent no end"
                     );
                     return None;
                 }
@@ -133,7 +134,7 @@ impl Updates {
     }
 
     async fn more(&mut self) -> Option<Bytes> {
-        let frame = tokio::time::timeout(PATIENCE, self.body.frame())
+        let frame = tokio::time::timeout(TIMEOUT, self.body.frame())
             .await
             .expect("something in time");
         frame.map(|frame| frame.unwrap().into_data().unwrap())
@@ -146,8 +147,8 @@ impl Updates {
                 value.get("error").is_none() && value.get("code").is_none(),
                 "{value}"
             );
-            let told: SubscribeResponse = serde_json::from_value(value).unwrap();
-            Piece::Update(Box::new(told.status.unwrap()))
+            let message: SubscribeResponse = serde_json::from_value(value).unwrap();
+            Piece::Update(Box::new(message.status.unwrap()))
         };
         match self.form {
             Form::Lines => {
@@ -197,7 +198,7 @@ enum Piece {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_form_tells_a_whole_life_and_ends_with_the_daemon() {
+async fn every_protocol_streams_a_whole_life_and_ends_with_the_daemon() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     let mut streams = Vec::new();
@@ -235,7 +236,7 @@ async fn every_form_tells_a_whole_life_and_ends_with_the_daemon() {
     }
     drop(by_grpc);
     let draining = tokio::spawn(world.drain());
-    // Those of another owner were told nothing, and all end in good order.
+    // Those of another owner received nothing, and all end with OK.
     for mut updates in streams {
         assert_eq!(updates.next().await, None, "{:?}", updates.form);
     }
@@ -243,11 +244,11 @@ async fn every_form_tells_a_whole_life_and_ends_with_the_daemon() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_vanishes_or_stalls_delays_nobody() {
+async fn readers_that_vanish_or_stall_delay_no_other() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     let web = Web::http1(world.addr);
-    // Never read, all of them; half of them go.
+    // None is ever read; half of them disconnect.
     let mut stalled = Vec::new();
     for at in 0..40 {
         let stream = Updates::open(&web, FORMS[at % FORMS.len()], "jane").await;
@@ -266,7 +267,7 @@ async fn who_vanishes_or_stalls_delays_nobody() {
             }
         }
     }
-    // Who was late is told now what matters.
+    // A late reader receives the latest states.
     for updates in &mut stalled {
         let mut stopped = Vec::new();
         while stopped.len() < 2 {
@@ -278,6 +279,6 @@ async fn who_vanishes_or_stalls_delays_nobody() {
         stopped.sort();
         assert_eq!(stopped, ["a", "b"]);
     }
-    // Readers that never read hold up no drain.
+    // Readers that never read do not delay a drain.
     world.drain().await.unwrap();
 }

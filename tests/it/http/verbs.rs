@@ -76,11 +76,16 @@ async fn verbs_do_the_same_by_either_protocol() {
     ] {
         let wanted = run(&grpc, args).await;
         for address in [&rpc, &bare] {
-            let told = run(address, args).await;
-            assert_eq!(told.status, wanted.status, "{args:?}: {}", stderr(&told));
-            assert_eq!(told.stdout, wanted.stdout, "{args:?}");
+            let output = run(address, args).await;
             assert_eq!(
-                stderr(&told).replace(address.as_str(), &grpc),
+                output.status,
+                wanted.status,
+                "{args:?}: {}",
+                stderr(&output)
+            );
+            assert_eq!(output.stdout, wanted.stdout, "{args:?}");
+            assert_eq!(
+                stderr(&output).replace(address.as_str(), &grpc),
                 stderr(&wanted),
                 "{args:?}"
             );
@@ -100,7 +105,7 @@ async fn verbs_do_the_same_by_either_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failures_to_connect_are_told_plainly() {
+async fn failures_to_connect_are_printed_plainly() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     for (address, code, words) in [
@@ -132,17 +137,17 @@ async fn failures_to_connect_are_told_plainly() {
         ),
         ("ftp://127.0.0.1:1".to_owned(), 2, "unknown scheme"),
     ] {
-        let told = run(&address, &["list"]).await;
+        let output = run(&address, &["list"]).await;
         assert_eq!(
-            told.status.code(),
+            output.status.code(),
             Some(code),
             "{address}: {}",
-            stderr(&told)
+            stderr(&output)
         );
         assert!(
-            stderr(&told).contains(words),
+            stderr(&output).contains(words),
             "{address}: {}",
-            stderr(&told)
+            stderr(&output)
         );
     }
     world.drain().await.unwrap();
@@ -181,16 +186,16 @@ async fn tls_protects_json_too() {
         ),
         (vec!["cluster"], 2),
     ] {
-        let told = run(&address, &args).await;
+        let output = run(&address, &args).await;
         assert_eq!(
-            told.status.code(),
+            output.status.code(),
             Some(code),
             "{args:?}: {}",
-            stderr(&told)
+            stderr(&output)
         );
     }
-    // In the clear there is nothing to talk to.
-    let told = run(&format!("http://{}/rpc", world.addr), &["cluster"]).await;
-    assert_eq!(told.status.code(), Some(6), "{}", stderr(&told));
+    // Without TLS there is no server.
+    let output = run(&format!("http://{}/rpc", world.addr), &["cluster"]).await;
+    assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
     world.drain().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! The states that pods go through, by what their annotations ask for.
+//! The states of pods, by their annotations.
 
 use std::collections::HashMap;
 
@@ -10,19 +10,19 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::look::{CREATED, GONE, READY, UNREADY, WAITS, look};
-use super::{PATIENCE, await_event, pod, simulate};
+use super::{TIMEOUT, await_event, pod, simulate};
 use crate::support::cluster::clusters;
 use crate::support::envtest::namespace;
 
-/// A pod that asks for something, and what a watcher sees of it, in order.
+/// A pod with annotations, and what a watch sees of it, in order.
 struct Case {
     name: &'static str,
     annotations: &'static [(&'static str, &'static str)],
     spec: Value,
-    /// Delete the pod, with this grace, when it looks like this.
+    /// Delete the pod, with this grace period, when it looks like this.
     delete: Option<(&'static str, u32)>,
     sees: &'static [&'static str],
-    /// Reasons of the warnings that must be there afterwards.
+    /// Reasons of the warnings that must exist afterwards.
     warnings: &'static [&'static str],
 }
 
@@ -293,7 +293,7 @@ async fn pods_go_through_the_states_they_ask_for() {
                 }
             }
         };
-        let timed_out = tokio::time::timeout(PATIENCE, watch).await.is_err();
+        let timed_out = tokio::time::timeout(TIMEOUT, watch).await.is_err();
         let mut wrong = String::new();
         for case in &cases {
             // What follows differs only in how far the pod came before the last of the others was done.

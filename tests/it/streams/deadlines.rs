@@ -1,4 +1,4 @@
-//! F-S8: how long a caller waits, seen on the wire: official clients cut such calls themselves.
+//! F-S8: deadlines on the wire: official clients cancel such calls themselves.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::support::world::World;
 /// A class of workspaces that never run.
 const NEVER: &str = "never-ready";
 
-/// Starts a workspace, waits until it runs, by a client that waits for ever, and returns what it is told.
+/// Starts a workspace and waits until it runs, by a client that waits for ever; returns the status of the call.
 async fn start(world: &World, class: &str, timeout: Option<&str>) -> Status {
     let stream = TcpStream::connect(world.addr).await.unwrap();
     let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
@@ -38,12 +38,12 @@ async fn start(world: &World, class: &str, timeout: Option<&str>) -> Status {
     let message = prost::Message::encode_to_vec(&request_with("a", |spec| {
         spec.class = class.to_owned();
     }));
-    // Whoever was answered already cannot send any more.
+    // A stream with a response accepts no more data.
     let _ = body.send_data(frame(0, &message), true);
     let answer = answer.await.unwrap();
     let status = |headers: &HeaderMap| Status::from_header_map(headers);
-    let told = match status(answer.headers()) {
-        Some(told) => told,
+    let outcome = match status(answer.headers()) {
+        Some(outcome) => outcome,
         None => {
             let mut body = answer.into_body();
             while let Some(part) = body.data().await {
@@ -53,19 +53,20 @@ async fn start(world: &World, class: &str, timeout: Option<&str>) -> Status {
         }
     };
     connection.abort();
-    told
+    outcome
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fs8_a_deadline_is_told_as_such_however_short_it_is() {
+async fn fs8_any_deadline_is_deadline_exceeded() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     for timeout in ["1n", "1u", "1m", "5m", "20m", "40m", "60m", "100m", "200m"] {
         for _ in 0..5 {
-            let told = start(&world, NEVER, Some(timeout)).await;
-            // UNAVAILABLE where the API server had not answered by then; never CANCELLED, which nobody did.
+            let outcome = start(&world, NEVER, Some(timeout)).await;
+            // UNAVAILABLE if the API server had not answered by then; never CANCELLED, because the client did not
+            // cancel.
             let codes = [Code::DeadlineExceeded, Code::Unavailable];
-            assert!(codes.contains(&told.code()), "{timeout}: {told}");
+            assert!(codes.contains(&outcome.code()), "{timeout}: {outcome}");
         }
     }
     world.load_of(|load| load.calls == 0).await;
@@ -78,19 +79,19 @@ async fn fs8_without_a_deadline_there_is_one() {
     let world = World::start(&cluster).await;
     let mut updates = world.subscribe().await;
     let begun = tokio::time::Instant::now();
-    let told = async {
-        let mut told = pin!(start(&world, NEVER, None));
-        // Time leaps only while the call waits for what will not be.
+    let outcome = async {
+        let mut outcome = pin!(start(&world, NEVER, None));
+        // Time advances only while the call waits.
         tokio::select! {
-            told = &mut told => told,
+            outcome = &mut outcome => outcome,
             _ = updates.until("a", WorkspacePhase::Creating) => {
-                while_time_leaps(Duration::from_secs(7), told).await
+                while_time_leaps(Duration::from_secs(7), outcome).await
             }
         }
     };
-    let told = told.await;
+    let outcome = outcome.await;
     let took = begun.elapsed();
-    assert_eq!(told.code(), Code::DeadlineExceeded, "{told}");
+    assert_eq!(outcome.code(), Code::DeadlineExceeded, "{outcome}");
     let minute = Duration::from_secs(59)..Duration::from_secs(75);
     assert!(minute.contains(&took), "{took:?}");
     world.kill().await;

@@ -1,4 +1,4 @@
-//! F-S11: a daemon that is told to end does so in its time, whoever is still there.
+//! F-S11: a daemon ends within its shutdown timeouts, whoever is still connected.
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,16 @@ use crate::processes::Daemon;
 use crate::support::cluster;
 use crate::support::world::request;
 
-async fn say(addr: &str, text: &str) -> TcpStream {
+async fn send(addr: &str, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     stream
 }
 
-/// Asks for a stream by HTTP/1.1, and waits until it stands.
+/// Requests a stream over HTTP/1.1, and waits until it is open.
 async fn listen(addr: &str, accept: &str) -> TcpStream {
     let ask = format!("GET /rpc/Subscribe HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\n\r\n");
-    let mut stream = say(addr, &ask).await;
+    let mut stream = send(addr, &ask).await;
     let mut line = [0; 15];
     stream.read_exact(&mut line).await.unwrap();
     assert_eq!(&line, b"HTTP/1.1 200 OK");
@@ -43,13 +43,13 @@ async fn fs11_a_drain_ends_in_time_with_eight_kinds_of_peers() {
     // 1: one that reads its stream.
     let mut reads = subscribe(client.clone()).await;
     let reads = tokio::spawn(async move { while let Ok(Some(_)) = reads.message().await {} });
-    // 2: one that never does.
+    // 2: one that never reads.
     let _stuck = subscribe(daemon.client().await).await;
-    // 3: one that watches the health and never goes.
+    // 3: one that watches the health for ever.
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{addr}")).unwrap();
     let mut health = HealthClient::new(endpoint.connect().await.unwrap());
     let _watch = health.watch(HealthCheckRequest::default()).await.unwrap();
-    // 4: one that waits for what will not be.
+    // 4: one that waits for something that never happens.
     let waits = tokio::spawn({
         let mut client = daemon.client().await;
         let mut start = request("waits");
@@ -61,13 +61,13 @@ async fn fs11_a_drain_ends_in_time_with_eight_kinds_of_peers() {
             client.start_workspace(start).await
         }
     });
-    // 5 and 6: readers by HTTP/1.1, of lines and of events.
+    // 5 and 6: readers over HTTP/1.1, of lines and of events.
     let _lines = listen(&addr, "application/x-ndjson").await;
     let _events = listen(&addr, "text/event-stream").await;
-    // 7: one that says nothing. 8: one that stops in the middle of a request.
-    let _silent = say(&addr, "").await;
+    // 7: one that sends nothing. 8: one that stops in the middle of a request.
+    let _silent = send(&addr, "").await;
     let half = "POST /rpc/GetWorkspaces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
-    let _half = say(&addr, half).await;
+    let _half = send(&addr, half).await;
     let begun = Instant::now();
     daemon.signal("-TERM");
     assert_eq!(daemon.ended().await.code(), Some(0));

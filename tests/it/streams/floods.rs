@@ -1,5 +1,5 @@
-//! F-S10: connections that keep a server busy or hold on to it. The others are served meanwhile.
-//! Handshakes that never end are in `tls`.
+//! F-S10: connections that overload a server or occupy it. The others are served meanwhile. Handshakes that never end
+//! are in `tls`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::cluster;
-use crate::support::world::{PATIENCE, World};
+use crate::support::world::{TIMEOUT, World};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `:method: POST`, `:scheme: http`, `:path: /` and `:authority: x`, as HPACK has them.
@@ -35,7 +35,7 @@ async fn speak_http2(world: &World) -> TcpStream {
     stream
 }
 
-/// Sends one part after the other for as long as the server takes them, reads what comes, and returns how much was sent
+/// Sends one part after the other for as long as the server reads, reads the responses, and returns how much was sent
 /// before the server closed the connection; `None` if it never did.
 async fn flood(world: &World, parts: impl Iterator<Item = Vec<u8>>) -> Option<usize> {
     let (mut read, mut write) = speak_http2(world).await.into_split();
@@ -70,7 +70,7 @@ async fn beside<T>(world: &World, floods: impl Future<Output = T>) -> T {
             tokio::task::yield_now().await;
         }
     };
-    let floods = tokio::time::timeout(PATIENCE, floods);
+    let floods = tokio::time::timeout(TIMEOUT, floods);
     tokio::select! {
         flooded = floods => flooded.expect("the flood is over"),
         () = served => unreachable!(),
@@ -98,7 +98,7 @@ async fn fs10_rapid_resets_end_their_connection() {
 async fn fs10_a_head_without_end_ends_its_connection() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
-    // A field of 16,000 bytes that is not to be remembered, again and again.
+    // A header of 16,000 bytes that is not indexed, again and again.
     let mut field = vec![0x00, 0x01, b'a', 0x7f, 0x81, 0x7c];
     field.extend_from_slice(&[b'a'; 16_000]);
     let endless = (0..4096).map(|n| match n {
@@ -107,7 +107,7 @@ async fn fs10_a_head_without_end_ends_its_connection() {
     });
     let sent = beside(&world, flood(&world, endless)).await;
     assert!(sent.is_some_and(|sent| sent < 16 << 20), "{sent:?}");
-    // In the smallest pieces, too.
+    // In the smallest pieces too.
     let endless = (0..1_000_000).map(|n| match n {
         0 => frame(HEADERS, 0, 1, &HEAD),
         _ => frame(CONTINUATION, 0, 1, &[]),
@@ -119,7 +119,7 @@ async fn fs10_a_head_without_end_ends_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fs10_pings_and_settings_delay_nobody() {
+async fn fs10_pings_and_settings_delay_no_other() {
     let cluster = cluster::embedded().await;
     let world = World::start(&cluster).await;
     for kind in [PING, SETTINGS] {
@@ -129,7 +129,7 @@ async fn fs10_pings_and_settings_delay_nobody() {
         // Whether the connection survives is up to HTTP/2.
         beside(&world, flood(&world, parts)).await;
     }
-    // And by one who never reads what comes back: the server stops reading instead of keeping the answers.
+    // And by a client that never reads the responses: the server stops reading instead of keeping them.
     let mut deaf = speak_http2(&world).await;
     let part = frame(PING, 0, 0, &[0; 8]).repeat(1000);
     let stopped = async {

@@ -18,10 +18,10 @@ use wsman_sim::apiserver::faults::Fault;
 
 use crate::http::{JSON, Web};
 use crate::support::cluster;
-use crate::support::world::{PATIENCE, World, request};
+use crate::support::world::{TIMEOUT, World, request};
 
-/// The reason and the limit that a refusal tells.
-fn told(status: &Status) -> (String, HashMap<String, String>) {
+/// The reason and the limit in an error.
+fn details(status: &Status) -> (String, HashMap<String, String>) {
     let info = status.get_details_error_info().unwrap();
     (info.reason, info.metadata)
 }
@@ -43,12 +43,15 @@ async fn fs7_streams_beyond_the_limit_of_a_connection_are_refused_at_once() {
     let refused = refused.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("2000"), "{refused}");
-    assert_eq!(told(&refused), ("EXHAUSTED".to_owned(), limit("STREAMS")));
-    // Neither other calls nor other connections are concerned.
+    assert_eq!(
+        details(&refused),
+        ("EXHAUSTED".to_owned(), limit("STREAMS"))
+    );
+    // Other calls and other connections are not affected.
     world.list().await;
     let mut other = WorkspaceManagerClient::new(world.channel().await);
     drop(other.subscribe(SubscribeRequest::default()).await.unwrap());
-    // Those that stand still work, and a place is free as soon as one ends.
+    // The open ones still work, and a permit is free as soon as one ends.
     world.start_workspace("a").await;
     streams[0].until("a", WorkspacePhase::Running).await;
     world.load_of(|load| load.streams == STREAMS).await;
@@ -78,7 +81,7 @@ async fn fs7_json_and_grpc_web_count_like_grpc() {
         (code.as_str(), reason.as_str()),
         ("resource_exhausted", "EXHAUSTED")
     );
-    // A Connect stream tells it as such streams do.
+    // A Connect stream has it in its last message.
     let kind = [("content-type", "application/connect+json")];
     let refused = web.post("/rpc/Subscribe", &kind, "").await;
     let text = String::from_utf8_lossy(&refused.body).into_owned();
@@ -128,8 +131,8 @@ async fn fs7_calls_beyond_the_limit_of_a_connection_are_refused_at_once() {
     let refused = list.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("200"), "{refused}");
-    assert_eq!(told(&refused), ("EXHAUSTED".to_owned(), limit("CALLS")));
-    // Streams have places of their own.
+    assert_eq!(details(&refused), ("EXHAUSTED".to_owned(), limit("CALLS")));
+    // Streams have their own permits.
     drop(world.subscribe().await);
     for start in &starts {
         start.abort();
@@ -153,12 +156,12 @@ async fn fs10_connections_beyond_the_limit_are_closed_at_once() {
     }
     for turned_away in 1..=3 {
         let mut further = TcpStream::connect(addr).await.unwrap();
-        let closed = tokio::time::timeout(PATIENCE, further.read(&mut [0; 1])).await;
+        let closed = tokio::time::timeout(TIMEOUT, further.read(&mut [0; 1])).await;
         assert!(matches!(closed.unwrap(), Ok(0) | Err(_)));
-        let told = *load.borrow();
-        assert_eq!((told.connections, told.turned_away), (2, turned_away));
+        let counts = *load.borrow();
+        assert_eq!((counts.connections, counts.turned_away), (2, turned_away));
     }
-    // However one ends, its place is free again.
+    // However one ends, its permit is free again.
     served.pop();
     clients.push(TcpStream::connect(addr).await.unwrap());
     let next = tokio::time::timeout(Duration::from_secs(10), connections.next()).await;

@@ -1,4 +1,4 @@
-//! Readers that write down what they see, so that the checker of histories can judge it.
+//! Readers that record what they see, for the checker of histories.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use wsman::history::{self, Begin, Channel as Carrier, Observation, Saw, State};
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 
-use crate::support::world::PATIENCE;
+use crate::support::world::TIMEOUT;
 
 pub(crate) type Client = WorkspaceManagerClient<Channel>;
 
@@ -41,7 +41,7 @@ impl History {
         self.record(&who, Saw::Listed { states });
     }
 
-    /// Says that everybody was told all, and checks that each guarantee was kept.
+    /// Settles the record, and checks that each guarantee holds.
     pub(crate) fn check(&self) {
         self.record(
             "test",
@@ -68,7 +68,7 @@ pub(crate) struct Reader {
     history: History,
     token: Option<String>,
     stream: Option<Streaming<SubscribeResponse>>,
-    /// What its stream began with.
+    /// Where its stream started.
     pub(crate) began: String,
     /// How often a snapshot was complete.
     pub(crate) complete: usize,
@@ -112,7 +112,7 @@ impl Reader {
         self.stream = Some(answer.into_inner());
     }
 
-    /// Goes away.
+    /// Disconnects.
     pub(crate) fn close(&mut self) {
         if self.stream.take().is_some() {
             let why = "closed".to_owned();
@@ -120,10 +120,10 @@ impl Reader {
         }
     }
 
-    /// Reads one message; `None` if the stream ended, whether well or badly.
+    /// Reads one message; `None` if the stream ended, with OK or an error.
     pub(crate) async fn next(&mut self) -> Option<SubscribeResponse> {
         let stream = self.stream.as_mut().unwrap();
-        let next = tokio::time::timeout(PATIENCE, stream.message());
+        let next = tokio::time::timeout(TIMEOUT, stream.message());
         let next = next.await.unwrap_or_else(|_| panic!("{} waits", self.who));
         let Ok(Some(message)) = next else {
             self.close();

@@ -1,4 +1,4 @@
-//! F-S4, F-S5 and F-S6: who comes late and who comes back. What readers saw is judged by the checker of histories.
+//! F-S4, F-S5 and F-S6: readers that come late and that come back. The checker of histories checks what they saw.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::DeleteParams;
@@ -35,9 +35,9 @@ async fn fs4_fs6_late_joiners_get_a_snapshot_and_then_everything_in_order(cluste
         ];
         let reached = [phases[round % phases.len()], WorkspacePhase::Running];
         loop {
-            let told = witness.next().await.expect("the stream goes on");
-            let told = told.status.filter(|status| status.id == id);
-            if told.is_some_and(|status| reached.contains(&status.phase())) {
+            let update = witness.next().await.expect("the stream goes on");
+            let update = update.status.filter(|status| status.id == id);
+            if update.is_some_and(|status| reached.contains(&status.phase())) {
                 break;
             }
         }
@@ -49,7 +49,7 @@ async fn fs4_fs6_late_joiners_get_a_snapshot_and_then_everything_in_order(cluste
         assert_eq!(joiner.began, "snapshot");
         readers.push(joiner);
     }
-    // The last that is to be seen by all.
+    // The last one that all must see.
     world.start_workspace("last").await;
     readers.push(witness);
     for reader in &mut readers {
@@ -91,7 +91,7 @@ async fn fs5_tokens_continue_across_kills_and_replicas(cluster: &Cluster) {
     start(&mut to_a, "x").await;
     one.until("x", running).await;
     other.until("x", running).await;
-    // Inside the log of the same daemon: what came meanwhile is told.
+    // Inside the log of the same daemon: the missed updates are sent.
     one.close();
     start(&mut to_a, "y").await;
     other.until("y", running).await;
@@ -107,7 +107,7 @@ async fn fs5_tokens_continue_across_kills_and_replicas(cluster: &Cluster) {
     one.open("b", &mut to_b).await;
     assert_eq!(one.began, "resumed");
     one.until("z", running).await;
-    // Killed in full flow: whoever read from it goes on at the other.
+    // Killed in full flow: its readers resume at the other.
     start(&mut to_a, "k").await;
     a.kill();
     while other.next().await.is_some() {}
@@ -122,7 +122,7 @@ async fn fs5_tokens_continue_across_kills_and_replicas(cluster: &Cluster) {
     for reader in [&mut one, &mut other] {
         reader.until("y", WorkspacePhase::Stopped).await;
     }
-    // Outside of what a daemon knows that begins now: it says so, and tells everything.
+    // Outside of what a new daemon knows: it starts with a snapshot.
     one.close();
     start(&mut to_b, "late").await;
     other.until("late", running).await;
@@ -140,7 +140,7 @@ async fn fs5_tokens_continue_across_kills_and_replicas(cluster: &Cluster) {
     history.check();
 }
 
-/// The streams of a daemon that is told to end do so in good order, and go on elsewhere.
+/// The streams of a draining daemon end with OK, and resume at another replica.
 async fn fs5_a_draining_daemon_hands_its_readers_over(cluster: &Cluster) {
     let (mut a, b) = (Daemon::start(cluster, 0), Daemon::start(cluster, 0));
     let (mut to_a, mut to_b) = (a.client().await, b.client().await);

@@ -1,4 +1,4 @@
-//! F-S1: readers that never read. They cost little, and nobody else anything; that they are told is in `http::stalled`.
+//! F-S1: readers that never read. They cost little, and others nothing; their error is tested in `http::stalled`.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use wsman::proto::wsman::*;
 use super::record::Client;
 use crate::processes::Daemon;
 use crate::support::cluster;
-use crate::support::world::{PATIENCE, request};
+use crate::support::world::{TIMEOUT, request};
 
 /// More than a log keeps unmerged.
 const UPDATES: usize = 1200;
@@ -21,7 +21,7 @@ const STUCK: usize = 1000;
 const LIVE: usize = 100;
 const WORKSPACES: usize = 4;
 
-/// Changes the annotations of all workspaces, as much as it takes to fill what is between a daemon and its readers.
+/// Changes the annotations of all workspaces, often enough to fill the buffers between a daemon and its readers.
 async fn flood(pods: &Api<Pod>, round: &str) {
     let filling = "x".repeat(1000);
     for n in 0..UPDATES {
@@ -45,7 +45,7 @@ async fn last_of_all(stream: &mut tonic::Streaming<SubscribeResponse>, round: &s
         format!("{round} {}", UPDATES - WORKSPACES + at)
     };
     while last.len() < WORKSPACES || last.iter().any(|(id, (_, number))| *number != wanted(id)) {
-        let next = tokio::time::timeout(PATIENCE, stream.message()).await;
+        let next = tokio::time::timeout(TIMEOUT, stream.message()).await;
         let status = next.unwrap().unwrap().unwrap().status.unwrap();
         let annotations = status.metadata.unwrap().annotations;
         let number = annotations.get("number").cloned().unwrap_or_default();
@@ -73,7 +73,7 @@ async fn open(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fs1_a_thousand_readers_that_never_read_cost_little_and_delay_nobody() {
+async fn fs1_a_thousand_readers_that_never_read_cost_little_and_delay_no_other() {
     let cluster = cluster::embedded().await;
     let daemon = Daemon::start(&cluster, 0);
     let mut client = daemon.client().await;
@@ -89,19 +89,19 @@ async fn fs1_a_thousand_readers_that_never_read_cost_little_and_delay_nobody() {
         let all = join_all(live.iter_mut().map(|stream| last_of_all(stream, round)));
         futures::join!(flood(&pods, round), all);
     };
-    // Once without them, so that everything has its size.
+    // Once without them, so that memory has its usual size.
     followed(&mut live, "before").await;
     let before = daemon.memory();
     let mut stuck = Vec::new();
     for _ in 0..4 {
-        // Less than one update fits: everything else would have to wait in the daemon.
+        // Less than one update fits: everything else would wait in the daemon.
         stuck.push(open(&daemon.addr, 512, STUCK / 4).await);
     }
     followed(&mut live, "beside").await;
     let cost = daemon.memory().saturating_sub(before);
     println!("{STUCK} readers that never read cost {} KiB", cost >> 10);
     assert!(cost < 50 << 20, "{} KiB", cost >> 10);
-    // One of them wakes in time: it skips, and gets the last of everything.
+    // One of them reads in time: it skips, and gets the last state of everything.
     let (_, streams) = &mut stuck[0];
     last_of_all(&mut streams[0], "beside").await;
 }

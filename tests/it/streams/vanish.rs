@@ -1,4 +1,4 @@
-//! F-S2: callers that vanish in every way. What was theirs goes with them.
+//! F-S2: callers that disappear in every way. Their resources are released.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn channel(addr: &str) -> WorkspaceManagerClient<Channel> {
     WorkspaceManagerClient::new(endpoint.connect().await.unwrap())
 }
 
-/// A connection that ends with a reset instead of a farewell.
+/// A connection that ends with a reset.
 async fn abrupt(world: &World) -> TcpStream {
     let stream = TcpStream::connect(world.addr).await.unwrap();
     socket2::SockRef::from(&stream)
@@ -42,10 +42,10 @@ async fn fs2_streams_end_with_their_reader() {
     let kept = world.subscribe().await;
     drop(world.subscribe().await);
     all(1, 1).await;
-    let told = world.probe("/load").await;
+    let page = world.probe("/load").await;
     let in_flight = r#"{"connections":1,"turnedAway":0,"streams":1,"calls":0,"requestBytes":0}"#;
-    assert!(told.ends_with(in_flight), "{told}");
-    // The connection is closed in good order.
+    assert!(page.ends_with(in_flight), "{page}");
+    // The connection is closed.
     let mut gone = channel(&world.addr.to_string()).await;
     let stream = gone.subscribe(SubscribeRequest::default()).await.unwrap();
     all(2, 2).await;
@@ -81,7 +81,7 @@ async fn fs2_streams_end_with_their_reader() {
     world.drain().await.unwrap();
 }
 
-/// The other machine is gone and nobody said so: the pings of HTTP/2 find out within 30 s.
+/// The other machine is gone without a packet: the pings of HTTP/2 notice within 30 s.
 #[tokio::test]
 async fn fs2_a_half_open_connection_is_found_out() {
     let cluster = cluster::embedded().await;
@@ -90,7 +90,7 @@ async fn fs2_a_half_open_connection_is_found_out() {
     let mut client = channel(link.addr()).await;
     let subscribed = client.subscribe(SubscribeRequest::default()).await;
     world.load_of(|load| load.streams == 1).await;
-    // While it answers, it may be silent for as long as it likes.
+    // While it answers, it may be silent.
     let idle = async {
         let begun = tokio::time::Instant::now();
         while begun.elapsed() < Duration::from_secs(300) {

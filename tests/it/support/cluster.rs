@@ -20,9 +20,9 @@ use wsman_sim::apiserver::{Options, Server};
 use wsman_sim::kubelet;
 
 use super::envtest::{self, RealCluster};
-use super::world::PATIENCE;
+use super::world::TIMEOUT;
 
-/// One namespace of one cluster, with a kubelet of its own.
+/// One namespace of one cluster, with its own kubelet.
 pub(crate) struct Cluster {
     pub(crate) namespace: String,
     pub(crate) kubeconfig: PathBuf,
@@ -56,7 +56,7 @@ pub(crate) async fn embedded() -> Cluster {
     }
 }
 
-/// Returns a namespace of the real API server, or nothing where there is none.
+/// Returns a namespace of the real API server, or none without one.
 pub(crate) async fn real(test: &str) -> Option<Cluster> {
     let Some(server) = envtest::real().await else {
         super::skip(test);
@@ -68,7 +68,7 @@ pub(crate) async fn real(test: &str) -> Option<Cluster> {
     })
 }
 
-/// Returns a real API server of the test's own, which it may break, or nothing where there is none.
+/// Returns a real API server of this test, which it may break, or none without one.
 pub(crate) async fn own_real(test: &str) -> Option<(RealCluster, Cluster)> {
     let Some(server) = RealCluster::start_own().await else {
         super::skip(test);
@@ -119,7 +119,7 @@ async fn spawn_kubelet(kubeconfig: &Path, namespace: &str) -> DropGuard {
 }
 
 impl Cluster {
-    /// Returns a client of the API server that calls itself as the daemon does.
+    /// Returns a client of the API server with the daemon's user agent.
     pub(crate) async fn client(&self) -> Client {
         connect(Source::Kubeconfig(&self.kubeconfig), AGENT)
             .await
@@ -150,12 +150,12 @@ impl Cluster {
         self.server = Some(Server::start(store, options(addr)).await.unwrap());
     }
 
-    /// Makes the API server forget what happened so far: a watch from before is answered with 410.
+    /// Compacts the history of the API server: an older watch gets 410.
     pub(crate) async fn forget_history(&self) {
         match (&self.store, self.real) {
             (Some(store), _) => store.compact(),
             (None, Some(real)) => real.compact_history().await,
-            (None, None) => panic!("nobody to forget"),
+            (None, None) => panic!("no API server"),
         }
     }
 
@@ -175,7 +175,7 @@ impl Cluster {
         .collect()
     }
 
-    /// Tells the simulated kubelet how to treat a pod from now on; null takes an order back.
+    /// Sets how the simulated kubelet treats a pod from now on; null removes a setting.
     pub(crate) async fn script(&self, pod: &str, script: Value) {
         let script: serde_json::Map<_, _> = script
             .as_object()
@@ -199,16 +199,16 @@ impl Cluster {
         Api::all(self.client().await)
     }
 
-    /// Waits until a pod is what is waited for.
+    /// Waits until a pod matches.
     pub(crate) async fn until_pod(&self, name: &str, holds: impl Fn(&Pod) -> bool) -> Pod {
         let condition = |pod: Option<&Pod>| pod.is_some_and(&holds);
         let found = await_condition(self.api::<Pod>().await, name, condition);
-        let found = tokio::time::timeout(PATIENCE, found).await;
+        let found = tokio::time::timeout(TIMEOUT, found).await;
         let found = found.unwrap_or_else(|_| panic!("{name} does not change"));
         found.unwrap().unwrap()
     }
 
-    /// Takes the finalizers off a pod.
+    /// Removes the finalizers of a pod.
     pub(crate) async fn release(&self, name: &str) {
         let unheld = json!({ "metadata": { "finalizers": null } });
         let pods = self.api::<Pod>().await;
@@ -217,7 +217,7 @@ impl Cluster {
             .unwrap();
     }
 
-    /// Waits until an object is there again and returns it.
+    /// Waits until an object exists again and returns it.
     pub(crate) async fn appears<K>(&self, name: &str) -> K
     where
         K: kube::Resource<Scope = NamespaceResourceScope>
@@ -243,7 +243,7 @@ impl Cluster {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, appears)
+        tokio::time::timeout(TIMEOUT, appears)
             .await
             .unwrap_or_else(|_| panic!("{name} does not appear"))
     }
@@ -261,7 +261,7 @@ impl Cluster {
     {
         let api = self.api::<K>().await;
         let gone = async {
-            // A watch may end early; its end is no answer.
+            // A watch may end early, which proves nothing.
             loop {
                 let Some(object) = api.get_opt(name).await.unwrap() else {
                     return;
@@ -279,7 +279,7 @@ impl Cluster {
                 }
             }
         };
-        if tokio::time::timeout(PATIENCE, gone).await.is_err() {
+        if tokio::time::timeout(TIMEOUT, gone).await.is_err() {
             let left = api.get_opt(name).await.unwrap();
             panic!("{name} is still there: {left:?}");
         }
@@ -293,7 +293,7 @@ pub(crate) struct Bare {
     _server: Option<Server>,
 }
 
-/// Every API server that is available; `test` is named where the real one is missing.
+/// Every available API server; `test` is named if the real one is missing.
 pub(crate) async fn clusters(test: &str) -> Vec<Bare> {
     let server = Server::start(Store::new(), options("127.0.0.1:0".parse().unwrap()))
         .await

@@ -14,7 +14,7 @@ use kube::{Client, Config, ResourceExt};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::sync::OnceCell;
 
-/// etcd and kube-apiserver on free loopback ports. They die with this value, and with the test process.
+/// etcd and kube-apiserver on free loopback ports. They end with this value, and with the test process.
 pub(crate) struct RealCluster {
     dir: PathBuf,
     assets: PathBuf,
@@ -44,12 +44,12 @@ pub(crate) async fn namespace(client: &Client, test: &str) -> String {
 }
 
 impl RealCluster {
-    /// A cluster of its own, for a test that breaks it.
+    /// A cluster for a test that breaks it.
     pub(crate) async fn start_own() -> Option<RealCluster> {
         let assets = PathBuf::from(std::env::var_os("KUBEBUILDER_ASSETS")?);
         let has = |name: &str| assets.join(name).is_file();
         (has("etcd") && has("kube-apiserver")).then_some(())?;
-        // The shell that guards etcd removes it, even when nobody is left to run a destructor.
+        // The shell that guards etcd removes it, also if no destructor runs.
         let dir = tempfile::tempdir().unwrap().keep();
         let [etcd_port, peer_port, port] = free_ports();
         write_credentials(&dir, port);
@@ -120,9 +120,9 @@ impl RealCluster {
         }
     }
 
-    /// Forgets the history of etcd, so that older resource versions are gone.
+    /// Compacts etcd, so that older resource versions are gone.
     pub(crate) async fn compact_history(&self) {
-        // etcd's own JSON gateway: a range of one key tells the revision.
+        // etcd's own JSON gateway: a range of one key returns the revision.
         let current = self.etcd("/v3/kv/range", r#"{"key":"AA=="}"#).await;
         let revision = current["header"]["revision"].as_str().unwrap().to_owned();
         let body = format!(r#"{{"revision":"{revision}","physical":true}}"#);
@@ -152,7 +152,7 @@ impl RealCluster {
             "--service-account-issuer", "https://kubernetes.default.svc",
             "--service-account-key-file", &sa_public, "--service-account-signing-key-file", &sa,
             "--service-cluster-ip-range", "10.96.0.0/16", "--allow-privileged",
-            // Nobody makes a namespace's service account `default` here.
+            // No controller creates a namespace's service account `default` here.
             "--disable-admission-plugins", "ServiceAccount",
         ];
         Process::start(
@@ -242,7 +242,7 @@ fn start_etcd(assets: &Path, dir: &Path, port: u16, peer: u16) -> Process {
 }
 
 fn free_ports<const N: usize>() -> [u16; N] {
-    // All at once, so that no port is handed out twice.
+    // All at once, so that no port is used twice.
     let listeners: [_; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy, such as between the daemon and its API server, that can be cut and mended.
+//! A TCP proxy, such as between the daemon and its API server, that can be cut and restored.
 
 use std::path::PathBuf;
 
@@ -10,16 +10,16 @@ use wsman::cluster::connect::{Source, connect};
 
 use super::cluster::Cluster;
 
-/// What a proxy does with what comes.
+/// What a proxy does with its traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Open,
-    /// Connections stay, and nothing comes through, as when the other machine lost its power.
+    /// Connections stay, and nothing passes, as when the other machine loses power.
     Silent,
     Cut,
 }
 
-/// A way to a server that tests can take away.
+/// A connection to a server that tests can cut.
 pub(crate) struct Link {
     addr: String,
     way: watch::Sender<Way>,
@@ -47,7 +47,7 @@ impl Link {
         &self.addr
     }
 
-    /// Cuts all connections and every new one; returns when nothing comes through any more.
+    /// Closes all connections and every new one; returns when nothing passes any more.
     pub(crate) async fn cut(&self) {
         self.way.send_replace(Way::Cut);
         self.connections.close();
@@ -55,7 +55,7 @@ impl Link {
         self.connections.reopen();
     }
 
-    /// Passes nothing on any more, and tells neither side.
+    /// Passes nothing any more, without closing anything.
     pub(crate) fn silence(&self) {
         self.way.send_replace(Way::Silent);
     }
@@ -66,7 +66,7 @@ impl Link {
     }
 }
 
-/// A way to the API server that tests can take away.
+/// A connection to the API server that tests can cut.
 pub(crate) struct Proxy {
     /// How to connect through it.
     pub(crate) kubeconfig: PathBuf,
@@ -97,14 +97,14 @@ impl Proxy {
         self.client_as(wsman::cluster::connect::AGENT).await
     }
 
-    /// Returns a client that goes through the proxy and calls itself something else.
+    /// Returns a client through the proxy with another user agent.
     pub(crate) async fn client_as(&self, agent: &'static str) -> kube::Client {
         connect(Source::Kubeconfig(&self.kubeconfig), agent)
             .await
             .unwrap()
     }
 
-    /// Cuts all connections and every new one; returns when nothing comes through any more.
+    /// Closes all connections and every new one; returns when nothing passes any more.
     pub(crate) async fn cut(&self) {
         self.link.cut().await;
     }

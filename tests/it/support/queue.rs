@@ -1,4 +1,4 @@
-//! A consumer of the bus: a durable queue, what arrived in it, and a check of that against what the bus promises.
+//! A consumer of the bus: a durable queue, the messages that arrived, and a check of the bus's guarantees.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,9 +7,9 @@ use lapin::options::*;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
-use super::world::PATIENCE;
+use super::world::TIMEOUT;
 
-/// A message as it arrived.
+/// A message that arrived.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Arrived {
     pub(crate) id: String,
@@ -26,11 +26,11 @@ pub(crate) struct Arrived {
 pub(crate) struct Queue {
     url: String,
     name: String,
-    /// Everything that was read so far, in order.
+    /// Every message so far, in order.
     pub(crate) history: Vec<Arrived>,
 }
 
-/// Opens a channel of its own connection, for as long as the broker takes to answer.
+/// Opens a channel on its own connection, as soon as the broker answers.
 pub(crate) async fn channel(url: &str) -> (Connection, Channel) {
     let opening = async {
         loop {
@@ -42,7 +42,7 @@ pub(crate) async fn channel(url: &str) -> (Connection, Channel) {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, opening)
+    tokio::time::timeout(TIMEOUT, opening)
         .await
         .expect("the broker answers")
 }
@@ -98,12 +98,12 @@ impl Queue {
         binding.await.unwrap();
     }
 
-    /// Reads on until the history is as wanted; connects again where the broker went away.
+    /// Reads until the history matches; reconnects if the broker was away.
     pub(crate) async fn until(&mut self, what: &str, is_done: impl Fn(&[Arrived]) -> bool) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         while !is_done(&self.history) {
             let reading = tokio::time::timeout_at(deadline, self.read(&is_done)).await;
-            assert!(reading.is_ok(), "{what}: {:#?}", self.told());
+            assert!(reading.is_ok(), "{what}: {:#?}", self.received());
         }
     }
 
@@ -135,7 +135,7 @@ impl Queue {
         self.history.iter().find(|m| is_it(m)).unwrap().clone()
     }
 
-    /// Takes whatever waits in the queue at this moment.
+    /// Reads the messages that wait at this moment.
     pub(crate) async fn drain(&mut self) {
         let (connection, channel) = channel(&self.url).await;
         let options = BasicGetOptions { no_ack: true };
@@ -149,7 +149,7 @@ impl Queue {
         connection.close(200, "".into()).await.unwrap();
     }
 
-    /// Checks what every consumer is promised, and returns how many repeats there were.
+    /// Checks the guarantees of a consumer, and returns how many repeats there were.
     pub(crate) fn check(&self) -> usize {
         let mut seen = HashSet::new();
         let mut newest: HashMap<&str, i64> = HashMap::new();
@@ -163,19 +163,19 @@ impl Queue {
             assert!(
                 message.version > *version,
                 "older after newer: {message:?} in {:#?}",
-                self.told()
+                self.received()
             );
             *version = message.version;
         }
         repeats
     }
 
-    fn told(&self) -> Vec<String> {
-        let told = self
+    fn received(&self) -> Vec<String> {
+        let received = self
             .history
             .iter()
             .map(|m| format!("{} {} {}", m.instance, m.phase, m.id));
-        told.collect()
+        received.collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! A private RabbitMQ node for tests: its own ports, folder and cookie; it dies with this value, and with the process.
+//! A private RabbitMQ node for tests: its own ports, folder and cookie; it ends with this value, and with the process.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{MutexGuard, OnceCell};
 
-/// Where the package keeps the scripts that do not switch users.
+/// The directory of the scripts that do not switch users.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 
-/// One node, which may run or not.
+/// One node, running or not.
 pub(crate) struct Node {
     dir: PathBuf,
     name: String,
@@ -23,7 +23,7 @@ pub(crate) struct Node {
     keeper: Child,
 }
 
-/// The node that the tests of this process share, each in a vhost of its own; none where it is not installed.
+/// The node that the tests of this process share, each with its own vhost; none if it is not installed.
 pub(crate) async fn shared(test: &str) -> Option<&'static Node> {
     static SHARED: OnceCell<Option<Node>> = OnceCell::const_new();
     let node = SHARED.get_or_init(started).await.as_ref();
@@ -50,7 +50,7 @@ pub(crate) async fn breakable(test: &str) -> Option<MutexGuard<'static, Node>> {
     Some(node)
 }
 
-/// A node of its own, which whoever asks may break.
+/// A node that the caller may break.
 pub(crate) async fn started() -> Option<Node> {
     let node = Node::new()?;
     node.start().await;
@@ -131,8 +131,8 @@ impl Node {
         *self.server.lock().unwrap() = Some(child.unwrap());
         let begun = Instant::now();
         while !self.answers() {
-            let said = || std::fs::read_to_string(self.dir.join("out")).unwrap_or_default();
-            assert!(begun.elapsed() < Duration::from_secs(120), "{}", said());
+            let printed = || std::fs::read_to_string(self.dir.join("out")).unwrap_or_default();
+            assert!(begun.elapsed() < Duration::from_secs(120), "{}", printed());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         self.ctl(&["await_startup"]).await;
@@ -144,7 +144,7 @@ impl Node {
         self.reap();
     }
 
-    /// Stops or lets go on what publishes, as a lack of memory does.
+    /// Blocks or unblocks publishers, as a lack of memory does.
     pub(crate) async fn alarm(&self, on: bool) {
         let limit: &[&str] = if on { &["0"] } else { &["absolute", "512MB"] };
         self.ctl(&[&["set_vm_memory_high_watermark"], limit].concat())
@@ -156,7 +156,7 @@ impl Node {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Asks it to end, and waits.
+    /// Shuts it down, and waits.
     pub(crate) fn terminate(&self) {
         self.signal("-TERM");
         self.reap();
@@ -196,16 +196,16 @@ impl Node {
         command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         let output = tokio::task::spawn_blocking(move || command.output());
         let output = output.await.unwrap().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
-            "{words:?}: {said} {}",
+            "{words:?}: {printed} {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        said
+        printed
     }
 
-    /// Makes a vhost and a user of the same name who may do everything in it. Returns where to connect.
+    /// Creates a vhost and a user of the same name with all permissions in it. Returns its URL.
     pub(crate) async fn vhost(&self, name: &str, password: &str) -> String {
         let text = |text: &str| format!("<<\"{text}\">>");
         let (user, pass, all, who) = (text(name), text(password), text(".*"), text("test"));
@@ -217,14 +217,14 @@ impl Node {
         format!("amqp://{name}:{password}@{}/{name}", self.addr())
     }
 
-    /// The same place over TLS.
+    /// The same over TLS.
     pub(crate) fn secure(&self, url: &str) -> String {
         let tls = format!("localhost:{}", self.tls_port);
         url.replace("amqp://", "amqps://")
             .replace(&self.addr(), &tls)
     }
 
-    /// The certificate that its TLS port shows.
+    /// The certificate of its TLS port.
     pub(crate) fn authority(&self) -> String {
         self.dir
             .join("tls.crt")
@@ -267,7 +267,7 @@ fn write_config(dir: &Path, port: u16, tls_port: u16) {
 }
 
 fn free_ports<const N: usize>() -> [u16; N] {
-    // All at once, so that no port is handed out twice.
+    // All at once, so that no port is used twice.
     let listeners: [_; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }

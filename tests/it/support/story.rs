@@ -1,4 +1,4 @@
-//! A story of workspaces: one daemon, one open stream, and a hand on the clock, on the kubelet and on the nodes.
+//! A story of workspaces: one daemon, one open stream, and control over the clock, the kubelet and the nodes.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use wsman::proto::wsman::*;
 use super::cluster::Cluster;
 use super::world::{Updates, World, request};
 
-/// How close before a limit it is checked that nothing happens. The clock moves on by itself too, and a busy machine
-/// takes its time; that nothing happens a nanosecond before is for the table of the pure lifecycle to check.
+/// How close before a limit it is checked that nothing happens. The clock also moves by itself, and a busy machine is
+/// slow; the table of the pure lifecycle checks the last nanosecond.
 const BEFORE: SignedDuration = SignedDuration::from_secs(45);
 
-/// One daemon and what it tells.
+/// One daemon and its updates.
 pub(crate) struct Story<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) world: World,
@@ -76,10 +76,10 @@ impl<'a> Story<'a> {
         self.until(id, WorkspacePhase::Running).await
     }
 
-    /// Starts a workspace whose pod the kubelet treats as the script says, from the beginning.
+    /// Starts a workspace whose pod the kubelet treats by the script, from the start.
     pub(crate) async fn start_as(&self, mut request: StartWorkspaceRequest, script: Value) {
         let pod = pod_name(&request);
-        // Held back by the scheduler until the script is there.
+        // The scheduler holds it until the script is there.
         request.spec.as_mut().unwrap().class = "unschedulable".to_owned();
         self.start(request).await;
         let mut script = script;
@@ -96,7 +96,7 @@ impl<'a> Story<'a> {
         client.stop_workspace(request).await.unwrap();
     }
 
-    /// Records a sign of life and returns when it was.
+    /// Marks a workspace active and returns when.
     pub(crate) async fn mark_active(&self, id: &str, closed: bool) -> Timestamp {
         let request = MarkActiveRequest {
             id: id.to_owned(),
@@ -114,7 +114,7 @@ impl<'a> Story<'a> {
         self.updates.until(id, phase).await
     }
 
-    /// Reads until a status of a workspace is what is waited for.
+    /// Reads until a status of a workspace matches.
     pub(crate) async fn until_it(
         &mut self,
         id: &str,
@@ -128,7 +128,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Waits until a workspace is STOPPED and returns what was told last.
+    /// Waits until a workspace is STOPPED and returns its last status.
     pub(crate) async fn ends(&mut self, id: &str) -> WorkspaceConditions {
         let stopped = self.until(id, WorkspacePhase::Stopped).await;
         stopped.conditions.unwrap()
@@ -144,7 +144,7 @@ impl<'a> Story<'a> {
         self.world.clock.advance(by);
     }
 
-    /// Checks that a limit ends a workspace in these words, and not before its time.
+    /// Checks that a limit ends a workspace with this text, and not before its time.
     pub(crate) async fn times_out(&mut self, id: &str, since: Timestamp, after: i64, why: &str) {
         let due = since + SignedDuration::from_mins(after);
         self.quiet_until(id, due).await;
@@ -160,7 +160,7 @@ impl<'a> Story<'a> {
         self.quiet(id).await;
     }
 
-    /// Checks that there is nothing to tell of a workspace.
+    /// Checks that a workspace has no update.
     pub(crate) async fn quiet(&mut self, id: &str) {
         let before = self.updates.seen.len();
         self.pause().await;
@@ -171,8 +171,8 @@ impl<'a> Story<'a> {
         assert!(news.is_empty(), "{id} should be left alone: {news:?}");
     }
 
-    /// Reads whatever there is to tell: another workspace lives and dies meanwhile, for which the lifecycle has to
-    /// decide and write several times.
+    /// Reads all pending updates: another workspace starts and stops meanwhile, for which the lifecycle must decide
+    /// and write several times.
     pub(crate) async fn pause(&mut self) {
         self.bystanders += 1;
         let bystander = format!("bystander-{}", self.bystanders);
@@ -226,7 +226,7 @@ impl<'a> Story<'a> {
     }
 }
 
-/// What is left of a story while no daemon runs.
+/// The rest of a story while no daemon runs.
 pub(crate) struct Asleep<'a> {
     cluster: &'a Cluster,
     advanced: Duration,
@@ -241,7 +241,7 @@ impl<'a> Asleep<'a> {
         let cluster = self.cluster;
         let client = cluster.client().await;
         let world = World::start_at(clock, client, &cluster.namespace, |_| {}).await;
-        // Before the lifecycle begins, so that the stream has all that it does.
+        // Before the lifecycle starts, so that the stream has all its updates.
         let updates = world.subscribe().await;
         let waited = world.outlive_the_dead().await;
         Story {
@@ -295,7 +295,7 @@ pub(crate) fn request_with(
     request
 }
 
-/// A valid request for a workspace that nobody looks at.
+/// A valid request for a workspace that the test does not read.
 pub(crate) fn headless(id: &str, kind: WorkspaceType) -> StartWorkspaceRequest {
     StartWorkspaceRequest {
         r#type: kind.into(),

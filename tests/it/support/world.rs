@@ -1,4 +1,4 @@
-//! A daemon in this process on some cluster, seen through its gRPC port, and what tests ask of it.
+//! A daemon in this process on some cluster, seen through its gRPC port.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,8 @@ use wsman::rpc::in_flight::InFlight;
 use super::cluster::Cluster;
 
 /// Longest that a test waits for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = TIMEOUT;
 
 const SOON: Backoff = Backoff {
     first: Duration::from_millis(50),
@@ -50,12 +51,12 @@ pub(crate) struct World {
     pub(crate) client: WorkspaceManagerClient<Channel>,
     pub(crate) addr: std::net::SocketAddr,
     probes_addr: std::net::SocketAddr,
-    /// What it calls itself.
+    /// Its identity.
     pub(crate) identity: String,
     settings: watch::Sender<Arc<Settings>>,
     lease_state: watch::Receiver<LeaseState>,
     load: watch::Receiver<InFlight>,
-    /// What the publisher tells of itself, where there is a message bus.
+    /// The state of the publisher, if there is a message bus.
     pub(crate) bus: Option<watch::Receiver<State>>,
     stop: CancellationToken,
     daemon: JoinHandle<anyhow::Result<()>>,
@@ -78,7 +79,7 @@ impl World {
         world
     }
 
-    /// Starts a daemon by a clock of the test's. If a killed one holds the Lease, letting it expire is up to the test.
+    /// Starts a daemon with a clock of the test. If a killed one holds the Lease, the test must let it expire.
     pub(crate) async fn start_at(
         clock: Clock,
         client: kube::Client,
@@ -98,7 +99,7 @@ impl World {
         Self::spawn(Clock::manual(), client, settings(namespace, |_| {}), None).await
     }
 
-    /// Waits until `/readyz` says so, and returns its whole answer.
+    /// Waits until `/readyz` succeeds, and returns its body.
     pub(crate) async fn readiness(&self, wanted: impl Fn(&str) -> bool) -> String {
         let begun = std::time::Instant::now();
         loop {
@@ -106,7 +107,7 @@ impl World {
             if wanted(&answer) {
                 return answer;
             }
-            assert!(begun.elapsed() < PATIENCE, "{answer}");
+            assert!(begun.elapsed() < TIMEOUT, "{answer}");
             tokio::task::yield_now().await;
         }
     }
@@ -136,7 +137,7 @@ impl World {
         static STARTS: AtomicU64 = AtomicU64::new(0);
         let identity = format!("world-{}", STARTS.fetch_add(1, Ordering::Relaxed));
         let bus = settings.message_bus.clone();
-        let (bus, told) = bus.map(|bus| Publisher::new(bus, HASTY)).unzip();
+        let (bus, bus_state) = bus.map(|bus| Publisher::new(bus, HASTY)).unzip();
         let (sender, settings) = watch::channel(Arc::new(settings));
         let (teller, lease_state) = watch::channel(LeaseState::default());
         let (meter, load) = watch::channel(InFlight::default());
@@ -166,7 +167,7 @@ impl World {
             settings: sender,
             lease_state,
             load,
-            bus: told,
+            bus: bus_state,
             stop,
             daemon,
         }
@@ -180,7 +181,7 @@ impl World {
             .unwrap()
     }
 
-    /// Returns the answer of a path of the probes' port.
+    /// Returns the response of a path on the probes' port.
     pub(crate) async fn probe(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.probes_addr).await.unwrap();
         let request = format!("GET {path} HTTP/1.0\r\n\r\n");
@@ -190,7 +191,7 @@ impl World {
         answer
     }
 
-    /// Returns what the health service says of a service.
+    /// Returns a service's status from the health service.
     pub(crate) async fn health(&self, service: &str) -> ServingStatus {
         let mut health = HealthClient::new(self.channel().await);
         let request = HealthCheckRequest {
@@ -206,11 +207,11 @@ impl World {
         DEAD.lock().unwrap().insert(self.identity);
     }
 
-    /// Where a killed daemon left the Lease behind, lets the time pass that the others have to wait, and returns how
-    /// much that was.
+    /// If a killed daemon holds the Lease, advances time by what the others must wait, and returns how much that
+    /// was.
     pub(crate) async fn outlive_the_dead(&self) -> Duration {
         let seen = self
-            .standing_of(|lease_state| *lease_state != LeaseState::Idle)
+            .lease_state_of(|lease_state| *lease_state != LeaseState::Idle)
             .await;
         match seen {
             LeaseState::Follower { holder } if DEAD.lock().unwrap().contains(&holder) => {}
@@ -221,48 +222,51 @@ impl World {
         lease::DURATION
     }
 
-    /// Waits until it stands so with the Lease, and returns how.
-    pub(crate) async fn standing_of(&self, wanted: impl FnMut(&LeaseState) -> bool) -> LeaseState {
+    /// Waits until its lease state matches, and returns it.
+    pub(crate) async fn lease_state_of(
+        &self,
+        wanted: impl FnMut(&LeaseState) -> bool,
+    ) -> LeaseState {
         let mut lease_state = self.lease_state.clone();
-        let stands = tokio::time::timeout(PATIENCE, lease_state.wait_for(wanted)).await;
+        let stands = tokio::time::timeout(TIMEOUT, lease_state.wait_for(wanted)).await;
         let Ok(stands) = stands else {
             panic!("{} stands otherwise", self.identity)
         };
         stands.unwrap().clone()
     }
 
-    /// Waits until it holds the Lease.
+    /// Waits until it leads.
     pub(crate) async fn holds(&self) {
         let holds = |lease_state: &LeaseState| lease_state.holds(self.clock.elapsed());
-        self.standing_of(holds).await;
+        self.lease_state_of(holds).await;
     }
 
-    /// Waits for as long as it takes until so many streams are open.
+    /// Waits until so many streams are open, without a timeout.
     pub(crate) async fn streams(&self, count: usize) {
         let mut load = self.load.clone();
         load.wait_for(|load| load.streams == count).await.unwrap();
     }
 
-    /// Waits until what is in flight is so, and returns it.
+    /// Waits until the counts match, and returns them.
     pub(crate) async fn load_of(&self, mut wanted: impl FnMut(&InFlight) -> bool) -> InFlight {
         let mut load = self.load.clone();
-        let reached = tokio::time::timeout(PATIENCE, load.wait_for(&mut wanted)).await;
+        let reached = tokio::time::timeout(TIMEOUT, load.wait_for(&mut wanted)).await;
         let Ok(reached) = reached else {
             panic!("in flight is {:?}", *self.load.borrow())
         };
         *reached.unwrap()
     }
 
-    /// Whether it holds the Lease.
+    /// Whether it leads.
     pub(crate) fn holds_now(&self) -> bool {
         self.lease_state.borrow().holds(self.clock.elapsed())
     }
 
-    /// Waits until it knows that another holds the Lease.
+    /// Waits until it knows that another one leads.
     pub(crate) async fn follows(&self, other: &Self) {
         let holder = other.identity.clone();
         let follows = LeaseState::Follower { holder };
-        self.standing_of(|lease_state| *lease_state == follows)
+        self.lease_state_of(|lease_state| *lease_state == follows)
             .await;
     }
 
@@ -342,7 +346,7 @@ impl World {
 /// Identities of daemons that were killed.
 static DEAD: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
-/// Waits until the health service says SERVING.
+/// Waits until the health service returns SERVING.
 async fn healthy(channel: Channel) {
     let mut health = HealthClient::new(channel);
     let request = HealthCheckRequest {
@@ -350,7 +354,7 @@ async fn healthy(channel: Channel) {
     };
     let mut watch = health.watch(request).await.unwrap().into_inner();
     let serving = async { while watch.message().await.unwrap().unwrap().status != 1 {} };
-    tokio::time::timeout(PATIENCE, serving)
+    tokio::time::timeout(TIMEOUT, serving)
         .await
         .expect("the daemon becomes ready");
 }
@@ -364,10 +368,10 @@ pub(crate) struct Updates {
 impl Updates {
     /// Returns the next update; panics if it breaks a guarantee.
     pub(crate) async fn next(&mut self) -> Option<WorkspaceStatus> {
-        let next = tokio::time::timeout(PATIENCE, self.stream.next());
+        let next = tokio::time::timeout(TIMEOUT, self.stream.next());
         let update = next
             .await
-            .unwrap_or_else(|_| panic!("no update in time after {}", self.told()))?
+            .unwrap_or_else(|_| panic!("no update in time after {}", self.received()))?
             .unwrap();
         let status = update.status.expect("an update has a status");
         if let Some(before) = self.seen.iter().rev().find(|seen| seen.id == status.id) {
@@ -379,7 +383,7 @@ impl Updates {
                 status_version: status.status_version,
                 ..before.clone()
             };
-            assert_ne!(same, status, "no repeats after {}", self.told());
+            assert_ne!(same, status, "no repeats after {}", self.received());
             assert_ne!(
                 before.phase(),
                 WorkspacePhase::Stopped,
@@ -394,7 +398,7 @@ impl Updates {
     pub(crate) async fn until(&mut self, id: &str, phase: WorkspacePhase) -> WorkspaceStatus {
         loop {
             let Some(status) = self.next().await else {
-                panic!("the stream ended after {}", self.told())
+                panic!("the stream ended after {}", self.received())
             };
             if status.id == id && status.phase() == phase {
                 return status;
@@ -414,13 +418,13 @@ impl Updates {
         phases
     }
 
-    fn told(&self) -> String {
-        let told: Vec<_> = self
+    fn received(&self) -> String {
+        let received: Vec<_> = self
             .seen
             .iter()
             .map(|s| format!("{} {} v{}", s.id, s.phase().as_str_name(), s.status_version))
             .collect();
-        told.join(", ")
+        received.join(", ")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Requests that never arrive whole: they have so much time and so much room, in every form of a call.
+//! Requests that never arrive completely: their time and their bytes are limited, in every protocol.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use wsman::rpc::in_flight::CONNECTION_BYTES;
 
 use crate::streams::while_time_leaps;
 use crate::support::cluster;
-use crate::support::world::{PATIENCE, World};
+use crate::support::world::{TIMEOUT, World};
 
 /// The bytes of a request that is never finished.
 const HALF: usize = 15 << 20;
 
-/// One connection, and what moves it.
+/// One connection, and its driver.
 async fn connect(world: &World) -> (SendRequest<Bytes>, AbortOnDropHandle<()>) {
     let stream = TcpStream::connect(world.addr).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
@@ -29,7 +29,7 @@ async fn connect(world: &World) -> (SendRequest<Bytes>, AbortOnDropHandle<()>) {
     (sender, AbortOnDropHandle::new(moving))
 }
 
-/// Sends as much of a request as there is in `body`, and no end.
+/// Sends as much of a request as `body` has, and no end.
 async fn begin(
     sender: &SendRequest<Bytes>,
     world: &World,
@@ -46,9 +46,9 @@ async fn begin(
     (answer, stream)
 }
 
-/// The code of an answer, the limit that it names, and its status line.
-async fn told(answer: ResponseFuture) -> (Code, Option<String>, u16) {
-    let answer = tokio::time::timeout(PATIENCE, answer).await;
+/// The code of a response, the limit in it, and its status line.
+async fn rejection(answer: ResponseFuture) -> (Code, Option<String>, u16) {
+    let answer = tokio::time::timeout(TIMEOUT, answer).await;
     let (parts, mut body) = answer.expect("an answer in time").unwrap().into_parts();
     let mut content = Vec::new();
     while let Some(part) = body.data().await {
@@ -91,9 +91,9 @@ async fn requests_that_never_end_have_so_much_time_and_so_much_room() {
             let held = count * (HALF - 1024);
             world.load_of(|load| load.request_bytes == held).await;
         }
-        // There is no room for another one, and what was said of it is not kept.
+        // There is no room for another one, and its bytes are not kept.
         let (answer, _stream) = begin(&sender, &world, form, half.clone()).await;
-        let (code, limit, line) = told(answer).await;
+        let (code, limit, line) = rejection(answer).await;
         assert_eq!(
             (code, limit.as_deref()),
             (Code::ResourceExhausted, Some("REQUEST_BYTES"))
@@ -110,15 +110,15 @@ async fn requests_that_never_end_have_so_much_time_and_so_much_room() {
             .load_of(|load| load.request_bytes <= CONNECTION_BYTES)
             .await;
         assert!(held.request_bytes >= CONNECTION_BYTES / HALF * (HALF - 1024));
-        // Who asks for little is answered.
+        // A small request is answered.
         world.list().await;
         let ask = ("/wsman.WorkspaceManager/GetWorkspaces", "application/grpc");
         let (answer, mut stream) = begin(&sender, &world, ask, frame(0, b"")).await;
         stream.send_data(Bytes::new(), true).unwrap();
         assert_eq!(answer.await.unwrap().status(), 200);
-        // In time each is told that it is late, and its room is free again.
+        // Each gets its timeout, and its bytes are released.
         let (answers, _streams): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-        let all = futures::future::join_all(answers.into_iter().map(told));
+        let all = futures::future::join_all(answers.into_iter().map(rejection));
         let late = while_time_leaps(Duration::from_secs(31), all).await;
         for (code, limit, line) in late {
             assert_eq!((code, limit), (Code::DeadlineExceeded, None), "{form:?}");
@@ -148,7 +148,7 @@ async fn answers_have_no_such_limits() {
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         "application/grpc",
     );
-    // A stream of requests may be silent, too, as long as it is between two of them.
+    // A client stream may also be silent between two messages.
     let list = frame(0, &[0x3a, 0]);
     let (answer, mut requests) = begin(&sender, &world, reflect, list.clone()).await;
     let mut answers = answer.await.unwrap().into_body();
@@ -157,7 +157,7 @@ async fn answers_have_no_such_limits() {
     while_time_leaps(Duration::from_secs(5), minutes).await;
     requests.send_data(list, false).unwrap();
     answers.data().await.unwrap().unwrap();
-    // Within one it may not.
+    // Not within one.
     requests
         .send_data(Bytes::from_static(&[0, 0]), false)
         .unwrap();
@@ -169,7 +169,7 @@ async fn answers_have_no_such_limits() {
     world.kill().await;
 }
 
-/// What a stream keeps of its request counts for as long as it lasts.
+/// The request of a stream counts for as long as the stream is open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_count_with_their_filters() {
     let cluster = cluster::embedded().await;

@@ -1,4 +1,4 @@
-//! Numbers that no enum has, in every request: the descriptors say where enums are.
+//! Unknown enum numbers in every request: the descriptors show where enums are.
 
 use prost_reflect::prost::Message;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, ReflectMessage, Value};
@@ -48,11 +48,11 @@ async fn numbers_that_no_enum_has_are_refused_wherever_they_are() {
                 let text = serde_json::to_string(&message).unwrap();
                 assert!(text.contains("99"), "{text}");
                 let answer = web.post(&url, &[JSON], text).await;
-                let told = String::from_utf8_lossy(&answer.body);
-                assert_eq!(answer.line, 400, "{url} {path}: {told}");
+                let body = String::from_utf8_lossy(&answer.body);
+                assert_eq!(answer.line, 400, "{url} {path}: {body}");
                 assert!(
-                    told.contains(&format!("\"field\":\"{path}\"")),
-                    "{path}: {told}"
+                    body.contains(&format!("\"field\":\"{path}\"")),
+                    "{path}: {body}"
                 );
                 tried.push(format!("{} {path}", message.descriptor().name()));
             }

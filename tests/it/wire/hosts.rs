@@ -1,4 +1,4 @@
-//! Whose pages may call, byte by byte: hosts and origins of browsers, on a daemon without identity.
+//! Which pages may call, byte by byte: hosts and origins of browsers, on a daemon without authentication.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -8,9 +8,9 @@ use wsman::rpc::frames::frame;
 
 use crate::http::Web;
 use crate::support::cluster;
-use crate::support::world::{PATIENCE, World};
+use crate::support::world::{TIMEOUT, World};
 
-/// Asks for a stop with some headers, and returns the whole answer.
+/// Requests a stop with some headers, and returns the whole response.
 async fn stop(world: &World, target: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(world.addr).await.unwrap();
     let request = format!(
@@ -18,7 +18,7 @@ async fn stop(world: &World, target: &str, headers: &str) -> String {
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer));
+    let read = tokio::time::timeout(TIMEOUT, stream.read_to_string(&mut answer));
     read.await.expect("an answer in time").unwrap();
     answer
 }
@@ -30,7 +30,7 @@ async fn pages_of_others_stop_no_workspace() {
     world.start_workspace("a").await;
     let path = "/rpc/StopWorkspace";
     for (headers, line, named) in [
-        // A name that was made to point here, as its own page calls it.
+        // A name that resolves to this machine, as its own page calls it.
         (
             "host: evil.example\r\norigin: http://evil.example\r\n",
             403,
@@ -62,33 +62,33 @@ async fn pages_of_others_stop_no_workspace() {
         ),
         ("host: me@localhost\r\n", 400, "is no host"),
     ] {
-        let told = stop(&world, path, headers).await;
+        let answer = stop(&world, path, headers).await;
         assert!(
-            told.starts_with(&format!("HTTP/1.1 {line} ")),
-            "{headers}: {told}"
+            answer.starts_with(&format!("HTTP/1.1 {line} ")),
+            "{headers}: {answer}"
         );
         assert!(
-            told.contains(named) && told.contains("google.rpc.ErrorInfo"),
-            "{told}"
+            answer.contains(named) && answer.contains("google.rpc.ErrorInfo"),
+            "{answer}"
         );
         if line == 403 {
-            assert!(told.contains("FOREIGN_ORIGIN"), "{told}");
+            assert!(answer.contains("FOREIGN_ORIGIN"), "{answer}");
         }
     }
-    let told = stop(
+    let answer = stop(
         &world,
         "http://localhost/rpc/StopWorkspace",
         "host: evil.example\r\n",
     )
     .await;
-    assert!(told.starts_with("HTTP/1.1 400 "), "{told}");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     let status = world.describe("a").await.unwrap();
     let asked = status.conditions.unwrap_or_default().stopped_by_request;
     assert_ne!(asked, 1, "nothing was stopped");
     // Its own page, and programs, may.
     let own = format!("host: {0}\r\norigin: http://{0}\r\n", world.addr);
-    let told = stop(&world, path, &own).await;
-    assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
+    let answer = stop(&world, path, &own).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     world.drain().await.unwrap();
 }
 
@@ -114,32 +114,32 @@ async fn grpc_is_asked_for_its_host_too() {
             .send_request(request.body(()).unwrap(), false)
             .unwrap();
         body.send_data(frame(0, b""), true).unwrap();
-        let answer = tokio::time::timeout(PATIENCE, answer).await;
+        let answer = tokio::time::timeout(TIMEOUT, answer).await;
         let answer = answer.expect("an answer in time").unwrap();
         moving.abort();
-        // An answer with messages has its status behind them.
+        // A response with messages has its status after them.
         let status = Status::from_header_map(answer.headers());
         let info = status.as_ref().and_then(StatusExt::get_details_error_info);
-        let told = info.map(|info| (info.reason, info.metadata));
-        (status.map(|status| status.code()), told)
+        let details = info.map(|info| (info.reason, info.metadata));
+        (status.map(|status| status.code()), details)
     };
     let addr = world.addr.to_string();
     assert_eq!(call(&addr, None, None).await.0, None);
     assert_eq!(call("localhost:1", None, None).await.0, None);
     assert_eq!(call(&addr, Some(&addr), None).await.0, None);
-    let (code, told) = call("evil.example", None, None).await;
-    let (reason, metadata) = told.unwrap();
+    let (code, details) = call("evil.example", None, None).await;
+    let (reason, metadata) = details.unwrap();
     assert_eq!(
         (code, reason.as_str()),
         (Some(Code::PermissionDenied), "FOREIGN_ORIGIN")
     );
     assert_eq!(metadata["host"], "evil.example");
-    let (code, told) = call(&addr, None, Some("http://evil.example")).await;
+    let (code, details) = call(&addr, None, Some("http://evil.example")).await;
     assert_eq!(code, Some(Code::PermissionDenied));
-    assert_eq!(told.unwrap().1["origin"], "http://evil.example");
-    let (code, told) = call(&addr, Some("evil.example"), None).await;
+    assert_eq!(details.unwrap().1["origin"], "http://evil.example");
+    let (code, details) = call(&addr, Some("evil.example"), None).await;
     assert_eq!(
-        (code, told.unwrap().0.as_str()),
+        (code, details.unwrap().0.as_str()),
         (Some(Code::InvalidArgument), "INVALID_REQUEST")
     );
     world.drain().await.unwrap();
@@ -158,11 +158,11 @@ async fn origins_that_are_listed_are_hosts_too() {
         "host: app.example.com\r\norigin: https://app.example.com\r\n",
         "host: localhost\r\norigin: https://app.example.com\r\n",
     ] {
-        let told = stop(&world, "/rpc/StopWorkspace", headers).await;
-        assert!(told.starts_with("HTTP/1.1 200 "), "{headers}: {told}");
+        let answer = stop(&world, "/rpc/StopWorkspace", headers).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{headers}: {answer}");
     }
-    let told = stop(&world, "/rpc/StopWorkspace", "host: other.example.com\r\n").await;
-    assert!(told.starts_with("HTTP/1.1 403 "), "{told}");
+    let answer = stop(&world, "/rpc/StopWorkspace", "host: other.example.com\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     let headers = [
         ("content-type", "application/json"),
         ("origin", "https://app.example.com"),

@@ -1,4 +1,4 @@
-//! Requests over gRPC and gRPC-Web that are no message, too long, or packed in a way that nobody reads.
+//! Requests over gRPC and gRPC-Web that are no message, too long, or in an unknown encoding.
 
 use bytes::Bytes;
 use prost::Message;
@@ -15,8 +15,8 @@ use crate::support::world::World;
 const DESCRIBE: &str = "/wsman.WorkspaceManager/DescribeWorkspace";
 const SUBSCRIBE: &str = "/wsman.WorkspaceManager/Subscribe";
 
-/// The code, the reason, the limit if there is one, and the first field of a refusal.
-fn refusal(answer: &Answer) -> (Code, String, Option<String>, Option<String>) {
+/// The code, the reason, the limit, if any, and the first field of an error.
+fn error_of(answer: &Answer) -> (Code, String, Option<String>, Option<String>) {
     let status = Status::from_header_map(&answer.headers).expect("trailers only");
     let info = status.get_details_error_info();
     let info = info.unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
@@ -109,7 +109,7 @@ async fn what_is_no_message_is_refused_with_its_reason() {
             None,
         ),
         (
-            "4 GiB, it says",
+            "4 GiB announced",
             DESCRIBE,
             None,
             Bytes::from_static(&[0, 255, 255, 255, 255, 0]),
@@ -142,7 +142,7 @@ async fn what_is_no_message_is_refused_with_its_reason() {
             Some(""),
         ),
         (
-            "flags of nobody",
+            "unknown flags",
             DESCRIBE,
             None,
             frame(0x40, &describe("a")),
@@ -234,18 +234,18 @@ async fn what_is_no_message_is_refused_with_its_reason() {
                 .chain(*header)
                 .collect();
             let answer = web.post(path, &headers, body.clone()).await;
-            let (code, reason, limit, named) = refusal(&answer);
-            let told = (code, reason.as_str(), limit.as_deref());
-            assert_eq!(told, *wanted, "{kind} {name}: {answer:?}");
+            let (code, reason, limit, named) = error_of(&answer);
+            let found = (code, reason.as_str(), limit.as_deref());
+            assert_eq!(found, *wanted, "{kind} {name}: {answer:?}");
             assert_eq!(named.as_deref(), *field, "{kind} {name}");
             if *name == "brotli" && kind == "application/grpc" {
                 assert_eq!(answer.headers["grpc-accept-encoding"], "identity,gzip");
             }
         }
-        // A message that is packed well is read.
+        // A message with a correct encoding is read.
         let headers = [("content-type", kind), gzipped];
         let answer = web.post(DESCRIBE, &headers, packed.clone()).await;
-        assert_eq!(refusal(&answer).0, Code::NotFound);
+        assert_eq!(error_of(&answer).0, Code::NotFound);
     }
     world.list().await;
     world.drain().await.unwrap();
@@ -270,7 +270,7 @@ async fn what_is_no_grpc_is_taken_for_none() {
             assert_eq!(answer.error().2, "content-type");
         }
     }
-    // HTTP/1.1 has no trailers that gRPC could end with.
+    // HTTP/1.1 has no trailers for the end of gRPC.
     let kind = [("content-type", "application/grpc")];
     let answer = Web::http1(world.addr).post(DESCRIBE, &kind, body).await;
     assert_eq!(answer.line, 415, "{answer:?}");
@@ -297,7 +297,7 @@ async fn filters_of_any_size_are_refused_by_every_call_that_has_one() {
         let answer = web
             .post(&path, &kind, frame(0, &request.encode_to_vec()))
             .await;
-        let (code, _, _, field) = refusal(&answer);
+        let (code, _, _, field) = error_of(&answer);
         let named = (code, field.as_deref());
         assert_eq!(
             named,
@@ -329,7 +329,7 @@ async fn metadata_that_is_not_understood_is_refused_and_not_repeated() {
         let path = format!("/wsman.WorkspaceManager/{method}");
         let headers = [("content-type", "application/grpc"), (key, "hunter2")];
         let answer = web.post(&path, &headers, frame(0, b"")).await;
-        let (code, _, _, field) = refusal(&answer);
+        let (code, _, _, field) = error_of(&answer);
         assert_eq!((code, field.as_deref()), (Code::InvalidArgument, Some(key)));
         let by_json = web
             .post(&path, &[crate::http::JSON, headers[1]], "{}")
@@ -339,8 +339,8 @@ async fn metadata_that_is_not_understood_is_refused_and_not_repeated() {
             (400, key)
         );
         for answer in [answer, by_json] {
-            let told = format!("{:?}{:?}", answer.headers, answer.body);
-            assert!(!told.contains("hunter2"), "{told}");
+            let text = format!("{:?}{:?}", answer.headers, answer.body);
+            assert!(!text.contains("hunter2"), "{text}");
         }
     }
     world.drain().await.unwrap();

@@ -1,4 +1,4 @@
-//! Secrets in the wrong place: whatever field they were put into, no answer repeats them.
+//! Secrets in the wrong field: no response repeats them.
 
 use prost_reflect::prost::Message;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MapKey, Value};
@@ -9,7 +9,7 @@ use crate::http::{Answer, JSON, Web};
 use crate::support::cluster;
 use crate::support::world::World;
 
-/// Each holds the secret, and a character that most fields may not have.
+/// Each contains the secret, and a character that most fields reject.
 const VALUES: [&str; 6] = [
     "user:hunter2@registry.example.com/image:1",
     "user:hunter2@registry.example.com/\u{1}",
@@ -37,19 +37,19 @@ fn holding(text: &str, field: &FieldDescriptor) -> Vec<Value> {
 #[track_caller]
 fn is_silent(answer: &Answer, asked: &str) {
     let status = tonic::Status::from_header_map(&answer.headers);
-    let told = format!(
+    let text = format!(
         "{status:?} {:?} {}",
         answer.headers,
         String::from_utf8_lossy(&answer.body)
     );
-    // Encoded details are told readably beside.
-    assert!(!told.contains("hunter2"), "{asked}: {told}");
+    // Encoded details are also readable.
+    assert!(!text.contains("hunter2"), "{asked}: {text}");
     let details = status
         .map(|status| status.details().to_vec())
         .unwrap_or_default();
     assert!(
         !details.windows(7).any(|part| part == b"hunter2"),
-        "{asked}: {told}"
+        "{asked}: {text}"
     );
 }
 
