@@ -41,7 +41,7 @@ impl Broker {
         }
     }
 
-    /// What reads the queue; it keeps what comes while its reader is away.
+    /// The consumer of the queue, which keeps messages while the consumer is away.
     pub(crate) fn reader(&self, lister: Consumer) -> Reader {
         Reader {
             broker: config::Broker::Url(self.url.clone()),
@@ -51,12 +51,12 @@ impl Broker {
         }
     }
 
-    /// Waits until everything is read and acknowledged, for a time, and returns how much is not.
-    pub(crate) async fn drain(&self, patience: Duration) -> u64 {
+    /// Waits until everything is read and acknowledged, with a timeout, and returns how much is not.
+    pub(crate) async fn drain(&self, timeout: Duration) -> u64 {
         let begun = Instant::now();
         loop {
             match self.unread().await {
-                unread if unread > 0 && begun.elapsed() < patience => {}
+                unread if unread > 0 && begun.elapsed() < timeout => {}
                 unread => return unread,
             }
         }

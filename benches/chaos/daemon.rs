@@ -1,4 +1,4 @@
-//! A daemon process on a port of its own that is killed and started again.
+//! A daemon process on its own port that is killed and started again.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use super::support::proxy::Proxy;
 
 pub(crate) type Client = WorkspaceManagerClient<Transport>;
 
-/// Longest that a daemon may take to answer or to end.
+/// Timeout of a daemon's start and end.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A daemon, running or not, and what it is started with.
+/// A daemon, running or not, and its arguments.
 pub(crate) struct Daemon {
     /// Its name in the history.
     pub(crate) name: &'static str,
@@ -28,7 +28,7 @@ pub(crate) struct Daemon {
     process: Option<Process>,
 }
 
-/// A shell that guards the process: it ends it when nobody holds the other end of its input any more.
+/// A shell that guards the process: it ends the process when its input is closed.
 struct Process {
     guard: Child,
     pid: u32,
@@ -36,7 +36,7 @@ struct Process {
 }
 
 impl Daemon {
-    /// Starts a daemon that reaches the API server through a proxy, and a message bus by what a file says, and writes its
+    /// Starts a daemon that reaches the API server through a proxy, and a message bus by a URL file, and writes its
     /// log into a folder.
     pub(crate) fn start(
         name: &'static str,
@@ -117,7 +117,7 @@ impl Daemon {
         }
     }
 
-    /// Asks the process to end and waits until it did.
+    /// Shuts the process down and waits for its end.
     pub(crate) async fn terminate(&mut self) {
         if let Some(process) = &self.process {
             let pid = process.pid.to_string();
@@ -131,7 +131,7 @@ impl Daemon {
         self.kill();
     }
 
-    /// What the daemon has logged.
+    /// The daemon's log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
@@ -141,7 +141,7 @@ impl Daemon {
         self.status("State:").is_some_and(|state| state != "Z")
     }
 
-    /// Megabytes of its own in memory: the pages of the program itself are the kernel's to keep or to drop.
+    /// Megabytes of its own memory: the kernel decides about the pages of the program itself.
     pub(crate) fn resident(&self) -> f64 {
         let kilobytes = self.status("RssAnon:").unwrap_or_default();
         kilobytes.parse::<f64>().unwrap_or_default() / 1024.0
@@ -154,7 +154,7 @@ impl Daemon {
         line.split_whitespace().nth(1).map(str::to_owned)
     }
 
-    /// A client that connects when it is used, and again when the daemon was away.
+    /// A client that connects at the first call, and again after the daemon was away.
     pub(crate) fn client(&self) -> Client {
         client(&self.addr)
     }

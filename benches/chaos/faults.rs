@@ -1,4 +1,4 @@
-//! What is done to the daemons, their API server, their broker and the connections between, one thing every few seconds.
+//! The faults of the daemons, their API server, their broker and the connections between, one every few seconds.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -11,14 +11,14 @@ use super::daemon::Daemon;
 use super::support::envtest::RealCluster;
 use super::support::proxy::{Link, Proxy};
 
-/// One side of the run: a daemon, its way to the API server, and the way of some of its subscribers.
+/// One side of the run: a daemon, its connection to the API server, and the connection of some of its subscribers.
 pub(crate) struct Side {
     pub(crate) daemon: Daemon,
     pub(crate) proxy: Proxy,
     pub(crate) link: Link,
 }
 
-/// Something bad for the daemons.
+/// A fault of the daemons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     KillDaemon,
@@ -30,7 +30,7 @@ pub(crate) enum Fault {
     CutSubscribers,
 }
 
-/// Something bad for the broker.
+/// A fault of the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum BusFault {
     KillBroker,
@@ -60,7 +60,7 @@ const BUS_MIX: [(BusFault, usize); 5] = [
     (BusFault::AlarmBroker, 2),
 ];
 
-/// What a process of ours survives, and needs memory for at its worst.
+/// A fault that a process survives, and that needs the most memory.
 const SURVIVED: [Fault; 4] = [
     Fault::CutFromApiServer,
     Fault::LoseHistory,
@@ -68,7 +68,7 @@ const SURVIVED: [Fault; 4] = [
     Fault::CutSubscribers,
 ];
 
-/// Everything that can be harmed.
+/// Everything that can fail.
 pub(crate) struct Victims<'a> {
     pub(crate) sides: &'a mut [Side],
     pub(crate) server: &'a RealCluster,
@@ -76,8 +76,8 @@ pub(crate) struct Victims<'a> {
 }
 
 impl Victims<'_> {
-    /// Does harm until the time is up, to the daemons and to the broker each in its own rhythm, mends everything and returns
-    /// what happened how often.
+    /// Injects faults until the time is up, into the daemons and the broker each in their own rhythm, repairs
+    /// everything and returns the number of each fault.
     pub(crate) async fn rage(
         self,
         rng: &mut fastrand::Rng,
@@ -102,7 +102,7 @@ impl Victims<'_> {
         happened
     }
 
-    /// Does once to each side what a process survives, and to the broker what makes most wait.
+    /// Injects once into each side what a process survives, and into the broker what makes most updates wait.
     pub(crate) async fn rehearse(self) {
         let away = Duration::from_secs(2);
         for side in 0..self.sides.len() {
@@ -115,7 +115,7 @@ impl Victims<'_> {
     }
 }
 
-/// Strikes every few seconds until the time is up.
+/// Injects a fault every few seconds until the time is up.
 async fn storm<F: Copy + Debug>(
     rng: &mut fastrand::Rng,
     time: Duration,
@@ -191,7 +191,7 @@ async fn strike_bus(broker: &Broker, fault: BusFault, away: Duration) {
         }
         BusFault::FreezeBroker => {
             node.signal("-STOP");
-            // Longer than a confirm may take, now and then.
+            // Sometimes longer than the timeout of a confirm.
             sleep(2 * away).await;
             node.signal("-CONT");
         }

@@ -1,4 +1,4 @@
-//! Workspaces that are started and stopped, through whichever daemon, whatever happens to it.
+//! Workspaces that are started and stopped, through any daemon, during all faults.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,10 @@ use wsman::proto::wsman::*;
 use super::daemon::Client;
 use super::support::world::request;
 
-/// Of a start or a stop.
+/// Timeout of a start or a stop.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Calls under way at a time: the API server is to be harmed by the faults, not by a stampede.
+/// Concurrent calls: the faults should stress the API server, not the load.
 const CALLERS: usize = 24;
 
 /// What all workspaces do.
@@ -38,7 +38,7 @@ pub(crate) struct Load {
     starts: Arc<AtomicU64>,
     calls: Arc<AtomicU64>,
     clients: Vec<Client>,
-    /// What each is doing.
+    /// The state of each.
     doing: Arc<Mutex<Vec<String>>>,
     _slots: JoinSet<()>,
 }
@@ -81,17 +81,17 @@ impl Load {
         self.mode.send_replace(mode);
     }
 
-    /// How many starts were accepted.
+    /// The number of accepted starts.
     pub(crate) fn starts(&self) -> u64 {
         self.starts.load(Ordering::Relaxed)
     }
 
-    /// How many calls were made.
+    /// The number of calls.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// What those are doing, and how they are listed, that are not as they should be.
+    /// The workspaces in a wrong state, with their state and their entry in the lists.
     fn stragglers(
         &self,
         mode: Mode,
@@ -121,7 +121,7 @@ impl Load {
     }
 
     /// Waits until every daemon lists every workspace as running, or none at all.
-    pub(crate) async fn reach(&self, mode: Mode, patience: Duration) -> Result<(), String> {
+    pub(crate) async fn reach(&self, mode: Mode, timeout: Duration) -> Result<(), String> {
         self.set(mode);
         let begun = Instant::now();
         loop {
@@ -143,7 +143,7 @@ impl Load {
             if reached {
                 return Ok(());
             }
-            if begun.elapsed() > patience {
+            if begun.elapsed() > timeout {
                 let stragglers = self.stragglers(mode, phases.into_iter().flatten().next());
                 return Err(format!("{mode:?} is not reached: {stragglers:#?}"));
             }
@@ -163,7 +163,7 @@ async fn phases_of(mut client: Client) -> Option<HashMap<String, WorkspaceStatus
     )
 }
 
-/// One workspace at a time: even ones come again under the same id, odd ones under a new one.
+/// One workspace at a time: even ones are restarted under the same id, odd ones under a new one.
 struct Slot {
     number: usize,
     generation: usize,
@@ -177,7 +177,7 @@ struct Slot {
 }
 
 impl Slot {
-    fn say(&self, what: String) {
+    fn log(&self, what: String) {
         self.doing.lock().unwrap()[self.number] = format!("{what} at {}", Timestamp::now());
     }
 
@@ -195,7 +195,7 @@ impl Slot {
             };
             self.begin(&id).await;
             let stay = Duration::from_millis(self.rng.u64(5_000..45_000));
-            // It ends with the time that it was given; where everybody stays, when that is over.
+            // It ends after its timeout; in the mode in which all stay, when that is over.
             while *self.mode.borrow_and_update() == Mode::Fill {
                 self.wait(None).await;
             }
@@ -209,23 +209,23 @@ impl Slot {
         }
     }
 
-    /// Waits until the mode changes, or for a time.
+    /// Waits until the mode changes, with a timeout.
     async fn wait(&mut self, time: Option<Duration>) {
         let changed = self.mode.changed();
         match time {
-            // The sender is gone only at the end of the run.
+            // The sender is dropped only at the end of the run.
             Some(time) => drop(tokio::time::timeout(time, changed).await),
             None => drop(changed.await),
         }
     }
 
-    /// Starts a workspace however often it takes.
+    /// Starts a workspace, with retries.
     async fn begin(&mut self, id: &str) {
         let mut start = request(id);
         let metadata = start.metadata.as_mut().unwrap();
         let team = if self.number % 4 < 2 { "blue" } else { "red" };
         metadata.annotations.insert("team".into(), team.into());
-        // Another start under an old id is another request.
+        // Another start under the same id is another request.
         let generation = self.generation.to_string();
         metadata.annotations.insert("generation".into(), generation);
         let begun = Instant::now();
@@ -235,12 +235,12 @@ impl Slot {
             match bounded(&self.callers, call).await {
                 Ok(_) => {
                     self.starts.fetch_add(1, Ordering::Relaxed);
-                    self.say(format!("{id} was started {:?}", begun.elapsed()));
+                    self.log(format!("{id} was started {:?}", begun.elapsed()));
                     return;
                 }
                 Err(status) => {
                     assert!(
-                        // The one before is on its way out, or the name of a Service of it is in use.
+                        // The last one is stopping, or the name of a Service of it is in use.
                         passes(status.code())
                             || matches!(
                                 status.code(),
@@ -248,14 +248,14 @@ impl Slot {
                             ),
                         "{id}: {status}"
                     );
-                    self.say(format!("{id} cannot be started: {status}"));
+                    self.log(format!("{id} cannot be started: {status}"));
                 }
             }
             self.pause().await;
         }
     }
 
-    /// Stops a workspace however often it takes.
+    /// Stops a workspace, with retries.
     async fn stop(&mut self, id: &str) {
         while !self.stop_once(id).await {
             self.pause().await;
@@ -271,15 +271,15 @@ impl Slot {
         let call = client.stop_workspace(within(stop));
         match bounded(&self.callers, call).await {
             Ok(_) => {
-                self.say(format!("{id} was stopped"));
+                self.log(format!("{id} was stopped"));
                 true
             }
             Err(status) if status.code() == Code::NotFound => {
-                self.say(format!("{id} was gone"));
+                self.log(format!("{id} was gone"));
                 true
             }
             Err(status) => {
-                self.say(format!("{id} cannot be stopped: {status}"));
+                self.log(format!("{id} cannot be stopped: {status}"));
                 let code = status.code();
                 assert!(passes(code), "{id}: {status}");
                 false
@@ -298,14 +298,14 @@ impl Slot {
     }
 }
 
-/// Gives a call a deadline that faults do not outlast.
+/// Sets a deadline that ends before a fault does.
 fn within<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(DEADLINE);
     request
 }
 
-/// Makes a call when it is its turn, and ends one that outlives its deadline by far; it has met no server.
+/// Makes a call when a permit is free, and cancels one long after its deadline; it reached no server.
 async fn bounded<T>(
     callers: &Semaphore,
     call: impl Future<Output = Result<T, Status>>,
@@ -316,7 +316,7 @@ async fn bounded<T>(
     answer.unwrap_or_else(late)
 }
 
-/// What a daemon that is killed, or whose API server is, may answer.
+/// The codes of a daemon that is killed, or whose API server is.
 fn passes(code: Code) -> bool {
     matches!(
         code,

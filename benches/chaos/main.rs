@@ -1,7 +1,7 @@
-//! A seeded run of mixed faults: two daemons on one real API server and one real broker, hundreds of workspaces being
-//! started and stopped, subscribers and a consumer of the message bus that record what they are told. When the faults
-//! have stopped and everything has settled, the record must violate nothing, everything must be off the bus, and the
-//! daemons must have given back their memory.
+//! A seeded run of mixed faults: two daemons on one real API server and one real broker, hundreds of workspaces that
+//! start and stop, and subscribers and a consumer of the message bus that record what they receive. After the faults,
+//! when everything has settled, the record must have no violation, the bus must be empty, and the daemons must have
+//! released their memory.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,36 +36,36 @@ use faults::{Side, Victims};
 use load::{Load, Mode};
 use support::proxy::{Link, Proxy};
 
-/// Longest until all workspaces run, or all are gone.
+/// Timeout until all workspaces run, or all are gone.
 const TIMEOUT: Duration = Duration::from_secs(600);
-/// No update for this long: everything has reached everybody.
+/// After this long without an update, every consumer has received everything.
 const QUIET: Duration = Duration::from_secs(5);
-/// Most that a daemon needs for the end of a workspace, which it remembers for whoever resumes a stream, in megabytes.
+/// Most memory of a daemon for the end of a workspace, which it keeps for resumed streams, in megabytes.
 const REMEMBERED: f64 = 0.0015;
-/// What glibc may keep of a peak, in megabytes: `malloc_stats` of a daemon whose memory had grown by 5 MB said that less of it
-/// was in use than before.
+/// What glibc may keep after a peak, in megabytes: `malloc_stats` of a daemon whose memory had grown by 5 MB showed
+/// that less of it was in use than before.
 const KEPT: f64 = 8.0;
-/// How many ends it remembers.
+/// The number of ends that it keeps.
 const ENDS: u64 = 4096;
-/// Longest until memory is given back: connections that nobody uses are closed after a minute and a half.
+/// Timeout until memory is released: idle connections are closed after a minute and a half.
 const IDLE: Duration = Duration::from_secs(120);
-/// What a daemon logs that did not wait for the bus any longer with a pod.
+/// The log line of a daemon that no longer waits for the bus with a pod.
 const UNANNOUNCED: &str = "whose STOPPED the message bus has not confirmed";
-/// What a daemon logs that did not wait for the bus any longer when it ended.
+/// The log line of a daemon that no longer waits for the bus at shutdown.
 const UNCONFIRMED: &str = "the message bus has not taken everything";
 
 #[derive(Parser)]
 struct Args {
-    /// How long faults happen.
+    /// Duration of the faults.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// What the run is drawn from [default: a random one].
+    /// The seed of the run [default: a random one].
     #[arg(long)]
     seed: Option<u64>,
-    /// How many workspaces there are at a time.
+    /// The number of workspaces at a time.
     #[arg(long, default_value_t = 500)]
     workspaces: usize,
-    /// What cargo passes to every benchmark.
+    /// Cargo passes it to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -118,7 +118,7 @@ async fn main() -> ExitCode {
         side.daemon.spawn();
         side.daemon.ready().await;
     }
-    // From here on the processes are alike: each has listed all workspaces, and met what it has to survive.
+    // From here on the processes are alike: each has listed all workspaces, and survived what it has to.
     load.set(Mode::Churn);
     let victims = Victims {
         sides: &mut sides,
@@ -211,8 +211,8 @@ fn resident(sides: &[Side]) -> Vec<f64> {
     sides.iter().map(|side| side.daemon.resident()).collect()
 }
 
-/// Waits until no daemon needs a tenth more memory than one did before, but for what the allocator keeps and what has to be
-/// remembered of workspaces that ended since. Either of them may be the one that holds the Lease and needs more.
+/// Waits until no daemon needs a tenth more memory than one did before, except for what the allocator keeps and for
+/// workspaces that ended since. The leader needs more, and either of them may lead.
 async fn given_back(sides: &[Side], before: &[f64], ended: u64) -> Result<(), String> {
     let remembered = ended as f64 * REMEMBERED;
     let most = before.iter().fold(0.0, |a: f64, b| a.max(*b)) * 1.1 + KEPT + remembered;
@@ -234,7 +234,8 @@ async fn given_back(sides: &[Side], before: &[f64], ended: u64) -> Result<(), St
     }
 }
 
-/// The subscribers of one daemon: of everything, of a part that begins with a snapshot, and of everything over a
+/// The subscribers of one daemon: of everything, of a part with a snapshot, and of everything over a connection that is
+/// cut.
 /// connection that is cut.
 fn subscribers(side: &Side, recorder: &Recorder) -> Vec<Consumer> {
     let name = side.daemon.name;
@@ -257,7 +258,7 @@ fn subscribers(side: &Side, recorder: &Recorder) -> Vec<Consumer> {
     vec![all, part, cut]
 }
 
-/// Waits until nothing is told any more.
+/// Waits until there are no more updates.
 async fn quiet(recorder: &Recorder) {
     let begun = Instant::now();
     let seen = |recorder: &Recorder| recorder.counts().updates + recorder.counts().messages;
@@ -272,7 +273,7 @@ async fn quiet(recorder: &Recorder) {
     }
 }
 
-/// Waits until nothing is told any more, and lists everywhere: from then on nothing may be missing.
+/// Waits until there are no more updates, and lists everywhere: from then on nothing may be missing.
 async fn settle(sides: &[Side], recorder: &Recorder) {
     quiet(recorder).await;
     for side in sides {
@@ -282,12 +283,12 @@ async fn settle(sides: &[Side], recorder: &Recorder) {
         until: None,
         channel: None,
     };
-    // The bus may be behind: its publisher comes back after a pause.
+    // The bus may be behind: its publisher reconnects after a backoff.
     recorder.wait_for(&settled, TIMEOUT).await;
     recorder.record("chaos", settled);
 }
 
-/// A consumer of everything that one daemon tells.
+/// A consumer of all updates of one daemon.
 fn lister(who: &str, side: &Side, recorder: &Recorder) -> Consumer {
     Consumer {
         who: who.to_owned(),
@@ -307,7 +308,7 @@ fn drain(violations: &mut mpsc::UnboundedReceiver<Violation>) -> Vec<String> {
     lines
 }
 
-/// Checks the record as `wsman verify --check` does and returns how many violations it holds.
+/// Checks the record as `wsman verify --check` does and returns the number of violations.
 fn check(file: &Path) -> usize {
     let text = std::fs::read_to_string(file).unwrap();
     let history: Vec<_> = text

@@ -13,12 +13,12 @@ pub(crate) mod rabbit;
 #[path = "../../tests/it/support/world.rs"]
 pub(crate) mod world;
 
-/// Says that a run cannot be made.
+/// Reports that a run is impossible.
 pub(crate) fn skip(test: &str) {
     skip_without(test, "envtest", "real API server (KUBEBUILDER_ASSETS)");
 }
 
-/// Says that a run cannot be made without `what`.
+/// Reports that a run is impossible without `what`.
 pub(crate) fn skip_without(_: &str, _: &str, what: &str) {
     panic!("no {what}");
 }

@@ -37,11 +37,11 @@ struct Rig {
     state: watch::Receiver<State>,
     channel: Channel,
     _connection: Connection,
-    _standing: watch::Sender<LeaseState>,
+    _lease_state: watch::Sender<LeaseState>,
 }
 
 impl Rig {
-    /// `None` where there is no RabbitMQ.
+    /// `None` without RabbitMQ.
     async fn new(vhost: &str) -> Option<Self> {
         let node = rabbit::shared("bus").await?;
         let url = node.vhost(vhost, "bench").await;
@@ -85,11 +85,11 @@ impl Rig {
             state,
             channel,
             _connection: connection,
-            _standing: sender,
+            _lease_state: sender,
         })
     }
 
-    fn tell(&self, updates: Vec<StatusUpdate>) {
+    fn publish(&self, updates: Vec<StatusUpdate>) {
         self.hub.change(|_| Changes {
             updates,
             ..Changes::default()
@@ -97,7 +97,7 @@ impl Rig {
     }
 }
 
-/// Updates of `count` workspaces, published and confirmed, in turns.
+/// Updates of `count` workspaces, published and confirmed, alternately.
 pub(crate) async fn confirmed(count: usize) {
     let Some(mut rig) = Rig::new("flood").await else {
         return;
@@ -110,7 +110,7 @@ pub(crate) async fn confirmed(count: usize) {
         let goal = rig.state.borrow().confirmed + count as u64;
         let begun = Instant::now();
         for chunk in updates.chunks(64) {
-            rig.tell(chunk.to_vec());
+            rig.publish(chunk.to_vec());
             tokio::task::yield_now().await;
         }
         let all = rig.state.wait_for(|state| state.confirmed >= goal);
@@ -125,7 +125,7 @@ pub(crate) async fn confirmed(count: usize) {
     figure(&name, &rate(ours), &rate(floor));
 }
 
-/// 2,000 updates a second of 500 workspaces for a minute: how many of them waited at most, and how many were merged.
+/// 2,000 updates a second of 500 workspaces for a minute: the most that waited, and how many were merged.
 pub(crate) async fn steady() {
     const RATE: u64 = 2000;
     const TIME: Duration = Duration::from_secs(60);
@@ -136,25 +136,25 @@ pub(crate) async fn steady() {
     };
     let each = RATE * EVERY.as_millis() as u64 / 1000;
     let mut ticks = tokio::time::interval(EVERY);
-    let (begun, mut told, mut most) = (Instant::now(), 0, 0);
+    let (begun, mut published, mut most) = (Instant::now(), 0, 0);
     while begun.elapsed() < TIME {
         ticks.tick().await;
-        let next = told..told + each;
+        let next = published..published + each;
         let updates = next.map(|n| update((n % WORKSPACES) as usize, 1 + n));
-        rig.tell(updates.collect());
-        told += each;
+        rig.publish(updates.collect());
+        published += each;
         let state = rig.state.borrow();
         most = most.max(state.waiting + state.unconfirmed);
     }
-    // What was told last is taken in by then.
+    // The last updates are in the outbox by then.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut state = rig.state.clone();
     let empty = state.wait_for(|state| state.waiting + state.unconfirmed == 0);
     let confirmed = empty.await.unwrap().confirmed;
     let stored = u64::from(purge(&rig.channel).await);
     assert_eq!(stored, confirmed, "in the queue is what was confirmed");
-    let name = format!("{RATE} updates/s for {TIME:?}: confirmed (floor: told)");
-    figure(&name, &confirmed.to_string(), &told.to_string());
+    let name = format!("{RATE} updates/s for {TIME:?}: confirmed (floor: published)");
+    figure(&name, &confirmed.to_string(), &published.to_string());
     figure("  most that waited at a time", &most.to_string(), "-");
 }
 

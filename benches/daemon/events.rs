@@ -1,4 +1,4 @@
-//! Events for the daemon to pass on: pods on an API server that are patched, and a raw watch that stamps what it sees.
+//! Events for the daemon: pods on an API server that are patched, and a raw watch with timestamps.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::envtest;
 use super::process::started;
 
-/// An API server without nodes, as a process of its own: the real one, or else the embedded one.
+/// An API server without nodes, in its own process: the real one, otherwise the embedded one.
 pub(crate) struct ApiServer {
     kubeconfig: PathBuf,
     /// Of the embedded one.
@@ -101,7 +101,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Starts `count` workspaces by the daemon. Without a node they stay as they are.
+    /// Starts `count` workspaces through the daemon. Without a node they stay pending.
     pub(crate) async fn start(
         mut daemon: super::Client,
         server: &ApiServer,
@@ -119,7 +119,7 @@ impl Source {
         }
     }
 
-    /// Changes the next workspace, and returns when that was asked for and the version that came of it.
+    /// Changes the next workspace, and returns the time of the request and the resulting version.
     pub(crate) async fn change(&mut self) -> (Instant, u64) {
         self.turn += 1;
         let name = &self.names[self.turn % self.names.len()];
@@ -127,8 +127,8 @@ impl Source {
         (asked, patch(&self.pods, name, self.turn).await)
     }
 
-    /// Changes all workspaces `times` times, as fast as the API server lets so many callers, and returns their last
-    /// versions.
+    /// Changes all workspaces `times` times, as fast as the API server permits with so many callers, and returns
+    /// their last versions.
     pub(crate) async fn flood(&mut self, times: usize, callers: usize) -> Vec<u64> {
         let (pods, turn) = (&self.pods, self.turn);
         let patches = (0..times * self.names.len()).map(|n| {
@@ -153,7 +153,7 @@ fn version(pod: &Pod) -> u64 {
     pod.resource_version().unwrap().parse().unwrap()
 }
 
-/// A raw watch of the pods on a thread of its own: what any client of the API server has to wait for.
+/// A raw watch of the pods on its own thread: the latency of any client of the API server.
 pub(crate) struct RawWatch {
     lines: Arc<Mutex<Vec<(Instant, String)>>>,
     stop: CancellationToken,
@@ -184,14 +184,14 @@ impl RawWatch {
             .build()
             .unwrap();
         let path = format!("/api/v1/namespaces/{namespace}/pods");
-        let (kubeconfig, told) = (server.kubeconfig.clone(), Arc::clone(&lines));
+        let (kubeconfig, received) = (server.kubeconfig.clone(), Arc::clone(&lines));
         let watch = async move {
             let client = client(&kubeconfig).await.unwrap();
             let request = kube::core::Request::new(path);
             let request = request.watch(&WatchParams::default(), "0").unwrap();
             let mut lines = client.request_stream(request).await.unwrap().lines();
             while let Some(Ok(line)) = lines.next().await {
-                told.lock().unwrap().push((Instant::now(), line));
+                received.lock().unwrap().push((Instant::now(), line));
             }
             panic!("the raw watch ended");
         };
@@ -206,7 +206,7 @@ impl RawWatch {
         }
     }
 
-    /// Waits until a version was seen, and takes when each was.
+    /// Waits for a version, and takes the time of each.
     pub(crate) async fn take(&self, until: u64) -> HashMap<u64, Instant> {
         let deadline = Instant::now() + Duration::from_secs(10);
         let last = |lines: &[(Instant, String)]| lines.last().map_or(0, |(_, line)| read(line));

@@ -1,8 +1,8 @@
-//! From one event on the API server to every Subscribe stream: how far behind a raw watch, how many, and at what cost.
+//! From one event on the API server to every Subscribe stream: the lag behind a raw watch, the number, and the cost.
 //!
-//! Floor: a raw watch of the same pods, on a thread of its own, in the same run. The streams share connections and are
-//! read by [`super::streams`], in this process; the daemon and the API server are processes of their own. All of them share
-//! the processors of this machine, and so the readers and the API server count against the daemon.
+//! Floor: a raw watch of the same pods, on its own thread, in the same run. The streams share connections and are read
+//! by [`super::streams`], in this process; the daemon and the API server are separate processes. All of them share the
+//! processors of this machine, so the readers and the API server count against the daemon.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::streams::{Reading, Seen, Streams};
 use super::{envtest, figure, percentile, row};
 
 const CONNECTIONS: usize = 100;
-/// Each lag is measured so often.
+/// The number of measurements of each lag.
 const ROUNDS: usize = 3;
 
 /// A daemon with workspaces, and a raw watch beside it.
@@ -42,7 +42,7 @@ impl Rig {
         Streams::open(self.daemon.addr(), count, connections, reading).await
     }
 
-    /// Changes workspaces at a rate, and returns when each version was asked for.
+    /// Changes workspaces at a rate, and returns the time of each request.
     async fn changes(&mut self, rate: u32, count: usize) -> HashMap<u64, Instant> {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
         let mut asked = HashMap::new();
@@ -61,7 +61,7 @@ pub(crate) async fn one_event(server: &ApiServer, connections: usize) {
     const EVENTS: usize = 60;
     let mut rig = Rig::new(server, 1).await;
     let streams = rig.streams(STREAMS, connections, Reading::All).await;
-    // What is only done once is done.
+    // Warm-up.
     rig.changes(10, 3).await;
     streams.received(3 * STREAMS).await;
     streams.take();
@@ -94,7 +94,7 @@ pub(crate) async fn one_event(server: &ApiServer, connections: usize) {
     );
 }
 
-/// How far streams are behind a raw watch, at few and at many events a second.
+/// The lag of streams behind a raw watch, at few and at many events a second.
 pub(crate) async fn lag(server: &ApiServer) {
     let mut rig = Rig::new(server, 50).await;
     for count in [100, 1000] {
@@ -152,7 +152,7 @@ impl Lag {
         }
     }
 
-    /// Prints the round in the middle and, beside it, the best.
+    /// Prints the median round and, beside it, the best.
     fn print(name: &str, rounds: &[Self]) {
         let print = |what: String, of: &dyn Fn(&Self) -> Duration| {
             let mut times: Vec<_> = rounds.iter().map(of).collect();
@@ -180,7 +180,7 @@ impl Lag {
     }
 }
 
-/// Everything at once: 100 workspaces change as fast as the API server lets them, and 100 streams are told.
+/// Everything at once: 100 workspaces change as fast as the API server permits, for 100 streams.
 pub(crate) async fn flood(server: &ApiServer) {
     const STREAMS: usize = 100;
     const WORKSPACES: usize = 100;
@@ -232,7 +232,7 @@ fn each_once(seen: &[Seen]) {
     assert_eq!(different.len(), seen.len(), "a stream repeated itself");
 }
 
-/// What 1,000 readers that stopped reading cost, in memory and for 100 others. Each has a connection of its own.
+/// The cost of 1,000 readers that stopped reading, in memory and for 100 others. Each has its own connection.
 pub(crate) async fn stalled(server: &ApiServer) {
     const STALLED: usize = 1000;
     const STREAMS: usize = 100;
@@ -248,12 +248,15 @@ pub(crate) async fn stalled(server: &ApiServer) {
         let filled = rig.source.flood(8, 8).await;
         live.received(8 * filled.len() * STREAMS).await;
         let first = stuck.take();
-        assert!(first.len() < 8 * filled.len() * STALLED, "nobody is stuck");
+        assert!(
+            first.len() < 8 * filled.len() * STALLED,
+            "no reader is stuck"
+        );
         beside.push(Lag::measure(&mut rig, &live, STREAMS, 200, 1000).await);
-        assert!(stuck.take().is_empty(), "somebody is not stuck");
+        assert!(stuck.take().is_empty(), "a reader is not stuck");
         costs.push((rig.daemon.resident() - before, opened));
     }
-    // Later rounds find memory that the first one left.
+    // Later rounds reuse memory of the first one.
     let (cost, opened) = costs[0];
     figure(
         &format!("memory for {STALLED} stalled readers (floor: just opened)"),

@@ -1,5 +1,5 @@
-//! Measures the daemon, as a process of its own, against a real API server. Each figure stands beside its floor, taken
-//! in the same run: the same work without wsman.
+//! Measures the daemon, in its own process, against a real API server. Each figure stands beside its floor from the
+//! same run: the same work without wsman.
 
 #![allow(
     clippy::unwrap_used,

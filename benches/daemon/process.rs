@@ -1,4 +1,4 @@
-//! The daemon as a process of its own, the simulated kubelet, and the requests that both sides of a figure are made from.
+//! The daemon in its own process, the simulated kubelet, and the requests of both sides of a figure.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -123,10 +123,10 @@ impl Daemon {
         Client::new(self.channel().await)
     }
 
-    /// Its time on the processors, to a hundredth of a second.
+    /// Its CPU time, to a hundredth of a second.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name of the process may hold anything but ends with the last parenthesis.
+        // The name of the process may contain anything but ends with the last parenthesis.
         let fields = stat.rsplit(')').next().unwrap().split_whitespace();
         let ticks = fields.skip(11).take(2).map(|n| n.parse::<u64>().unwrap());
         Duration::from_millis(10 * ticks.sum::<u64>())

@@ -1,4 +1,4 @@
-//! A crowd of workspaces: how soon a daemon serves them, what they cost in memory, and how fast it answers about them.
+//! Many workspaces: how soon a daemon serves them, what they cost in memory, and how fast it answers about them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,14 +17,14 @@ use super::process::{Daemon, manager, planned, ready};
 use super::writes::write;
 use super::{Client, envtest, figure, metric, row, timed};
 
-/// How long each rate is measured.
+/// Duration of each measurement of a rate.
 const SPAN: Duration = Duration::from_secs(3);
-/// Callers at once, each on a connection of its own.
+/// Concurrent callers, each on its own connection.
 const CALLERS: usize = 16;
 /// Workspaces that report activity.
 const LIVELY: usize = 200;
 
-/// Measures everything about `count` workspaces that are just there.
+/// Measures everything about `count` existing workspaces.
 pub(crate) async fn crowd(cluster: &envtest::RealCluster, count: usize) {
     let empty = envtest::namespace(&cluster.client(), "bench-empty").await;
     let idle = Daemon::start(Some(&cluster.kubeconfig_path()), &empty).await;

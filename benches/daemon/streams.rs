@@ -1,7 +1,7 @@
-//! Subscribe streams, read as cheaply as can be: the frames of HTTP/2 by hand, on a thread of their own.
+//! Subscribe streams with the cheapest reader: HTTP/2 frames by hand, on its own thread.
 //!
-//! Ten thousand tonic clients would be what is measured. A message is stamped when the read that completed it returned,
-//! so whatever these readers cost counts against the daemon.
+//! Ten thousand tonic clients would dominate the measurement. A message is timestamped when the read that completed it
+//! returned, so the cost of these readers counts against the daemon.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,16 +25,16 @@ const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 const HEAD: usize = 9;
-/// The windows that a connection begins with.
+/// The initial windows of a connection.
 const FIRST_WINDOW: u32 = 65_535;
 const WIDEST_WINDOW: u32 = i32::MAX as u32;
 
-/// How a client takes what it is sent.
+/// How a client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// All, at once.
     All,
-    /// Until its windows are full; then it only answers pings. Who does not even do that is cut off soon.
+    /// Until its windows are full; then it only answers pings. A client that does not answer is closed soon.
     Stalls,
 }
 
@@ -75,7 +75,7 @@ struct Shared {
 }
 
 impl Streams {
-    /// Opens `count` streams, spread over `connections`, and returns when the daemon has answered all.
+    /// Opens `count` streams, spread over `connections`, and returns after the daemon has answered all.
     pub(crate) async fn open(
         addr: &str,
         count: usize,

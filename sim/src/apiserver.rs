@@ -47,16 +47,16 @@ use self::faults::Faults;
 use self::rights::Rights;
 use self::store::Store;
 
-/// How a [`Server`] runs.
+/// The options of a [`Server`].
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where to listen; port 0 picks a free one. Only loopback addresses are accepted.
     pub listen: SocketAddr,
-    /// What clients have to present as a bearer token.
+    /// The bearer token that clients must present.
     pub token: String,
-    /// How many changes are kept for watches to start from, before the oldest are forgotten.
+    /// The number of changes that are kept for watches, before the oldest are dropped.
     pub history: usize,
-    /// Collect garbage and empty namespaces that are deleted, as the controllers of a real cluster do.
+    /// Collect garbage and empty terminating namespaces, as the controllers of a real cluster do.
     pub controllers: bool,
 }
 
@@ -71,7 +71,7 @@ impl Default for Options {
     }
 }
 
-/// A running API server. Dropping it cuts all connections, as [`Server::stop`] does.
+/// A running API server. Dropping it closes all connections, as [`Server::stop`] does.
 pub struct Server {
     addr: SocketAddr,
     token: String,
@@ -125,7 +125,7 @@ impl Server {
         self.addr
     }
 
-    /// A kubeconfig that leads to this server.
+    /// A kubeconfig for this server.
     ///
     /// `kubectl` sends no bearer token over plain HTTP, so the token is a part of the server's URL too.
     pub fn kubeconfig(&self) -> String {
@@ -140,17 +140,17 @@ impl Server {
         )
     }
 
-    /// Misbehaviour on request, and the record of requests.
+    /// Injected faults, and the record of requests.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// What clients may do: everything, until a right is taken away.
+    /// What clients may do: everything, until a right is removed.
     pub fn rights(&self) -> &Rights {
         &self.rights
     }
 
-    /// Cuts all connections at once and returns when the port is free.
+    /// Closes all connections at once and returns when the port is free.
     pub async fn stop(self) {
         self.cancel.cancel();
         self.tasks.close();
@@ -176,7 +176,7 @@ async fn accept(listener: TcpListener, api: Api, tasks: TaskTracker, cancel: Can
                 tasks.spawn(cancel.run_until_cancelled_owned(serve(stream, api)));
             }
             Err(error) => {
-                // Out of file descriptors, most likely: let some close before trying again.
+                // Probably no file descriptor is free: let some close before trying again.
                 tracing::warn!(%error, "embedded API server: accept");
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
@@ -185,7 +185,7 @@ async fn accept(listener: TcpListener, api: Api, tasks: TaskTracker, cancel: Can
 }
 
 async fn serve(stream: TcpStream, api: Api) {
-    // Without it small answers wait for the client's delayed acknowledgement.
+    // Without it, small responses wait for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let api = api.clone();

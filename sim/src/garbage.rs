@@ -1,10 +1,10 @@
-//! Garbage collection as a rule: what follows for an object from the state of its owners and of what it owns.
+//! Garbage collection as a rule: what happens to an object by the state of its owners and of its dependants.
 //!
-//! The embedded API server applies it to its store, the simulation over HTTP to a server that has no collector.
+//! The embedded API server applies it to its store, the simulation over HTTP to a server without a collector.
 
 use serde_json::Value;
 
-/// What becomes of the objects that name a deleted one as their owner.
+/// What happens to the dependants of a deleted owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Propagation {
     Background,
@@ -12,42 +12,42 @@ pub(crate) enum Propagation {
     Orphan,
 }
 
-/// Keeps an object until what it owns has lost the reference to it.
+/// Keeps an object until its dependants have lost their reference to it.
 pub(crate) const ORPHAN: &str = "orphan";
-/// Keeps an object until what it owns is gone.
+/// Keeps an object until its dependants are gone.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 
-/// What has become of the owner that a reference names.
+/// The state of a referenced owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is there, or nothing is known about objects of its kind.
+    /// It exists, or its kind is unknown.
     Solid,
-    /// It waits for what it owns to go.
+    /// It waits for its dependants.
     Waiting,
     /// It is gone.
     Absent,
 }
 
-/// What to do about an object next.
+/// The next step for an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing.
     Keep,
-    /// Strike the references to the owners with these uids.
+    /// Remove the references to the owners with these uids.
     Disown(Vec<String>),
     Delete(Propagation),
-    /// It is in a circle of objects that wait for each other: it keeps its owners from going no longer, and is deleted
-    /// after what it owns.
+    /// It is in a circle of objects that wait for each other: it no longer blocks its owners, and is deleted after
+    /// its dependants.
     Unblock,
-    /// Strike the references to it in what it owns, then take the finalizer `orphan` away.
+    /// Remove the references to it in its dependants, then its finalizer `orphan`.
     Orphan,
-    /// Look after what it owns first.
+    /// Check its dependants first.
     Await,
-    /// Nothing keeps it any more: take the finalizer `foregroundDeletion` away.
+    /// Nothing blocks it any more: remove the finalizer `foregroundDeletion`.
     Release,
 }
 
-/// What the deletion of the owner with this metadata means for a reference to `uid`.
+/// The consequence of the deletion of the owner with this metadata for a reference to `uid`.
 pub(crate) fn fate(owner: Option<&Value>, uid: &str) -> Fate {
     match owner {
         Some(metadata) if metadata["uid"] == uid && waits(metadata) => Fate::Waiting,
@@ -56,7 +56,7 @@ pub(crate) fn fate(owner: Option<&Value>, uid: &str) -> Fate {
     }
 }
 
-/// The next step for an object that is being deleted, from its metadata and that of what it owns.
+/// The next step for an object that is being deleted, from its metadata and that of its dependants.
 pub(crate) fn deleting(metadata: &Value, owned: &[&Value]) -> Step {
     if has(metadata, ORPHAN) {
         return Step::Orphan;
@@ -75,7 +75,7 @@ pub(crate) fn deleting(metadata: &Value, owned: &[&Value]) -> Step {
     }
 }
 
-/// The next step for an object that is not being deleted; `fates` are those of its references, in their order.
+/// The next step for an object that is not being deleted; `fates` are those of its references, in order.
 pub(crate) fn living(metadata: &Value, fates: &[Fate], owned: &[&Value]) -> Step {
     let references = references(metadata);
     if references.is_empty() {
@@ -126,7 +126,7 @@ pub(crate) fn without_owners(metadata: &Value, uids: &[String]) -> Vec<Value> {
     kept.cloned().collect()
 }
 
-/// The references, none of which keeps an owner from going.
+/// The references, none of which blocks an owner's deletion.
 pub(crate) fn unblocking(metadata: &Value) -> Vec<Value> {
     let mut all = references(metadata).to_vec();
     for owner in &mut all {
@@ -143,7 +143,7 @@ pub(crate) fn without_finalizer(metadata: &Value, name: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Whether the object is being deleted after what it owns.
+/// Whether the object is being deleted after its dependants.
 fn waits(metadata: &Value) -> bool {
     is_deleted(metadata) && has(metadata, FOREGROUND)
 }
@@ -192,7 +192,7 @@ mod tests {
         let leaf = json!({"uid": "leaf"});
         let foreground = Step::Delete(Propagation::Foreground);
         assert_eq!(living(&object, &[Fate::Waiting], &[&leaf]), foreground);
-        // A circle: what it owns waits for it in turn.
+        // A circle: its dependants wait for it.
         let waiting = json!({"uid": "leaf", "deletionTimestamp": "t", "finalizers": [FOREGROUND]});
         assert_eq!(
             living(&object, &[Fate::Waiting], &[&waiting]),
@@ -203,7 +203,7 @@ mod tests {
             living(&unblocked, &[Fate::Waiting], &[&waiting]),
             foreground
         );
-        // Its own finalizers say how.
+        // Its own finalizers decide.
         let mut object = object;
         object["finalizers"] = json!([ORPHAN]);
         let orphan = Step::Delete(Propagation::Orphan);

@@ -1,8 +1,8 @@
-//! Runs the simulated scheduler and kubelets: an HTTP client of any API server that brings pods to life.
+//! Runs the simulated scheduler and kubelets: an HTTP client of any API server that runs its pods.
 //!
-//! One watch of pods feeds one task, which alone knows the pods; `script` says what is next for each,
-//! one delay queue wakes it, and at most one write per pod is on its way. Nothing is remembered that the pods do not
-//! say themselves: killed and started again, the simulation goes on where it was.
+//! One watch of pods feeds one task, which alone knows the pods; `script` decides the next step of each, one delay
+//! queue wakes it, and at most one write per pod is in flight. All state is in the pods: after a kill and a restart,
+//! the simulation continues.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,25 +29,26 @@ mod report;
 /// What to simulate.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many nodes are registered; more that carry the label `sim.wsman.dev/kubelet: <node_prefix>` are adopted.
+    /// The number of registered nodes; further ones with the label `sim.wsman.dev/kubelet: <node_prefix>` are
+    /// adopted.
     pub nodes: usize,
     /// Only the pods of this namespace; all when none.
     pub namespace: Option<String>,
-    /// Nodes are called by this, a dash and a number; also a label value.
+    /// The prefix of node names, before a dash and a number; also a label value.
     pub node_prefix: String,
-    /// Labels of the nodes beside the usual ones.
+    /// Labels of the nodes besides the usual ones.
     pub node_labels: BTreeMap<String, String>,
-    /// Bind pods to nodes; off where the cluster has a scheduler of its own.
+    /// Bind pods to nodes; off if the cluster has its own scheduler.
     pub schedule: bool,
-    /// Delays, where a pod does not ask for its own.
+    /// Default delays of pods.
     pub pace: Pace,
     /// Also write Events of type Normal, not only warnings.
     pub normal_events: bool,
-    /// Delete what belongs to objects that are gone, of every kind: for API servers without a garbage collector.
+    /// Delete the dependants of objects that are gone, of every kind: for API servers without a garbage collector.
     pub collect_garbage: bool,
 }
 
-/// How long things take by default.
+/// Default durations.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// From creation to the binding.
@@ -62,14 +63,14 @@ pub struct Pace {
     pub ready: SignedDuration,
     /// From the deletion to the containers' end.
     pub stop: SignedDuration,
-    /// The first pause after a failed pull or start; it doubles up to five minutes.
+    /// The first backoff after a failed pull or start; it doubles up to five minutes.
     pub back_off: SignedDuration,
 }
 
 /// Why the simulation cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server does not let it register a node.
+    /// The API server does not permit the registration of a node.
     #[error("cannot register the simulated nodes")]
     Register(#[source] Box<Status>),
 }
@@ -103,7 +104,7 @@ impl Default for Pace {
     }
 }
 
-/// Runs until `shutdown`. What it left half done is continued by the next run.
+/// Runs until `shutdown`. The next run continues what is unfinished.
 pub async fn run(
     client: Client,
     options: Options,

@@ -1,7 +1,8 @@
-//! A simulated Kubernetes cluster: an API server inside the process, and nodes that are only clients of one. It knows
+//! A simulated Kubernetes cluster: an API server inside the process, and nodes that are only its clients. It knows
 //! nothing of the programs that use it.
 //!
-//! [`apiserver`] answers as a real one does (`testdata/conformance/` holds what both answer). [`kubelet`] works against
+//! [`apiserver`] answers as a real one does (`testdata/conformance/` has the responses of both). [`kubelet`] works
+//! against either: `script` decides its next step for a pod, `scheduler` the pod's node.
 //! either: what it does next with a pod, `script` decides; where the pod goes, `scheduler` does.
 
 pub mod apiserver;
@@ -11,5 +12,5 @@ mod logs;
 mod scheduler;
 mod script;
 
-/// The version of Kubernetes that the embedded cluster says it has.
+/// The Kubernetes version of the embedded cluster.
 pub(crate) const KUBERNETES: &str = "v1.36.0+wsman";

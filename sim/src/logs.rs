@@ -1,4 +1,4 @@
-//! What a simulated container writes: what its pod's annotations say, or a line when it starts and one when it ends.
+//! The output of a simulated container: from its pod's annotations, or a line at its start and one at its end.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -9,10 +9,10 @@ const LOGS: &str = "sim.wsman.dev/logs";
 /// The output of one run of a container.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Log {
-    /// When the run began: what tells it from another of the same container.
+    /// When the run started, which distinguishes it from another of the same container.
     pub(crate) started: Timestamp,
     pub(crate) lines: Vec<Line>,
-    /// The container runs, so that there may be more.
+    /// The container runs, so more may follow.
     pub(crate) open: bool,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// The log of a container of the pod, or of its run before this one; an error says what a kubelet says.
+/// The log of a container of the pod, or of its previous run; an error has the kubelet's text.
 pub(crate) fn read(pod: &Value, container: &str, previous: bool) -> Result<Log, String> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let whose = format!("container {container:?} in pod {name:?}");
@@ -54,7 +54,7 @@ pub(crate) fn read(pod: &Value, container: &str, previous: bool) -> Result<Log, 
     let time = |field: &str| run[field].as_str().and_then(|text| text.parse().ok());
     let ended = run.get("exitCode").is_some();
     let Some(started) = time("startedAt") else {
-        // It was refused before it ran.
+        // It was rejected before it ran.
         let (started, lines) = (Timestamp::UNIX_EPOCH, Vec::new());
         return Ok(Log {
             started,
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_says_when_it_starts_and_ends() {
+    fn a_container_logs_its_start_and_its_end() {
         let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
         let log = read(&pod(&running, &json!({})), "c", false).unwrap();
         assert_eq!(
@@ -145,20 +145,20 @@ mod tests {
 
     #[test]
     fn a_container_that_has_not_started_has_no_log() {
-        let said = |reason: &str, previous| {
+        let error = |reason: &str, previous| {
             let waiting = json!({"waiting": {"reason": reason}});
             read(&pod(&waiting, &json!({})), "c", previous).unwrap_err()
         };
         assert_eq!(
-            said("ContainerCreating", false),
+            error("ContainerCreating", false),
             r#"container "c" in pod "p" is waiting to start: ContainerCreating"#
         );
         assert_eq!(
-            said("ImagePullBackOff", false),
+            error("ImagePullBackOff", false),
             r#"container "c" in pod "p" is waiting to start: trying and failing to pull image"#
         );
         assert_eq!(
-            said("ContainerCreating", true),
+            error("ContainerCreating", true),
             r#"previous terminated container "c" in pod "p" not found"#
         );
     }

@@ -1,4 +1,4 @@
-//! Finds a node for a pod the way the default scheduler does, without weights: filters, then round robin; pure.
+//! Finds a node for a pod as the default scheduler does, without weights: filters, then round robin; pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,8 +10,8 @@ use super::kubelet::pod::Pod;
 /// The nodes by name.
 pub(crate) type Nodes = BTreeMap<String, Member>;
 
-/// The name of a node for `pod`, or the scheduler's words for why there is none. Only nodes of the simulation count:
-/// several of them can share a cluster. `used` counts the pods of each node, `turn` goes around.
+/// The name of a node for `pod`, or the scheduler's reason why there is none. Only nodes of the simulation count:
+/// several simulations can share a cluster. `used` counts the pods of each node, `turn` is the round robin.
 pub(crate) fn place(
     pod: &Pod,
     nodes: &Nodes,
@@ -35,7 +35,7 @@ pub(crate) fn place(
     Ok(fitting[*turn % fitting.len()].clone())
 }
 
-/// The message of a pod that all nodes refuse for one reason.
+/// The message of a pod that all nodes reject for one reason.
 pub(crate) fn refused_by_all(nodes: &Nodes, reason: &str) -> String {
     let count = nodes.values().filter(|node| node.ours).count();
     unavailable(count, &BTreeMap::from([(reason.to_owned(), count)]))
@@ -60,7 +60,7 @@ fn unavailable(count: usize, reasons: &BTreeMap<String, usize>) -> String {
     )
 }
 
-/// Why `pod` cannot run on `node`, in the scheduler's words.
+/// Why `pod` cannot run on `node`, with the scheduler's text.
 fn misfit(pod: &Pod, node: &Member, used: usize) -> Option<String> {
     if node.unschedulable && !tolerates(&pod.spec.tolerations, &unschedulable()) {
         return Some("node(s) were unschedulable".to_owned());
@@ -77,7 +77,7 @@ fn misfit(pod: &Pod, node: &Member, used: usize) -> Option<String> {
     if !selected(pod, node) {
         return Some("node(s) didn't match Pod's node affinity/selector".to_owned());
     }
-    // The real one learns this from a taint that the node controller adds a moment later.
+    // The real one sees this in a taint that the node controller adds a moment later.
     if !node.ready {
         return Some("node(s) were not ready".to_owned());
     }

@@ -1,6 +1,6 @@
-//! Decides what the simulated scheduler and kubelet do next with a pod, and when; pure.
+//! Decides the next step of the simulated scheduler and kubelet for a pod, and when; pure.
 //!
-//! A pod asks for delays and misbehaviour by annotations. Durations are such as `200ms`, `2s` or `1m30s`.
+//! Annotations of a pod set delays and faults. Durations are such as `200ms`, `2s` or `1m30s`.
 //!
 //! | Annotation `sim.wsman.dev/…` | Value | Effect |
 //! |---|---|---|
@@ -46,32 +46,32 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
-/// The next thing to do with a pod.
+/// The next step for a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Step {
     pub(crate) at: Timestamp,
     pub(crate) act: Act,
 }
 
-/// Everything that the simulation ever does to a pod.
+/// All steps of the simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Act {
     /// Find a node and bind the pod to it.
     Schedule,
-    /// Say that no node is good enough, for this reason.
+    /// Report that no node fits, for this reason.
     Unschedulable(String),
-    /// Refuse the pod; at most so many times if a number is given.
+    /// Reject the pod; at most so many times if a number is given.
     Reject(String, Option<u32>),
-    /// Take the pod: it has a start time, and containers that wait.
+    /// Accept the pod: it has a start time, and waiting containers.
     Accept,
-    /// The sandbox exists, while the images take their time.
+    /// The sandbox exists, while the images are pulled.
     Sandbox,
-    /// Pulling failed; or, when `true`, is paused after it did.
+    /// Pulling failed; or, when `true`, backs off after that.
     PullFailed(bool),
     /// Start or end the init container of this index.
     StartInit(usize),
     EndInit(usize),
-    /// Pause before the failed init container of this index starts again.
+    /// Back off before the failed init container of this index starts again.
     BackOffInit(usize),
     /// Start all containers, for the first time or again.
     Start,
@@ -79,42 +79,42 @@ pub(crate) enum Act {
     Ready(Vec<String>),
     /// The running containers end by themselves.
     Exit,
-    /// Pause before the ended containers start again.
+    /// Back off before the ended containers start again.
     BackOff,
-    /// Throw the pod off its node.
+    /// Evict the pod.
     Evict,
-    /// Let the pod's node vanish.
+    /// Stop the kubelet of the pod's node.
     LoseNode,
-    /// The pod is on a node that vanished.
+    /// The pod is on a node whose kubelet stopped.
     Unreachable,
     /// The containers ended because the pod is deleted; killed after the grace period when `true`.
     Terminate {
         killed: bool,
     },
-    /// Tell the API server that nothing of the pod is left.
+    /// Confirm to the API server that nothing of the pod is left.
     Confirm,
 }
 
-/// What is known about the node that a pod is bound to.
+/// The node of a pod, as far as it is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Host {
-    /// Its kubelet is ours and works; `spared` when this pod has made it vanish before.
+    /// Its kubelet is ours and works; `spared` if this pod stopped it before.
     Ours { spared: bool },
-    /// Its kubelet is ours and has vanished.
+    /// Its kubelet is ours and has stopped.
     Lost,
-    /// It has a kubelet of its own, or does not exist.
+    /// It has another kubelet, or does not exist.
     Foreign,
 }
 
 /// The kubelet gives a container at least this long to end, whatever the grace period is.
 const MINIMUM_GRACE: SignedDuration = SignedDuration::from_secs(2);
-/// A pull or start that takes longer shows the sandbox before it is over; quicker ones save that write.
+/// A pull or start that takes longer shows the sandbox first; faster ones save that write.
 const SANDBOX_SHOWN: SignedDuration = SignedDuration::from_millis(500);
 /// A pod that the API server has deleted is gone by then.
 const HALF_DELETED: SignedDuration = SignedDuration::from_secs(2);
 const LONGEST_BACK_OFF: SignedDuration = SignedDuration::from_mins(5);
 
-/// The next step for `pod`, unless there is nothing to do until it changes.
+/// The next step for `pod`, unless there is none until it changes.
 pub(crate) fn next(
     pod: &Pod,
     script: &Script,
@@ -214,16 +214,16 @@ impl View<'_> {
         self.at_once(act)
     }
 
-    /// A deleted pod: its containers end, then the API server hears of it, once.
+    /// A deleted pod: its containers end, then the end is confirmed to the API server, once.
     fn end(&self) -> Option<Step> {
         let (pod, script) = (self.pod, self.script);
         let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(0);
         if pod.is_terminal() {
             let finalizers = pod.metadata.finalizers.as_deref().unwrap_or_default();
             return match (grace, finalizers) {
-                // A period of zero means that it heard already, or did not want to.
+                // A period of zero means that it was confirmed already, or forced.
                 (0, [_, ..]) => None,
-                // It deletes in two steps; a client that is cut off between them leaves the object behind.
+                // It deletes in two steps; a client that disconnects between them leaves the object behind.
                 (0, []) => Some(self.since(Anchor::Deleted, HALF_DELETED, Act::Confirm)),
                 _ => Some(self.at_once(Act::Confirm)),
             };
@@ -281,7 +281,8 @@ impl View<'_> {
         Some(self.since(anchor, delay, Act::Start))
     }
 
-    /// Attempts are made at `first` and after pauses that grow; each failure is shown for half of the first pause.
+    /// Attempts are made at `first` and after a growing backoff; each failure is shown for half of the first
+    /// backoff.
     fn fail_pull(&self, first: Timestamp) -> Step {
         let reason = self.pod.statuses().iter().find_map(|status| {
             let waiting = status.state.as_ref()?.waiting.as_ref()?;
@@ -302,7 +303,7 @@ impl View<'_> {
                 at: paused,
                 act: Act::PullFailed(true),
             },
-            // What was missed while nobody was there is not made up for.
+            // Attempts that were missed are not repeated.
             Some("ImagePullBackOff") if self.now >= paused || self.now < first => {
                 failed(attempt + self.back_off(count))
             }
@@ -341,7 +342,7 @@ impl View<'_> {
         None
     }
 
-    /// Containers run, or ran: they get ready, end, and start again.
+    /// Containers run, or ran: they become ready, end, and restart.
     fn keep_running(&self) -> Option<Step> {
         let (pod, script) = (self.pod, self.script);
         let mut steps = Vec::with_capacity(4);
@@ -385,7 +386,7 @@ impl View<'_> {
         Some(step)
     }
 
-    /// A restart: at once the first time, then after pauses that grow.
+    /// A restart: at once the first time, then after a growing backoff.
     fn again(&self, since: Anchor, restarts: i32, paused: bool, start: Act, pause: Act) -> Step {
         let delay = match (self.script.restart_after, restarts) {
             (Some(delay), _) => delay,
@@ -405,7 +406,7 @@ impl View<'_> {
     }
 }
 
-/// Whether the pod's conditions say less than its containers do: after a lost node, or when a gate has opened.
+/// Whether the pod's conditions are behind its containers: after a lost node, or after a gate has opened.
 fn conditions_lag(pod: &Pod) -> bool {
     let ready = !pod.statuses().is_empty() && pod.statuses().iter().all(|status| status.ready);
     let gates = &pod.spec.readiness_gates;

@@ -1,4 +1,4 @@
-//! One request: who asks, what for, may they, and the answer.
+//! One request: authentication, target, authorization, and the response.
 
 use std::convert::Infallible;
 
@@ -21,9 +21,9 @@ use super::status::Status;
 use super::store::Store;
 use super::{discovery, fields, logs, openapi, patch, pods, protobuf, read, write};
 
-/// Bytes that a request's body may have.
+/// Most bytes of a request's body.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// Before the token in a path that carries its own credential.
+/// Prefix of a path that has its own credential.
 pub(super) const PREFIX: &str = "/as/";
 const JSON_PATCH: &str = "application/json-patch+json";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -31,7 +31,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// The connection is to be cut.
+/// The connection must be closed.
 #[derive(Debug, thiserror::Error)]
 #[error("cut by a fault rule")]
 pub(super) struct Cut;
@@ -44,13 +44,13 @@ pub(super) struct Api {
     pub(super) token: String,
 }
 
-/// An answer that is no error.
+/// A successful response.
 enum Answer {
     Json(u16, Bytes),
     /// JSON with warnings for people.
     Warned(u16, Bytes, Vec<String>),
     Text(u16, &'static str),
-    /// What goes on: events as JSON, or text.
+    /// A stream: events as JSON, or text.
     Stream(HeaderValue, Body),
 }
 
@@ -116,7 +116,7 @@ impl Api {
                 }
                 response
             }
-            Ok(Answer::Text(code, said)) => text(code, &[], said),
+            Ok(Answer::Text(code, body)) => text(code, &[], body),
             Ok(Answer::Stream(media, body)) => respond(200, media, body),
             Err(status) => error(&status),
         };
@@ -127,7 +127,7 @@ impl Api {
         }
     }
 
-    /// The path without the credential it may start with, and whether that was the right one.
+    /// The path without the credential at its start, and whether that was correct.
     fn strip_token<'a>(&self, path: &'a str) -> (&'a str, bool) {
         match path
             .strip_prefix(PREFIX)
@@ -149,7 +149,7 @@ impl Api {
         if matches!(path, "/healthz" | "/livez" | "/readyz") {
             return Ok(Answer::Text(200, "ok"));
         }
-        // Discovery and schemas are open: a client that asks for them drops what else stood in the path.
+        // Discovery and schemas are open: clients drop the rest of the path when they request them.
         if !known && path != "/version" && !path.starts_with("/openapi/") {
             return Err(Status::unauthorized());
         }
@@ -168,7 +168,7 @@ impl Api {
             return Ok(Answer::Json(201, answer.to_string().into()));
         }
         let Some(target) = Target::parse(path) else {
-            // Below a group that is served the answer is a Status, elsewhere only a text.
+            // Below a served group the error is a Status, elsewhere only a text.
             let known = discovery::is_served(path);
             return if known {
                 Err(Status::no_such_path())
@@ -199,7 +199,7 @@ impl Api {
                 ..DeleteOptions::parse(&body, &query)?
             };
             return delete::one(&self.store, &target, &options)
-                .map(|_| Answer::Text(200, "nobody hears this"));
+                .map(|_| Answer::Text(200, "no client receives this"));
         }
         let written = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
         let warnings = match written && is_writable(&target) && media != JSON_PATCH {
@@ -314,7 +314,7 @@ async fn receive(body: Incoming) -> Result<Bytes, Status> {
     Ok(body.to_bytes())
 }
 
-/// The body as JSON, whatever it was sent as.
+/// The body as JSON, in whatever encoding it was sent.
 fn to_json(media: &str, body: Bytes) -> Result<Bytes, Status> {
     match media {
         _ if body.is_empty() => Ok(body),

@@ -1,4 +1,4 @@
-//! What every cluster has before anyone writes to it.
+//! The initial objects of every cluster.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::resources::NAMESPACES;
 use super::store::State;
 use super::write;
 
-/// Creates the namespaces that a real API server creates, where they are missing.
+/// Creates the namespaces of a real API server, if they are missing.
 pub(crate) fn namespaces(state: &mut State) {
     for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
         if state.get(NAMESPACES, name).is_none() {

@@ -1,4 +1,4 @@
-//! PersistentVolumeClaims: what may stand in one, and what keeps one from going. No volume is ever bound.
+//! PersistentVolumeClaims: their validation, and their protection finalizer. No volume is ever bound.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const MODES: [&str; 4] = [
 const IMMUTABLE: &str = "spec is immutable after creation except resources.requests and \
     volumeAttributesClassName for bound claims";
 
-/// What a new claim gets.
+/// The defaults of a new claim.
 pub(crate) fn created(claim: &mut Value) {
     claim["status"] = json!({"phase": "Pending"});
     let mut finalizers = claim["metadata"]["finalizers"]
@@ -66,7 +66,7 @@ pub(crate) fn check(spec: &Value, causes: &mut Vec<Cause>) {
     choice(spec, "spec", "volumeMode", &["Block", "Filesystem"], causes);
 }
 
-/// Checks what an update changes in the spec.
+/// Checks the changes of an update of the spec.
 pub(crate) fn check_update(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
     if new["spec"] != old["spec"] {
         causes.push(Cause::forbidden("spec", IMMUTABLE));
@@ -82,7 +82,7 @@ pub(crate) fn is_used(state: &State, namespace: &str, name: &str) -> bool {
     })
 }
 
-/// Where the claims are that the pod uses.
+/// The keys of the claims that the pod uses.
 pub(crate) fn places(pod: &Value) -> impl Iterator<Item = Place> {
     let namespace = text(&pod["metadata"], "namespace");
     of_pod(pod).map(move |name| (CLAIMS, format!("{namespace}/{name}")))

@@ -2,14 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Now, cut to whole seconds: the precision of `metav1.Time`.
+/// Now, truncated to whole seconds: the precision of `metav1.Time`.
 pub(crate) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-/// Microseconds since 2026, which a store starts to count revisions from. A new store is thereby
-/// ahead of any earlier one, so a resourceVersion from before is recognised as too old.
+/// Microseconds since 2026, the first revision of a store. So a new store is ahead of any earlier one, and an earlier
+/// resourceVersion is recognised as too old.
 pub(crate) fn first_revision() -> u64 {
     const YEAR_2026: i64 = 1_767_225_600;
     let micros = Timestamp::now().as_microsecond() - YEAR_2026 * 1_000_000;
@@ -21,7 +21,7 @@ pub(crate) fn text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// `time` moved by whole seconds; saturates instead of failing on absurd input.
+/// `time` moved by whole seconds; saturates on invalid input.
 pub(crate) fn plus(time: Timestamp, seconds: i64) -> Timestamp {
     let end = if seconds < 0 {
         Timestamp::MIN
@@ -32,7 +32,7 @@ pub(crate) fn plus(time: Timestamp, seconds: i64) -> Timestamp {
         .unwrap_or(end)
 }
 
-/// How long ago the RFC 3339 text was, as `kubectl get` prints ages ("5m3s", "4h", "12d").
+/// The age of the RFC 3339 text, as `kubectl get` prints it ("5m3s", "4h", "12d").
 pub(crate) fn age(text: Option<&str>) -> String {
     let Some(then) = text.and_then(|text| text.parse::<Timestamp>().ok()) else {
         return "<unknown>".into();

@@ -1,4 +1,4 @@
-//! What the API server fills into an object that its author left out.
+//! The defaults of the API server.
 
 use std::net::Ipv4Addr;
 
@@ -9,7 +9,7 @@ use super::resources::{CLAIMS, Index, NAMESPACES, NODES, PODS, SECRETS, SERVICES
 use super::store::State;
 use super::validate::text;
 
-/// Fills in the fields of a new or changed object.
+/// Sets the defaults of a new or changed object.
 pub(crate) fn apply(index: Index, object: &mut Value) {
     match index {
         PODS => pod(object),
@@ -35,13 +35,13 @@ pub(crate) fn status(index: Index, object: &mut Value, old: &Value) {
         default(&mut object["status"], "qosClass", class.clone());
     }
     for condition in items(&mut object["status"], "conditions") {
-        // These two are written even when there is nothing in them.
+        // These two are written also when they are empty.
         default(condition, "lastProbeTime", Value::Null);
         default(condition, "lastTransitionTime", Value::Null);
     }
 }
 
-/// What only the first version of an object gets: a fresh status.
+/// The fresh status of an object's first version.
 pub(crate) fn created(index: Index, object: &mut Value) {
     match index {
         PODS => {
@@ -70,7 +70,7 @@ pub(crate) fn created(index: Index, object: &mut Value) {
     }
 }
 
-/// Gives a new service its address; the store's lock is held, so no two get the same.
+/// Allocates the address of a new service; the store's lock is held, so no two get the same.
 pub(crate) fn allocate_address(state: &State, service: &mut Value) {
     let spec = &mut service["spec"];
     if text(spec, "type") == "ExternalName" {
@@ -89,7 +89,7 @@ pub(crate) fn allocate_address(state: &State, service: &mut Value) {
     default(spec, "ipFamilyPolicy", json!("SingleStack"));
 }
 
-/// The next free address of 10.96.0.0/16 after one that the service's uid gives.
+/// The next free address of 10.96.0.0/16 after one that the service's uid determines.
 fn free_address(state: &State, service: &Value) -> String {
     let taken: std::collections::BTreeSet<&str> = state
         .range(SERVICES, "", "")
@@ -106,7 +106,8 @@ fn free_address(state: &State, service: &Value) -> String {
     free.next().unwrap_or_default()
 }
 
-/// Drops what the original's encoding leaves out: false, empty text and empty lists in fields that
+/// Drops what the original's encoding omits: false, empty text and empty lists in fields that have no other way to be
+/// absent.
 /// have no other way to be absent.
 fn omit_empty(value: &mut Value) {
     const FLAGS: &[&str] = &[

@@ -25,7 +25,7 @@ pub(crate) struct Options {
     pub(crate) halfway: bool,
 }
 
-/// What a deletion answers: the object as it now is, or as it last was.
+/// The response of a deletion: the object as it is now, or as it was last.
 pub(crate) struct Deleted {
     pub(crate) object: Arc<Object>,
     pub(crate) gone: bool,
@@ -116,8 +116,8 @@ impl Options {
     }
 }
 
-/// Deletes one object and says so as the original does: pods and what still lingers are returned
-/// whole, of the rest only kind, name and uid.
+/// Deletes one object and answers as the original does: pods and objects that remain are returned completely, of others
+/// only kind, name and uid.
 pub(crate) fn one(store: &Store, target: &Target, options: &Options) -> Result<Value, Status> {
     let deleted = store.with(|state| delete(state, target, options))?;
     if deleted.gone && !returns_object(target) {
@@ -130,7 +130,7 @@ pub(crate) fn one(store: &Store, target: &Target, options: &Options) -> Result<V
     Ok(deleted.object.value.clone())
 }
 
-/// Deletes every selected object of the collection; answers the list of them.
+/// Deletes every selected object of the collection; returns the list of them.
 pub(crate) fn collection(
     store: &Store,
     target: &Target,
@@ -198,7 +198,7 @@ pub(crate) fn delete(
     if graceful {
         let period = options.grace;
         if deleting && period.is_none_or(|period| period >= left) {
-            // Already on its way, and never given more time than before.
+            // Already being deleted, and never given more time than before.
             return Ok(Deleted {
                 object: old,
                 gone: false,
@@ -288,7 +288,7 @@ fn check_preconditions(target: &Target, old: &Object, options: &Options) -> Resu
     Ok(())
 }
 
-/// How long a pod is given to end: not at all if nothing of it can be running.
+/// The grace period of a pod: zero if nothing of it can be running.
 fn grace_period(pod: &Value, asked: Option<i64>) -> i64 {
     let own = pod["spec"]["terminationGracePeriodSeconds"]
         .as_i64()
@@ -301,7 +301,7 @@ fn grace_period(pod: &Value, asked: Option<i64>) -> i64 {
     }
 }
 
-/// Notes the propagation policy as a finalizer for the garbage collector. True if any holds the object.
+/// Adds the propagation policy as a finalizer for the garbage collector. True if the object has any finalizer.
 fn add_finalizers(metadata: &mut Value, propagation: Option<Propagation>) -> bool {
     let mut finalizers: Vec<Value> = metadata["finalizers"]
         .as_array()

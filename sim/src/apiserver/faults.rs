@@ -1,11 +1,11 @@
-//! `Faults`: rules by which a test makes the embedded API server misbehave, and what was asked of it.
+//! `Faults`: rules by which a test injects faults into the embedded API server, and the record of its requests.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// Misbehaviour of one server, and the record of its requests. Only in-process callers reach it.
+/// Faults of one server, and the record of its requests. Only in-process callers reach it.
 #[derive(Clone)]
 pub struct Faults(Arc<Shared>);
 
@@ -17,7 +17,7 @@ struct Shared {
     writes: Mutex<AtOnce>,
 }
 
-/// How many writes are being served, and how many were at most.
+/// How many writes are being served, and the most at a time.
 #[derive(Default)]
 struct AtOnce {
     now: usize,
@@ -35,21 +35,21 @@ impl Drop for Serving {
     }
 }
 
-/// Which requests go wrong, how, and how often.
+/// Which requests fail, how, and how often.
 struct Rule {
     method: String,
     path: String,
-    /// If set, the rule is about the writes of those that call themselves so.
+    /// If set, the rule is for the writes of this user agent.
     writer: Option<String>,
     skip: usize,
     times: usize,
     fault: Fault,
 }
 
-/// What happens to a request that a rule strikes.
+/// The fault of a request.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Answered with this `Status` instead of being served.
+    /// Answered with this `Status`.
     Status {
         /// The HTTP code.
         code: u16,
@@ -70,13 +70,13 @@ pub enum Fault {
     },
     /// Served, but only after this time.
     Delay(Duration),
-    /// The connection is cut and nothing is done.
+    /// The connection is closed and nothing is done.
     CutBefore,
-    /// The request is served, and a write is stored, but the connection is cut before the answer.
+    /// The request is served, and a write is stored, but the connection is closed before the response.
     CutAfter,
-    /// A deletion is done by half: the object has no time and nothing that holds it left, but it stays; and the
-    /// connection is cut before the answer. A real API server deletes in two steps, and may stop between them when its
-    /// client is gone.
+    /// A deletion is interrupted: the object has no grace period and no finalizer left, but it stays; and the
+    /// connection is closed before the response. A real API server deletes in two steps, and may stop between them
+    /// when its client is gone.
     CutHalfway,
     /// Never answered, as by a half-open connection.
     Hang,
@@ -94,12 +94,12 @@ pub struct Request {
     pub path: String,
     /// The query, empty if there is none.
     pub query: String,
-    /// Who asked, by their `User-Agent`.
+    /// The client's `User-Agent`.
     pub user_agent: String,
 }
 
 impl Request {
-    /// Whether it was meant to change something. A review is created, but it changes nothing.
+    /// Whether it is a write. A review is created, but it changes nothing.
     pub fn is_write(&self) -> bool {
         matches!(self.method.as_str(), "POST" | "PUT" | "PATCH" | "DELETE")
             && !self.path.starts_with("/apis/authorization.k8s.io/")
@@ -120,8 +120,8 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// Adds a rule: the next `times` requests of this method (empty: any) whose path and query
-    /// contain `path` (empty: all) go wrong. Of several rules that match, the oldest strikes.
+    /// Adds a rule: the next `times` requests of this method (empty: any) whose path and query contain `path`
+    /// (empty: all) fail. Of several rules that match, the oldest applies.
     pub fn add(&self, method: &str, path: &str, times: usize, fault: Fault) {
         let rule = Rule {
             method: method.into(),
@@ -134,8 +134,8 @@ impl Faults {
         locked(&self.0.rules).push(rule);
     }
 
-    /// Adds a rule: of the next writes by callers whose `User-Agent` begins with `writer`, the one after `skip` others
-    /// goes wrong.
+    /// Adds a rule: of the next writes by clients whose `User-Agent` starts with `writer`, the one after `skip`
+    /// others fails.
     pub fn add_to_write(&self, writer: &str, skip: usize, fault: Fault) {
         let rule = Rule {
             method: String::new(),
@@ -148,7 +148,7 @@ impl Faults {
         locked(&self.0.rules).push(rule);
     }
 
-    /// Waits until every rule has struck as often as it was to.
+    /// Waits until every rule has applied as often as it should.
     pub async fn spent(&self) {
         let mut strikes = self.0.strikes.subscribe();
         while !locked(&self.0.rules).is_empty() {
@@ -169,7 +169,7 @@ impl Faults {
         writes.most = writes.now;
     }
 
-    /// How many writes were served at once at most since [`Self::record`].
+    /// The most concurrent writes since [`Self::record`].
     pub fn most_writes_at_once(&self) -> usize {
         locked(&self.0.writes).most
     }
@@ -179,12 +179,12 @@ impl Faults {
         locked(&self.0.requests).clone().unwrap_or_default()
     }
 
-    /// Ends every open watch with a clean end of stream, as a server does with a slow watcher.
+    /// Ends every open watch cleanly, as a server does with a slow watcher.
     pub fn end_watches(&self) {
         self.0.watches.send_modify(|count| *count += 1);
     }
 
-    /// Changes when open watches are to end.
+    /// Changes when open watches end.
     pub(crate) fn watch_ends(&self) -> watch::Receiver<u64> {
         self.0.watches.subscribe()
     }
@@ -200,7 +200,7 @@ impl Faults {
         Serving(Some(self.clone()))
     }
 
-    /// Records the request and takes one strike from the first rule that matches it.
+    /// Records the request and applies the first rule that matches it.
     pub(crate) fn strike(&self, request: Request) -> Option<Fault> {
         let target = format!("{}?{}", request.path, request.query);
         let fault = {

@@ -1,4 +1,4 @@
-//! The query parameter `fieldValidation`: what becomes of fields that no kind has.
+//! The query parameter `fieldValidation`: unknown fields.
 
 use http::Method;
 use serde_json::Value;
@@ -8,8 +8,8 @@ use super::request::{Query, Target};
 use super::resources::Resource;
 use super::status::{Cause, Status};
 
-/// Refuses a body with unknown fields, or returns a warning for each: as the request asks. One that does not ask is not
-/// looked at.
+/// Rejects a body with unknown fields, or returns a warning for each, as the request asks. Without the parameter it is
+/// not checked.
 pub(crate) fn check(
     method: &Method,
     target: &Target,
@@ -27,7 +27,7 @@ pub(crate) fn check(
             return Err(Status::invalid("meta.k8s.io", kind, "", &[cause]));
         }
     };
-    // What cannot be read is refused by whoever stores it.
+    // An invalid body is rejected where it is stored.
     let Ok(object) = serde_json::from_slice::<Value>(body) else {
         return Ok(Vec::new());
     };

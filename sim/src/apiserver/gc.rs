@@ -1,7 +1,7 @@
-//! Garbage collection: what follows from a deletion for dependants and for a namespace's content.
+//! Garbage collection: the consequences of a deletion for dependants and for a namespace's content.
 //!
 //! In a real cluster these are the garbage collector and the namespace controller, which are clients of the API server;
-//! here they work on the store. [`garbage`] holds the rules.
+//! here they work on the store. [`garbage`] has the rules.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use crate::garbage::{self, Fate, Propagation, Step};
 /// Collects for as long as it is polled.
 pub(crate) async fn run(store: Store) {
     loop {
-        // One object at a time, so that requests get their turn at the lock.
+        // One object at a time, so that requests get the lock in between.
         while let Some(()) =
             store.with(|state| state.take_dirty().map(|place| visit(state, &place)))
         {}
@@ -87,9 +87,9 @@ fn visit(state: &mut State, place: &Place) {
     }
 }
 
-/// What has become of the owner that the object with this metadata names.
+/// The state of the owner that the object with this metadata references.
 fn fate(state: &State, owner: &Value, metadata: &Value) -> Fate {
-    // An owner of a kind that is not served here cannot be looked up, so nothing is concluded.
+    // An owner of a kind that is not served here cannot be read, so nothing is concluded.
     let Some((index, resource)) =
         resources::by_kind(text(owner, "apiVersion"), text(owner, "kind"))
     else {
@@ -97,7 +97,7 @@ fn fate(state: &State, owner: &Value, metadata: &Value) -> Fate {
     };
     let namespace = text(metadata, "namespace");
     if resource.namespaced && namespace.is_empty() {
-        // Such a reference means nothing, as it names no namespace.
+        // Such a reference is invalid: it has no namespace.
         return Fate::Solid;
     }
     let key = resource.key(namespace, text(owner, "name"));
@@ -123,7 +123,7 @@ fn disown(state: &mut State, place: &Place, uids: &[String]) {
     change(state, place, "ownerReferences", rest);
 }
 
-/// Puts `items` in the place of a list in the metadata, and thereby perhaps removes the object.
+/// Replaces a list in the metadata by `items`, which may remove the object.
 fn change(state: &mut State, place: &Place, list: &str, items: Vec<Value>) {
     let Some(old) = state.get(place.0, &place.1).cloned() else {
         return;
@@ -141,7 +141,7 @@ fn change(state: &mut State, place: &Place, list: &str, items: Vec<Value>) {
     }
 }
 
-/// Deletes what is in the namespace; once nothing is left, the namespace itself.
+/// Deletes the content of the namespace; once it is empty, the namespace itself.
 fn empty_namespace(state: &mut State, place: &Place) {
     let prefix = format!("{}/", place.1);
     let mut left = false;

@@ -1,4 +1,4 @@
-//! The subresource `log` of pods: which lines are asked for, as text, and those that are written meanwhile.
+//! The subresource `log` of pods: the selected lines, as text, and those that follow.
 
 use std::fmt::Write as _;
 
@@ -31,7 +31,7 @@ pub(crate) fn stream(
     let pod = pod.ok_or_else(|| Status::not_found(target.resource, &target.name))?;
     let container = container(&pod.value, query.get("container"))?;
     let log = match text(&pod.value["spec"], "nodeName") {
-        // Nobody could have been asked.
+        // No kubelet could have been asked.
         "" => None,
         _ => {
             let log = logs::read(&pod.value, &container, query.is_set("previous"));
@@ -60,7 +60,7 @@ pub(crate) fn stream(
     }))
 }
 
-/// Which lines, and how they look.
+/// The selection and the format of lines.
 #[derive(Clone, Debug)]
 struct Wanted {
     tail: Option<usize>,
@@ -172,7 +172,7 @@ impl Follow {
     }
 }
 
-/// The container that is meant: the only one, where none is named.
+/// The selected container: the only one, if none is named.
 fn container(pod: &Value, asked: &str) -> Result<String, Status> {
     let names = |list: &str| -> Vec<&str> {
         let all = pod["spec"][list].as_array().into_iter().flatten();

@@ -1,7 +1,6 @@
-//! OpenAPI: the schemas of the kinds that are served, for `kubectl explain` and `kubectl apply`, and to find fields that
-//! no kind has.
+//! OpenAPI: the schemas of the served kinds, for `kubectl explain` and `kubectl apply`, and to find unknown fields.
 //!
-//! `openapi.json` holds the names and types of the fields of these kinds, as of Kubernetes 1.36, without their texts.
+//! `openapi.json` has the names and types of the fields of these kinds, as of Kubernetes 1.36, without their texts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -96,7 +95,7 @@ fn of(resource: &Resource) -> Option<(&'static str, &'static Value)> {
     found.map(|(name, schema)| (name.as_str(), schema))
 }
 
-/// Adds the schema and all that it refers to.
+/// Adds the schema and all schemas in it.
 fn gather(name: &str, schemas: &mut Map<String, Value>) {
     let Some(schema) = SCHEMAS.get(name).filter(|_| !schemas.contains_key(name)) else {
         return;

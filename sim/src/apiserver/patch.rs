@@ -54,7 +54,7 @@ pub(crate) fn apply(kind: Kind, body: &[u8], object: &mut Value) -> Result<(), S
             let Value::Object(fields) = object else {
                 return Ok(());
             };
-            // The original has no better code for a patch that does not fit the lists it patches.
+            // The original has no better code for a patch that does not match the lists.
             merge(fields, &patch, "").map_err(|why| Status::new(500, "", why))
         }
     }
@@ -128,7 +128,7 @@ fn merge(
     if let Some(Value::Array(kept)) = patch.get("$retainKeys") {
         object.retain(|key, _| kept.iter().any(|kept| kept == key));
     }
-    // An explicit order is brought about at the end, but needs the list as it was before.
+    // An explicit order is applied at the end, but needs the list as it was before.
     let orders: Vec<_> = patch
         .iter()
         .filter_map(|(key, order)| {
@@ -246,8 +246,8 @@ fn merge_list(
     Ok(())
 }
 
-/// Brings the items that `order` names into its order; the others keep theirs, each before the first
-/// named one that it stood in front of `before`.
+/// Brings the items in `order` into its order; the others keep theirs, each before the first named one that it preceded
+/// in `before`.
 fn arrange(items: &mut Vec<Value>, order: &[Value], before: &[Value], rule: &List) {
     let place = |list: &[Value], item: &Value| match rule {
         List::Keyed(key) => list

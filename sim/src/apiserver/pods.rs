@@ -27,7 +27,7 @@ pub(crate) fn bind(
         text(&binding["target"], "kind"),
         text(&binding["target"], "name"),
     );
-    // The original forgets to wrap these two, so that they are no proper Invalid.
+    // The original does not wrap these two, so they are no proper Invalid.
     if !matches!(kind, "" | "Node") {
         let why = format!(
             "target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\""
@@ -93,7 +93,7 @@ pub(crate) fn bind(
     })
 }
 
-/// Why there is no such subresource, if it would need containers that are real.
+/// Why there is no such subresource, if it would need real containers.
 pub(crate) fn needs_containers(subresource: &str) -> Option<String> {
     let what = match subresource {
         "exec" => "no process can be started in one, and no file copied",
@@ -107,7 +107,7 @@ pub(crate) fn needs_containers(subresource: &str) -> Option<String> {
     ))
 }
 
-/// Deletes the pod by way of the eviction API. Disruption budgets are stored but not enforced.
+/// Deletes the pod through the eviction API. Disruption budgets are stored but not enforced.
 pub(crate) fn evict(
     store: &Store,
     target: &Target,

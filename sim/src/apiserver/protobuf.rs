@@ -1,4 +1,4 @@
-//! The little protobuf that `kubectl create` speaks: some of its subcommands send no JSON.
+//! The part of protobuf that `kubectl create` needs: some of its subcommands send no JSON.
 
 use std::collections::HashMap;
 
@@ -154,7 +154,7 @@ struct RulesReviewSpec {
     namespace: String,
 }
 
-/// The object as JSON. Kinds that `kubectl` sends as JSON anyway are refused with 415.
+/// The object as JSON. Kinds that `kubectl` sends as JSON are rejected with 415.
 pub(crate) fn to_json(body: &[u8]) -> Result<Value, Status> {
     let unreadable =
         |why: String| Status::bad_request(format!("the protobuf object is unreadable: {why}"));

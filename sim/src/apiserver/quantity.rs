@@ -25,7 +25,7 @@ const DECIMAL: &[(&str, i32)] = &[
 ];
 const BINARY: &[&str] = &["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
-/// Rewrites every quantity inside `value`; the error names the text that is none.
+/// Rewrites every quantity inside `value`; the error has the invalid text.
 pub(crate) fn canonicalize(value: &mut Value) -> Result<(), String> {
     match value {
         Value::Array(items) => items.iter_mut().try_for_each(canonicalize),
@@ -53,7 +53,7 @@ fn rewrite(value: &mut Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The canonical form, rounded up to a thousandth; None for what is no quantity.
+/// The canonical form, rounded up to a thousandth; None if the text is invalid.
 pub(crate) fn canonical(text: &str) -> Option<String> {
     let text = text.trim();
     let (sign, unsigned) = match text.strip_prefix('-') {

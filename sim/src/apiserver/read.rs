@@ -16,7 +16,7 @@ use super::store::{Object, Store};
 use super::table;
 use super::watch::{Start, Watch};
 
-/// How long a watch lasts that does not say; a real server picks between this and twice as much.
+/// Default duration of a watch; a real server picks between this and twice as much.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// One object.
@@ -40,7 +40,7 @@ pub(crate) fn get(
     Ok(show(target, &object, form))
 }
 
-/// The object in the form that was asked for.
+/// The object in the requested form.
 pub(crate) fn show(target: &Target, object: &Object, form: Form) -> Bytes {
     match form {
         Form::Full => object.json.clone(),
@@ -193,16 +193,16 @@ pub(crate) fn watch(
         form,
         start,
         bookmarks,
-        // An absurd timeout must not overflow the clock.
+        // A huge timeout must not overflow the clock.
         timeout: timeout.map_or(WATCH_TIMEOUT, |seconds| {
             Duration::from_secs(seconds.min(86_400))
         }),
     })
 }
 
-/// Where a list goes on: opaque to clients.
+/// The continue token of a list: opaque to clients.
 struct Token {
-    /// The revision of the first page; -1 in the original means "whatever is current", 0 here.
+    /// The revision of the first page; -1 in the original means the current one, 0 here.
     revision: u64,
     start: String,
 }
@@ -269,7 +269,7 @@ fn encode(target: &Target, objects: &[Arc<Object>], metadata: &Value, form: Form
     }
 }
 
-/// Whether the list must be of exactly the revision asked for.
+/// Whether the list must be of exactly the requested revision.
 fn check_match(query: &Query, asked: Option<u64>) -> Result<bool, Status> {
     let forbidden = |detail: &str| {
         let cause = Cause::forbidden("resourceVersionMatch", detail);

@@ -1,4 +1,4 @@
-//! What an HTTP request asks for: path, query and headers as one value.
+//! The target of an HTTP request: path, query and headers as one value.
 
 use std::borrow::Cow;
 
@@ -37,7 +37,7 @@ impl Target {
         }
     }
 
-    /// Reads the path; None where it leads to no kind that is served.
+    /// Parses the path; None if it has no served kind.
     pub(crate) fn parse(path: &str) -> Option<Self> {
         let mut parts: Vec<Cow<'_, str>> = Vec::new();
         for part in path.trim_matches('/').split('/') {
@@ -131,7 +131,7 @@ impl Query {
         }
     }
 
-    /// Whether the write is only to be tried.
+    /// Whether the write is a dry run.
     pub(crate) fn dry_run(&self) -> Result<bool, Status> {
         let mut values = self
             .0
@@ -154,7 +154,7 @@ impl Query {
     }
 }
 
-/// In which form objects are to be answered.
+/// The requested form of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// As they are.
@@ -165,7 +165,7 @@ pub(crate) enum Form {
     Table(Include),
 }
 
-/// What a row of a table has beside its cells.
+/// The object in a row of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Include {
     Nothing,
@@ -175,7 +175,7 @@ pub(crate) enum Include {
 }
 
 impl Form {
-    /// The first media type of `Accept` that can be served.
+    /// The first media type of `Accept` that is supported.
     pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Self, Status> {
         let accept = headers
             .get_all(ACCEPT)

@@ -1,4 +1,4 @@
-//! The kinds that the embedded API server knows, as one table, and the fields one can select by.
+//! The kinds of the embedded API server, as one table, and their selectable fields.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -28,9 +28,9 @@ pub(crate) struct Resource {
     pub(crate) has_status: bool,
     /// PUT of a name that does not exist creates the object.
     pub(crate) create_on_update: bool,
-    /// PUT without a resourceVersion replaces whatever is there.
+    /// PUT without a resourceVersion replaces any version.
     pub(crate) unconditional_update: bool,
-    /// Decodes into the Go-equivalent type and back: drops unknown fields, refuses wrong types.
+    /// Decodes into the Go-equivalent type and back: drops unknown fields, rejects wrong types.
     pub(crate) canonical: fn(Value) -> Result<Value, String>,
 }
 
@@ -179,7 +179,7 @@ impl Resource {
         }
     }
 
-    /// Where the object lives in its collection; the order of keys is the order of a list.
+    /// The key of an object in its collection; the order of keys is the order of a list.
     pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
         if self.namespaced {
             format!("{namespace}/{name}")
@@ -189,7 +189,7 @@ impl Resource {
     }
 }
 
-/// The resource by its place in a path.
+/// The resource of a path.
 pub(crate) fn find(group: &str, plural: &str) -> Option<(Index, &'static Resource)> {
     RESOURCES
         .iter()
@@ -205,7 +205,7 @@ pub(crate) fn by_kind(api_version: &str, kind: &str) -> Option<(Index, &'static 
         .find(|(_, resource)| resource.kind == kind && resource.api_version() == api_version)
 }
 
-/// The value of a field that selectors may name, or None where the kind has no such field.
+/// The value of a selectable field, or None if the kind has no such field.
 pub(crate) fn selectable(index: Index, object: &Value, field: &str) -> Option<String> {
     let known: &[&str] = match index {
         PODS => &[

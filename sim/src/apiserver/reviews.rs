@@ -1,4 +1,4 @@
-//! Reviews: objects that are asked and answered at once, and never stored. What may I do, and who am I?
+//! Reviews: objects that are answered at once and never stored, such as access and self-subject reviews.
 
 use serde_json::{Value, json};
 
@@ -85,7 +85,7 @@ fn access(rights: &Rights, review: &mut Value) -> Result<(), Status> {
     let spec = &review["spec"];
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     let invalid = |cause| {
-        // The original does not say of which kind.
+        // The original does not name the kind.
         Err(Status::invalid("authorization.k8s.io", "", "", &[cause]))
     };
     let allowed = match (resource.is_object(), path.is_object()) {
@@ -111,7 +111,7 @@ fn access(rights: &Rights, review: &mut Value) -> Result<(), Status> {
             namespace: text(resource, "namespace"),
             name: text(resource, "name"),
         }),
-        // Paths that are no objects are open to whoever has the token.
+        // Paths that are no objects are open to every client with the token.
         (false, true) => true,
     };
     review["status"] = json!({"allowed": allowed});

@@ -1,5 +1,5 @@
-//! `Rights`: what clients may do. Everything, until a test takes a right away; then requests are refused as a real API
-//! server refuses them, and access reviews say so.
+//! `Rights`: what clients may do. Everything, until a test removes a right; then requests are forbidden as on a real
+//! API server, and access reviews show it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,9 +11,9 @@ use super::resources::RESOURCES;
 use super::reviews::REVIEWS;
 use super::status::Status;
 
-/// The one user there is.
+/// The only user.
 pub(crate) const USER: &str = "embedded";
-/// The groups that the user is in.
+/// The groups of the user.
 pub(crate) const GROUPS: [&str; 2] = ["system:masters", "system:authenticated"];
 
 /// The verbs of objects, as discovery and rules list them.
@@ -32,7 +32,7 @@ pub(crate) const VERBS: &[&str] = &[
 #[derive(Clone, Debug, Default)]
 pub struct Rights(Arc<Mutex<Vec<Taken>>>);
 
-/// A right that nobody has any more.
+/// A right that was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Taken {
     verb: String,
@@ -40,7 +40,7 @@ struct Taken {
     resource: String,
 }
 
-/// What a request does, as an authorizer sees it.
+/// The attributes of a request for an authorizer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Access<'a> {
     pub(crate) verb: &'a str,
@@ -52,19 +52,19 @@ pub(crate) struct Access<'a> {
 }
 
 impl Rights {
-    /// Takes a right away. `verb` and `resource` are as for `kubectl auth can-i`: `list` and `pods`, `patch` and
-    /// `pods/status`, `update` and `leases.coordination.k8s.io`; `*` stands for all.
+    /// Removes a right. `verb` and `resource` are as for `kubectl auth can-i`: `list` and `pods`, `patch` and
+    /// `pods/status`, `update` and `leases.coordination.k8s.io`; `*` means all.
     pub fn take(&self, verb: &str, resource: &str) {
         let (verb, resource) = (verb.into(), resource.into());
         self.locked().push(Taken { verb, resource });
     }
 
-    /// Gives all rights back.
+    /// Restores all rights.
     pub fn give_back(&self) {
         self.locked().clear();
     }
 
-    /// Whether the access is allowed. A `*` in it is allowed only while nothing that it covers is taken away.
+    /// Whether the access is allowed. A `*` in it is allowed only while no part of it is removed.
     pub(crate) fn allow(&self, access: &Access<'_>) -> bool {
         let resource = access.path();
         let meets = |taken: &str, asked: &str| taken == asked || taken == "*" || asked == "*";
@@ -74,7 +74,7 @@ impl Rights {
             .any(|taken| meets(&taken.verb, access.verb) && meets(&taken.resource, &resource))
     }
 
-    /// Refuses what is not allowed, in the words of a real server.
+    /// Rejects what is not allowed, with the text of a real server.
     pub(crate) fn check(&self, access: &Access<'_>) -> Result<(), Status> {
         if self.allow(access) {
             Ok(())
@@ -111,13 +111,13 @@ impl Rights {
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<Taken>> {
-        // Nobody panics while holding it.
+        // No holder of the lock panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<'a> Access<'a> {
-    /// What the request to this target does.
+    /// The action of the request on this target.
     pub(crate) fn of(method: &Method, target: &'a Target, query: &Query) -> Self {
         let named = !target.name.is_empty();
         let verb = match method.as_str() {
@@ -213,7 +213,7 @@ mod tests {
         assert!(rights.allow(&access("watch", "", "pods")));
         assert!(!rights.allow(&access("update", "coordination.k8s.io", "leases")));
         assert!(!rights.allow(&access("*", "", "pods")));
-        // A subresource is a resource of its own.
+        // A subresource is a separate resource.
         let status = Access {
             subresource: "status",
             ..lists

@@ -1,4 +1,4 @@
-//! The rules of the API server as plain functions, for those who judge very many values and need no server.
+//! The rules of the API server as plain functions, for tests with many values and without a server.
 
 use std::sync::LazyLock;
 

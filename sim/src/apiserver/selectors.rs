@@ -6,7 +6,7 @@ use super::resources::{Index, selectable};
 use super::status::Status;
 use super::validate;
 
-/// Which objects a list or watch is about.
+/// Which objects a list or watch selects.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selector {
     labels: Vec<Requirement>,

@@ -1,4 +1,4 @@
-//! What may stand in the specs of pods, services and secrets, and what an update may change in them.
+//! The validation of the specs of pods, services and secrets, and of their updates.
 
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub(crate) fn check(index: Index, object: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Checks what the update changes.
+/// Checks the changes of an update.
 pub(crate) fn check_update(index: Index, new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     match index {
@@ -81,7 +81,7 @@ pub(crate) fn check_update(index: Index, new: &Value, old: &Value) -> Vec<Cause>
     causes
 }
 
-/// An update that leaves out the allocated address keeps it.
+/// An update without the allocated address keeps it.
 pub(crate) fn keep_address(new: &mut Value, old: &Value) {
     if text(new, "type") == "ExternalName" {
         return;
@@ -97,7 +97,7 @@ pub(crate) fn keep_address(new: &mut Value, old: &Value) {
     }
 }
 
-/// Refuses an address that another service has, or that is none.
+/// Rejects an address that another service has, or that is invalid.
 pub(crate) fn check_address(state: &State, service: &Value) -> Result<(), Status> {
     let asked = text(&service["spec"], "clusterIP");
     if matches!(asked, "" | "None") {

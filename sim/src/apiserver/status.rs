@@ -1,9 +1,9 @@
-//! `Status`: how the API server says no, with the texts, reasons and codes of a real one.
+//! `Status`: the errors of the API server, with the texts, reasons and codes of a real one.
 
 use super::resources::Resource;
 use serde_json::{Value, json};
 
-/// A failure as the API server answers it.
+/// An error of the API server.
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
     pub(crate) code: u16,
@@ -12,7 +12,7 @@ pub(crate) struct Status {
     pub(crate) details: Option<Value>,
     /// Sent as `Retry-After` and as `details.retryAfterSeconds`.
     pub(crate) retry_after: Option<u32>,
-    /// Sent in the metadata: where an expired list can go on, inconsistently.
+    /// Sent in the metadata: where an expired list can continue, inconsistently.
     pub(crate) continue_token: Option<String>,
 }
 
@@ -120,7 +120,7 @@ impl Status {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
-    /// The path leads nowhere (as opposed to an object that does not exist).
+    /// The path is unknown (as opposed to an object that does not exist).
     pub(crate) fn no_such_path() -> Self {
         let message = "the server could not find the requested resource";
         Self {
@@ -200,7 +200,7 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
-    /// The object of this kind has faulty fields. `group` is empty for the core kinds.
+    /// The object of this kind has invalid fields. `group` is empty for the core kinds.
     pub(crate) fn invalid(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
         let all: Vec<_> = causes
             .iter()
@@ -254,7 +254,7 @@ impl Status {
     }
 }
 
-/// What a deletion answers once the object is gone.
+/// The response of a deletion once the object is gone.
 pub(crate) fn deleted(resource: &Resource, name: &str, uid: &str) -> Value {
     let mut details = details(name, resource.group, resource.plural);
     details["uid"] = uid.into();

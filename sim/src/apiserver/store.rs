@@ -54,7 +54,7 @@ pub(crate) struct State {
     uids: HashMap<String, Place>,
     /// The objects that name this uid as an owner.
     dependents: HashMap<String, BTreeSet<Place>>,
-    /// Objects that the garbage collector has yet to look at.
+    /// Objects that the garbage collector has yet to check.
     dirty: BTreeSet<Place>,
 }
 
@@ -67,7 +67,7 @@ struct Collection {
     changed: watch::Sender<u64>,
 }
 
-/// The history that was asked for is no longer kept.
+/// The requested history is compacted.
 #[derive(Debug)]
 pub(crate) struct Compacted;
 
@@ -78,8 +78,8 @@ impl Default for Store {
 }
 
 impl Store {
-    /// An empty cluster with the namespaces that every cluster has. Its revisions start above those
-    /// of any earlier store, whose resourceVersions are therefore answered with 410.
+    /// An empty cluster with its initial namespaces. Its revisions start above those of any earlier store, whose
+    /// resourceVersions therefore get 410.
     pub fn new() -> Self {
         let start = clock::first_revision();
         let collection = || Collection {
@@ -103,7 +103,7 @@ impl Store {
         }))
     }
 
-    /// Forgets all history: watches and continue tokens from before are answered with 410.
+    /// Compacts all history: earlier watches and continue tokens get 410.
     pub fn compact(&self) {
         self.with(|state| {
             state.compacted = state.revision;
@@ -122,7 +122,7 @@ impl Store {
 
     /// Runs one transaction.
     pub(crate) fn with<T>(&self, transaction: impl FnOnce(&mut State) -> T) -> T {
-        // Transactions do not panic; if one did, the state is still whole after each of its steps.
+        // Transactions do not panic; if one did, the state is still consistent after each of its steps.
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = transaction(&mut state);
         if !state.dirty.is_empty() {
@@ -131,7 +131,7 @@ impl Store {
         answer
     }
 
-    /// Resolves when there may be something to collect.
+    /// Completes when there may be something to collect.
     pub(crate) async fn collectable(&self) {
         self.0.collect.notified().await;
     }
@@ -311,7 +311,7 @@ impl State {
         Ok((changes, read.max(revision)))
     }
 
-    /// Tells of each change to the collection.
+    /// Notifies of each change to the collection.
     pub(crate) fn subscribe(&self, index: Index) -> watch::Receiver<u64> {
         self.collections[index].changed.subscribe()
     }

@@ -1,4 +1,4 @@
-//! Server-side printing: objects as the rows of `kubectl get`, or as their metadata alone.
+//! Server-side printing: objects as the rows of `kubectl get`, or only their metadata.
 
 use serde_json::{Value, json};
 
@@ -234,7 +234,7 @@ fn cell(index: Index, object: &Value, column: &str) -> Value {
     }
 }
 
-/// Who an event is from, and where they are.
+/// The source of an event, and its host.
 fn source(event: &Value) -> String {
     let source = &event["source"];
     let names = [text(source, "component"), text(event, "reportingComponent")];
@@ -252,7 +252,7 @@ fn unset(text: &str) -> Value {
     if text.is_empty() { "<unset>" } else { text }.into()
 }
 
-/// The one word that tells what a pod is doing.
+/// The status of a pod in one word.
 fn pod_status(pod: &Value) -> String {
     let status = &pod["status"];
     let mut shown = [text(status, "reason"), text(status, "phase")]

@@ -1,4 +1,4 @@
-//! Small rules of single kinds: what a Lease may say, and the data of Secrets and ConfigMaps.
+//! Small rules of single kinds: the spec of a Lease, and the data of Secrets and ConfigMaps.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,13 +1,13 @@
-//! What may stand in an object's metadata: names, labels, annotations, owners, finalizers, sizes.
+//! The validation of an object's metadata: names, labels, annotations, owners, finalizers, sizes.
 
 use serde_json::Value;
 
 use super::resources::{Index, NAMESPACES, RESOURCES, SERVICES};
 use super::status::{Cause, Status};
 
-/// Bytes that all annotations of an object may have together.
+/// Most bytes of all annotations of an object.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
-/// Bytes of a request that etcd accepts.
+/// Most bytes of a request that etcd accepts.
 const OBJECT_LIMIT: usize = 1536 * 1024;
 
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
@@ -33,7 +33,7 @@ pub(crate) fn metadata(index: Index, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let name = text(metadata, "name");
     let generate = text(metadata, "generateName");
-    // A generated name gets a suffix, so that the stem may end in a dash. The original masks two characters.
+    // A generated name gets a suffix, so its prefix may end in a dash. The original masks two characters.
     let stem = generate.strip_suffix('-').map(|stem| {
         let mut kept = stem.chars();
         kept.next_back();
@@ -59,7 +59,7 @@ pub(crate) fn metadata(index: Index, object: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Checks what an update must not change in the metadata.
+/// Checks the immutable fields of the metadata.
 pub(crate) fn metadata_update(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let (new, old) = (&new["metadata"], &old["metadata"]);
@@ -102,7 +102,7 @@ pub(crate) fn metadata_update(new: &Value, old: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Refuses what etcd would refuse.
+/// Rejects what etcd rejects.
 pub(crate) fn size(object: &Value) -> Result<(), Status> {
     if object.to_string().len() > OBJECT_LIMIT {
         return Err(Status::new(500, "", "etcdserver: request is too large"));
@@ -293,7 +293,7 @@ fn is_name_part(name: &str) -> bool {
     edge(name.chars().next()) && edge(name.chars().last()) && name.chars().all(inner)
 }
 
-/// The kind and name that an invalid object is reported under.
+/// The kind and name under which an invalid object is reported.
 pub(crate) fn report(index: Index, object: &Value, causes: &[Cause]) -> Result<(), Status> {
     if causes.is_empty() {
         return Ok(());

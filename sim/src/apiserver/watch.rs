@@ -1,7 +1,7 @@
 //! Watches: the events of a collection from a resourceVersion on, as a stream of lines.
 //!
-//! A watch is a cursor into the store's log. It holds no queue, so a slow reader costs nothing and
-//! delays nobody; when the log has moved past it, it ends with a 410 event.
+//! A watch is a cursor into the store's log. It has no queue, so a slow reader costs nothing and delays no other; when
+//! the log has moved past it, it ends with a 410 event.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use super::status::Status;
 use super::store::{Change, Object, Store};
 use super::table;
 
-/// How many changes are read under the store's lock at a time.
+/// The number of changes that are read under the store's lock at a time.
 const BATCH: usize = 256;
-/// How often an idle watch is told how far it has read.
+/// Interval of bookmarks on an idle watch.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long before its end a watch gets its last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
-/// What to watch, and from where.
+/// The target of a watch, and its start.
 pub(crate) struct Watch {
     pub(crate) store: Store,
     pub(crate) faults: Faults,
@@ -41,7 +41,7 @@ pub(crate) struct Watch {
     pub(crate) timeout: Duration,
 }
 
-/// Where a watch begins.
+/// Where a watch starts.
 pub(crate) enum Start {
     /// After this revision.
     After(u64),
@@ -66,7 +66,7 @@ struct Cursor {
     ends: tokio::sync::watch::Receiver<u64>,
     deadline: Instant,
     bookmark_at: Instant,
-    /// The rows of a table come with their columns only once.
+    /// The rows of a table have their columns only once.
     columns_sent: bool,
     done: bool,
 }
@@ -159,7 +159,7 @@ impl Cursor {
         Some(chunk.freeze())
     }
 
-    /// Reads on in the log. False once there is nothing left to read.
+    /// Reads the log. False at its end.
     fn read(&mut self) -> bool {
         let read = self.watch.store.with(|state| {
             let read = state.since(self.watch.index, self.revision, BATCH);
@@ -170,7 +170,7 @@ impl Cursor {
                 self.revision = revision;
                 for change in &changes {
                     if change.key.starts_with(&self.watch.prefix) {
-                        self.tell(change);
+                        self.send(change);
                     }
                 }
                 !changes.is_empty()
@@ -188,7 +188,7 @@ impl Cursor {
         }
     }
 
-    fn tell(&mut self, change: &Arc<Change>) {
+    fn send(&mut self, change: &Arc<Change>) {
         let Watch {
             index, selector, ..
         } = &self.watch;

@@ -15,7 +15,7 @@ use super::{clock, defaults, quantity, spec, validate};
 const OTHER_NAMESPACE: &str =
     "the namespace of the provided object does not match the namespace sent on the request";
 
-/// The object that a write answers, and the HTTP code it does so with.
+/// The object of a write's response, and its HTTP code.
 pub(crate) type Written = (u16, Arc<Object>);
 
 /// Stores a new object.
@@ -27,7 +27,7 @@ pub(crate) fn create(
 ) -> Result<Written, Status> {
     let mut object = decode(target, body)?;
     let metadata = &mut object["metadata"];
-    // Absent counts as a match; what was sent with a body is checked against the path.
+    // Absent counts as a match; the body is checked against the path.
     if text(metadata, "name").is_empty() && !text(metadata, "generateName").is_empty() {
         let stem: String = text(metadata, "generateName").chars().take(58).collect();
         metadata["name"] = format!("{stem}{}", suffix()).into();
@@ -106,7 +106,7 @@ pub(crate) fn patch(
     })
 }
 
-/// Stores `object` in place of `old` by the rules of an update.
+/// Stores `object` instead of `old` by the rules of an update.
 pub(crate) fn replace(
     state: &mut State,
     target: &Target,
@@ -193,7 +193,7 @@ pub(crate) fn replace(
     Ok(state.put(index, &target.key(), object))
 }
 
-/// The body as a whole object of the target's kind: unknown fields dropped, types checked.
+/// The body as a complete object of the target's kind: unknown fields dropped, types checked.
 pub(crate) fn decode(target: &Target, body: &[u8]) -> Result<Value, Status> {
     let kind = target.resource.kind;
     let unreadable = |why: String| {
@@ -235,7 +235,7 @@ fn unfit(old: &Object, error: &Status) -> Status {
     )
 }
 
-/// What a dry run answers.
+/// The response of a dry run.
 fn trial(index: Index, object: Value, revision: u64) -> Arc<Object> {
     Arc::new(Object::new(index, object, revision))
 }
@@ -273,7 +273,7 @@ fn canonical(target: &Target, mut object: Value) -> Result<Value, Status> {
         object["metadata"] = json!({});
     }
     if let Some(metadata) = object["metadata"].as_object_mut() {
-        // Field ownership is not tracked here, and empty collections are not written out.
+        // Field ownership is not tracked here, and empty collections are omitted.
         metadata.remove("managedFields");
         metadata.remove("selfLink");
         metadata.retain(|_, value| !is_void(value));
@@ -325,7 +325,7 @@ fn insert(
     Ok((201, state.put(index, &key, object)))
 }
 
-/// Stores an object of the server's own making.
+/// Stores an object of the server itself.
 pub(crate) fn install(state: &mut State, index: Index, object: Value) {
     let resource = &super::resources::RESOURCES[index];
     let (namespace, name, subresource) = (String::new(), String::new(), String::new());
@@ -381,7 +381,7 @@ fn check_namespace(state: &State, target: &Target, name: &str) -> Result<(), Sta
     Err(status)
 }
 
-/// Restores the fields that the server owns where the author left them out.
+/// Restores the fields of the server that the author omitted.
 fn keep(metadata: &mut Value, old: &Value) {
     set(metadata, "resourceVersion", &old["resourceVersion"]);
     set(metadata, "generation", &old["generation"]);
@@ -410,7 +410,7 @@ fn set(object: &mut Value, field: &str, value: &Value) {
     }
 }
 
-/// Removes nulls that indexing has left behind, and the named field if it is null.
+/// Removes nulls from indexing, and the named field if it is null.
 fn prune(object: &mut Value, field: &str) {
     if let Value::Object(fields) = object {
         fields.retain(|name, value| !value.is_null() && (name != field || !value.is_null()));
@@ -433,7 +433,7 @@ fn uid() -> String {
     uid.to_string()
 }
 
-/// The five letters of a generated name, from the alphabet that spells no words.
+/// The five letters of a generated name, from Kubernetes' alphabet.
 fn suffix() -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     random::<5>()
@@ -445,7 +445,7 @@ fn suffix() -> String {
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if getrandom::fill(&mut bytes).is_err() {
-        // Without a random source ids still have to differ: take the clock's finest digits.
+        // Without a random source ids must still differ: take the clock's finest digits.
         let seed = clock::first_revision().to_le_bytes();
         bytes
             .iter_mut()

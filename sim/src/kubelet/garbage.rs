@@ -1,6 +1,6 @@
-//! A garbage collector for API servers that have none: it follows every kind of object that the server serves.
+//! A garbage collector for API servers without one: it follows every kind of object that the server serves.
 //!
-//! [`rule`] says what is next for an object; here it is looked up what that depends on, and done.
+//! [`rule`] decides the next step for an object; this file reads what that depends on, and does it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 use super::informer::{Change, watch_with};
 use crate::garbage::{self as rule, Fate, Propagation, Step};
 
-/// How long after a failure an object is looked at again.
+/// Interval of retries after a failure.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long after a change nothing may come before objects are looked at: each kind has a watch of its own, and one may
-/// tell of an owner's end before another tells of what it owns.
+/// Quiet time after a change before objects are checked: each kind has its own watch, and one may show an owner's end
+/// before another shows its dependants.
 const QUIET: Duration = Duration::from_millis(30);
-/// What changes all the time waits no longer than this.
+/// Longest wait while objects change all the time.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 type Meta = PartialObjectMeta<DynamicObject>;
@@ -58,8 +58,8 @@ pub(crate) async fn run(client: Client, namespace: Option<&str>) {
             // No kind may be read: there is nothing to do.
             else => std::future::pending().await,
         }
-        let patience = tokio::time::Instant::now() + LONGEST_WAIT;
-        while tokio::time::Instant::now() < patience
+        let end = tokio::time::Instant::now() + LONGEST_WAIT;
+        while tokio::time::Instant::now() < end
             && let Ok(Some((kind, change))) = tokio::time::timeout(QUIET, changes.next()).await
         {
             graph.note(kind, change);
@@ -96,7 +96,7 @@ impl Kind {
     }
 }
 
-/// The kinds that the server serves and lets us read. Events are left out: they own nothing, and nothing owns them.
+/// The kinds that the server serves and permits to read. Events are omitted: they have neither owners nor dependants.
 async fn kinds(client: &Client, namespace: Option<&str>) -> kube::Result<Vec<Kind>> {
     let discovery = Discovery::new(client.clone()).run().await?;
     let needs = [verbs::LIST, verbs::WATCH, verbs::DELETE, verbs::PATCH];
@@ -126,7 +126,7 @@ async fn kinds(client: &Client, namespace: Option<&str>) -> kube::Result<Vec<Kin
     Ok(kinds)
 }
 
-/// What is known of all objects, and which of them have to be looked at.
+/// What is known of all objects, and which of them must be checked.
 struct Graph {
     client: Client,
     kinds: Vec<Kind>,
@@ -134,7 +134,7 @@ struct Graph {
     listed: BTreeSet<usize>,
     uids: HashMap<Key, String>,
     nodes: HashMap<String, Node>,
-    /// By the uid of an owner, that there may not be, the uids of what it owns.
+    /// By the uid of an owner, which may not exist, the uids of its dependants.
     owned: HashMap<String, BTreeSet<String>>,
     dirty: BTreeSet<String>,
     failed: BTreeSet<String>,
@@ -196,7 +196,7 @@ impl Graph {
         self.dirty.extend(owned);
     }
 
-    /// Takes the object's references out; its owners may have waited for that.
+    /// Removes the object's references; its owners may have waited for that.
     fn unlink(&mut self, uid: &str) {
         let Some(node) = self.nodes.get(uid) else {
             return;
@@ -271,7 +271,7 @@ impl Graph {
         Ok(())
     }
 
-    /// What has become of the owner that an object names: the API server is asked about one that is not known.
+    /// The state of a referenced owner: the API server is asked about an unknown one.
     async fn fate(&self, owner: &Value, metadata: &Value) -> kube::Result<Fate> {
         let text = |field: &str| owner[field].as_str().unwrap_or_default();
         let (uid, version) = (text("uid"), text("apiVersion"));
@@ -287,7 +287,7 @@ impl Graph {
             return Ok(Fate::Solid);
         };
         if kind.namespaced && metadata["namespace"].is_null() {
-            // Such a reference means nothing, as it names no namespace.
+            // Such a reference is invalid: it has no namespace.
             return Ok(Fate::Solid);
         }
         let owners = kind.beside(&self.client, metadata);
@@ -301,7 +301,7 @@ impl Graph {
         self.change(node, "ownerReferences", rest).await
     }
 
-    /// Puts `items` in the place of a list in the metadata, if the object is still the same.
+    /// Replaces a list in the metadata by `items`, if the object is unchanged.
     async fn change(&self, node: &Node, list: &str, items: Vec<Value>) -> kube::Result<()> {
         let items = match items.is_empty() {
             true => Value::Null,
@@ -351,7 +351,7 @@ fn name(node: &Node) -> &str {
     node.metadata["name"].as_str().unwrap_or_default()
 }
 
-/// Somebody else may have been faster.
+/// Another client may have been faster.
 fn unless_gone<T>(result: kube::Result<T>) -> kube::Result<()> {
     match result {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),

@@ -1,7 +1,7 @@
-//! A watch that never loses a deletion: what a re-list no longer names is reported as deleted.
+//! A watch that never loses a deletion: an object that is missing from a re-list is reported as deleted.
 //!
-//! A watch that ends is resumed from the last version, at once when it ended in peace; lost history (410) lists again;
-//! everything else backs off first.
+//! A watch that ends is resumed from the last version, at once after a clean end; a compacted version (410) leads to a
+//! new list; everything else to a backoff first.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
@@ -16,29 +16,29 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
-/// Length of one watch: shorter than the time after which a client gives up on a silent connection.
+/// Timeout of one watch: shorter than the time after which a client closes a silent connection.
 const WATCH_SECONDS: u32 = 30;
 /// A request that is silent for longer than this is dead.
 const IDLE_LIMIT: Duration = Duration::from_secs(35);
 /// Objects in a page of a list.
 const PAGE: u32 = 500;
-/// A watch that ends this soon without an event counts as a failure, so that the two do not loop.
+/// A watch that ends this soon without an event counts as a failure, so that it does not loop.
 const TOO_SOON: Duration = Duration::from_secs(1);
-/// The first pause after a failure, and the longest.
+/// The first backoff after a failure, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// What happened to one object, or to the list as a whole.
+/// A change of one object, or of the whole list.
 #[derive(Debug)]
 pub(crate) enum Change<K: Object> {
     /// The object is new or different.
     Apply(K),
-    /// The object is gone; its last state is not known when a re-list shows it.
+    /// The object is gone; its last state is unknown if a re-list shows that.
     Delete(ObjectRef<K>),
-    /// Everything that a (re-)list found was reported.
+    /// Every object of a (re-)list was reported.
     Synced,
 }
 
-/// What can be followed.
+/// A kind that can be followed.
 pub(crate) trait Object:
     Resource<DynamicType: Kind> + Clone + Debug + DeserializeOwned + Send + 'static
 {
@@ -49,7 +49,7 @@ impl<K> Object for K where
 {
 }
 
-/// What an object does not say itself about its kind.
+/// The kind of an object, which its type does not have.
 pub(crate) trait Kind: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
 
 impl<T> Kind for T where T: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
@@ -87,11 +87,11 @@ struct Informer<K: Object> {
     /// Keys that the consumer holds.
     known: HashSet<ObjectRef<K>>,
     phase: Phase<K>,
-    /// How long to wait after the next failure.
+    /// The backoff after the next failure.
     pause: Duration,
 }
 
-/// What to do next.
+/// The next step.
 enum Phase<K> {
     List,
     /// Open a watch from this version on.
@@ -104,7 +104,7 @@ struct Follow<K> {
     version: String,
     events: stream::BoxStream<'static, kube::Result<WatchEvent<K>>>,
     opened: Instant,
-    heard: bool,
+    received: bool,
 }
 
 impl<K: Object> Informer<K> {
@@ -133,7 +133,7 @@ impl<K: Object> Informer<K> {
                             version,
                             events: events.boxed(),
                             opened: Instant::now(),
-                            heard: false,
+                            received: false,
                         });
                     }
                     Err(error) => self.resume(version, &error).await,
@@ -149,7 +149,7 @@ impl<K: Object> Informer<K> {
         let next = timeout(IDLE_LIMIT, watch.events.next()).await;
         let event = match next.unwrap_or_else(|_| Some(Err(silent()))) {
             Some(event) => event,
-            None if watch.heard || watch.opened.elapsed() >= TOO_SOON => {
+            None if watch.received || watch.opened.elapsed() >= TOO_SOON => {
                 self.pause = PAUSES.0;
                 self.phase = Phase::Open(watch.version);
                 return Vec::new();
@@ -175,7 +175,7 @@ impl<K: Object> Informer<K> {
                 return Vec::new();
             }
         };
-        watch.heard = true;
+        watch.received = true;
         if let Some(version) = &object.meta().resource_version {
             watch.version.clone_from(version);
         }
@@ -190,7 +190,7 @@ impl<K: Object> Informer<K> {
         }
     }
 
-    /// Goes on after a failed watch: with a list where history is lost, else from the version it had.
+    /// Continues after a failed watch: with a list if the version is compacted, otherwise from the last version.
     async fn resume(&mut self, version: String, error: &kube::Error) {
         if matches!(error, kube::Error::Api(status) if status.code == 410) {
             tracing::debug!(kind = %K::kind(&self.kind), version, "history is gone, listing again");
@@ -221,7 +221,7 @@ async fn list<K: Object>(
         listed.extend(
             objects.map(|object| (ObjectRef::from_obj_with(&object, kind.clone()), object)),
         );
-        // All pages are of the version of the first.
+        // All pages have the version of the first.
         let version = version.get_or_insert(page.metadata.resource_version);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
@@ -235,7 +235,7 @@ fn silent() -> kube::Error {
     kube::Error::ReadEvents(std::io::Error::new(std::io::ErrorKind::TimedOut, why))
 }
 
-/// A complete list takes the place of what was known; what it does not name was deleted unseen.
+/// A complete list replaces what was known; what is missing from it was deleted unseen.
 fn swap<K: Object>(
     known: &mut HashSet<ObjectRef<K>>,
     listed: HashMap<ObjectRef<K>, K>,

@@ -1,4 +1,4 @@
-//! The simulated nodes: registers them, renews their leases, and plays the node controller when one is lost.
+//! The simulated nodes: registers them, renews their leases, and acts as the node controller when one is lost.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use super::informer::{Change, watch};
 use crate::KUBERNETES;
 use crate::scheduler::Nodes;
 
-/// On a Node: its kubelet has vanished while this is `true`.
+/// On a Node: its kubelet has stopped while this is `true`.
 pub(crate) const LOST: &str = "sim.wsman.dev/lost";
-/// On a Node: uids of the pods that have made it vanish, so that each does so once.
+/// On a Node: uids of the pods that stopped its kubelet, so that each does so once.
 pub(crate) const LOST_BY: &str = "sim.wsman.dev/lost-by";
 /// On a Node: the simulation is its kubelet; the value is the node prefix of the simulation.
 pub(crate) const KUBELET: &str = "sim.wsman.dev/kubelet";
@@ -49,12 +49,12 @@ pub(crate) struct Member {
     pub(crate) ours: bool,
     pub(crate) lost: bool,
     pub(crate) lost_by: String,
-    /// How many pods it takes.
+    /// Most pods of the node.
     pub(crate) room: usize,
     pub(crate) ip: String,
 }
 
-/// Keeps the nodes until `shutdown`, and publishes what is known of all nodes of the cluster.
+/// Runs the nodes until `shutdown`, and publishes the state of all nodes of the cluster.
 pub(crate) async fn run(
     client: Client,
     options: &Options,
@@ -65,7 +65,7 @@ pub(crate) async fn run(
         () = shutdown.cancelled() => return Ok(()),
         registered = register(&client, options) => registered?,
     }
-    // Server and nodes are of one version, whatever the server is.
+    // Server and nodes have the same version.
     let version = match client.apiserver_version().await {
         Ok(version) => version.git_version,
         Err(_) => KUBERNETES.to_owned(),
@@ -113,7 +113,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Creates the Node objects that are missing. Only a refusal is an error: an API server that is away comes back.
+/// Creates the missing Node objects. Only a rejection is an error: an API server that is away comes back.
 async fn register(client: &Client, options: &Options) -> Result<(), Box<Status>> {
     let api: Api<Node> = Api::all(client.clone());
     let mut pause = Duration::from_millis(100);
@@ -190,7 +190,7 @@ fn new_node(index: usize, options: &Options) -> Node {
     node
 }
 
-/// Does what one of our nodes needs; what fails or hangs is tried again with the next lease.
+/// Does the next step of one of our nodes; a failure or a timeout is retried with the next lease.
 async fn attend(client: &Client, node: &Node, version: &str, renew: bool) {
     let work = async {
         correct(client, node, version).await;
@@ -203,7 +203,7 @@ async fn attend(client: &Client, node: &Node, version: &str, renew: bool) {
     }
 }
 
-/// Brings the status and the taints of a node to what they should be.
+/// Updates the status and the taints of a node.
 async fn correct(client: &Client, node: &Node, kubelet: &str) {
     let api: Api<Node> = Api::all(client.clone());
     let (name, lost, now) = (node.name_any(), is_lost(node), Timestamp::now());
@@ -219,7 +219,7 @@ async fn correct(client: &Client, node: &Node, kubelet: &str) {
         }
     }
     if let Some(taints) = taints(node, lost, now) {
-        // The version: somebody else may be changing the same list.
+        // The version: another client may be changing the same list.
         let version = &node.metadata.resource_version;
         let version = if stale { &None } else { version };
         let patch =
@@ -279,7 +279,7 @@ fn status(node: &Node, version: &str, lost: bool, now: Timestamp) -> Value {
         "kubelet is posting ready status",
     ));
     let mut status = json!({ "conditions": all });
-    // An object made by hand may say how big it is.
+    // An object that was created by hand may have a size.
     let known = node.status.as_ref();
     if known.is_none_or(|s| s.capacity.as_ref().is_none_or(BTreeMap::is_empty)) {
         let size =
@@ -316,7 +316,7 @@ fn taints(node: &Node, lost: bool, now: Timestamp) -> Option<Vec<Taint>> {
         value: None,
     };
     let mut wanted = has.clone();
-    // The API server puts `not-ready` on every new node, and leaves it to a controller to take it off.
+    // The API server adds `not-ready` to every new node, and a controller removes it.
     wanted.retain(|taint| taint.key != NOT_READY && (lost || taint.key != UNREACHABLE));
     for effect in ["NoSchedule", "NoExecute"] {
         if lost
@@ -330,7 +330,7 @@ fn taints(node: &Node, lost: bool, now: Timestamp) -> Option<Vec<Taint>> {
     (wanted != has).then_some(wanted)
 }
 
-/// Tells the API server that the kubelet is alive; clusters that do not want to know are left alone.
+/// Renews the node's Lease; clusters without Leases are skipped.
 async fn renew_lease(client: &Client, node: &Node) {
     let api: Api<Lease> = Api::namespaced(client.clone(), LEASES);
     let name = node.name_any();
@@ -382,7 +382,7 @@ fn address(name: &str) -> String {
     format!("10.32.{}.{}", digest[0], digest[1].clamp(1, 254))
 }
 
-/// A whole number of things; an API server writes 5000 as `5k`.
+/// A whole number; an API server writes 5000 as `5k`.
 fn whole(quantity: &str) -> Option<usize> {
     let (digits, factor) = match quantity.strip_suffix('k') {
         Some(digits) => (digits, 1000),

@@ -1,4 +1,4 @@
-//! Writes what the simulation does to a pod; each write is safe to repeat.
+//! The simulation's writes to a pod; each is safe to retry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,24 +17,24 @@ use super::recorder::{self, Note, Recorder};
 use super::report::{self, Place};
 use crate::script::{Act, Script};
 
-/// How long a call may take; a half-open connection would otherwise hold it for ever.
+/// Timeout of a call: a half-open connection would block it for ever.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One act on one pod, with everything it needs.
+/// One act on one pod, with everything that it needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) pod: Arc<Pod>,
     pub(crate) act: Act,
     pub(crate) script: Script,
     pub(crate) pace: Pace,
-    /// The node: of the pod, or that it is to be bound to.
+    /// The node of the pod, or the one to bind it to.
     pub(crate) node: String,
     pub(crate) place: Place,
-    /// The pods that have made this node vanish, as its annotation has them.
+    /// The pods that stopped this node, as in its annotation.
     pub(crate) lost_by: String,
 }
 
-/// Why a write did not happen.
+/// Why a write failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the API server refused it")]
@@ -43,7 +43,7 @@ pub(crate) enum Error {
     Timeout,
 }
 
-/// Does the job; answers the pod as it is afterwards, where the API server says so.
+/// Does the job; returns the pod after it, if the API server returns it.
 pub(crate) async fn perform(
     client: &Client,
     recorder: &Recorder,
@@ -144,7 +144,7 @@ async fn confirm(client: &Client, pod: &Pod) -> kube::Result<Option<Pod>> {
         ..DeleteParams::default()
     };
     let answer = api.delete(pod.name(), &params).await?;
-    // The last state of a pod that is gone says nothing about finalizers; only one that holds it is of use.
+    // The last state of a pod that is gone has no finalizers; only one that is still there is of use.
     Ok(answer.left().filter(|pod| {
         pod.metadata
             .finalizers

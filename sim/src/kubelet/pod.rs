@@ -1,4 +1,4 @@
-//! The lean pod that the simulation reads: what a kubelet and a scheduler look at, and nothing more.
+//! The lean pod of the simulation: only what a kubelet and a scheduler read.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use kube::Resource;
 use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Serialize};
 
-/// A pod as the API server sends it, without the parts of the spec that nobody here reads.
+/// A pod of the API server, without the parts of the spec that are not used here.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Pod {
@@ -43,14 +43,14 @@ pub(crate) struct Container {
     pub(crate) readiness_probe: Option<Probe>,
 }
 
-/// A readiness probe; the simulation never calls it, it only honours its delay.
+/// A readiness probe; the simulation never calls it, it only uses its delay.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Probe {
     pub(crate) initial_delay_seconds: Option<i32>,
 }
 
-/// A condition that somebody else must set before the pod is ready.
+/// A condition that another controller must set before the pod is ready.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ReadinessGate {
@@ -101,7 +101,7 @@ impl Pod {
         matches!(self.phase(), "Succeeded" | "Failed")
     }
 
-    /// When its deletion was asked for, which is the grace period before the deletion timestamp.
+    /// When its deletion was requested: the deletion timestamp minus the grace period.
     pub(crate) fn deleted_at(&self) -> Option<Timestamp> {
         let at = self.metadata.deletion_timestamp.as_ref()?.0;
         let grace = self.metadata.deletion_grace_period_seconds.unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Knows the pods and does what is due: the one task of scheduler and kubelets that remembers anything.
+//! Knows the pods and does their next steps: the one stateful task of scheduler and kubelets.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::script::{self, Act, Fault, Host, PREFIX, Script, Seen};
 
 /// Writes to pods at the same time.
 const WRITES: usize = 32;
-/// A timer further away than this is looked at again then: the queue has a horizon.
+/// A timer further away than this is checked again then: the queue has a horizon.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 type Key = ObjectRef<Pod>;
@@ -37,9 +37,9 @@ pub(crate) struct Kubelet {
     recorder: Recorder,
     nodes: Arc<Nodes>,
     pods: HashMap<Key, Entry>,
-    /// Pods of each node that take room there.
+    /// The pods that count on each node.
     used: HashMap<String, usize>,
-    /// Pods that no node fitted; looked at again when nodes or other pods change.
+    /// Pods that no node fitted; checked again when nodes or other pods change.
     parked: HashSet<Key>,
     /// The scheduler's round robin.
     turn: usize,
@@ -53,9 +53,9 @@ struct Entry {
     script: Script,
     seen: Seen,
     timer: Option<delay_queue::Key>,
-    /// A write is on its way.
+    /// A write is in flight.
     busy: bool,
-    /// The node that a binding on its way (or answered, but not seen yet) names.
+    /// The node of a binding that is in flight, or answered and not seen yet.
     assumed: Option<String>,
     /// The node on which this pod is counted.
     counted: Option<String>,
@@ -64,7 +64,7 @@ struct Entry {
     last: Option<Act>,
 }
 
-/// A write that ended.
+/// A completed write.
 struct Done {
     key: Key,
     uid: String,
@@ -89,7 +89,7 @@ impl Kubelet {
         }
     }
 
-    /// Works until `shutdown`; nothing is remembered that the next run could not read from the pods.
+    /// Runs until `shutdown`; the next run can read all state from the pods.
     pub(crate) async fn run(
         mut self,
         mut nodes: watch::Receiver<Arc<Nodes>>,
@@ -99,7 +99,7 @@ impl Kubelet {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        // Before its own nodes are there, it would call every pod unschedulable.
+        // Without its own nodes, it would call every pod unschedulable.
         let there = |nodes: &Arc<Nodes>| {
             let up = nodes.values().filter(|n| n.ours && (n.ready || n.lost));
             up.count() >= self.options.nodes
@@ -141,7 +141,7 @@ impl Kubelet {
         }
     }
 
-    /// Takes a newer state of a pod, from the watch or from the answer to a write.
+    /// Takes a newer state of a pod, from the watch or from the response to a write.
     fn apply(&mut self, mut pod: Pod) {
         trim(&mut pod);
         let key = Key::from_obj(&pod);
@@ -197,7 +197,7 @@ impl Kubelet {
         }
     }
 
-    /// Keeps the number of pods on each node.
+    /// Updates the number of pods on each node.
     fn count(&mut self, key: &Key) {
         let Some(entry) = self.pods.get_mut(key) else {
             return;
@@ -235,14 +235,14 @@ impl Kubelet {
         }
     }
 
-    /// Does what is due for a pod, or sets its timer.
+    /// Does the next step of a pod, or sets its timer.
     fn consider(&mut self, key: &Key) {
         let now = Timestamp::now();
         let Some(entry) = self.pods.get_mut(key) else {
             return;
         };
         let bound = entry.pod.spec.node_name.is_some();
-        // The answer to a binding does not carry the pod: the watch will.
+        // The response to a binding does not have the pod: the watch will.
         if entry.busy || (!bound && (entry.assumed.is_some() || !self.options.schedule)) {
             return;
         }
@@ -253,7 +253,7 @@ impl Kubelet {
             return set_timer(&mut self.timers, entry, key, None);
         };
         if step.act == Act::Confirm && entry.last == Some(Act::Confirm) {
-            // It was deleted; only the watch does not know yet.
+            // It was deleted; the watch has not shown that yet.
             return set_timer(&mut self.timers, entry, key, None);
         }
         let at = step.at.max(entry.not_before);
@@ -329,7 +329,7 @@ impl Kubelet {
         };
         entry.busy = false;
         let failed = done.result.is_err();
-        // The same act twice means that the API server did not keep what it was told: do not insist too fast.
+        // The same act twice means that the API server did not keep the write: retry slowly.
         let again = entry.last.as_ref() == Some(&done.act);
         if failed || again {
             entry.failures = entry.failures.saturating_add(1);
@@ -346,7 +346,8 @@ impl Kubelet {
         match done.result {
             Ok(Some(pod)) => {
                 self.apply(pod);
-                // The watch may have told a newer state while the write was under way: then the answer changed nothing.
+                // The watch may have shown a newer state while the write was in flight: then the response changes
+                // nothing.
                 self.consider(&done.key);
             }
             Ok(None) => self.consider(&done.key),
@@ -383,7 +384,7 @@ fn set_timer(
     wait: Option<SignedDuration>,
 ) {
     let wait = wait.map(|wait| {
-        // Timers have whole milliseconds; waking up early would only mean waiting once more.
+        // Timers have whole milliseconds; an early wake-up would only wait again.
         let wait = Duration::try_from(wait).unwrap_or_default() + Duration::from_millis(1);
         wait.min(LONGEST_WAIT)
     });
@@ -434,7 +435,7 @@ fn invalid(fault: &Fault) -> Note {
     )
 }
 
-/// Drops what is large and never read.
+/// Drops what is large and never used.
 fn trim(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     pod.metadata.labels = None;

@@ -12,12 +12,12 @@ use tokio::task::JoinSet;
 
 use super::pod::Pod;
 
-/// Events that wait to be written; more than this are dropped, as a real recorder does.
+/// Events that wait for a write; more than this are dropped, as in a real recorder.
 const BACKLOG: usize = 16_384;
-/// Writes at the same time.
+/// Concurrent writes.
 const WRITERS: usize = 8;
 
-/// What happened to a pod, as an Event says it.
+/// What happened to a pod, for an Event.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Note {
     pub(crate) warning: bool,
@@ -57,7 +57,7 @@ impl Recorder {
         (Recorder { events, normal }, write_all(client, queue))
     }
 
-    /// Notes what `component` did to `pod`.
+    /// Records what `component` did to `pod`.
     pub(crate) fn note(&self, pod: &Pod, component: &str, host: Option<&str>, note: Note) {
         if !note.warning && !self.normal {
             return;
@@ -69,7 +69,7 @@ impl Recorder {
     }
 }
 
-/// The name of the event, the same for the same thing happening again to the same pod.
+/// The name of the event, equal for repeats on the same pod.
 pub(crate) fn event_name(pod: &str, parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -108,7 +108,7 @@ pub(crate) fn event(
         },
         type_: Some(kind.to_owned()),
         reason: Some(note.reason),
-        // The API server takes up to 1024 bytes.
+        // The API server accepts up to 1024 bytes.
         message: Some(note.message.chars().take(1000).collect()),
         source: Some(EventSource {
             component: Some(component.to_owned()),
@@ -122,7 +122,7 @@ pub(crate) fn event(
     }
 }
 
-/// Creates the event, or counts it once more; answers how often it has happened.
+/// Creates the event, or counts it once more; returns its count.
 pub(crate) async fn record(client: &Client, event: &Event) -> kube::Result<i32> {
     let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
     let name = event.metadata.name.as_deref().unwrap_or_default();
@@ -149,7 +149,7 @@ async fn write_all(client: Client, mut queue: mpsc::Receiver<Event>) {
             let write = tokio::time::timeout(super::perform::TIMEOUT, record(&client, &event));
             match write.await {
                 Ok(Ok(_)) => {}
-                // A namespace on its way out, or no right to write events: the pods go on without.
+                // The namespace is terminating, or RBAC forbids events: the pods continue without them.
                 Ok(Err(error)) => tracing::debug!(%error, "an event is lost"),
                 Err(_) => tracing::debug!("an event is lost: the API server does not answer"),
             }

@@ -1,4 +1,4 @@
-//! What the kubelet reports when it did something: the patch of the pod's status, and the events; pure.
+//! The kubelet's reports: the patch of the pod's status, and the events; pure.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ContainerStatus;
@@ -31,12 +31,12 @@ pub(crate) struct Place {
     pub(crate) ip: String,
 }
 
-/// What a kubelet says about a container whose end it has not seen.
+/// The kubelet's state of a container whose end it has not seen.
 const UNKNOWN_END: &str = "The container could not be located when the pod was terminated";
 const EVICTED: &str =
     "The node was low on resource: memory. Threshold quantity: 100Mi, available: 64Mi. ";
 
-/// The report of `act`; empty for acts that do not concern the pod's status.
+/// The report of `act`; empty for acts that do not affect the pod's status.
 pub(crate) fn of(
     pod: &Pod,
     act: &Act,
@@ -74,7 +74,7 @@ pub(crate) fn of(
     draft.report
 }
 
-/// The events of a deletion, which begins before anything of the pod changes.
+/// The events of a deletion, which starts before anything of the pod changes.
 pub(crate) fn killing(pod: &Pod) -> Vec<Note> {
     let running = pod.statuses().iter().filter(|s| is_running(s));
     let note =
@@ -411,7 +411,7 @@ impl Draft<'_> {
         self.report.notes.extend(killing(self.pod));
     }
 
-    /// The pod keeps its containers' states: nobody knows better.
+    /// The pod keeps its containers' states: nothing newer is known.
     fn unreachable(&mut self) {
         let reason = self.pod.condition("Ready").and_then(|(_, reason)| reason);
         self.conditions(&[conditions::Wanted {
@@ -438,7 +438,7 @@ impl Draft<'_> {
         self.finish(phase_of(&self.containers));
     }
 
-    /// Ends whatever is not ended yet: running containers as told, the others with an unknown end.
+    /// Ends what has not ended yet: running containers as given, the others with an unknown end.
     fn end_all(&mut self, code: i32, reason: &str, message: Option<&str>) {
         for status in &mut self.containers {
             let state = status.state.as_ref();

@@ -1,4 +1,4 @@
-//! Table of pods and where they go.
+//! Table of pods and their nodes.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Reads the annotations `sim.wsman.dev/...` of a pod; what it cannot read it reports and ignores.
+//! Reads the annotations `sim.wsman.dev/...` of a pod; invalid ones are reported and ignored.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 /// The prefix of every annotation that the simulation reads.
 pub(crate) const PREFIX: &str = "sim.wsman.dev/";
 
-/// What the annotations of one pod ask for.
+/// The annotations of one pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Script {
     pub(crate) schedule_after: Option<SignedDuration>,
@@ -35,7 +35,7 @@ pub(crate) struct Script {
     pub(crate) never_ready: bool,
 }
 
-/// An annotation that cannot be obeyed.
+/// An invalid annotation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Fault {
     pub(crate) key: String,
@@ -44,7 +44,7 @@ pub(crate) struct Fault {
 }
 
 impl Script {
-    /// The script in `annotations`, and everything in them that is unknown or malformed.
+    /// The script in `annotations`, and the unknown and malformed ones.
     pub(crate) fn read(annotations: &BTreeMap<String, String>) -> (Script, Vec<Fault>) {
         let mut script = Script::default();
         let mut faults = Vec::new();
@@ -102,12 +102,12 @@ impl Script {
             "exit-code" => self.exit_code = Some(number::<u8>(value)?.into()),
             "exit-reason" => self.exit_reason = Some(reason(value)?),
             "init-exit-code" => self.init_exit_code = Some(number::<u8>(value)?.into()),
-            // An empty message is one: a program may write nothing.
+            // An empty message is valid: a program may write nothing.
             "termination-message" => self.termination_message = Some(value.to_owned()),
             "ignore-term" => self.ignore_term = boolean(value)?,
             "stuck-terminating" => self.stuck_terminating = boolean(value)?,
             "never-ready" => self.never_ready = boolean(value)?,
-            // Whoever serves the logs of the pod reads these.
+            // The logs of the pod use these.
             "logs" => {}
             name if name.starts_with("logs.") => {}
             _ => return Err("unknown annotation".to_owned()),
@@ -120,7 +120,7 @@ fn duration(value: &str) -> Result<SignedDuration, String> {
     let parsed: Result<SignedDuration, _> = value.trim().parse();
     match parsed {
         Ok(duration) if duration.is_negative() => Err("a negative duration".to_owned()),
-        // Beyond this, adding it to a time could leave the calendar.
+        // Beyond this, a sum could exceed the calendar.
         Ok(duration) if duration > SignedDuration::from_hours(24 * 365) => {
             Err("a duration of more than a year".to_owned())
         }

@@ -1,4 +1,4 @@
-//! Sub-second times of a pod: the API keeps whole seconds, so the instant at which each was first seen refines it.
+//! Sub-second times of a pod: the API has whole seconds, so the instant at which each was first seen refines it.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::kubelet::pod::Pod;
 
-/// The points in a pod's life from which delays are counted.
+/// The points in a pod's life from which delays count.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Anchor {
     /// The pod was created.
     Created,
     /// It was bound to its node.
     Bound,
-    /// The kubelet took it.
+    /// The kubelet accepted it.
     Accepted,
     /// The last change of an init container.
     Init,
@@ -23,39 +23,39 @@ pub(crate) enum Anchor {
     Started,
     /// The latest end of a container.
     Ended,
-    /// Its deletion was asked for.
+    /// Its deletion was requested.
     Deleted,
 }
 
-/// When each anchor was reached, as exactly as one can know: forgetting this costs at most a second.
+/// When each anchor was reached, as exactly as possible: losing this costs at most a second.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen(BTreeMap<Anchor, Sighting>);
 
 #[derive(Clone, Debug)]
 struct Sighting {
-    /// What the object says: time in whole seconds, and a count that tells two events within a second apart.
-    said: (Timestamp, i32),
+    /// The object's value: time in whole seconds, and a count that distinguishes two events within a second.
+    stated: (Timestamp, i32),
     first_seen: Timestamp,
 }
 
 impl Seen {
-    /// Notes what is new in `pod` at `now`.
+    /// Records what is new in `pod` at `now`.
     pub(crate) fn observe(&mut self, pod: &Pod, now: Timestamp) {
-        for (anchor, said) in anchors(pod) {
+        for (anchor, stated) in anchors(pod) {
             match self.0.get(&anchor) {
-                Some(sighting) if sighting.said == said => {}
+                Some(sighting) if sighting.stated == stated => {}
                 _ => {
                     let first_seen = now;
-                    self.0.insert(anchor, Sighting { said, first_seen });
+                    self.0.insert(anchor, Sighting { stated, first_seen });
                 }
             }
         }
     }
 
     pub(crate) fn at(&self, anchor: Anchor) -> Option<Timestamp> {
-        let Sighting { said, first_seen } = self.0.get(&anchor)?;
-        let end_of_second = said.0 + SignedDuration::from_millis(999);
-        Some((*first_seen).clamp(said.0, end_of_second.max(said.0)))
+        let Sighting { stated, first_seen } = self.0.get(&anchor)?;
+        let end_of_second = stated.0 + SignedDuration::from_millis(999);
+        Some((*first_seen).clamp(stated.0, end_of_second.max(stated.0)))
     }
 }
 

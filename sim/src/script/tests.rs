@@ -1,4 +1,4 @@
-//! Table of pods and what is next for them.
+//! Table of pods and their next steps.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::*;
 
 const NOW: &str = "2026-01-01T00:01:00Z";
 
-/// What is next for a pod, as `act @seconds from now`.
+/// The next step for a pod, as `act @seconds from now`.
 fn check(annotations: &[(&str, &str)], pod: Value, expected: &str) {
     check_on(Host::Ours { spared: false }, annotations, pod, expected);
 }
@@ -29,11 +29,11 @@ fn check_on(host: Host, annotations: &[(&str, &str)], pod: Value, expected: &str
     let mut seen = Seen::default();
     seen.observe(&pod, now);
     let step = next(&pod, &script, &seen, host, &Pace::default(), now);
-    let said = step.map_or("nothing".to_owned(), |step| {
+    let next = step.map_or("nothing".to_owned(), |step| {
         let at = step.at.max(now).duration_since(now).as_secs_f64();
         format!("{:?} @{at:.1}", step.act)
     });
-    assert_eq!(said, expected);
+    assert_eq!(next, expected);
 }
 
 fn read(annotations: &[(&str, &str)]) -> (Script, Vec<Fault>) {
@@ -165,7 +165,7 @@ fn an_accepted_pod_pulls_and_starts() {
         waiting("ImagePullBackOff"),
         "PullFailed(false) @1.1",
     );
-    // The annotation was removed: the pod goes on.
+    // The annotation was removed: the pod continues.
     check(&[], waiting("ImagePullBackOff"), "Start @0.1");
     let mut bare = creating();
     merge(
@@ -213,7 +213,7 @@ fn a_lost_node_makes_its_pods_unready() {
 }
 
 #[test]
-fn a_container_restarts_as_its_policy_says() {
+fn a_container_restarts_by_its_policy() {
     check(&[], policy(ended(1, 0), "Always"), "Start @0.0");
     check(&[], policy(ended(0, 0), "Always"), "Start @0.0");
     check(&[], policy(ended(0, 0), "OnFailure"), "nothing");
@@ -359,17 +359,17 @@ fn a_time_is_refined_within_its_second_only() {
     let mut seen = Seen::default();
     let pod: Pod =
         serde_json::from_value(json!({ "metadata": { "creationTimestamp": NOW } })).unwrap();
-    let said: Timestamp = NOW.parse().unwrap();
-    seen.observe(&pod, said + SignedDuration::from_millis(300));
-    seen.observe(&pod, said + SignedDuration::from_millis(800));
+    let stated: Timestamp = NOW.parse().unwrap();
+    seen.observe(&pod, stated + SignedDuration::from_millis(300));
+    seen.observe(&pod, stated + SignedDuration::from_millis(800));
     assert_eq!(
         seen.at(Anchor::Created),
-        Some(said + SignedDuration::from_millis(300))
+        Some(stated + SignedDuration::from_millis(300))
     );
     let mut late = Seen::default();
-    late.observe(&pod, said + SignedDuration::from_secs(60));
+    late.observe(&pod, stated + SignedDuration::from_secs(60));
     assert_eq!(
         late.at(Anchor::Created),
-        Some(said + SignedDuration::from_millis(999))
+        Some(stated + SignedDuration::from_millis(999))
     );
 }

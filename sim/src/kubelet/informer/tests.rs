@@ -1,4 +1,4 @@
-//! How a watch ends and goes on, played by a scripted API server in paused time.
+//! How a watch ends and continues, with a scripted API server in paused time.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ fn keyed(name: &str) -> (ObjectRef<Pod>, Pod) {
     (ObjectRef::from_obj(&pod), pod)
 }
 
-fn say(change: Change<Pod>) -> String {
+fn name(change: Change<Pod>) -> String {
     match change {
         Change::Apply(pod) => format!("apply {}", pod.metadata.name.unwrap()),
         Change::Delete(key) => format!("delete {}", key.name),
@@ -31,16 +31,16 @@ fn say(change: Change<Pod>) -> String {
 fn a_relist_shows_what_was_deleted_unseen() {
     let mut known = ["kept", "lost"].map(|name| keyed(name).0).into();
     let listed = ["kept", "new"].map(keyed).into();
-    let mut said: Vec<_> = swap(&mut known, listed).into_iter().map(say).collect();
-    said[1..3].sort();
-    assert_eq!(said, ["delete lost", "apply kept", "apply new", "synced"]);
+    let mut names: Vec<_> = swap(&mut known, listed).into_iter().map(name).collect();
+    names[1..3].sort();
+    assert_eq!(names, ["delete lost", "apply kept", "apply new", "synced"]);
     assert_eq!(known, ["kept", "new"].map(|name| keyed(name).0).into());
 }
 
-/// What the server does with the next request.
+/// The answer to the next request.
 enum Answer {
     /// A status and a body.
-    Say(u16, String),
+    Respond(u16, String),
     /// Events, and a clean end after this many seconds of silence.
     Watch(u64, String),
     /// No answer at all.
@@ -50,7 +50,7 @@ enum Answer {
 /// The second and the query of each request.
 type Asked = Vec<(u64, String)>;
 
-/// A server that plays answers in order, and notes what it was asked.
+/// A server that gives answers in order, and records its requests.
 #[derive(Clone)]
 struct Script(Arc<Mutex<(VecDeque<Answer>, Asked)>>);
 
@@ -71,7 +71,7 @@ impl Script {
             };
             async move {
                 let (code, body): (_, UnsyncBoxBody<Bytes, Infallible>) = match next {
-                    Answer::Say(code, body) => (code, Full::from(body).boxed_unsync()),
+                    Answer::Respond(code, body) => (code, Full::from(body).boxed_unsync()),
                     Answer::Watch(seconds, events) => {
                         let events = stream::iter([Ok(Frame::data(Bytes::from(events)))]);
                         let silence = tokio::time::sleep(Duration::from_secs(seconds));
@@ -87,20 +87,20 @@ impl Script {
         Client::new(service, "default")
     }
 
-    /// Watches until `seconds` have passed; what was said, and when what was asked for.
+    /// Watches until `seconds` have passed; returns the changes and the requests with their times.
     async fn play(self, seconds: u64) -> (Vec<String>, Asked) {
         let changes = watch::<Pod>(Api::all(self.client()));
         let over = tokio::time::sleep(Duration::from_secs(seconds));
-        let said = changes.map(say).take_until(over).collect().await;
+        let changes = changes.map(name).take_until(over).collect().await;
         let asked = std::mem::take(&mut self.0.lock().unwrap().1);
-        (said, asked)
+        (changes, asked)
     }
 }
 
 fn list(version: &str, names: &[&str]) -> Answer {
     let items: Vec<_> = names.iter().map(|name| pod(name, version)).collect();
     let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items});
-    Answer::Say(200, list.to_string())
+    Answer::Respond(200, list.to_string())
 }
 
 fn pod(name: &str, version: &str) -> Value {
@@ -126,8 +126,8 @@ async fn a_watch_that_ends_in_peace_is_resumed_at_once_however_often() {
         quiet(),
         Answer::Watch(30, event("ADDED", &pod("b", "9"))),
     ]);
-    let (said, asked) = script.play(160).await;
-    assert_eq!(said, ["apply a", "synced", "apply b"]);
+    let (changes, asked) = script.play(160).await;
+    assert_eq!(changes, ["apply a", "synced", "apply b"]);
     let at: Vec<_> = asked.iter().map(|(second, _)| *second).collect();
     assert_eq!(at, [0, 0, 30, 60, 90, 120, 150]);
     assert!(asked[1..6].iter().all(from(7)), "{asked:?}");
@@ -137,7 +137,7 @@ async fn a_watch_that_ends_in_peace_is_resumed_at_once_however_often() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_back_off_and_a_peaceful_end_forgets_them() {
-    let failing = || Answer::Say(503, "{}".to_owned());
+    let failing = || Answer::Respond(503, "{}".to_owned());
     let script = Script::new([
         list("7", &[]),
         failing(),
@@ -150,7 +150,7 @@ async fn failures_back_off_and_a_peaceful_end_forgets_them() {
     ]);
     let (_, asked) = script.play(60).await;
     let at: Vec<_> = asked.iter().map(|(second, _)| *second).collect();
-    // 0.1 + 0.2 + 0.4 + 0.8 s of pauses, then 30 s of peace and one pause of 0.1 s again.
+    // 0.1 + 0.2 + 0.4 + 0.8 s of backoff, then 30 s of watch and one backoff of 0.1 s again.
     assert_eq!(at, [0, 0, 0, 0, 0, 1, 31, 31]);
     assert!(asked[1..].iter().all(from(7)), "{asked:?}");
 }
@@ -162,12 +162,12 @@ async fn lost_history_lists_again_at_once_and_reports_what_is_gone() {
         list("7", &["a", "b"]),
         Answer::Watch(30, event("ERROR", &expired)),
         list("20", &["b"]),
-        Answer::Say(410, expired.to_string()),
+        Answer::Respond(410, expired.to_string()),
         list("30", &[]),
     ]);
-    let (said, asked) = script.play(10).await;
+    let (changes, asked) = script.play(10).await;
     assert_eq!(
-        said[2..],
+        changes[2..],
         [
             "synced", "delete a", "apply b", "synced", "delete b", "synced"
         ]

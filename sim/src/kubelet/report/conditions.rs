@@ -1,4 +1,4 @@
-//! The conditions of a pod as the kubelet words them; only what changes is sent.
+//! The conditions of a pod with the kubelet's texts; only changes are sent.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ContainerStatus;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::kubelet::pod::Pod;
 use crate::script::last_exit;
 
-/// A condition as it should be.
+/// A desired condition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) kind: &'a str,
@@ -17,7 +17,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) message: Option<&'a str>,
 }
 
-/// A condition whose message was composed.
+/// A condition with a composed message.
 #[derive(Clone, Debug)]
 pub(crate) struct Owned {
     kind: &'static str,
@@ -37,7 +37,7 @@ impl Owned {
     }
 }
 
-/// The entries of a strategic patch that make the pod's conditions as wanted.
+/// The entries of a strategic patch that set the pod's conditions.
 pub(crate) fn changes(pod: &Pod, wanted: &[Wanted<'_>], now: Timestamp) -> Vec<Value> {
     let all = pod.status.conditions.as_deref().unwrap_or_default();
     let mut changed = Vec::new();
@@ -54,7 +54,7 @@ pub(crate) fn changes(pod: &Pod, wanted: &[Wanted<'_>], now: Timestamp) -> Vec<V
         if !same_status {
             entry["lastTransitionTime"] = json!(Time(now));
         }
-        // A null clears what was there; where nothing was, it would only be noise.
+        // A null removes a value; without one it is omitted.
         if want.reason.is_some() || reason.is_some() {
             entry["reason"] = json!(want.reason);
         }
@@ -134,7 +134,7 @@ pub(crate) fn readiness(pod: &Pod, statuses: &[ContainerStatus]) -> [Owned; 2] {
     [pod_ready, ready("ContainersReady")]
 }
 
-/// The conditions of a pod that is over.
+/// The conditions of a pod that ended.
 pub(crate) fn finished(phase: &str) -> Vec<Wanted<'static>> {
     let reason = match phase {
         "Succeeded" => "PodCompleted",

@@ -1,4 +1,4 @@
-//! The states of containers as the kubelet words them.
+//! The states of containers with the kubelet's texts.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{

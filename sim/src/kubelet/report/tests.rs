@@ -1,4 +1,4 @@
-//! What the kubelet writes, field by field.
+//! The kubelet's writes, field by field.
 
 use serde_json::json;
 
@@ -34,7 +34,7 @@ fn pod() -> Value {
 }
 
 #[test]
-fn an_accepted_pod_has_everything_a_kubelet_says_first() {
+fn an_accepted_pod_has_the_kubelets_first_report() {
     let unready = |kind: &str| {
         json!({
             "type": kind, "status": "False", "lastTransitionTime": NOW,
