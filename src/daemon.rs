@@ -340,7 +340,7 @@ async fn follow_synced(
     loop {
         match *synced.borrow_and_update() {
             true => component.ready(),
-            false => component.not_ready("the API server was not heard of, or not lately"),
+            false => component.not_ready("no event of the API server so far, or not recently"),
         }
         synced.changed().await?;
     }

@@ -46,7 +46,7 @@ struct Lane<U> {
     under_way: Option<Item<U>>,
     /// The newest update that was pushed: one that is not newer is a repeat.
     newest: Option<Arc<U>>,
-    refusals: u32,
+    rejections: u32,
     is_listed: bool,
 }
 
@@ -139,7 +139,7 @@ impl<U: Update> Outbox<U> {
     pub fn confirm(&mut self, key: &Arc<str>) -> Option<Arc<U>> {
         let lane = self.lanes.get_mut(key)?;
         let Item { update, end, .. } = lane.under_way.take()?;
-        lane.refusals = 0;
+        lane.rejections = 0;
         self.under_way -= 1;
         if let Some(number) = end {
             self.ends.remove(&number);
@@ -191,7 +191,7 @@ impl<U: Update> Outbox<U> {
         self.paused.clear();
         self.ready.clear();
         for (key, lane) in &mut self.lanes {
-            lane.refusals = 0;
+            lane.rejections = 0;
             lane.is_listed = !lane.waiting.is_empty();
             match lane.waiting.front() {
                 None => {}
@@ -284,7 +284,7 @@ impl<U> Default for Lane<U> {
             waiting: VecDeque::new(),
             under_way: None,
             newest: None,
-            refusals: 0,
+            rejections: 0,
             is_listed: false,
         }
     }

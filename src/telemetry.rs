@@ -227,7 +227,7 @@ mod tests {
                 spans = 2,
                 name = "n",
                 workspace = "z",
-                "said"
+                "logged"
             );
             warn!(a = 1, a = true, a = ?"x", message = "second", "first");
             info!(field.level = 1, level = 2, "again");
@@ -237,7 +237,7 @@ mod tests {
             panic!()
         };
         for (key, value) in [
-            ("message", Value::from("said")),
+            ("message", Value::from("logged")),
             ("level", "INFO".into()),
             ("field.level", "l".into()),
             ("field.timestamp", 1.into()),

@@ -46,7 +46,7 @@ pub(crate) struct Seen {
     pub(crate) at: Instant,
 }
 
-/// The part of `SubscribeResponse` that tells updates apart.
+/// The part of `SubscribeResponse` that distinguishes updates.
 #[derive(Clone, PartialEq, Message)]
 struct Response {
     #[prost(message, optional, tag = "1")]
@@ -176,7 +176,7 @@ impl Connection {
             let mut seen = Vec::new();
             while let Some((kind, flags, id, payload)) = frame(&mut read) {
                 match kind {
-                    DATA => self.told(id, payload, at, &mut seen),
+                    DATA => self.received(id, payload, at, &mut seen),
                     HEADERS => {
                         assert_eq!(flags & ACK, 0, "a stream ended at once");
                         self.shared.begun.fetch_add(1, Ordering::Relaxed);
@@ -203,7 +203,7 @@ impl Connection {
     }
 
     /// Takes in a piece of a stream.
-    fn told(&mut self, id: u32, payload: Bytes, at: Instant, seen: &mut Vec<Seen>) {
+    fn received(&mut self, id: u32, payload: Bytes, at: Instant, seen: &mut Vec<Seen>) {
         let partial = self.partial.entry(id).or_default();
         partial.extend_from_slice(&payload);
         while let Some(length) = partial

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn enum_numbers_that_nobody_knows_are_kept() {
+    fn unknown_enum_numbers_are_kept() {
         let text = r#"{"type": 200, "spec": {"featureFlags": [8, "NOOP"], "admission": 7}}"#;
         let request = decode(text).unwrap();
         let spec = request.spec.unwrap();

@@ -283,6 +283,6 @@ fn announce(before: &LeaseState, now: &LeaseState, wait: Duration) {
             "another replica holds the lease; this one takes over when it is not renewed for so long"
         ),
         // The lifecycle logs that it stops.
-        (_, LeaseState::Idle) => debug!("nobody is known to hold the lease"),
+        (_, LeaseState::Idle) => debug!("the lease has no known holder"),
     }
 }

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_is_known_to_be_gone() {
+    fn no_other_process_is_known_to_be_gone() {
         let own = identity().unwrap();
         let process = own.process.unwrap();
         let elsewhere = Process {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_nobody_waited_for_has_ended() {
+    fn a_zombie_child_has_ended() {
         let own = identity().unwrap();
         let process = own.process.unwrap();
         let mut child = Command::new("cat")

@@ -21,15 +21,15 @@ pub(super) fn file(fields: &mut Fields) -> File {
         manager::manager,
     );
     let (rpc_addr, (rpc_tls, client_auth), allow_origins, rate_limits) = fields.object(
-        key("rpcServer", "Where callers are served, over gRPC and HTTP."),
+        key("rpcServer", "The listener for clients, over gRPC and HTTP."),
         |rpc| {
             let addr = rpc.text(
-                key("addr", "Address to listen on. Without a host, or with `0.0.0.0`, every IPv4 address of the machine. Port 0 takes a free one.")
+                key("addr", "Address to listen on. Without a host, or with `0.0.0.0`, every IPv4 address of the machine. Port 0 picks a free one.")
                     .format(Format::Listen)
                     .required("127.0.0.1:8080"),
             );
             let tls = rpc.object(
-                key("tls", "Certificates. Without this block callers connect in plain text.")
+                key("tls", "Certificates. Without this block clients connect in plaintext.")
                     .rules(|| [needs(&CERTIFICATES), needs(&[("clientAuth", "ca")])].concat()),
                 server_tls,
             );
@@ -54,7 +54,7 @@ pub(super) fn file(fields: &mut Fields) -> File {
         },
     );
     let kubernetes = fields.optional(
-        key("kubernetes", "Which cluster is used. Without this block, as in classic files, the one that wsman runs in. `wsman run --kubeconfig FILE` goes before it.")
+        key("kubernetes", "The cluster. Without this block, as in classic files, the one that wsman runs in. `wsman run --kubeconfig FILE` takes precedence.")
             .rules(|| vec![
                 only_with("listen", "mode", "embedded"),
                 only_with("kubeconfig", "mode", "kubeconfig"),
@@ -62,8 +62,11 @@ pub(super) fn file(fields: &mut Fields) -> File {
         kubernetes,
     );
     let message_bus = fields.optional(
-        key("messagebus", "RabbitMQ broker that updates are published to. Without this block nothing is published.")
-            .rules(|| vec![either("url", "urlFile"), in_the_clear_without_tls()]),
+        key(
+            "messagebus",
+            "RabbitMQ broker for updates. Without this block nothing is published.",
+        )
+        .rules(|| vec![either("url", "urlFile"), in_the_clear_without_tls()]),
         message_bus,
     );
     let addr = |fields: &mut Fields, name, doc, addr_doc, example: &str, idle: bool| {
@@ -105,7 +108,7 @@ pub(super) fn file(fields: &mut Fields) -> File {
     );
     fields.ignore("content");
     let image_builder = fields.object(
-        key("imageBuilderProxy", "Image builder that calls of `builder.ImageBuilder` on this port are forwarded to. Without this block they are not implemented.")
+        key("imageBuilderProxy", "Image builder that gets the calls of `builder.ImageBuilder` on this port. Without this block they are UNIMPLEMENTED.")
             .rules(|| {
                 let parts = ["ca", "crt", "key"].map(|part| {
                     let given = json!({ "required": ["tls"], "properties": { "tls": given(part) } });
@@ -116,9 +119,12 @@ pub(super) fn file(fields: &mut Fields) -> File {
         image_builder,
     );
     let _ = fields.text(
-        key("$schema", "Where an editor finds the schema of this file, which `wsman generate config-schema` prints.")
-            .unset("no schema")
-            .example("./config.schema.json"),
+        key(
+            "$schema",
+            "Path of this file's schema for editors; `wsman generate config-schema` prints it.",
+        )
+        .unset("no schema")
+        .example("./config.schema.json"),
     );
     File {
         manager,
@@ -155,13 +161,19 @@ fn in_the_clear_without_tls() -> Value {
 fn server_tls(f: &mut Fields) -> (Tls, Option<ClientAuth>) {
     let tls = Tls {
         ca: f.file(
-            key("ca", "PEM file with the authorities that sign the certificates of callers. With it, callers need one.")
-                .example("/certs/ca.crt"),
+            key(
+                "ca",
+                "PEM file with the authorities of client certificates. With it, clients need one.",
+            )
+            .example("/certs/ca.crt"),
             Role::Authority,
         ),
         cert: f.file(
-            key("crt", "PEM file with the certificate that callers see, and its chain. Goes with `key`.")
-                .example("/certs/tls.crt"),
+            key(
+                "crt",
+                "PEM file with the server's certificate and its chain. Needs `key`.",
+            )
+            .example("/certs/tls.crt"),
             Role::Certificate,
         ),
         key: f.file(
@@ -187,7 +199,7 @@ fn client_tls(f: &mut Fields, cert: &'static str) -> Tls {
         ca: f.file(
             key(
                 "ca",
-                "PEM file with the authorities of the other side's certificate.",
+                "PEM file with the authorities of the peer's certificate.",
             )
             .unset("those of the system")
             .example("/certs/ca.crt"),
@@ -196,7 +208,7 @@ fn client_tls(f: &mut Fields, cert: &'static str) -> Tls {
         cert: f.file(
             key(
                 cert,
-                "PEM file with the certificate that wsman presents. Goes with `key`.",
+                "PEM file with the certificate that wsman presents. Needs `key`.",
             )
             .example("/certs/tls.crt"),
             Role::Certificate,
@@ -217,16 +229,16 @@ fn image_builder(f: &mut Fields) -> ImageBuilder {
                 .example("image-builder-mk3.default.svc:8080"),
         ),
         tls: f.object(
-            key("tls", "Certificates. The image builder's must carry the name `image-builder-mk3`. Without this block it is called in plain text.")
+            key("tls", "Certificates. The image builder's certificate must have the name `image-builder-mk3`. Without this block the connection is in plaintext.")
                 .rules(|| needs(&[("crt", "ca"), ("key", "ca"), ("crt", "key"), ("key", "crt")])),
             |f| Tls {
                 ca: f.file(
-                    key("ca", "PEM file with the authorities that sign the certificate of the image builder.")
+                    key("ca", "PEM file with the authorities of the image builder's certificate.")
                         .example("/certs/ca.crt"),
                     Role::Authority,
                 ),
                 cert: f.file(
-                    key("crt", "PEM file with the certificate that wsman presents. Goes with `key`.")
+                    key("crt", "PEM file with the certificate that wsman presents. Needs `key`.")
                         .example("/certs/tls.crt"),
                     Role::Certificate,
                 ),
@@ -244,14 +256,14 @@ fn rate_limit(f: &mut Fields) -> RateLimit {
         block: f.flag(
             key(
                 "block",
-                "Let a call wait for a token, within its deadline, instead of refusing it.",
+                "Let a call wait for a token, within its deadline, instead of rejecting it.",
             )
             .default(false),
         ),
         bucket_size: f.whole(
             key(
                 "bucketSize",
-                "Tokens of a full bucket: so many calls may come at once.",
+                "Tokens of a full bucket: the largest burst of calls.",
             )
             .required(10),
             1..=u32::MAX,
@@ -267,7 +279,7 @@ fn rate_limit(f: &mut Fields) -> RateLimit {
             .example("metadata.owner"),
         ),
         key_cache_size: f.whole(
-            key("keyCacheSize", "Buckets to remember. Needed with `key`.")
+            key("keyCacheSize", "Most buckets to keep. Required with `key`.")
                 .default(0)
                 .example(512),
             0..=1_000_000,
@@ -310,7 +322,7 @@ fn message_bus(f: &mut Fields) -> MessageBus {
                 .example("amqp://broker:5672"),
         ),
         url_file: f.file(
-            key("urlFile", "File that holds the URL, password included; read again at every connect. Give this or `url`.")
+            key("urlFile", "File with the URL, including the password; read again at every connect. Set this or `url`.")
                 .format(Format::FileOfUrl)
                 .example("/secrets/amqp-url"),
             Role::BrokerUrl,
@@ -326,15 +338,15 @@ fn message_bus(f: &mut Fields) -> MessageBus {
             |f| client_tls(f, "cert"),
         ),
         confirm_timeout: f.duration(
-            key("confirmTimeout", "How long the broker may take to confirm a message, before wsman connects anew.")
+            key("confirmTimeout", "Timeout of a confirm, before wsman reconnects.")
                 .default("30s"),
         ),
         window: f.whole(
-            key("window", "Messages that may be unconfirmed at a time.").default(128),
+            key("window", "Most unconfirmed messages.").default(128),
             1..=65_535,
         ),
         stopped_timeout: f.duration(
-            key("stoppedTimeout", "How long an ended workspace is kept until the broker confirms its STOPPED.")
+            key("stoppedTimeout", "How long the pod of an ended workspace waits for the confirm of its STOPPED.")
                 .default("5m"),
         ),
     }

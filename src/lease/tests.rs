@@ -220,7 +220,7 @@ fn a_removed_lease_is_made_again() {
 }
 
 #[test]
-fn odd_records_stop_nobody_for_long() {
+fn odd_records_stop_no_replica_for_long() {
     for (seconds, wait) in [
         (None, 15),
         (Some(0), 15),
@@ -278,7 +278,7 @@ fn a_holder_that_is_known_to_have_ended_is_followed_at_once() {
 /// Three replicas on two machines die, restart and lose their connection to the server, with clocks that differ by less
 /// than the limit; a replica knows only of those that ended on its own machine.
 #[test]
-fn never_two_hold_it_and_somebody_does_in_the_end() {
+fn never_two_lead_and_eventually_one_does() {
     for seed in 0..300 {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut server = Server::default();

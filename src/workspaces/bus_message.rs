@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_has_one_id_whoever_learns_of_it_when() {
+    fn the_end_has_one_id_on_every_replica() {
         let stopped = |version| WorkspaceStatus {
             phase: WorkspacePhase::Stopped.into(),
             status_version: version,

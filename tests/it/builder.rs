@@ -345,7 +345,7 @@ async fn deadlines_and_cancellations_reach_the_image_builder() {
     let hanging = caller.call("hang").boxed();
     let until = builder.until_under_way(1);
     tokio::select! {
-        _ = hanging => panic!("nobody answers"),
+        _ = hanging => panic!("no answer was expected"),
         () = until => {}
     }
     builder.until_under_way(0).await;
@@ -460,7 +460,7 @@ fn certificates(folder: &Path, name: &str) -> (String, String, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_tls_both_sides_know_each_other() {
     let cluster = cluster::embedded().await;
-    for (name, is_known) in [("image-builder-mk3", true), ("somebody-else", false)] {
+    for (name, is_known) in [("image-builder-mk3", true), ("another-name", false)] {
         let folder = tempfile::tempdir().unwrap();
         let (ca, certificate, key) = certificates(folder.path(), name);
         let tls = ServerTlsConfig::new()

@@ -24,13 +24,13 @@ pub(super) fn class(f: &mut Fields) -> Class {
         ..Class::default()
     };
     f.object(key("container", "Resources of the workspace container."), |container| {
-        container.object(key("requests", "What a workspace is guaranteed. Not more than the limits."), |f| {
+        container.object(key("requests", "Guaranteed resources. Not more than the limits."), |f| {
             class.requests = Amounts {
                 cpu: f.text(cores("cpu", "CPU, in cores.").example("500m")),
                 ..amounts(f, "1Gi")
             };
         });
-        container.object(key("limits", "What a workspace may use. What is absent is unlimited."), |f| {
+        container.object(key("limits", "Resource limits. An absent one is unlimited."), |f| {
             f.object(key("cpu", "CPU, in cores."), |f| {
                 class.cpu_min = f.text(
                     cores("min", "Lower limit, which a node may enforce under load. Not more than `burst`.").example("1"),
@@ -43,7 +43,7 @@ pub(super) fn class(f: &mut Fields) -> Class {
             };
         });
     });
-    f.object(key("templates", "Pod templates: YAML or JSON files with a Pod, merged into the pods of the class. Changes of the files take effect while the daemon runs. The environment variable `TELEPRESENCE_ROOT`, if set, is put before the paths.").rules(|| needs(&[("regularPath", "defaultPath"), ("prebuildPath", "defaultPath"), ("imagebuildPath", "defaultPath")])), |f| {
+    f.object(key("templates", "Pod templates: YAML or JSON files with a Pod, merged into the pods of the class. Changes of the files take effect while the daemon runs. The environment variable `TELEPRESENCE_ROOT`, if set, is the prefix of the paths.").rules(|| needs(&[("regularPath", "defaultPath"), ("prebuildPath", "defaultPath"), ("imagebuildPath", "defaultPath")])), |f| {
         let mut path = |name, doc| {
             f.file(key(name, doc).example("/templates/default.yaml"), Role::Template)
         };
@@ -56,14 +56,14 @@ pub(super) fn class(f: &mut Fields) -> Class {
     class.pvc = f.object(
         key(
             "pvc",
-            "Volume claim of regular workspaces that have PERSISTENT_VOLUME_CLAIM.",
+            "PersistentVolumeClaim of regular workspaces with PERSISTENT_VOLUME_CLAIM.",
         ),
         pvc,
     );
     class.prebuild_pvc = f.object(
         key(
             "prebuildPVC",
-            "Volume claim of prebuilds that have PERSISTENT_VOLUME_CLAIM.",
+            "PersistentVolumeClaim of prebuilds with PERSISTENT_VOLUME_CLAIM.",
         ),
         pvc,
     );

@@ -51,7 +51,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
     let namespace = f.text(
         key(
             "namespace",
-            "Namespace of everything that wsman writes. A change takes effect with the next start.",
+            "Namespace of all objects of wsman. A change takes effect with the next start.",
         )
         .format(Format::Label)
         .required("default"),
@@ -86,13 +86,13 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
     let workspace_cluster_host = f.text(
         key(
             "workspaceClusterHost",
-            "Host under which workspaces are reached; they get it in their environment.",
+            "Host of the workspaces; they get it in their environment.",
         )
         .format(Format::Host)
         .example("ws.example.com"),
     );
     let url_template = f.text(
-        key("urlTemplate", "URL of a workspace. May use `{{ .ID }}`, `{{ .Prefix }}` and `{{ .Host }}`. Must give an http or https URL.")
+        key("urlTemplate", "URL of a workspace. May use `{{ .ID }}`, `{{ .Prefix }}` and `{{ .Host }}`. Must result in an http or https URL.")
             .format(Format::Template(Purpose::Workspace))
             .required("https://{{ .Prefix }}.ws.example.com"),
     );
@@ -103,13 +103,13 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
             .example("https://{{ .WorkspacePort }}-{{ .Prefix }}.ws.example.com"),
     );
     let registry_facade_host = f.text(
-        key("registryFacadeHost", "Registry facade, without a scheme. Makes pods for Gitpod's nodes: images come from this host, with their supervisor, host paths and affinities.")
+        key("registryFacadeHost", "Registry facade, without a scheme. Pods are then for Gitpod's nodes: images come from this host, with their supervisor, host paths and affinities.")
             .format(Format::HostAndPort)
             .unset("plain nodes: the image of the request runs as it is")
             .example("reg.example.com:20000"),
     );
     let workspace_host_path = f.text(
-        key("workspaceHostPath", "Directory on the nodes that holds the content of workspaces. Needed with `registryFacadeHost`, without effect otherwise.")
+        key("workspaceHostPath", "Directory on the nodes with the content of workspaces. Required with `registryFacadeHost`, without effect otherwise.")
             .format(Format::Path)
             .example("/var/gitpod/workspaces"),
     );
@@ -124,7 +124,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
                 0..=u16::MAX,
             );
             let tls = f.object(
-                key("tls", "Certificates, if the ws-daemon wants TLS.")
+                key("tls", "Certificates, if the ws-daemon uses TLS.")
                     .rules(|| needs(&CERTIFICATES)),
                 |f| client_tls(f, "crt"),
             );
@@ -150,7 +150,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
     let pod_recreation_max_retries = f.whole(
         key(
             "podRecreationMaxRetries",
-            "How often a pod that its node refuses is made again; 0 is never.",
+            "How often a pod that its node rejects is recreated; 0 is never.",
         )
         .default(3),
         0..=1_000,
@@ -158,21 +158,21 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
     let pod_recreation_backoff = f.duration_or_zero(
         key(
             "podRecreationBackoff",
-            "How long to wait before each of these.",
+            "How long to wait before each recreation.",
         )
         .default("15s"),
     );
     let maintenance_mode = f.flag(
         key(
             "maintenanceMode",
-            "Refuse StartWorkspace and TakeSnapshot, and let timeouts wait.",
+            "Reject StartWorkspace and TakeSnapshot, and let timeouts wait.",
         )
         .default(false),
     );
     let debug_workspace_pod = f.flag(
         key(
             "debugWorkspacePod",
-            "Hold ended pods by a finalizer until a person removes it.",
+            "Keep ended pods by a finalizer until a person removes it.",
         )
         .default(false),
     );
@@ -197,7 +197,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
     let unknown_class = f.choice(
         key(
             "unknownClass",
-            "What a start gets that asks for a class which is not there. `default`: the class `default`, and its answer says so. `refuse`: an error that names the classes.",
+            "The class of a start with an unknown class. `default`: the class `default`, which its response shows. `refuse`: an error with the known classes.",
         )
         .default("default"),
         &[
@@ -207,7 +207,7 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
     );
     let timeouts = f.object(key("timeouts", "How long each phase may last."), timeouts);
     let classes = f.named(
-        key("workspaceClass", "Classes of workspaces by id. An id is a label value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends. `default` must be there: requests without a class get it.")
+        key("workspaceClass", "Classes of workspaces by id. An id is a label value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends. `default` is required: requests without a class get it.")
             .rules(|| vec![
                 json!({ "required": [DEFAULT_CLASS] }),
                 json!({ "propertyNames": { "pattern": format!("^{NAME_PART}$") } }),
@@ -254,7 +254,7 @@ fn timeouts(f: &mut Fields) -> Timeouts {
         regular_workspace: f.duration(
             key(
                 "regularWorkspace",
-                "RUNNING without activity; a request may say otherwise for its workspace.",
+                "RUNNING without activity; a request may have another value for its workspace.",
             )
             .required("30m"),
         ),
@@ -285,7 +285,7 @@ fn timeouts(f: &mut Fields) -> Timeouts {
         content_finalization: f.duration(
             key(
                 "contentFinalization",
-                "STOPPING while a backup is under way, since the deletion.",
+                "STOPPING during a backup, since the deletion.",
             )
             .required("60m"),
         ),

@@ -55,7 +55,7 @@ impl Changes {
         }
         Err(Error::Aborted {
             why: format!(
-                "{doing}: somebody else keeps changing workspace {}",
+                "{doing}: other clients keep changing workspace {}",
                 change.id
             ),
         })

@@ -32,7 +32,7 @@ fn a_status_comes_back_as_it_went_in() {
 }
 
 #[test]
-fn readers_cannot_tell_answers_from_generated_ones() {
+fn responses_equal_the_generated_ones() {
     let encoded = || Encoded::new(status());
     let listed = GetWorkspacesResponse {
         status: vec![encoded(), encoded()],

@@ -1,4 +1,4 @@
-//! ControlPort: which ports of a workspace are exposed, to whom and how.
+//! ControlPort: which ports of a workspace are exposed, and their visibility and protocol.
 
 use jiff::Timestamp;
 

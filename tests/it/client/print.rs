@@ -286,7 +286,7 @@ fn no_deceptive_character_reaches_the_terminal() {
         }
     }
     check("list_escaped", &run(&server, &["list"]).expect(0).stdout);
-    // Programs still read what the server said.
+    // Programs still read the server's response.
     for format in ["json", "yaml"] {
         let text = run(&server, &["list", "-o", format]).expect(0).stdout;
         let mut value: Value = serde_saphyr::from_str(&text).unwrap();

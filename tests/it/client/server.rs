@@ -1,4 +1,4 @@
-//! A workspace manager on loopback that answers what a test tells it to, and remembers what it was asked.
+//! A scripted workspace manager on loopback that records its calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};

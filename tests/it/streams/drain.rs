@@ -1,4 +1,4 @@
-//! F-S11: a daemon ends within its shutdown timeouts, whoever is still connected.
+//! F-S11: a daemon ends within its shutdown timeouts, also with open connections.
 
 use std::time::{Duration, Instant};
 

@@ -103,7 +103,7 @@ fn a_sign_of_an_earlier_workspace_of_that_id_does_not_count() {
 }
 
 #[test]
-fn what_somebody_removed_or_set_back_is_written_again_by_whoever_saw_it() {
+fn an_entry_that_was_removed_or_set_back_is_restored() {
     let (mut cluster, mut seer, mut reader) = (
         Cluster::default(),
         LastActivity::default(),
