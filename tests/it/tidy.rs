@@ -2,6 +2,7 @@
 
 mod documents;
 mod shapes;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fs;
