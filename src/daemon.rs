@@ -106,7 +106,7 @@ impl ShutdownTimeouts {
 const MESSAGE_BUS: &str = "messagebus";
 
 /// For the last checkpoint, again for the release of the Lease, and for the rest of the event trace log.
-const LAST_WRITE: Duration = Duration::from_secs(2);
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs until `stop` is cancelled, then drains.
 ///
@@ -322,10 +322,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     }
     tasks.abort().await;
     // In this order: the next leader starts with the recorded activity.
-    activity::finish(&hub, &actor, &clock, Instant::now() + LAST_WRITE).await;
-    elector.release(Instant::now() + LAST_WRITE).await;
+    activity::finish(&hub, &actor, &clock, Instant::now() + LAST_WRITE_TIMEOUT).await;
+    elector.release(Instant::now() + LAST_WRITE_TIMEOUT).await;
     for trace in trace {
-        trace.finish(LAST_WRITE).await;
+        trace.finish(LAST_WRITE_TIMEOUT).await;
     }
     info!(took = ?begun.elapsed(), "drained");
     anyhow::ensure!(finished.is_ok(), "{left} mutations were still under way");

@@ -60,15 +60,15 @@
 //! 3. The hub's lock is private and never held across an await; updates are published under it, so a subscriber has
 //!    neither gap nor repeat. That of [`updates`] is taken after it, never the other way round.
 //! 4. Nothing is kept only in memory that a restart must not lose: state is in the marks of a pod
-//! ([`workspaces::marks`]), activity in ConfigMaps that all replicas merge ([`workspaces::activity::last_activity`]).
+//!    ([`workspaces::marks`]), activity in ConfigMaps that all replicas merge ([`workspaces::activity::last_activity`]).
 //! 5. The status is total: a malformed pod is UNKNOWN with a reason; it is never an error and never affects another.
 //! 6. Every dependant of a pod has an owner reference to it, or to the record that replaces it while it is recreated
-//! ([`workspaces::recreate`]), so garbage collection removes it.
+//!    ([`workspaces::recreate`]), so garbage collection removes it.
 //! 7. Only [`rpc::errors`] turns an [`error::Error`] into a gRPC status.
 //! 8. An observer ([`index::observer`]) sees every input before it is folded, and its result; it hands over and
-//! returns, so it cannot delay the watch.
+//!    returns, so it cannot delay the watch.
 //! 9. The simulated cluster ([`wsman_sim`]) is another program, in a crate that does not know this one: only
-//! [`cli::simulate`] starts it, and the daemon reaches it over HTTP.
+//!    [`cli::simulate`] starts it, and the daemon reaches it over HTTP.
 //!
 //! Modules come in reading order: first the vocabulary, then the things, then what runs them.
 

@@ -169,10 +169,14 @@ impl Link {
         self.stage = Stage::Waiting(Instant::now() + wait);
     }
 
-    /// Closes the connection, within `limit`.
-    pub(super) async fn close(&mut self, limit: Duration) {
+    /// Closes the connection, within `timeout`.
+    pub(super) async fn close(&mut self, timeout: Duration) {
         if let Stage::Open { session, .. } = &self.stage {
-            connect::close(&session.wire.connection, limit.min(Duration::from_secs(1))).await;
+            connect::close(
+                &session.wire.connection,
+                timeout.min(Duration::from_secs(1)),
+            )
+            .await;
         }
     }
 

@@ -50,6 +50,6 @@ pub async fn connect(source: Source<'_>, agent: &'static str) -> anyhow::Result<
     // connection.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
-    config.read_timeout = Some(super::informer::IDLE_LIMIT);
+    config.read_timeout = Some(super::informer::IDLE_TIMEOUT);
     super::transport::client(config)
 }

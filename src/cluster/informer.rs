@@ -23,11 +23,11 @@ use crate::readiness::Component;
 use crate::retry::{Backoff, LogOnce};
 
 /// Timeout of one watch. Short, so that half-open connections and missed events are noticed soon.
-const WATCH: Duration = Duration::from_secs(30);
+const WATCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// A watch without an event for longer than this is dead.
-pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(35);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(35);
 /// Timeout of one page of a list.
-const LIST_LIMIT: Duration = Duration::from_secs(30);
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Objects in a page. A page is in memory as a whole, some ten kilobytes per object.
 const PAGE: u32 = 200;
 /// Between attempts, unless the server asks for more.
@@ -141,7 +141,7 @@ where
         let request = Request::new(&selection.path)
             .list(&params)
             .map_err(kube::Error::BuildRequest)?;
-        let text = timeout(LIST_LIMIT, client.request_text(request))
+        let text = timeout(LIST_TIMEOUT, client.request_text(request))
             .await
             .map_err(|_| late("list"))??;
         // Not `Client::request`: it logs a body that it cannot read, and bodies may have tokens.
@@ -180,7 +180,7 @@ async fn watch<T>(
 where
     T: Object + DeserializeOwned + Clone + 'static,
 {
-    let seconds = u32::try_from(WATCH.as_secs()).unwrap_or(30);
+    let seconds = u32::try_from(WATCH_TIMEOUT.as_secs()).unwrap_or(30);
     let params = WatchParams::default()
         .timeout(seconds)
         .labels(&selection.labels)
@@ -188,12 +188,12 @@ where
     let request = Request::new(&selection.path)
         .watch(&params, version)
         .map_err(kube::Error::BuildRequest)?;
-    let opening = timeout(IDLE_LIMIT, client.request_events::<T>(request));
+    let opening = timeout(IDLE_TIMEOUT, client.request_events::<T>(request));
     let mut events = opening.await.map_err(|_| late("watch"))??.boxed();
     selection.component.ready();
     sink(Event::Alive);
     let mut received = false;
-    while let Some(event) = timeout(IDLE_LIMIT, events.next())
+    while let Some(event) = timeout(IDLE_TIMEOUT, events.next())
         .await
         .map_err(|_| late("watch"))?
     {

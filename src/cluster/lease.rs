@@ -22,7 +22,7 @@ use crate::objects::Lease;
 use crate::readiness::Component;
 
 /// Timeout of one request; two of them fit into the renew deadline.
-const LIMIT: Duration = Duration::from_secs(4);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// Attempts to release: one, and one more after a concurrent renewal.
 const RELEASES: usize = 3;
 
@@ -98,13 +98,21 @@ impl LeaderElector {
                     }
                     continue;
                 }
-                Step::Read => ("get", self.actor.read_lease(Instant::now() + LIMIT).await),
+                Step::Read => (
+                    "get",
+                    self.actor
+                        .read_lease(Instant::now() + REQUEST_TIMEOUT)
+                        .await,
+                ),
                 Step::Write(update) => {
                     let verb = match &update {
                         Action::UpdateLease(update) if update.version.is_none() => "create",
                         _ => "patch",
                     };
-                    (verb, self.write(&update, Instant::now() + LIMIT).await)
+                    (
+                        verb,
+                        self.write(&update, Instant::now() + REQUEST_TIMEOUT).await,
+                    )
                 }
             };
             match outcome {
@@ -235,6 +243,7 @@ impl LeaderElector {
     async fn write(&self, update: &Action, deadline: Instant) -> Result<Option<Lease>, Error> {
         match self.actor.act(update, deadline).await? {
             Outcome::Lease(lease) => Ok(Some(*lease)),
+            // No other action writes a Lease.
             _ => Ok(None),
         }
     }

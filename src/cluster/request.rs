@@ -18,7 +18,7 @@ use crate::retry::Backoff;
 use crate::window::{Answer, Kind};
 
 /// Timeout of one attempt; an earlier deadline wins.
-const ATTEMPT: Duration = Duration::from_secs(10);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request is retried whose error may be permanent.
 const BRIEFLY: Duration = Duration::from_secs(5);
 /// Between attempts, unless the server asks for more.
@@ -125,7 +125,8 @@ async fn send_once(client: &Client, request: &Request<'_>) -> Result<String, Fai
         Some(kind) => Some(client.limiter.acquire(kind).await),
         None => None,
     };
-    let outcome = match tokio::time::timeout(ATTEMPT, client.inner.request_text(sent)).await {
+    let outcome = match tokio::time::timeout(ATTEMPT_TIMEOUT, client.inner.request_text(sent)).await
+    {
         Ok(answer) => answer.map_err(Failure::Server),
         Err(_) => Err(Failure::Silent),
     };
@@ -210,7 +211,7 @@ impl Failure {
     fn text(&self) -> String {
         match self {
             Self::Server(error) => errors::text(error),
-            Self::Silent => format!("no answer from the API server within {ATTEMPT:?}"),
+            Self::Silent => format!("no answer from the API server within {ATTEMPT_TIMEOUT:?}"),
             Self::Found => "it exists already".to_owned(),
             Self::Late(Some(last)) => last.clone(),
             Self::Late(None) => "no answer from the API server in time".to_owned(),

@@ -11,7 +11,7 @@ use super::act::Actor;
 use crate::error::Error;
 
 /// Timeout of all reviews.
-const LIMIT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Concurrent reviews.
 const PARALLEL: usize = 4;
 
@@ -109,7 +109,7 @@ async fn ask(
 /// # Errors
 /// None; it is cancelled.
 pub async fn report(actor: Actor) -> anyhow::Result<()> {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + TIMEOUT;
     let mut questions = Vec::new();
     for right in &RIGHTS {
         for verb in right.verbs {

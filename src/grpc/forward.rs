@@ -47,9 +47,9 @@ pub const SERVICE: &str = "builder.ImageBuilder";
 /// Name that the image builder's certificate must carry.
 const SERVER_NAME: &str = "image-builder-mk3";
 /// Timeout of a connection attempt.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keepalive interval. gRPC servers close connections that send pings more often.
-const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Forwards calls, or rejects them if no image builder is configured.
@@ -154,7 +154,7 @@ impl Target {
         let client = Client::builder(TokioExecutor::new())
             .http2_only(true)
             .timer(TokioTimer::new())
-            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .http2_initial_stream_window_size(256 << 10)
             .http2_initial_connection_window_size(1 << 20)
@@ -219,9 +219,9 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = timeout(CONNECT, self.0.clone().oneshot(uri));
+        let connecting = timeout(CONNECT_TIMEOUT, self.0.clone().oneshot(uri));
         Box::pin(async move {
-            let late = |_| format!("no connection within {CONNECT:?}").into();
+            let late = |_| format!("no connection within {CONNECT_TIMEOUT:?}").into();
             connecting
                 .await
                 .unwrap_or_else(|elapsed| Err(late(elapsed)))

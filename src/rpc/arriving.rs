@@ -16,7 +16,7 @@ use super::in_flight::{Peer, RequestBytes};
 use super::rejection::Rejection;
 
 /// Timeout of an incoming request: 408, or DEADLINE_EXCEEDED.
-pub const ARRIVAL: Duration = Duration::from_secs(30);
+pub const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The content of a request.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Arriving {
     /// Starts to read the request of a peer. All of it must arrive in time.
     pub fn new(body: Body, peer: Option<Peer>) -> Self {
         Self {
-            late: Some(Box::pin(sleep(ARRIVAL))),
+            late: Some(Box::pin(sleep(ARRIVAL_TIMEOUT))),
             ..Self::in_parts(body, peer)
         }
     }

@@ -11,7 +11,7 @@ use tracing::{Instrument, Span};
 
 use super::deadline;
 use super::limits::Limits;
-use super::methods::{Method, UNARY};
+use super::methods::{DEFAULT_DEADLINE, Method};
 use crate::error::Error;
 use crate::tasks::Drain;
 
@@ -36,7 +36,7 @@ pub fn take<T>(request: Request<T>) -> (T, Instant) {
     let (metadata, extensions, message) = request.into_parts();
     let deadline = match extensions.get::<Call>() {
         Some(call) => call.deadline,
-        None => deadline::of(metadata.as_ref(), UNARY),
+        None => deadline::of(metadata.as_ref(), DEFAULT_DEADLINE),
     };
     (message, deadline)
 }

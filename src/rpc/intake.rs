@@ -20,7 +20,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::arriving::{ARRIVAL, Arriving};
+use super::arriving::{ARRIVAL_TIMEOUT, Arriving};
 use super::call::CallContext;
 use super::frames::{self, Frames};
 use super::in_flight::{Peer, RequestBytes, until_over};
@@ -163,7 +163,7 @@ async fn next(
 ) -> Result<Option<Bytes>, Rejection> {
     let mut within = false;
     let frame = loop {
-        match timeout(ARRIVAL, frames.next()).await {
+        match timeout(ARRIVAL_TIMEOUT, frames.next()).await {
             Ok(frame) => break frame?,
             Err(_) if within => return Err(Rejection::TooSlow),
             // A peer may be silent between messages, but not within one.

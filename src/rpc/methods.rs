@@ -13,11 +13,11 @@ use prost_reflect::{
 use crate::proto::DESCRIPTORS;
 
 /// Options in the descriptors (`proto/options.proto`).
-const DEFAULT_DEADLINE: &str = "wsman.options.v1.default_deadline_seconds";
+const DEADLINE_OPTION: &str = "wsman.options.v1.default_deadline_seconds";
 const GRPC_ONLY: &str = "wsman.options.v1.grpc_only";
 
 /// Deadline of a call that sets none and whose method has no option for it (docs/operations.md#limits).
-pub const UNARY: Duration = Duration::from_secs(30);
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct Method {
@@ -153,7 +153,7 @@ impl Method {
     fn new(method: &MethodDescriptor) -> Self {
         let options = method.method_descriptor_proto().options.as_ref();
         let level = options.map(|options| options.idempotency_level());
-        let deadline = option(method.parent_pool(), &method.options(), DEFAULT_DEADLINE);
+        let deadline = option(method.parent_pool(), &method.options(), DEADLINE_OPTION);
         let seconds = deadline.and_then(|value| value.as_u32());
         Self {
             path: format!("/{}/{}", method.parent_service().full_name(), method.name()),
@@ -162,7 +162,9 @@ impl Method {
             streams: method.is_server_streaming(),
             takes_many: method.is_client_streaming(),
             reads: level == Some(IdempotencyLevel::NoSideEffects),
-            default_deadline: seconds.map_or(UNARY, |seconds| Duration::from_secs(seconds.into())),
+            default_deadline: seconds.map_or(DEFAULT_DEADLINE, |seconds| {
+                Duration::from_secs(seconds.into())
+            }),
         }
     }
 
@@ -255,7 +257,7 @@ mod tests {
         let methods = Methods::load().unwrap();
         let other = methods
             .iter()
-            .filter(|method| method.default_deadline != UNARY);
+            .filter(|method| method.default_deadline != DEFAULT_DEADLINE);
         let other: Vec<_> = other
             .map(|method| (method.path.as_str(), method.default_deadline.as_secs()))
             .collect();

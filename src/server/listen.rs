@@ -26,19 +26,19 @@ use crate::rpc::in_flight::{ConnectionLimiter, Peer, Permit};
 use crate::tls;
 
 /// Timeout of a TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of the first bytes of a request; later requests have the timer of HTTP.
-const OPENING: Duration = Duration::from_secs(30);
+const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
 /// These bytes show which HTTP version a client speaks.
 const PREFACE: usize = 24;
 /// Idle time until TCP keepalive, like the pings of HTTP/2.
 const PROBE_AFTER: Duration = Duration::from_secs(20);
-const PROBE_EVERY: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Timeout of an acknowledgement: such a peer is gone or stuck, and holds memory.
 #[cfg(target_os = "linux")]
-const UNCONFIRMED: Duration = Duration::from_secs(30);
+const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout of a blocked write, if the system has no earlier one.
-const UNWRITTEN: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that a connection collects before it writes them.
 const UNSENT: usize = 64 << 10;
 /// Pause after a failed accept: then descriptors may be free again.
@@ -107,7 +107,7 @@ async fn welcome(
     let transport = match acceptor {
         None => Transport::Plain(stream),
         Some(acceptor) => {
-            let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
+            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
             Transport::Tls(Box::new(handshake.await??))
         }
     };
@@ -115,7 +115,7 @@ async fn welcome(
         transport,
         opening: Some(Opening {
             read: 0,
-            over: Box::pin(tokio::time::sleep(OPENING)),
+            over: Box::pin(tokio::time::sleep(OPENING_TIMEOUT)),
         }),
         unsent: BytesMut::new(),
         gathered: false,
@@ -131,11 +131,11 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let probes = TcpKeepalive::new()
         .with_time(PROBE_AFTER)
-        .with_interval(PROBE_EVERY)
+        .with_interval(PROBE_INTERVAL)
         .with_retries(2);
     socket.set_tcp_keepalive(&probes)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(UNCONFIRMED))?;
+    socket.set_tcp_user_timeout(Some(ACK_TIMEOUT))?;
     Ok(())
 }
 
@@ -242,7 +242,7 @@ impl Connection {
         }
         let stuck = self
             .stuck
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(UNWRITTEN)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
         match stuck.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,

@@ -18,7 +18,7 @@ use crate::cli::exit::Failure;
 use crate::proto::call::Call;
 use crate::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use crate::proto::wsman::{MetadataFilter, SubscribeRequest, SubscribeResponse};
-use crate::rpc::methods::{Methods, UNARY};
+use crate::rpc::methods::{DEFAULT_DEADLINE, Methods};
 use crate::workspaces::ending;
 
 /// A list of thousands of workspaces exceeds the default of 4 MiB.
@@ -26,7 +26,7 @@ pub(super) const LARGEST_ANSWER: usize = 256 << 20;
 /// Servers of this protocol answer more frequent pings with GOAWAY.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Timeout of a connection attempt.
-pub(super) const CONNECT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The address of the server, and its certificates.
 #[derive(Debug, clap::Args)]
@@ -169,7 +169,7 @@ impl Connection {
         C::Decode: Send + Sync + 'static,
     {
         let known = self.methods.by_path(method);
-        let timeout = known.map_or(UNARY, |method| method.default_deadline);
+        let timeout = known.map_or(DEFAULT_DEADLINE, |method| method.default_deadline);
         let timeout = self.timeout.unwrap_or(timeout);
         let mut request = Request::new(request);
         request.set_timeout(timeout);

@@ -23,7 +23,7 @@ use tonic::codegen::StdError;
 use tonic::{Code, Status};
 use tower::Service;
 
-use super::connect::{CONNECT, LARGEST_ANSWER, PING_INTERVAL};
+use super::connect::{CONNECT_TIMEOUT, LARGEST_ANSWER, PING_INTERVAL};
 use crate::http::{call, errors, json};
 use crate::rpc::deadline;
 use crate::rpc::frames::{self, Frames};
@@ -51,7 +51,7 @@ impl Http {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT));
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_keepalive(Some(PING_INTERVAL));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)

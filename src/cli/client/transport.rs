@@ -13,7 +13,7 @@ use tonic::codegen::StdError;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tower::Service;
 
-use super::connect::{CONNECT, PING_INTERVAL, Target};
+use super::connect::{CONNECT_TIMEOUT, PING_INTERVAL, Target};
 use super::http::Http;
 use crate::cli::exit::Failure;
 use crate::cli::input;
@@ -57,7 +57,7 @@ pub(super) fn open(target: &Target) -> Result<Transport, Failure> {
     match scheme {
         "grpc" | "grpcs" => {
             let channel = endpoint(target, scheme == "grpcs", rest)?
-                .connect_timeout(CONNECT)
+                .connect_timeout(CONNECT_TIMEOUT)
                 .tcp_nodelay(true)
                 .http2_keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(Duration::from_secs(10))

@@ -20,7 +20,7 @@ const SNAPSHOT: &str = "wsman-snapshot";
 /// Metadata key of the response: where the stream starts.
 const BEGAN: &str = "wsman-began";
 /// Timeout of a list.
-const LIST_LIMIT: Duration = Duration::from_secs(30);
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 pub struct Consumer {
@@ -144,8 +144,8 @@ impl Consumer {
         let mut request = Request::new(GetWorkspacesRequest {
             must_match: self.filter.clone(),
         });
-        request.set_timeout(LIST_LIMIT);
-        let answer = tokio::time::timeout(LIST_LIMIT, client.get_workspaces(request)).await;
+        request.set_timeout(LIST_TIMEOUT);
+        let answer = tokio::time::timeout(LIST_TIMEOUT, client.get_workspaces(request)).await;
         let late = |_| Err(Status::deadline_exceeded("the list does not arrive"));
         match answer.unwrap_or_else(late) {
             Ok(answer) => {

@@ -64,9 +64,9 @@ impl Recorder {
         }
     }
 
-    /// Waits until `settled` would show no violation, for at most `limit`.
-    pub async fn wait_for(&self, settled: &Saw, limit: Duration) {
-        let end = Instant::now() + limit;
+    /// Waits until `settled` would show no violation, for at most `timeout`.
+    pub async fn wait_for(&self, settled: &Saw, timeout: Duration) {
+        let end = Instant::now() + timeout;
         while Instant::now() < end && !self.is_settled(settled) {
             tokio::time::sleep(LOOK).await;
         }

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::grpc::lookup::Lookup;
 use crate::index::group::Group;
 use crate::rpc::keyed_lock::KeyedLock;
-use crate::rpc::methods::UNARY;
+use crate::rpc::methods::DEFAULT_DEADLINE;
 use crate::workspaces::change::{Change, Seen};
 
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl Changes {
                     continue 'tries;
                 }
                 // A change that was started is finished, also with a short deadline.
-                act_deadline = deadline.max(Instant::now() + UNARY);
+                act_deadline = deadline.max(Instant::now() + DEFAULT_DEADLINE);
             }
             if self.was_replaced(&seen.pod) {
                 continue 'tries;

@@ -19,7 +19,7 @@ use crate::index::group::Group;
 use crate::index::{self, Index};
 use crate::objects::Pod;
 use crate::proto::wsman::{StartWorkspaceRequest, StartWorkspaceResponse};
-use crate::rpc::methods::UNARY;
+use crate::rpc::methods::DEFAULT_DEADLINE;
 use crate::updates::{Subscription, UpdateEvent};
 use crate::workspaces::marks::annotation;
 use crate::workspaces::noun::Workspace;
@@ -29,7 +29,7 @@ use crate::workspaces::update::StatusUpdate;
 use crate::workspaces::{content, idempotency, marks, recreate, request, stop};
 
 /// Most time that a start continues after its caller hangs up.
-const MUTATION: Duration = Duration::from_secs(60);
+const MUTATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
 pub(super) struct Starts {
@@ -91,7 +91,7 @@ impl Starts {
                 }
             };
             let pod = index::reference(&pod);
-            self.complete(&plan, pod, created, Instant::now() + MUTATION)
+            self.complete(&plan, pod, created, Instant::now() + MUTATION_TIMEOUT)
                 .await?;
             return Ok(answer);
         }
@@ -162,7 +162,9 @@ impl Starts {
                     Action::RemoveFinalizer(pod, marks::FINALIZER),
                 ];
                 for action in undo {
-                    actor.act(&action, Instant::now() + UNARY).await?;
+                    actor
+                        .act(&action, Instant::now() + DEFAULT_DEADLINE)
+                        .await?;
                 }
             }
             return Err(error);
