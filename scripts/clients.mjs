@@ -35,9 +35,9 @@ for (const [name, make] of Object.entries(transports)) {
   const id = `by-${name}`;
   const cut = new AbortController();
   let stands;
-  const standing = new Promise((resolve) => (stands = resolve));
+  const opened = new Promise((resolve) => (stands = resolve));
   const updates = client.subscribe({ mustMatch: { owner: id } }, { signal: cut.signal, onHeader: stands });
-  const told = (async () => {
+  const received = (async () => {
     const phases = [];
     for await (const update of updates) {
       phases.push(update.status.phase);
@@ -45,7 +45,7 @@ for (const [name, make] of Object.entries(transports)) {
     }
     throw new Error(`${name}: the stream ended before the workspace did`);
   })();
-  await Promise.race([standing, told]);
+  await Promise.race([opened, received]);
   const started = await client.startWorkspace({
     id,
     servicePrefix: `p-${id}`,
@@ -67,7 +67,7 @@ for (const [name, make] of Object.entries(transports)) {
     return true;
   });
   await client.stopWorkspace({ id, policy: 1 }, options);
-  assert.equal((await told).at(-1), stopped, name);
+  assert.equal((await received).at(-1), stopped, name);
   cut.abort();
   console.log(`ok ${name}`);
 }

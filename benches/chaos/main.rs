@@ -236,7 +236,6 @@ async fn given_back(sides: &[Side], before: &[f64], ended: u64) -> Result<(), St
 
 /// The subscribers of one daemon: of everything, of a part with a snapshot, and of everything over a connection that is
 /// cut.
-/// connection that is cut.
 fn subscribers(side: &Side, recorder: &Recorder) -> Vec<Consumer> {
     let name = side.daemon.name;
     let blue = MetadataFilter {

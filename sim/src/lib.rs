@@ -3,7 +3,6 @@
 //!
 //! [`apiserver`] answers as a real one does (`testdata/conformance/` has the responses of both). [`kubelet`] works
 //! against either: `script` decides its next step for a pod, `scheduler` the pod's node.
-//! either: what it does next with a pod, `script` decides; where the pod goes, `scheduler` does.
 
 pub mod apiserver;
 mod garbage;

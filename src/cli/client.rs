@@ -34,7 +34,7 @@ pub struct Args {
     #[command(flatten)]
     target: Target,
 
-    /// How results are written.
+    /// Output format.
     #[arg(short, long, value_parser = Formats::All, default_value = "table", global = true)]
     output: Format,
 
@@ -52,17 +52,17 @@ enum Verb {
     List(list::Args),
     /// Describes one workspace.
     Describe(describe::Args),
-    /// Explains one workspace: why it is as it is, and what happens next.
+    /// Explains the state of one workspace, and what happens next.
     Explain(explain::Args),
-    /// Prints what there is, then every change.
+    /// Prints the current workspaces, then every change.
     Watch(watch::Args),
-    /// Prints what arrives on the message bus, through a queue of its own.
+    /// Prints messages of the bus, through an exclusive queue.
     BusTail(bus_tail::Args),
-    /// Describes what the cluster offers.
+    /// Lists the workspace classes of the cluster.
     Cluster,
     #[command(flatten)]
     Control(control::Verb),
-    /// Makes any call that has one answer, in JSON.
+    /// Makes any unary call, in JSON.
     Call(call::Args),
 }
 

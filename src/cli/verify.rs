@@ -41,7 +41,7 @@ pub struct Args {
     target: Target,
 
     /// Check the message bus as well, on a queue of its own: amqp://user:password@host:5672/vhost, or amqps://. Others on
-    /// this machine can read command lines: passwords belong into the environment or a file.
+    /// this machine can read command lines: use the environment or a file for passwords.
     #[arg(
         long,
         env = "WSMAN_AMQP_URL",
@@ -79,7 +79,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
 
-    /// How results are written.
+    /// Output format.
     #[arg(short, long, value_parser = Formats::Report, default_value = "table")]
     output: Format,
 }

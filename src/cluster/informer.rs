@@ -4,7 +4,6 @@
 //! than the list. Every end of a watch is handled: after a clean end it continues at once from the last version, a
 //! compacted version (410, as an event or as a status) leads to a new list, everything else to a backoff
 //! (docs/faults.md#reading).
-//! (410, as an event or as a status) lists again, everything else backs off and goes on (docs/faults.md#reading).
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -108,7 +108,6 @@ fn free_address(state: &State, service: &Value) -> String {
 
 /// Drops what the original's encoding omits: false, empty text and empty lists in fields that have no other way to be
 /// absent.
-/// have no other way to be absent.
 fn omit_empty(value: &mut Value) {
     const FLAGS: &[&str] = &[
         "hostNetwork",

@@ -20,7 +20,7 @@ use crate::proto::wsman::WorkspaceStatus;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The broker: amqp://user:password@host:5672/vhost, or amqps://. Others on this machine can read command lines:
-    /// passwords belong into the environment or a file.
+    /// use the environment or a file for passwords.
     #[arg(
         long,
         env = "WSMAN_AMQP_URL",
@@ -46,11 +46,11 @@ pub(super) struct Args {
     )]
     routing_key: String,
 
-    /// End after so many messages.
+    /// End after this many messages.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 
-    /// End with 6 when the connection is cut, and with 1 if there is no exchange.
+    /// End with 6 when the connection is lost, and with 1 if there is no exchange.
     #[arg(long)]
     no_reconnect: bool,
 

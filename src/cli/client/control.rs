@@ -19,7 +19,7 @@ const MINUTE: i64 = 60_000_000_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Records a sign of life of a workspace's user.
+    /// Records activity of a workspace's user.
     MarkActive {
         /// Id of the workspace.
         id: String,
@@ -30,30 +30,30 @@ pub(super) enum Verb {
         #[arg(long)]
         if_first: bool,
     },
-    /// Changes after how much inactivity a workspace stops.
+    /// Changes the inactivity timeout of a workspace.
     SetTimeout {
         /// Id of the workspace.
         id: String,
         /// Go duration, such as "1h30m". Less than a minute ends a workspace and needs --now.
         duration: String,
-        /// The timeout after the user closed the workspace; 0 switches it off.
+        /// The timeout after the user closed the workspace; 0 disables it.
         #[arg(long)]
         closed: bool,
-        /// Do not ask before a timeout that ends the workspace.
+        /// Set a timeout that ends the workspace without a confirmation.
         #[arg(long)]
         now: bool,
     },
     /// Exposes or hides a port of a workspace.
     #[command(subcommand)]
     Port(Port),
-    /// Changes who may enter a workspace.
+    /// Changes who has access to a workspace.
     Admission {
         /// Id of the workspace.
         id: String,
-        /// Who may enter.
+        /// Who has access.
         level: Level,
     },
-    /// Replaces the SSH keys that may enter a workspace.
+    /// Replaces the SSH keys of a workspace.
     SshKeys {
         /// Id of the workspace.
         id: String,
@@ -74,7 +74,7 @@ pub(super) enum Verb {
     Snapshot {
         /// Id of the workspace.
         id: String,
-        /// Answer with the snapshot's URL before it is complete.
+        /// Return the snapshot's URL before it is complete.
         #[arg(long)]
         no_wait: bool,
     },
@@ -97,14 +97,14 @@ pub(super) enum Port {
         /// The port that the workspace listens on, if it is another.
         #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u32).range(1..=65535))]
         target: Option<u32>,
-        /// For everybody, not only for those who may enter the workspace.
+        /// For everyone, not only for those with access to the workspace.
         #[arg(long)]
         public: bool,
         /// The port speaks HTTPS.
         #[arg(long)]
         https: bool,
     },
-    /// Takes a port away again.
+    /// Hides a port.
     Hide {
         /// Id of the workspace.
         id: String,

@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// Id of the workspace.
     id: String,
 
-    /// Also if it ended lately, as far as the server remembers it.
+    /// Also if it ended recently.
     #[arg(long)]
     include_ended: bool,
 

@@ -13,7 +13,7 @@ use crate::cli::exit::{Failure, note};
 use crate::cli::output::{Column, Format, Layout, Output, Piece};
 use crate::proto::wsman::{GetWorkspacesRequest, MetadataFilter, WorkspacePhase, WorkspaceStatus};
 
-/// Which workspaces; everything that is given must match.
+/// Which workspaces; all filters must match.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Selection {
     /// Only workspaces of this owner.
@@ -43,19 +43,19 @@ pub(super) struct Args {
     #[arg(long = "class", value_name = "CLASS")]
     classes: Vec<String>,
 
-    /// What the list is sorted by.
+    /// Sort key of the list.
     #[arg(long, value_enum, default_value_t)]
     sort_by: SortBy,
 
-    /// Sort the other way round.
+    /// Sort in reverse order.
     #[arg(long)]
     reverse: bool,
 
-    /// Go on with a line for every change, until Ctrl-C.
+    /// Then print a line for every change, until Ctrl-C.
     #[arg(short, long, conflicts_with = "include_ended")]
     watch: bool,
 
-    /// Also those that ended lately, as far as the server remembers them.
+    /// Include workspaces that ended recently.
     #[arg(long)]
     include_ended: bool,
 

@@ -69,23 +69,23 @@ pub(super) struct Args {
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = words::pair)]
     annotations: Vec<(String, String)>,
 
-    /// Stop after so much inactivity, such as "30m". (--timeout is that of the call.)
+    /// Stop after this much inactivity, such as "30m". (--timeout is that of the call.)
     #[arg(long, value_name = "DURATION", visible_alias = "inactivity-timeout")]
     workspace_timeout: Option<String>,
 
-    /// Stop so long after the user closed it.
+    /// Stop this long after the user closed it.
     #[arg(long, value_name = "DURATION")]
     closed_timeout: Option<String>,
 
-    /// Stop so long after the start, whatever happens.
+    /// Stop this long after the start, even if it is active.
     #[arg(long, value_name = "DURATION")]
     max_lifetime: Option<String>,
 
-    /// Who may enter.
+    /// Who has access.
     #[arg(long, value_enum)]
     admission: Option<Level>,
 
-    /// File with the SSH keys that may enter, as in authorized_keys.
+    /// File with the SSH keys for access, as in authorized_keys.
     #[arg(long, value_name = "FILE")]
     ssh_keys: Option<PathBuf>,
 

@@ -28,15 +28,15 @@ pub(super) struct Args {
     #[arg(required_unless_present_any = ["owner", "all"], conflicts_with_all = ["owner", "all"], value_name = "ID")]
     ids: Vec<String>,
 
-    /// Every workspace of this owner; asks first.
+    /// Every workspace of this owner; asks for a confirmation.
     #[arg(long, value_name = "OWNER", conflicts_with = "all")]
     owner: Option<String>,
 
-    /// Every workspace; asks first.
+    /// Every workspace; asks for a confirmation.
     #[arg(long)]
     all: bool,
 
-    /// Do not ask.
+    /// Do not ask for a confirmation.
     #[arg(short, long)]
     yes: bool,
 
@@ -44,11 +44,11 @@ pub(super) struct Args {
     #[arg(long)]
     strict: bool,
 
-    /// With a grace of 1 second instead of 30.
+    /// With a grace period of 1 second instead of 30.
     #[arg(long, conflicts_with = "abort")]
     now: bool,
 
-    /// At once and without a backup: what is not saved is lost.
+    /// At once and without a backup: unsaved content is lost.
     #[arg(long)]
     abort: bool,
 

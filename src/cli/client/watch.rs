@@ -16,7 +16,7 @@ use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 /// Arguments of `watch`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Id of the workspace, which may be one that is yet to be started [default: all].
+    /// Id of the workspace, which may not be started yet [default: all].
     id: Option<String>,
 
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "PHASE", value_parser = words::parse_phase)]
     until: Option<WorkspacePhase>,
 
-    /// Do not print what is there at the beginning.
+    /// Do not print the current workspaces.
     #[arg(long)]
     no_initial: bool,
 
@@ -34,7 +34,7 @@ pub(super) struct Args {
     #[arg(long, requires = "id")]
     strict: bool,
 
-    /// End with 6 when the stream is cut.
+    /// End with 6 when the stream is lost.
     #[arg(long)]
     no_reconnect: bool,
 

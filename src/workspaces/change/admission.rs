@@ -1,4 +1,4 @@
-//! ControlAdmission: who may enter a workspace.
+//! ControlAdmission: who has access to a workspace.
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{files, root_dir};
 
 /// Words without a technical meaning, and the terms of the field for them.
-const PRIVATE: [(&str, &str); 18] = [
+const PRIVATE: [(&str, &str); 16] = [
     ("goodbye", "close, shutdown"),
     ("heard", "received"),
     ("hears", "receives"),
@@ -16,11 +16,9 @@ const PRIVATE: [(&str, &str); 18] = [
     ("patience", "timeout"),
     ("standing", "LeaseState"),
     ("tell", "publish, send, report, print"),
-    ("telling", "publishing, sending, reporting, printing"),
     ("tells", "publishes, sends, reports, prints"),
     ("tenure", "Leadership"),
     ("told", "published, sent, received, logged, printed"),
-    ("untold", "not published, omitted"),
     ("verdict", "Decision, outcome"),
     ("verdicts", "decisions, outcomes"),
     ("whoever", "the caller, the client, the reader"),
