@@ -17,7 +17,7 @@ use crate::updates::Update;
 /// Last updates that wait for the bus; of more than these the oldest are dropped and counted. While their pods keep the
 /// finalizer they are not lost: this is for a longer outage of the bus.
 const ENDED: usize = 16_384;
-/// After the bus refused a message.
+/// After the bus rejects a message.
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(1),
     longest: Duration::from_secs(30),
@@ -160,8 +160,8 @@ impl<U: Update> Outbox<U> {
             return;
         };
         self.under_way -= 1;
-        let pause = BACKOFF.after(lane.refusals);
-        lane.refusals += 1;
+        let pause = BACKOFF.after(lane.rejections);
+        lane.rejections += 1;
         // It was rejected: unlike a message without an answer it is not stored, so a newer one may replace it.
         let mut next = lane.waiting.front().into_iter();
         if !next.any(|next| next.update.start_uid() == refused.update.start_uid()) {

@@ -76,10 +76,10 @@ pub(super) async fn send(
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let until = match failure.repeat() {
-                Repeat::Never => return Err(failure),
-                Repeat::Briefly => deadline.min(begun + BRIEFLY),
-                Repeat::UntilDeadline => deadline,
+            let until = match failure.retry() {
+                Retry::Never => return Err(failure),
+                Retry::Briefly => deadline.min(begun + BRIEFLY),
+                Retry::UntilDeadline => deadline,
             };
             // Some jitter on top of what everybody is asked for, so that not all come back at once.
             let own = BACKOFF.jittered(failures);

@@ -73,12 +73,12 @@ fn what_was_refused_waits_and_may_be_replaced() {
     assert_eq!(sent(&mut outbox, now), []);
     outbox.push(update("a", 1, 2, true));
     assert_eq!(outbox.waiting(), 1);
-    let due = outbox.next_due().unwrap();
+    let due = outbox.next_retry().unwrap();
     assert_eq!(due, now + BACKOFF.first);
     assert_eq!(sent(&mut outbox, due), [("a".into(), 2, false)]);
     outbox.refuse(&"a".into(), due);
     assert_eq!(
-        outbox.next_due(),
+        outbox.next_retry(),
         Some(due + BACKOFF.first * 2),
         "pauses grow"
     );

@@ -122,7 +122,7 @@ pub(super) async fn run(args: Args, target: &Target, out: &mut Output) -> Result
         }
         let pause = tokio::time::sleep(BACKOFF.jittered(failures));
         failures += 1;
-        alive::during(|| format!("waiting, because {said}"), pause).await;
+        alive::during(|| format!("waiting, because {printed}"), pause).await;
     }
     Ok(())
 }

@@ -78,7 +78,7 @@ impl Consumer {
                 Some(status) if !is_passing(status.code()) => return status,
                 _ => {}
             }
-            if told {
+            if received {
                 failures = 0;
             }
             tokio::time::sleep(BACKOFF.jittered(failures)).await;

@@ -17,14 +17,13 @@ use crate::leadership::Leadership;
 use crate::objects::ConfigMap;
 use crate::readiness::Component;
 use crate::retry::{Backoff, LogOnce};
-use crate::workspaces::activity::RECORD;
 use crate::workspaces::activity::last_activity::{FULL, INTERVAL};
 use crate::workspaces::activity::{self, RECORD};
 use crate::workspaces::marks::label;
 use crate::workspaces::noun::Workspace;
 
 /// Timeout of one write; a failed one is retried with the next checkpoint.
-const LIMIT: Duration = INTERVAL;
+const WRITE_TIMEOUT: Duration = INTERVAL;
 /// Between attempts to read.
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(200),
@@ -59,9 +58,18 @@ pub(in crate::daemon) async fn follow(
 }
 
 /// Reads all recorded activity, however long it takes: without it, active workspaces would look idle.
-pub async fn read(actor: &Actor, clock: &Clock) {
+pub(in crate::daemon) async fn read(hub: &Hub<Workspace>, actor: &Actor, clock: &Clock) {
     let (mut failures, mut logged) = (0, LogOnce::default());
-    while let Err(error) = actor.read_activity(Instant::now() + LIMIT).await {
+    let labels = format!("{}={RECORD}", label::RECORD);
+    loop {
+        let deadline = Instant::now() + WRITE_TIMEOUT;
+        let error = match actor.read_records(&labels, deadline).await {
+            Ok(records) => {
+                records.iter().for_each(|record| take(hub, record, true));
+                return;
+            }
+            Err(error) => error,
+        };
         let why = error.to_string();
         let is_logged = matches!(error, Error::Unreachable { .. });
         if !is_logged && logged.is_new(&why) {
@@ -99,7 +107,7 @@ pub(in crate::daemon) async fn keep(
             );
         }
         crowded = left_out > 0;
-        write(&hub, &actor, checkpoints, Instant::now() + LIMIT).await;
+        write(&hub, &actor, checkpoints, Instant::now() + WRITE_TIMEOUT).await;
     }
 }
 
