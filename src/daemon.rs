@@ -332,7 +332,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The index is ready while the API server is heard of.
+/// The index is ready while the API server sends something.
 async fn follow_synced(
     mut synced: watch::Receiver<bool>,
     component: Component,

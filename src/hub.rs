@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::index::ended::Ended;
+use crate::index::group::Group;
 use crate::index::input::Input;
 use crate::index::noun::Noun;
 use crate::index::observer::{Decided, Observer, Seen};
@@ -168,7 +169,8 @@ impl<N: Noun> Hub<N> {
         take(&state.index, &mut state.noun)
     }
 
-    /// Decides what the group under a key needs, which has an anchor of the returned name; `None` if there is none.
+    /// Decides what the group under a key needs, which has an anchor of the returned name; `None` if there is none, or if
+    /// an answer showed more of it than the watch.
     pub fn decide(
         &self,
         key: &str,
@@ -180,8 +182,11 @@ impl<N: Noun> Hub<N> {
         if !self.0.observers.is_empty() {
             self.show(&Seen::Clock(now));
         }
-        let decision = noun.decide(index, key, policy, now)?;
         let group = index.group(key);
+        if group.is_some_and(Group::is_ahead) {
+            return None;
+        }
+        let decision = noun.decide(index, key, policy, now)?;
         let stray = || index.stray(key).map(|stray| stray.pod.name.as_str().into());
         let name = group.map(|group| Arc::clone(&group.name)).or_else(stray)?;
         if !self.0.observers.is_empty() {

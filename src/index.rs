@@ -353,7 +353,8 @@ impl<N: Noun> Index<N> {
         let Some(group) = self.groups.get_mut(key) else {
             return;
         };
-        if !is_visible(group) || group.is_over() || group.version() > version {
+        group.watch(version);
+        if !is_visible(group) || group.is_over() || group.is_ahead() {
             return;
         }
         let mut update = N::fold(group, &self.defaults);

@@ -18,8 +18,8 @@
 //! Replicas differ in one thing only: `cluster/reconcile` runs on the leader ([`lease`] decides, `cluster/lease` does
 //! the IO).
 //!
-//! [`updates`], [`outbox`] and [`amqp`] serve every noun and name none. [`daemon::feed`] and [`workspaces::update`]
-//! register what they need of [`workspaces`].
+//! [`index`], [`hub`], [`cluster`], [`updates`], [`outbox`] and [`amqp`] serve every noun and name none. A noun registers
+//! with the core by [`index::noun::Noun`], and with the daemon in [`daemon::workspaces`].
 //!
 //! # Glossary
 //!
@@ -27,7 +27,7 @@
 //!
 //! - *noun*: a kind of thing that is served, with its own rules; so far [`workspaces`].
 //! - *workspace*: one pod with a URL, an owner, timeouts, and an end that every subscriber receives.
-//! - *group*: the pods that share one id; a workspace is a group of one pod.
+//! - *group*: the pods that share one id; a workspace is one pod, and those that nodes rejected before it.
 //! - *class*: the resources and the pod template of workspaces, by configuration.
 //! - *mark*: a label, annotation or finalizer of a pod that wsman or another program reads.
 //! - *plan*: the pod, Secret and Services of a start, before anything is written.
@@ -45,7 +45,7 @@
 //! - *decision*: their result: a rule, actions, and when to decide again.
 //! - *leader*: the replica that holds the Lease, runs the lifecycle and publishes to the bus.
 //! - *activity*: when a user was last active; recorded in ConfigMaps.
-//! - *recreation*: creating a pod again that its node rejected; a record replaces the pod meanwhile.
+//! - *recreation*: creating a pod again that its node rejected; the rejected one stays as the anchor of its group.
 //! - *rejection*: why a request reached no call.
 //! - *deadline*: the moment by which a call must be answered.
 //! - *outbox*: what the message bus has not confirmed yet.
@@ -62,8 +62,8 @@
 //! 4. Nothing is kept only in memory that a restart must not lose: state is in the marks of a pod
 //!    ([`workspaces::marks`]), activity in ConfigMaps that all replicas merge ([`workspaces::activity::last_activity`]).
 //! 5. The status is total: a malformed pod is UNKNOWN with a reason; it is never an error and never affects another.
-//! 6. Every dependant of a pod has an owner reference to it, or to the record that replaces it while it is recreated
-//!    ([`workspaces::recreate`]), so garbage collection removes it.
+//! 6. Every dependant of a workspace has an owner reference to its first pod, and so has every pod that is created for
+//!    it again ([`workspaces::recreate`]), so garbage collection removes it.
 //! 7. Only [`rpc::errors`] turns an [`error::Error`] into a gRPC status.
 //! 8. An observer ([`index::observer`]) sees every input before it is folded, and its result; it hands over and
 //!    returns, so it cannot delay the watch.

@@ -34,7 +34,7 @@ const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(100),
     longest: Duration::from_secs(10),
 };
-/// A watch that ends this soon without a word is treated as a failure, lest the two loop.
+/// A watch that ends this soon and empty counts as a failure, so that list and watch do not loop.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]

@@ -175,7 +175,7 @@ impl LeaderElector {
             Error::Denied { .. } => error!(
                 verb,
                 why,
-                "NO RIGHT TO THE LEASE: calls are answered, but unless another replica holds it no workspace becomes ready, \
+                "NO RIGHT TO THE LEASE: calls are answered, but unless another replica holds it nothing becomes ready, \
                  times out or ends; grant get, list, watch, create and patch on leases.coordination.k8s.io"
             ),
             // Logged once, where requests are sent.

@@ -238,7 +238,7 @@ impl Stops {
         let reason = about.reason.as_deref().unwrap_or(stop.rule);
         info!(
             kind,
-            id = about.id,
+            group = about.id,
             owner = about.owner,
             meta_id = about.meta_id,
             pod = stop.pod,

@@ -35,7 +35,7 @@ pub struct Right {
 pub static RIGHTS: [Right; 8] = [
     Right {
         verbs: &["get", "list", "watch", "create", "patch", "delete"],
-        ..needed("pods", "workspaces")
+        ..needed("pods", "everything that runs")
     },
     Right {
         verbs: &["get", "create", "patch", "delete"],
@@ -47,10 +47,7 @@ pub static RIGHTS: [Right; 8] = [
     },
     Right {
         verbs: &["get", "list", "watch", "create", "patch", "delete"],
-        ..needed(
-            "configmaps",
-            "activity, pods that are made again, maintenance",
-        )
+        ..needed("configmaps", "activity, maintenance")
     },
     Right {
         group: "coordination.k8s.io",

@@ -109,3 +109,32 @@ fn only_the_first_heartbeat_of_a_workspace_wakes_a_decision() {
     record(&other, 110);
     assert_eq!(woken(), 0);
 }
+
+#[test]
+fn nothing_is_decided_before_the_watch_has_it() {
+    let pod = |version: u64| -> crate::objects::Pod {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {
+                "name": "ws-a", "uid": "u", "resourceVersion": version.to_string(),
+                "labels": { "gpwsman": "true" }, "annotations": { "gitpod/id": "a", "gitpod/url": "https://x" },
+            },
+            "spec": { "containers": [{ "name": "workspace" }] },
+            "status": { "phase": "Running" },
+        }))
+        .unwrap()
+    };
+    let hub = Hub::<Workspace>::new(Index::default());
+    let decided = || {
+        let policy = Default::default();
+        hub.decide("u", &policy, Timestamp::UNIX_EPOCH).is_some()
+    };
+    hub.change(|index| index.apply_pod(&pod(1)));
+    assert!(decided());
+    // The answer to a write of ours.
+    hub.change(|index| index.see_pod(&pod(3)));
+    assert!(!decided(), "subscribers have not seen it");
+    hub.change(|index| index.apply_pod(&pod(2)));
+    assert!(!decided());
+    hub.change(|index| index.apply_pod(&pod(3)));
+    assert!(decided());
+}

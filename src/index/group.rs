@@ -36,6 +36,8 @@ pub struct Group<N: Noun> {
     pub announced: bool,
     /// The member with the highest rank.
     newest: Member<N>,
+    /// Version up to which the watch has sent its pods.
+    watched: u64,
     /// The others, by rank.
     older: Vec<Member<N>>,
     is_led: bool,
@@ -52,6 +54,7 @@ impl<N: Noun> Group<N> {
             announced: false,
             is_led: member.pod.uid == anchor.uid,
             newest: member,
+            watched: 0,
             older: Vec::new(),
             last_published: None,
         }
@@ -95,6 +98,17 @@ impl<N: Noun> Group<N> {
     pub fn version(&self) -> u64 {
         let members = std::iter::once(&self.newest).chain(&self.older);
         members.map(|member| member.version).max().unwrap_or(0)
+    }
+
+    /// Whether an answer showed a pod that the watch has yet to send. Until then nothing is published of the group, and
+    /// nothing decided: whoever follows it sees every state that led to an action.
+    pub fn is_ahead(&self) -> bool {
+        self.version() > self.watched
+    }
+
+    /// Takes in that the watch has sent everything up to a version.
+    pub(super) fn watch(&mut self, version: u64) {
+        self.watched = version.max(self.watched);
     }
 
     /// Takes in that the anchor was seen.

@@ -38,7 +38,7 @@ pub struct About {
 ///
 /// Everything here is called under the lock of the hub: it must be short.
 pub trait Noun: fmt::Debug + Clone + PartialEq + Default + Send + Sync + 'static {
-    /// What one is called in logs, such as `workspace`.
+    /// What one is called in logs.
     const KIND: &'static str;
 
     /// What the configuration adds to what is kept.

@@ -13,7 +13,7 @@ use wsman::proto::wsman::*;
 
 use super::scenarios::misbehaving;
 use super::support::cluster::Cluster;
-use super::support::world::{PATIENCE, Updates, World, request};
+use super::support::world::{TIMEOUT, Updates, World, request};
 use super::writes::served;
 
 on_both_clusters! {
@@ -233,7 +233,7 @@ async fn handed_over(cluster: &Cluster, id: &str) {
             tokio::task::yield_now().await;
         }
     };
-    let waited = tokio::time::timeout(PATIENCE, alone).await;
+    let waited = tokio::time::timeout(TIMEOUT, alone).await;
     waited.expect("the labels are handed over");
 }
 

@@ -18,7 +18,7 @@ use wsman::proto::wsman::*;
 use super::processes::{write_config, wsman};
 use super::support::cluster::{self, Cluster};
 use super::support::story::Story;
-use super::support::world::{PATIENCE, World, request};
+use super::support::world::{TIMEOUT, World, request};
 
 on_both_clusters! {
     an_end_is_remembered_with_its_reason
@@ -212,10 +212,7 @@ async fn the_log_of_a_run_is_json_with_a_line_for_each_stop() {
         .status();
     assert!(killed.unwrap().success());
     let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());
-    let ended = tokio::time::timeout(PATIENCE, ended)
-        .await
-        .unwrap()
-        .unwrap();
+    let ended = tokio::time::timeout(TIMEOUT, ended).await.unwrap().unwrap();
     let text = std::fs::read_to_string(&log).unwrap();
     assert!(ended.success(), "{text}");
     let mut stops = HashSet::new();
@@ -230,7 +227,7 @@ async fn the_log_of_a_run_is_json_with_a_line_for_each_stop() {
                 (field("level").as_str(), field("owner").as_str()),
                 ("INFO", "jane")
             );
-            let stop = (field("workspace"), field("reason"));
+            let stop = (field("group"), field("reason"));
             assert_eq!(field("meta_id"), format!("m-{}", stop.0));
             assert!(stops.insert(stop), "{line} comes twice");
         }

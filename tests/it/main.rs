@@ -32,6 +32,7 @@ mod limits;
 mod lost;
 mod nodes;
 mod outages;
+mod pairs;
 mod processes;
 mod readme;
 mod recorded;

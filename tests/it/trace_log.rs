@@ -11,7 +11,7 @@ use wsman::workspaces::case::{self, Case, Objects};
 
 use super::processes::{Daemon, until, write_config, wsman};
 use super::support::cluster::{self, Cluster};
-use super::support::world::{PATIENCE, World, request};
+use super::support::world::{TIMEOUT, World, request};
 
 on_both_clusters! {
     lives_are_answered_alike_again
@@ -70,7 +70,7 @@ async fn lives_are_answered_alike_again(cluster: &Cluster) {
         assert!(text.contains(&format!("\"kind\":\"{kind}\"")), "{kind}");
     }
     assert!(
-        text.contains("\"recreate\":\"create\""),
+        text.contains("\"copy\":\"ws-three-2\""),
         "a pod was made again"
     );
 
@@ -102,14 +102,14 @@ fn lines_that_cannot_be_read_are_named(path: &Path, text: &str) {
     let spoilt = [
         &first[..first.len() / 2],
         "{\"version\":9,\"kind\":\"status\"}",
-        "{\"version\":1,\"kind\":\"dream\"}",
+        "{\"version\":2,\"kind\":\"dream\"}",
         text,
     ];
     fs::write(path, spoilt.join("\n")).unwrap();
     let replayed = replay(path);
     assert!(replayed.status.success(), "{}", errors(&replayed));
     let wanted = "line 1: it is cut off: skipped\n\
-         line 2: it is of version 9 of the format; this program reads 1: skipped\n\
+         line 2: it is of version 9 of the format; this program reads 2: skipped\n\
          line 3: its kind \"dream\" is unknown: skipped\n";
     assert_eq!(errors(&replayed), wanted);
     assert!(printed(&replayed).ends_with("3 lines skipped\n"));
@@ -259,7 +259,7 @@ async fn eventually(mut is_so: impl FnMut() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, waits).await.unwrap();
+    tokio::time::timeout(TIMEOUT, waits).await.unwrap();
 }
 
 fn replay(log: &Path) -> Output {

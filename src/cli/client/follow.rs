@@ -93,7 +93,7 @@ impl Follow {
                 tokio::time::sleep(BACKOFF.jittered(before)).await;
                 match self.reconnect().await {
                     Err(error) if !is_passing(error.status.code()) => return Err(error),
-                    // Told once: the cut itself was.
+                    // Only the first failure is reported, as `Cut`.
                     Err(_) => self.failures += 1,
                     Ok(()) => {}
                 }

@@ -155,7 +155,7 @@ async fn write(
         match actor.act(&Action::Checkpoint(checkpoint), deadline).await {
             Ok(Outcome::Recorded(record)) => take(hub, &record, true),
             Ok(_) => {}
-            // Logged once for all, by whoever sends the requests.
+            // Logged once for all, by the sender of the requests.
             Err(error @ Error::Unreachable { .. }) => {
                 debug!(record = name, %error, "cannot record activity");
             }

@@ -57,7 +57,7 @@ async fn combine(
     loop {
         let now = *switch.borrow_and_update();
         policy.send_replace(Arc::new(configured.borrow_and_update().under(now)));
-        // Only now: whoever waits for it decides by the policy.
+        // Only now: the lifecycle waits for it and decides by the policy.
         known.send_replace(now != Switch::Unknown);
         tokio::select! {
             Ok(()) = configured.changed() => {}

@@ -11,7 +11,7 @@ use wsman::proto::wsman::*;
 
 use super::refused;
 use crate::support::cluster::Cluster;
-use crate::support::world::{PATIENCE, World, request};
+use crate::support::world::{TIMEOUT, World, request};
 
 on_both_clusters! {
     maintenance_holds_back_starts_and_timeouts_but_no_stop
@@ -50,7 +50,7 @@ async fn answers(world: &World, id: &str, in_maintenance: bool) {
             tokio::task::yield_now().await;
         }
     };
-    let settled = tokio::time::timeout(PATIENCE, settles).await;
+    let settled = tokio::time::timeout(TIMEOUT, settles).await;
     settled.expect("the switch is followed");
 }
 

@@ -20,6 +20,7 @@ use wsman::clock::Clock;
 use wsman::config::{self, Settings, Severity};
 use wsman::daemon::{self, Parts, ShutdownTimeouts};
 use wsman::lease::{self, LeaseState};
+use wsman::proto::contentservice::{WorkspaceInitializer, workspace_initializer::Spec};
 use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 use wsman::retry::Backoff;
@@ -29,7 +30,6 @@ use super::cluster::Cluster;
 
 /// Longest that a test waits for anything.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
-pub(crate) const PATIENCE: Duration = TIMEOUT;
 
 const SOON: Backoff = Backoff {
     first: Duration::from_millis(50),
@@ -443,17 +443,16 @@ pub(crate) const MISBEHAVIOUR: [(&str, &[(&str, &str)]); 6] = [
 
 /// The example configuration in a namespace, with a class for each misbehaviour.
 pub(crate) fn settings(namespace: &str, change: impl FnOnce(&mut serde_json::Value)) -> Settings {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/example-config.json"))
-        .unwrap();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/example-config.json");
+    let text = std::fs::read_to_string(example).unwrap();
     let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
     value["manager"]["namespace"] = namespace.into();
     let mut files = BTreeMap::new();
     for (how, what) in MISBEHAVIOUR {
         let path = format!("templates/{how}");
         value["manager"]["workspaceClass"][how] = serde_json::json!({ "name": how, "container": {}, "templates": { "defaultPath": path } });
-        let script = what
-            .iter()
-            .map(|(key, value)| (format!("sim.wsman.dev/{key}"), *value));
+        let script = what.iter();
+        let script = script.map(|(key, value)| (format!("sim.wsman.dev/{key}"), *value));
         let template = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -483,12 +482,8 @@ pub(crate) fn request(id: &str) -> StartWorkspaceRequest {
         spec: Some(StartWorkspaceSpec {
             workspace_image: "registry.example.com/workspace:1".to_owned(),
             workspace_location: "/workspace".to_owned(),
-            initializer: Some(wsman::proto::contentservice::WorkspaceInitializer {
-                spec: Some(
-                    wsman::proto::contentservice::workspace_initializer::Spec::Empty(
-                        Default::default(),
-                    ),
-                ),
+            initializer: Some(WorkspaceInitializer {
+                spec: Some(Spec::Empty(Default::default())),
             }),
             envvars: vec![EnvironmentVariable {
                 name: "GREETING".to_owned(),

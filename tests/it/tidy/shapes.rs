@@ -89,6 +89,7 @@ fn children(root: &str, path: &Path, text: &str) -> Vec<String> {
         let line = line
             .trim()
             .trim_start_matches("pub(crate) ")
+            .trim_start_matches("pub(super) ")
             .trim_start_matches("pub(in crate::cli) ")
             .trim_start_matches("pub ");
         line.strip_prefix("mod ")?.strip_suffix(';')
