@@ -87,7 +87,10 @@ pub fn outcome(decision: &Decision) -> &'static str {
         "STOP"
     } else if has(|a| matches!(a, Action::CopyPod(_))) {
         "RECREATE"
-    } else if has(|a| matches!(a, Action::Mark(..))) {
+    } else if has(|a| {
+        use Action::{CopyMarks, Label, Mark};
+        matches!(a, Mark(..) | Label(..) | CopyMarks(..))
+    }) {
         "MARK"
     } else {
         "WAIT"
