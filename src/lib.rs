@@ -105,6 +105,7 @@ pub mod leadership;
 pub mod readiness;
 pub mod rpc;
 pub mod server;
+pub mod spans;
 pub mod tasks;
 pub mod telemetry;
 pub mod trace;

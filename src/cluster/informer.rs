@@ -14,12 +14,13 @@ use kube::core::params::{ListParams, WatchParams};
 use kube::core::{Request, WatchEvent};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use super::errors::{self, Cause};
 use crate::objects::{List, Object};
 use crate::readiness::Component;
 use crate::retry::{Backoff, LogOnce};
+use crate::spans;
 
 /// Timeout of one watch. Short, so that half-open connections and missed events are noticed soon.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -83,7 +84,17 @@ pub enum Event<T> {
 }
 
 /// Follows a selection for ever and passes every event to `sink`, in order.
-pub async fn follow<T>(client: Client, selection: Selection, mut sink: impl FnMut(Event<T>))
+pub async fn follow<T>(client: Client, selection: Selection, sink: impl FnMut(Event<T>))
+where
+    T: Object + DeserializeOwned + Clone + 'static,
+{
+    let span = spans::watch(selection.kind);
+    list_and_watch(client, selection, sink)
+        .instrument(span)
+        .await;
+}
+
+async fn list_and_watch<T>(client: Client, selection: Selection, mut sink: impl FnMut(Event<T>))
 where
     T: Object + DeserializeOwned + Clone + 'static,
 {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use super::act::Actor;
 use crate::action::Action;
@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::index::noun::{About, Noun};
 use crate::leadership::Leadership;
+use crate::spans;
 
 /// Bound on the actions of one decision.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -128,10 +129,17 @@ async fn work<N: Noun>(
                 stops.begin(hub, &key, &decision);
                 let parallel = Arc::clone(&parallel);
                 let (actor, hub, leadership) = (actor.clone(), hub.clone(), leadership.clone());
-                working.spawn(async move {
+                let group = hub.read(|index| {
+                    let group = index.group(&key);
+                    group.map(|group| N::id(&group.newest().entry))
+                });
+                let group = group.unwrap_or_default();
+                let span = spans::act(N::KIND, &group, decision.rule);
+                let acting = async move {
                     let ended = carry_out(actor, hub, name, decision, parallel, leadership);
                     (key, ended.await)
-                });
+                };
+                working.spawn(acting.instrument(span));
             }
         }
     }
@@ -193,7 +201,7 @@ struct Stops {
 
 #[derive(Debug)]
 struct Stop {
-    kind: &'static str,
+    noun: &'static str,
     pod: String,
     uid: String,
     by_force: bool,
@@ -215,7 +223,7 @@ impl Stops {
             return;
         };
         let stop = Stop {
-            kind: N::KIND,
+            noun: N::KIND,
             pod: pod.name.clone(),
             uid: pod.uid.clone(),
             by_force,
@@ -234,10 +242,10 @@ impl Stops {
         if self.logged.get(name) == Some(&this) {
             return;
         }
-        let Stop { kind, about, .. } = &stop;
+        let Stop { noun, about, .. } = &stop;
         let reason = about.reason.as_deref().unwrap_or(stop.rule);
         info!(
-            kind,
+            noun,
             group = about.id,
             owner = about.owner,
             meta_id = about.meta_id,
@@ -246,8 +254,8 @@ impl Stops {
             reason,
             "{}",
             match stop.by_force {
-                true => format!("removing the pod of a {kind} by force"),
-                false => format!("stopping a {kind}"),
+                true => format!("removing the pod of a {noun} by force"),
+                false => format!("stopping a {noun}"),
             }
         );
         self.logged.insert(Arc::clone(name), this);

@@ -14,12 +14,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
-use tracing::{Span, info_span, warn};
+use tracing::warn;
 
 use crate::action::Action;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error::{Error, FieldViolation};
+use crate::index::noun::Noun;
 use crate::proto::answers::{DescribeWorkspaceResponse, GetWorkspacesResponse};
 use crate::proto::served::workspace_manager_server::WorkspaceManager;
 use crate::proto::wsman::{
@@ -34,9 +35,11 @@ use crate::proto::wsman::{
 use crate::rpc::call::{self, CallContext};
 use crate::rpc::errors;
 use crate::rpc::keyed_lock::KeyedLock;
+use crate::spans;
 use crate::updates::SubscribeFrom;
 use crate::workspaces::change::Change;
 use crate::workspaces::filter::Filter;
+use crate::workspaces::noun::Workspace;
 use crate::workspaces::trace::Trace;
 use crate::workspaces::{self, activity, classes, content, ending};
 use change::Changes;
@@ -90,7 +93,7 @@ impl WorkspaceManager for Workspaces {
         };
         let updates = wait.then(subscribe);
         let starts = self.starts.clone();
-        let span = info_span!("start", workspace = id);
+        let span = spans::call("StartWorkspace", Workspace::KIND, &id);
         let starting = async move { starts.start(request, trace, deadline).await };
         let started = self
             .calls
@@ -117,11 +120,7 @@ impl WorkspaceManager for Workspaces {
         let (request, deadline) = call::take(request);
         let policy = workspaces::stop::policy(&request)?;
         let mark = workspaces::stop::mark(policy);
-        let span = info_span!(
-            "stop",
-            workspace = request.id,
-            policy = policy.as_str_name()
-        );
+        let span = spans::call("StopWorkspace", Workspace::KIND, &request.id);
         let lookup = self.lookup.clone();
         let stopping = async move { stop::stop(&lookup, &request.id, &mark, deadline).await };
         self.calls
@@ -221,7 +220,12 @@ impl WorkspaceManager for Workspaces {
             let action = Action::Mark(pod, mark);
             let marking = async move { actor.act(&action, deadline).await.map(|_| ()) };
             self.calls
-                .mutate("marking the workspace", deadline, Span::current(), marking)
+                .mutate(
+                    "marking the workspace",
+                    deadline,
+                    spans::call("MarkActive", Workspace::KIND, &request.id),
+                    marking,
+                )
                 .await?;
         }
         Ok(Response::new(MarkActiveResponse {}))
@@ -350,7 +354,7 @@ impl Workspaces {
         deadline: Instant,
     ) -> Result<(), Error> {
         let changes = self.changes.clone();
-        let span = info_span!("change", workspace = change.id, doing);
+        let span = spans::call(change.method(), Workspace::KIND, &change.id);
         let changing = async move { changes.carry_out(doing, &change, deadline).await };
         self.calls.mutate(doing, deadline, span, changing).await
     }
@@ -364,7 +368,7 @@ impl Workspaces {
         let class = status.read().spec?.class;
         if !asked.is_empty() && class != asked {
             warn!(
-                workspace = id,
+                group = id,
                 asked, class, "unknown class, started with another"
             );
         }

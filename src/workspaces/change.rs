@@ -49,6 +49,16 @@ enum What {
 }
 
 impl Change {
+    /// Returns the name of the call that asks for it.
+    pub fn method(&self) -> &'static str {
+        match self.what {
+            What::Timeout(_) => "SetTimeout",
+            What::Admission(_) => "ControlAdmission",
+            What::Port(_) => "ControlPort",
+            What::Keys(_) => "UpdateSSHKey",
+        }
+    }
+
     /// Validates a SetTimeout.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ const IMPURE: [(&str, &str); 12] = [
 ];
 
 /// Which modules of ours a module may use. One that is not listed here may use all.
-const LAYERS: [(&str, &[&str]); 32] = [
+const LAYERS: [(&str, &[&str]); 33] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -96,6 +96,7 @@ const LAYERS: [(&str, &[&str]); 32] = [
         &["config", "outbox", "leadership", "retry", "tls", "updates"],
     ),
     ("readiness", &[]),
+    ("spans", &[]),
     ("tasks", &["retry"]),
     ("rpc", &["clock", "config", "error", "proto", "tasks"]),
     ("http", &["error", "proto", "redact", "rpc"]),
@@ -112,6 +113,7 @@ const LAYERS: [(&str, &[&str]); 32] = [
             "objects",
             "proto",
             "rpc",
+            "spans",
             "tasks",
             "tls",
             "leadership",
@@ -137,6 +139,7 @@ const LAYERS: [(&str, &[&str]); 32] = [
             "objects",
             "readiness",
             "retry",
+            "spans",
             "tasks",
             "leadership",
             "window",
@@ -151,7 +154,7 @@ const OURS: [&str; 3] = ["workspace", "gitpod", "wsman::"];
 const SIMULATE: &str = "src/cli/simulate.rs";
 
 /// Modules that serve every noun: each registers in `daemon`, and these name none.
-const NOUNLESS: [&str; 23] = [
+const NOUNLESS: [&str; 24] = [
     "action",
     "admin",
     "amqp",
@@ -171,6 +174,7 @@ const NOUNLESS: [&str; 23] = [
     "retry",
     "rpc",
     "server",
+    "spans",
     "tasks",
     "leadership",
     "updates",
