@@ -157,7 +157,7 @@ impl<N: Noun> Hub<N> {
         }
     }
 
-    /// Waits until a change gave whoever keeps the noun's records something to do.
+    /// Waits until a change of what the noun keeps has to be recorded.
     pub async fn noun_changed(&self) {
         self.0.noun_changed.notified().await;
     }

@@ -18,7 +18,7 @@ use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::explanation;
 use crate::workspaces::status::{NotWorkspace, Why};
 
-/// What to explain, and how to tell it.
+/// What to explain, and how to print it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Output for programs instead of people.

@@ -172,7 +172,7 @@ async fn carry_out<N: Noun>(
         }
         if let Err(error) = actor.act(action, Instant::now() + LIMIT).await {
             match error {
-                // Logged once for all, by whoever sends the requests.
+                // Logged once for all, where requests are sent.
                 Error::Unreachable { .. } => debug!(pod = %name, %error, "cannot act"),
                 _ => warn!(pod = %name, %error, "cannot act, will decide again"),
             }

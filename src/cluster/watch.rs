@@ -50,7 +50,7 @@ pub fn spawn<N: Noun>(
     readiness: &Readiness,
     selectors: Selectors,
 ) {
-    let (alive, heard) = watch::channel(());
+    let (alive, received) = watch::channel(());
     let (reread, rereads) = mpsc::channel(REREADS);
     let feed = Feed {
         client: client.clone(),
@@ -80,7 +80,7 @@ pub fn spawn<N: Noun>(
     tasks.spawn("watch events", endless(warnings(feed.clone())));
     tasks.spawn("open the gate", follow_gate(feed));
     tasks.spawn("read pods again", read_again(actor.clone(), rereads));
-    tasks.spawn("staleness", staleness(hub.clone(), heard));
+    tasks.spawn("staleness", staleness(hub.clone(), received));
 }
 
 /// Where events come from and go to.
@@ -186,7 +186,7 @@ async fn strays<N: Noun>(feed: Feed<N>, labels: String) {
     .await;
 }
 
-/// Whoever switched Services off may have no right to them.
+/// Without Services in the configuration there may be no right to them.
 async fn services<N: Noun>(feed: Feed<N>, labels: String, optional: bool) {
     // There are two to a pod: listed at the same time they would double the wait for the first answer.
     let mut synced = feed.hub.synced();
@@ -257,7 +257,7 @@ async fn read_again(actor: Actor, mut pods: mpsc::Receiver<Arc<str>>) -> anyhow:
         let deadline = tokio::time::Instant::now() + READ_LIMIT;
         match actor.read_pod(&pod, deadline).await {
             Ok(_) => {}
-            // Logged once for all, by whoever sends the requests.
+            // Logged once for all, where requests are sent.
             Err(error @ Error::Unreachable { .. }) => {
                 debug!(%pod, %error, "cannot read the pod again");
             }
@@ -267,13 +267,13 @@ async fn read_again(actor: Actor, mut pods: mpsc::Receiver<Arc<str>>) -> anyhow:
     Ok(())
 }
 
-/// Takes the index out of service while nothing is heard of the API server.
-async fn staleness<N: Noun>(hub: Hub<N>, mut heard: watch::Receiver<()>) -> anyhow::Result<()> {
+/// Takes the index out of service while the API server sends nothing.
+async fn staleness<N: Noun>(hub: Hub<N>, mut received: watch::Receiver<()>) -> anyhow::Result<()> {
     let synced = hub.synced();
     let mut ever = false;
     loop {
         ever |= *synced.borrow();
-        match tokio::time::timeout(STALE_AFTER, heard.changed()).await {
+        match tokio::time::timeout(STALE_AFTER, received.changed()).await {
             Ok(Ok(())) if ever && !*synced.borrow() => {
                 info!("the API server is back");
                 hub.set_synced(true);
@@ -281,7 +281,7 @@ async fn staleness<N: Noun>(hub: Hub<N>, mut heard: watch::Receiver<()>) -> anyh
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Ok(()),
             Err(_) if ever && *synced.borrow() => {
-                warn!(after = ?STALE_AFTER, "nothing heard of the API server: not ready");
+                warn!(after = ?STALE_AFTER, "the API server sends nothing: not ready");
                 hub.set_synced(false);
             }
             Err(_) => {}

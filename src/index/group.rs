@@ -101,7 +101,7 @@ impl<N: Noun> Group<N> {
     }
 
     /// Whether an answer showed a pod that the watch has yet to send. Until then nothing is published of the group, and
-    /// nothing decided: whoever follows it sees every state that led to an action.
+    /// nothing decided: its subscribers see every state that led to an action.
     pub fn is_ahead(&self) -> bool {
         self.version() > self.watched
     }

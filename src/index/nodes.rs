@@ -12,7 +12,7 @@ use crate::objects::{Node, Pod};
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     by_name: HashMap<String, Node>,
-    /// Nodes that are gone while pods name them. Those pods go on changing: their versions no longer tell.
+    /// Nodes that are gone while pods name them. Those pods go on changing: their versions no longer show it.
     pub(super) gone: HashSet<String>,
     /// Version of the last complete list; 0 where there was none, as without the right to.
     listed: u64,

@@ -56,34 +56,46 @@ pub trait Noun: fmt::Debug + Clone + PartialEq + Default + Send + Sync + 'static
     fn membership(pod: &Pod) -> Option<Membership>;
 
     /// Whether a pod is one of this noun's that lost the label by which the others are found.
-    fn is_stray(pod: &Pod) -> bool;
+    fn is_stray(_pod: &Pod) -> bool {
+        false
+    }
 
     /// Returns what is kept of a pod.
     fn read(observed: &Observed<'_>, defaults: &Self::Defaults) -> Self::Entry;
 
     /// Returns which marks of a pod cannot be read; empty if there is none.
-    fn unreadable(entry: &Self::Entry) -> &str;
+    fn unreadable(_entry: &Self::Entry) -> &str {
+        ""
+    }
 
     /// Whether a warning may matter to any pod.
-    fn keeps(event: &Event) -> bool;
+    fn keeps(_event: &Event) -> bool {
+        false
+    }
 
     /// Whether what is kept of a pod may change with a warning about it.
-    fn depends_on(event: &Event, entry: &Self::Entry) -> bool;
+    fn depends_on(_event: &Event, _entry: &Self::Entry) -> bool {
+        false
+    }
 
     /// Returns the id of a group, as callers know it.
     fn id(entry: &Self::Entry) -> String;
 
     /// Whether clients get to see a group whose anchor was seen.
-    fn is_visible(group: &Group<Self>) -> bool;
+    fn is_visible(_group: &Group<Self>) -> bool {
+        true
+    }
 
     /// Folds a group into what is published of it, in the version of the newest of its pods.
     fn fold(group: &Group<Self>, defaults: &Self::Defaults) -> Self::Update;
 
     /// Returns what is added to the versions of pods.
-    fn version_offset(defaults: &Self::Defaults) -> u64;
+    fn version_offset(_defaults: &Self::Defaults) -> u64 {
+        0
+    }
 
     /// Takes in that a group has ended.
-    fn forget(&mut self, last: &Self::Update);
+    fn forget(&mut self, _last: &Self::Update) {}
 
     /// Decides what a group needs at `now`; `None` if there is nothing under the key.
     fn decide(

@@ -1,4 +1,4 @@
-//! Whatever order, repetition and loss the watch suffers, what subscribers are told keeps its promises
+//! Whatever order, repetition and loss the watch suffers, what is published keeps the guarantees
 //! (docs/protocol.md#what-consumers-of-updates-can-rely-on).
 
 mod toy;
@@ -53,7 +53,7 @@ struct Truth {
     version: u64,
     pods: BTreeMap<String, Pod>,
     past: Vec<(bool, Pod)>,
-    /// How much of the past the watch told.
+    /// How much of the past the watch has sent.
     watched: usize,
 }
 
@@ -74,7 +74,7 @@ enum Step {
     Answer {
         back: usize,
     },
-    /// The watch tells what happened next.
+    /// The watch sends what happened next.
     Watch {
         events: usize,
     },
@@ -166,29 +166,29 @@ proptest! {
     #[test]
     fn the_promises_hold_whatever_the_watch_does(steps in prop::collection::vec(step(), 1..60)) {
         let (mut truth, mut index) = (Truth::default(), Index::default());
-        let mut told: HashMap<Arc<str>, EncodedStatus> = HashMap::new();
+        let mut published: HashMap<Arc<str>, EncodedStatus> = HashMap::new();
         let mut last = 0;
         for step in steps.iter().chain([&Step::List]) {
             for update in truth.take(step, &mut index) {
-                prop_assert!(update.status.version() >= last, "all replicas tell in the order of versions");
+                prop_assert!(update.status.version() >= last, "all replicas publish in the order of versions");
                 last = update.status.version();
-                if let Some(before) = told.get(&update.start_uid) {
+                if let Some(before) = published.get(&update.start_uid) {
                     prop_assert!(update.status.version() > before.version(), "versions grow");
                     prop_assert!(!before.same(&update.status), "no repeats");
                     prop_assert_ne!(before.phase(), WorkspacePhase::Stopped, "nothing after STOPPED");
                 }
-                told.insert(update.start_uid.clone(), update.status);
+                published.insert(update.start_uid.clone(), update.status);
             }
         }
-        // After a list the index is what is there, and everything else was told to have stopped.
+        // After a list the index is what is there, and everything else was published as stopped.
         let held: BTreeMap<_, _> =
             index.pods.keys().map(|name| (name.to_string(), index.known(name).unwrap().version)).collect();
         let there: BTreeMap<_, _> =
             truth.pods.iter().map(|(name, pod)| (name.clone(), pod.metadata.version())).collect();
         prop_assert_eq!(held, there);
-        for (uid, status) in &told {
+        for (uid, status) in &published {
             let lives = truth.pods.values().any(|pod| *pod.metadata.uid == **uid);
-            prop_assert!(lives || status.phase() == WorkspacePhase::Stopped, "{} ended untold", uid);
+            prop_assert!(lives || status.phase() == WorkspacePhase::Stopped, "{} ended unpublished", uid);
         }
     }
 }
@@ -198,12 +198,12 @@ fn a_new_pod_under_an_old_name_ends_the_old_one_first() {
     let mut index = Index::default();
     index.apply_pod(&pod("ws-a", 1, 5, 1));
     let updates = index.apply_pod(&pod("ws-a", 2, 9, 0)).updates;
-    let told: Vec<_> = updates
+    let published: Vec<_> = updates
         .iter()
         .map(|u| (&*u.start_uid, u.status.phase()))
         .collect();
     assert_eq!(
-        told,
+        published,
         [
             ("ws-a-1", WorkspacePhase::Stopped),
             ("ws-a-2", WorkspacePhase::Pending)
@@ -224,7 +224,7 @@ fn what_changes_without_its_pod_is_told_with_the_pods_next_version() {
     let reread = index.apply_pod(&pod("ws-a", 1, 5, 0));
     assert!(
         reread.updates.is_empty() && !reread.dirty.is_empty(),
-        "decided on, but not told"
+        "decided on, but not published"
     );
     let failed = index
         .by_id("ws-a")
@@ -235,9 +235,9 @@ fn what_changes_without_its_pod_is_told_with_the_pods_next_version() {
         .unwrap()
         .failed;
     assert_eq!(failed, "no such volume");
-    let told = index.apply_pod(&pod("ws-a", 1, 6, 0)).updates;
+    let published = index.apply_pod(&pod("ws-a", 1, 6, 0)).updates;
     assert_eq!(
-        told[0].status.read().conditions.unwrap().failed,
+        published[0].status.read().conditions.unwrap().failed,
         "no such volume"
     );
 }
@@ -324,18 +324,18 @@ fn a_node_stays_gone_however_often_its_pods_change() {
     let node = |name: &str| -> Node {
         serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap()
     };
-    // Whether its end was told, found out by a list, or came before everything.
-    for how in ["told", "listed", "before"] {
+    // Whether its end was sent, found by a list, or came before everything.
+    for how in ["sent", "listed", "before"] {
         let mut index = Index::default();
         if how != "before" {
             index.apply_node(node("n1"));
             index.apply_pod(&bound(5));
             assert!(!gone(&index));
-            // The pod changed after its node went, and was told first.
+            // The pod changed after its node went, and was sent first.
             index.apply_pod(&bound(7));
         }
         match how {
-            "told" => drop(index.delete_node("n1", 6)),
+            "sent" => drop(index.delete_node("n1", 6)),
             _ => drop(index.retain_nodes(&HashSet::new(), 6)),
         }
         if how == "before" {
@@ -372,7 +372,7 @@ fn an_announced_end_is_taken_in_once_and_only_by_its_own_pod() {
     assert_eq!(index.announced(&other), Changes::default());
     assert_eq!(index.announced(&update).dirty, [Arc::from("a-1")]);
     assert_eq!(index.announced(&update), Changes::default());
-    // What the pod tells later does not undo it.
+    // What comes of the pod later does not undo it.
     stopped.metadata.resource_version = "6".into();
     index.apply_pod(&stopped);
     assert!(index.by_pod("a").unwrap().announced);

@@ -2,7 +2,7 @@
 //!
 //! A line holds all that its answer was made of, so that each can be answered again by itself: lines may be lost. What
 //! is secret is hidden in the objects, and the answer is the one that these make: provided that the objects as they were
-//! make the answer that the daemon gave. If they do not, that answer stands there, and whoever replays finds out.
+//! make the answer that the daemon gave. If they do not, that answer is in the line, and a replay finds the difference.
 
 use std::sync::Arc;
 

@@ -267,7 +267,7 @@ impl Case<'_> {
         vec![Action::Stop(self.pod.clone(), grace)]
     }
 
-    /// The mark goes first: once the pod is being deleted the failure can no longer be told from the stop.
+    /// The mark goes first: once the pod is being deleted the failure can no longer be distinguished from the stop.
     fn fail(&self) -> Vec<Action> {
         let mut actions = Vec::new();
         if !self.state.failed_before_stopping {

@@ -1,5 +1,7 @@
 //! What workspaces register with the core: which pods are theirs, what is kept of one, and how they fold.
 
+use std::sync::{Arc, OnceLock};
+
 use jiff::Timestamp;
 
 use super::activity::last_activity::LastActivity;
@@ -117,8 +119,10 @@ impl Noun for Workspace {
             false => entry.status.clone(),
         };
         StatusUpdate {
+            start_uid: Arc::clone(&group.key),
+            status,
             trace: entry.state.trace.clone(),
-            ..StatusUpdate::new(&group.key, status)
+            message: OnceLock::new(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::index::served::Served;
 use crate::proto::wsman::WorkspacePhase;
 
 /// Who starts a workspace or changes its ports sees to the Services too; before that time they are not missed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What is to be done now, and when to look again.
 #[derive(Debug, Default, PartialEq)]
@@ -54,7 +54,7 @@ pub fn step<'a>(
     let due = state
         .created
         .max(state.ports_changed)
-        .and_then(|since| since.checked_add(PATIENCE).ok());
+        .and_then(|since| since.checked_add(GRACE).ok());
     match due {
         Some(due) if due > now => ServiceSync {
             action: None,

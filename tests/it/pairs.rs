@@ -23,7 +23,7 @@ use wsman::index::observed::Observed;
 use wsman::index::{Index, reference};
 use wsman::leadership::Leadership;
 use wsman::lease::LeaseState;
-use wsman::objects::{Event, Pod};
+use wsman::objects::Pod;
 use wsman::readiness::Readiness;
 use wsman::tasks::Tasks;
 use wsman::updates::{Filter, SubscribeFrom, Subscription, Update, UpdateEvent};
@@ -139,10 +139,6 @@ impl Noun for Pair {
         })
     }
 
-    fn is_stray(_: &Pod) -> bool {
-        false
-    }
-
     fn read(observed: &Observed<'_>, (): &()) -> Half {
         let pod = observed.pod;
         Half {
@@ -153,24 +149,8 @@ impl Noun for Pair {
         }
     }
 
-    fn unreadable(_: &Half) -> &str {
-        ""
-    }
-
-    fn keeps(_: &Event) -> bool {
-        false
-    }
-
-    fn depends_on(_: &Event, _: &Half) -> bool {
-        false
-    }
-
     fn id(half: &Half) -> String {
         half.name.clone()
-    }
-
-    fn is_visible(_: &Group<Self>) -> bool {
-        true
     }
 
     fn fold(group: &Group<Self>, (): &()) -> Running {
@@ -182,12 +162,6 @@ impl Noun for Pair {
             is_last: group.living().next().is_none(),
         }
     }
-
-    fn version_offset((): &()) -> u64 {
-        0
-    }
-
-    fn forget(&mut self, _: &Running) {}
 
     fn decide(
         &self,

@@ -83,12 +83,12 @@ fn tells_programs_the_status_in_proto_names() {
 fn a_configuration_and_a_moment_make_timeouts_visible() {
     let case = json!({"pod": pod(), "activity": "2026-03-01T10:10:00Z", "legacy": 1});
     let (_, out) = explain(&case.to_string(), &config(), "-o json --config CONFIG FILE");
-    let told = object(&out);
-    assert_eq!(told["actions"], json!([]));
+    let printed = object(&out);
+    assert_eq!(printed["actions"], json!([]));
     let deadline = json!({"at": "2026-03-01T10:40:00Z", "reason": "inactivity timeout"});
-    assert_eq!(told["deadline"], deadline);
-    assert_eq!(told["status"]["status_version"], "105");
-    assert_eq!(told["status"]["spec"]["timeout"], "30m0s");
+    assert_eq!(printed["deadline"], deadline);
+    assert_eq!(printed["status"]["status_version"], "105");
+    assert_eq!(printed["status"]["spec"]["timeout"], "30m0s");
     let line = "-o json --config CONFIG --now 2026-03-01T10:40:00Z FILE";
     let (_, out) = explain(&case.to_string(), &config(), line);
     let message = "workspace timed out after period of inactivity (00h30m) took longer than 00h30m";
@@ -124,8 +124,8 @@ fn a_pod_that_is_no_workspace_ends_with_1() {
     let (result, out) = explain(&stranger.to_string(), &json!({}), "-o json FILE");
     assert_eq!(result.unwrap_err().exit(), Exit::Failed);
     let error = "cannot get gitpod/id annotation from ws-crane";
-    let told = json!({"status": null, "error": error, "actions": [], "deadline": null});
-    assert_eq!(object(&out), told);
+    let printed = json!({"status": null, "error": error, "actions": [], "deadline": null});
+    assert_eq!(object(&out), printed);
 }
 
 #[test]

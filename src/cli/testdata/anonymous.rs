@@ -1,4 +1,4 @@
-//! Objects without what tells whose they are. Only what the fold reads is left, and of that only what it needs: the
+//! Objects without what identifies their owners. Only what the fold reads is left, and of that only what it needs: the
 //! texts of nodes and containers stay, with the names replaced that are known from elsewhere.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What stands for the names of a log: the same name always for the same thing, and nothing that tells which.
+//! What stands for the names of a log: the same name always for the same thing, and nothing that identifies it.
 
 use std::collections::BTreeMap;
 

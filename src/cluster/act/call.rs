@@ -1,4 +1,4 @@
-//! Puts requests together, sends them and tells the failures that their callers expect from those that are errors.
+//! Puts requests together, sends them, and separates expected failures from errors.
 
 use std::collections::BTreeMap;
 

@@ -125,7 +125,7 @@ impl Actor {
         let call = self.call(&doing, deadline);
         let answer = call.delete(&path, &pod.uid, None, Some(grace)).await?;
         // The deletion is known before anything is decided again, so that it is not asked for twice. Of a pod that went
-        // at once the answer may be a status; the watch tells of that.
+        // at once the answer may be a status; the watch sends that.
         let left = answer.and_then(|text| serde_json::from_str::<Pod>(&text).ok());
         if let Some(left) = left.filter(|left| left.metadata.deletion_timestamp.is_some()) {
             (self.sink)(Input::Pod(Source::Answer, &left));

@@ -12,7 +12,7 @@ use crate::index::group::Group;
 use crate::index::noun::{About, Membership, Noun};
 use crate::index::observed::Observed;
 use crate::index::{Index, reference};
-use crate::objects::{Event, Pod};
+use crate::objects::Pod;
 use crate::updates::Update as _;
 use crate::updates::toy::Toy;
 
@@ -54,10 +54,6 @@ impl Noun for Pair {
         })
     }
 
-    fn is_stray(_: &Pod) -> bool {
-        false
-    }
-
     fn read(observed: &Observed<'_>, _: &u64) -> Half {
         Half {
             group: observed
@@ -70,24 +66,8 @@ impl Noun for Pair {
         }
     }
 
-    fn unreadable(_: &Half) -> &str {
-        ""
-    }
-
-    fn keeps(_: &Event) -> bool {
-        false
-    }
-
-    fn depends_on(_: &Event, _: &Half) -> bool {
-        false
-    }
-
     fn id(half: &Half) -> String {
         half.group.clone()
-    }
-
-    fn is_visible(_: &Group<Self>) -> bool {
-        true
     }
 
     /// It has ended when one of both is gone.
@@ -115,8 +95,6 @@ impl Noun for Pair {
     fn version_offset(offset: &u64) -> u64 {
         *offset
     }
-
-    fn forget(&mut self, _: &Toy) {}
 
     fn decide(&self, _: &Index<Self>, _: &str, (): &(), _: Timestamp) -> Option<Decision> {
         None

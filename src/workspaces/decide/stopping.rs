@@ -109,7 +109,7 @@ impl Case<'_> {
         self.state.failed_before_stopping && self.state.never_ready
     }
 
-    /// Nobody has asked for this end, so its reason has to be told.
+    /// Nobody has asked for this end, so its reason has to be recorded.
     fn is_unexplained(&self) -> bool {
         let state = self.state;
         state.stop_grace.is_none() && !state.timed_out && self.failure().is_empty()
@@ -158,8 +158,8 @@ impl Case<'_> {
     /// finalizer's removal does.
     pub(super) fn finish(&self) -> Vec<Action> {
         let mut marks = Vec::new();
-        let told = self.state.explicit_fail || self.state.failure_recorded;
-        if self.failed_to_start() && !told {
+        let recorded = self.state.explicit_fail || self.state.failure_recorded;
+        if self.failed_to_start() && !recorded {
             let why = match self.failure() {
                 "" => "workspace failed to start.",
                 why => why,
@@ -200,7 +200,7 @@ impl Case<'_> {
         vec![self.mark(vec![(annotation::STUCK, why)])]
     }
 
-    /// The last rung: STOPPED is told although the pod may still be there. It is not deleted by force, because its node
+    /// The last rung: STOPPED is published although the pod may still be there. It is not deleted by force, because its node
     /// lives and may still run it.
     pub(super) fn give_up(&self) -> Vec<Action> {
         let Some(limit) = self.expired() else {

@@ -58,8 +58,8 @@ const MARKS: [(&str, &str, &str); 36] = [
         "2026-03-01T10:00:00Z",
     ),
     ("annotations", "wsman.dev/stopped", "2026-03-01T10:00:00Z"),
-    ("annotations", "wsman.dev/stuck", "told"),
-    ("annotations", "wsman.dev/forced", "told"),
+    ("annotations", "wsman.dev/stuck", "reported"),
+    ("annotations", "wsman.dev/forced", "reported"),
     ("annotations", "wsman.dev/successor", "75"),
 ];
 
@@ -198,10 +198,10 @@ fn files_that_cannot_be_read_are_named() {
         .expect("a mark");
     let seen = published(url, EDITS[0]);
     let text = "workspace initializer is running; pod ws-heron has no gitpod/url annotation";
-    let told = (
+    let published = (
         "heron".to_owned(),
         WorkspacePhase::Initializing,
         text.to_owned(),
     );
-    assert!(seen.contains(&told), "{seen:?}");
+    assert!(seen.contains(&published), "{seen:?}");
 }

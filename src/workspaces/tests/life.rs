@@ -196,7 +196,7 @@ pub(super) fn marks() -> impl Strategy<Value = Vec<(&'static str, &'static str)>
         ("gitpod.io/abortRequest", "true"),
         ("gitpod.io/disposalStatus", "{\"status\":\"started\"}"),
         ("wsman.dev/failure", "first"),
-        ("wsman.dev/stuck", "told"),
+        ("wsman.dev/stuck", "reported"),
         ("wsman.dev/maximum-lifetime", "1h"),
         ("wsman.dev/stopped", "no moment"),
     ];
@@ -216,7 +216,7 @@ pub(super) fn case(pod: Value, marks: &[(&str, &str)], daemon: bool, bus: Option
     if daemon {
         case.policy.content = Content::WsDaemon;
     }
-    // Where there is a bus, it has heard of the end, or never will.
+    // Where there is a bus, it has confirmed the end, or never will.
     case.policy.announce_within = bus.map(|_| Duration::from_secs(300));
     case.announced = bus == Some(true);
     if let Some(all) = case.pod["metadata"]["annotations"].as_object_mut() {

@@ -70,8 +70,8 @@ proptest! {
                 index.apply_event(event);
             }
         }
-        let told = updates.iter().map(|update| &update.status);
-        for status in told.filter(|status| status.id() != "crane") {
+        let published = updates.iter().map(|update| &update.status);
+        for status in published.filter(|status| status.id() != "crane") {
             let read = status.read();
             prop_assert!(WorkspacePhase::try_from(read.phase).is_ok());
             prop_assert_eq!(&Encoded::new(read), status);

@@ -25,37 +25,11 @@ const PRIVATE: [(&str, &str); 16] = [
     ("whom", "the caller, the client, the reader"),
 ];
 
-/// Modules that still have such words. No module is added here.
-const LEFT: [&str; 19] = [
-    "src/action",
-    "src/cli/explain",
-    "src/cli/replay",
-    "src/cli/testdata",
-    "src/cluster/act",
-    "src/cluster/reconcile",
-    "src/cluster/watch",
-    "src/hub",
-    "src/index",
-    "src/trace",
-    "src/workspaces/case",
-    "src/workspaces/decide",
-    "src/workspaces/explanation",
-    "src/workspaces/lifecycle",
-    "src/workspaces/pod_state",
-    "src/workspaces/recreate",
-    "src/workspaces/sync_services",
-    "src/workspaces/tests",
-    "src/workspaces/update",
-];
-
 #[test]
 fn words_are_those_of_the_field() {
     let code = files("src").into_iter().chain(files("sim"));
     let mut faults = Vec::new();
     for (path, text) in code.chain(documents()) {
-        if is_left(&path) {
-            continue;
-        }
         for (number, line) in text.lines().enumerate() {
             for (word, instead) in PRIVATE {
                 if words(line).any(|found| found == word) {
@@ -96,12 +70,6 @@ fn words(line: &str) -> impl Iterator<Item = String> {
 /// What is outside of pairs of quotes.
 fn outside(line: &str, quote: char) -> String {
     line.split(quote).step_by(2).collect::<Vec<_>>().join(" ")
-}
-
-fn is_left(path: &Path) -> bool {
-    let relative = path.strip_prefix(root_dir()).unwrap();
-    let module = relative.with_extension("");
-    LEFT.iter().any(|left| module.starts_with(left))
 }
 
 fn documents() -> Vec<(PathBuf, String)> {
