@@ -39,7 +39,7 @@ pub fn read(text: &str) -> Result<Value, String> {
         value = Value::Object(Map::new());
     }
     quantities(&mut value);
-    let pod: Pod = serde_path_to_error::deserialize(value).map_err(|e| {
+    let pod: Pod = serde_path_to_error::deserialize(&value).map_err(|e| {
         let at = match e.path().to_string() {
             root if root == "." => String::new(),
             path => format!("{path}: "),
