@@ -92,6 +92,11 @@ impl Server {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let listener = TcpListener::bind(options.listen).await?;
+        Self::serve(listener, store, options)
+    }
+
+    /// Apart from [`Server::start`], which is compiled again wherever it is awaited, with the tasks that it spawns.
+    fn serve(listener: TcpListener, store: Store, options: Options) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         store.with(|state| {
             state.keep_history(options.history);

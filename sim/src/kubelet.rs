@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use jiff::SignedDuration;
 use kube::Client;
 use kube::core::Status;
@@ -105,7 +106,17 @@ impl Default for Pace {
 }
 
 /// Runs until `shutdown`. The next run continues what is unfinished.
-pub async fn run(
+///
+/// The future is boxed so that this crate compiles it: one without a box is compiled again wherever it is awaited.
+pub fn run(
+    client: Client,
+    options: Options,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<(), Error>> {
+    Box::pin(simulate(client, options, shutdown))
+}
+
+async fn simulate(
     client: Client,
     options: Options,
     shutdown: CancellationToken,
