@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +23,8 @@ impl Tasks {
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
+        // In a box all of them are one kind of task to the runtime, which is compiled once for each kind.
+        let task: BoxFuture<'static, _> = Box::pin(task);
         let handle = self.set.spawn(task);
         self.names.push((handle.id(), name));
     }
