@@ -453,11 +453,9 @@ pub(crate) fn settings(namespace: &str, change: impl FnOnce(&mut serde_json::Val
         value["manager"]["workspaceClass"][how] = serde_json::json!({ "name": how, "container": {}, "templates": { "defaultPath": path } });
         let script = what.iter();
         let script = script.map(|(key, value)| (format!("sim.wsman.dev/{key}"), *value));
-        let template = serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": { "annotations": script.collect::<BTreeMap<_, _>>() },
-        });
+        let metadata = serde_json::json!({ "annotations": script.collect::<BTreeMap<_, _>>() });
+        let template =
+            serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata });
         files.insert(path, Ok(template.to_string()));
     }
     change(&mut value);

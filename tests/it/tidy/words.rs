@@ -1,7 +1,7 @@
 //! Words: code and documents have those of Kubernetes and gRPC, and no private ones.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{files, root_dir};
 
