@@ -95,14 +95,8 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            lost: Backoff {
-                first: Duration::from_millis(250),
-                longest: Duration::from_secs(10),
-            },
-            refused: Backoff {
-                first: Duration::from_secs(1),
-                longest: Duration::from_secs(30),
-            },
+            lost: Backoff::millis(250, 10_000),
+            refused: Backoff::millis(1_000, 30_000),
             flush: Duration::from_secs(5),
             heartbeat: 10,
         }

@@ -9,7 +9,7 @@ pub mod message;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::retry::Backoff;
 use crate::updates::Update;
@@ -17,11 +17,8 @@ use crate::updates::Update;
 /// Last updates that wait for the bus; of more than these the oldest are dropped and counted. While their pods keep the
 /// finalizer they are not lost: this is for a longer outage of the bus.
 const ENDED: usize = 16_384;
-/// After the bus rejects a message.
-const BACKOFF: Backoff = Backoff {
-    first: Duration::from_secs(1),
-    longest: Duration::from_secs(30),
-};
+/// After the bus refused a message.
+const BACKOFF: Backoff = Backoff::millis(1_000, 30_000);
 
 /// Updates that the bus must still store.
 #[derive(Debug)]

@@ -12,6 +12,14 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Returns one from the first wait and the longest, in milliseconds.
+    pub const fn millis(first: u64, longest: u64) -> Self {
+        Self {
+            first: Duration::from_millis(first),
+            longest: Duration::from_millis(longest),
+        }
+    }
+
     /// Returns the wait after a failure, with as many failures before it.
     pub fn after(self, failures: u32) -> Duration {
         let doubled = self.first.saturating_mul(1 << failures.min(16));

@@ -22,10 +22,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request is retried whose error may be permanent.
 const BRIEFLY: Duration = Duration::from_secs(5);
 /// Between attempts, unless the server asks for more.
-const BACKOFF: Backoff = Backoff {
-    first: Duration::from_millis(50),
-    longest: Duration::from_secs(2),
-};
+const BACKOFF: Backoff = Backoff::millis(50, 2_000);
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const MERGE: &str = "application/merge-patch+json";

@@ -31,10 +31,7 @@ use super::cluster::Cluster;
 /// Longest that a test waits for anything.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
-const SOON: Backoff = Backoff {
-    first: Duration::from_millis(50),
-    longest: Duration::from_millis(500),
-};
+const SOON: Backoff = Backoff::millis(50, 500);
 
 /// A publisher that comes back soon.
 pub(crate) const HASTY: Timing = Timing {
