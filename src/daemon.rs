@@ -10,7 +10,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use crate::admin::{self, Page};
@@ -40,7 +39,7 @@ use crate::rpc::in_flight::{self, ConnectionLimiter, InFlight};
 use crate::rpc::limits::Limits;
 use crate::rpc::methods::Methods;
 use crate::server::{Server, Services, listen};
-use crate::tasks::{Drain, Tasks};
+use crate::tasks::{self, Drain, Tasks};
 use crate::trace;
 use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::noun::Workspace;
@@ -286,7 +285,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let connections = listen::accept(listener, tls, limiter);
     let serving = closing.clone();
     let serving = server.serve(connections, hosts, serving);
-    let mut server = AbortOnDropHandle::new(tokio::spawn(serving));
+    let mut server = tasks::scoped(serving);
 
     tokio::select! {
         () = stop.cancelled() => {}

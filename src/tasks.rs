@@ -1,12 +1,11 @@
 //! The named tasks of the process: the first long-running task that ends ends the process, with its name.
 
-use std::future::Future;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::retry;
 
@@ -51,7 +50,20 @@ impl Tasks {
     }
 }
 
-/// The shutdown of the daemon: first reject new work, then finish what was accepted.
+/// Starts a task that is cut when what is returned is dropped.
+pub fn scoped<F>(task: F) -> AbortOnDropHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+/// Starts a task that ends by itself, as when whoever waits for its work is gone.
+pub fn detached(task: impl Future<Output = ()> + Send + 'static) {
+    drop(tokio::spawn(task));
+}
+
+/// What every part of the daemon shares about its end: first stop taking work, then finish what was taken.
 #[derive(Debug, Clone)]
 pub struct Drain {
     /// Cancelled when no new work may start.

@@ -10,7 +10,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use super::config;
@@ -24,7 +23,7 @@ use crate::cluster::process;
 use crate::config::{ClientAuth, Kubernetes, Settings};
 use crate::daemon::{self, Parts, ShutdownTimeouts};
 use crate::server::listen;
-use crate::telemetry;
+use crate::{tasks, telemetry};
 
 /// Options of `wsman run`.
 #[derive(Debug, clap::Args)]
@@ -89,12 +88,7 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
     let bus = settings.message_bus.clone();
     let bus = bus.map(|bus| Publisher::new(bus, Timing::default()).0);
     let (renewed, settings) = watch::channel(Arc::new(settings));
-    let reload = AbortOnDropHandle::new(tokio::spawn(reload::watch(
-        args.config.clone(),
-        hangup,
-        content,
-        renewed,
-    )));
+    let reload = tasks::scoped(reload::watch(args.config.clone(), hangup, content, renewed));
     let parts = Parts {
         settings,
         identity: process::identity()?.to_string(),
@@ -182,7 +176,7 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
         signal(SignalKind::interrupt())?,
     );
     let stopping = stop.clone();
-    tokio::spawn(async move {
+    tasks::detached(async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}

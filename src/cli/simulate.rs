@@ -11,8 +11,8 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use wsman_sim::apiserver::store::Store;
 use wsman_sim::apiserver::{self, Server};
 use wsman_sim::kubelet::{self, Options};
@@ -20,8 +20,8 @@ use wsman_sim::kubelet::{self, Options};
 use super::exit::Failure;
 use super::input;
 use crate::cluster::connect::{Source, connect};
-use crate::telemetry;
 use crate::workspaces::node;
+use crate::{tasks, telemetry};
 
 /// Changes that the embedded API server keeps; an older watch gets 410.
 const HISTORY: usize = 100_000;
@@ -116,7 +116,7 @@ const AGENT: &str = concat!("wsman-simulate/", env!("CARGO_PKG_VERSION"));
 pub struct Embedded {
     server: Server,
     kubeconfig: PathBuf,
-    kubelet: JoinHandle<Result<(), kubelet::Error>>,
+    kubelet: AbortOnDropHandle<Result<(), kubelet::Error>>,
     shutdown: CancellationToken,
     /// Removed with its kubeconfig.
     _folder: Option<TempDir>,
@@ -174,7 +174,7 @@ impl Embedded {
             make_namespace(client.clone(), namespace).await?;
         }
         let shutdown = CancellationToken::new();
-        let kubelet = tokio::spawn(kubelet::run(client, options, shutdown.clone()));
+        let kubelet = tasks::scoped(kubelet::run(client, options, shutdown.clone()));
         Ok(Self {
             server,
             kubeconfig,

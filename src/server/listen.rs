@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 
 use crate::config::{ClientAuth, Tls};
 use crate::rpc::in_flight::{ConnectionLimiter, Peer, Permit};
-use crate::tls;
+use crate::{tasks, tls};
 
 /// Timeout of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ pub fn accept(
     limiter: ConnectionLimiter,
 ) -> Connections {
     let (ready, connections) = mpsc::channel(64);
-    tokio::spawn(async move {
+    tasks::detached(async move {
         let acceptor = tls.map(TlsAcceptor::from);
         let mut full = false;
         // Ends when the server drops the receiver.
@@ -75,8 +75,8 @@ pub fn accept(
                         let peer = limiter.peer(addr.ip().to_canonical().is_loopback());
                         let welcome = welcome(stream, acceptor.clone(), permit, peer);
                         let ready = ready.clone();
-                        // Connections do not wait for each other's handshakes.
-                        tokio::spawn(async move {
+                        // No connection waits for another's handshake.
+                        tasks::detached(async move {
                             match welcome.await {
                                 Ok(connection) => drop(ready.send(Ok(connection)).await),
                                 Err(error) => debug!(%addr, %error, "not a connection"),

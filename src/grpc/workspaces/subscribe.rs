@@ -24,7 +24,7 @@ use tracing::debug;
 use crate::error::Error;
 use crate::proto::answers::SubscribeResponse;
 use crate::rpc::errors;
-use crate::tasks::Drain;
+use crate::tasks::{self, Drain};
 use crate::updates::resume::Token;
 use crate::updates::{Lagged, News, StartedFrom, SubscribeFrom, Subscription, UpdateEvent};
 use crate::workspaces::update::StatusUpdate;
@@ -87,8 +87,8 @@ pub fn stream(subscription: Subscription<StatusUpdate>, epoch: u64, drain: Drain
     let reader = Shared(Arc::new(Mutex::new(Some(reader))));
     let watch = watch(Arc::downgrade(&reader.0));
     let followed = Followed {
-        // A reader without room for a message is not polled, so it cannot measure how long that lasts.
-        _watchdog: AbortOnDropHandle::new(tokio::spawn(watch)),
+        // Whoever has no room for a message does not ask for one, and cannot notice how long that lasts.
+        _watchdog: tasks::scoped(watch),
         reader,
         news,
         over: Box::pin(async move { drain.stream_over().await }),
