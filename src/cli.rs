@@ -4,6 +4,7 @@ mod alive;
 pub mod client;
 pub mod config;
 mod confirm;
+mod escape;
 pub mod exit;
 pub mod explain;
 mod generate;

@@ -10,5 +10,5 @@ pub mod reachability;
 pub mod reconcile;
 mod request;
 pub mod rights;
-mod transport;
+pub(crate) mod transport;
 pub mod watch;

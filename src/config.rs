@@ -32,7 +32,6 @@ mod rule;
 mod schema;
 mod syntax;
 
-pub(crate) use fields::nearest;
 pub use problem::{Problem, Severity};
 pub use reference::reference;
 pub use schema::schema;

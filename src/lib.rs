@@ -82,6 +82,7 @@ pub mod proto;
 pub mod quantity;
 pub mod redact;
 pub mod retry;
+pub mod spelling;
 pub mod tls;
 
 pub mod config;

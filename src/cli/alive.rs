@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, interval_at};
 
-use super::output::{escape, shorten};
+use super::escape::escape;
+use super::output::shorten;
 
 /// Longest silence.
 const SILENCE: Duration = Duration::from_secs(2);

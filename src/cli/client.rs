@@ -2,7 +2,8 @@
 
 use clap::Subcommand;
 
-use connect::{Connection, Target};
+use connect::Connection;
+use transport::Target;
 
 use super::exit::Failure;
 use super::output::{Format, Formats, Output};
@@ -26,7 +27,7 @@ mod stop;
 pub mod transport;
 mod wait;
 mod watch;
-mod words;
+pub(in crate::cli) mod words;
 
 /// Arguments of `wsman client`.
 #[derive(Debug, clap::Args)]

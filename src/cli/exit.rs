@@ -9,7 +9,7 @@ use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::output::{Format, escape, escape_json};
+use super::escape::{escape, escape_json};
 
 /// The exit codes; scripts depend on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +53,7 @@ pub enum Style {
 }
 
 impl Style {
-    /// Failures are JSON if results are.
-    pub fn of(format: &Format) -> Self {
-        match format {
-            Format::Json => Self::Json,
-            _ => Self::Text,
-        }
-    }
-
-    /// Looks for `-o json` before the arguments are parsed, or if they cannot be.
+    /// Looks for `-o json` before the arguments were understood, or where they cannot be.
     pub fn of_arguments(arguments: impl IntoIterator<Item = OsString>) -> Self {
         let mut follows = false;
         for argument in arguments {

@@ -2,13 +2,12 @@
 //!
 //! Text of a server is escaped before it reaches a terminal, and a closed pipe is no error.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::escape::{escape, escape_json, is_deceptive};
 use super::exit::{self, Exit, Failure};
 pub use format::{Format, Formats};
 pub use table::{Column, Layout, shorten};
@@ -88,7 +87,11 @@ impl Output {
 
     /// Prints a failure on standard error.
     pub fn failure(&self, failure: &Failure) {
-        exit::print(failure, exit::Style::of(&self.format));
+        let style = match self.format {
+            Format::Json => exit::Style::Json,
+            _ => exit::Style::Text,
+        };
+        exit::print(failure, style);
     }
 
     /// Writes one line for people, its pieces as they are.
@@ -218,22 +221,7 @@ impl Output {
     }
 }
 
-/// Makes control characters and characters that reorder or hide text visible as escapes.
-pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_deceptive) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match is_deceptive(c) {
-            true => escaped.extend(c.escape_default()),
-            false => escaped.push(c),
-        }
-    }
-    Cow::Owned(escaped)
-}
-
-/// Formats an age as kubectl does: "5s", "3m12s", "2h", "4d".
+/// Writes an age as kubectl does: "5s", "3m12s", "2h", "4d".
 pub fn age(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -269,30 +257,6 @@ fn names_in(value: &Value) -> Vec<&str> {
 fn room(out: &io::Stdout) -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(out)?;
     Some(usize::from(width.0)).filter(|width| *width > 0)
-}
-
-/// JSON strings may contain these characters, so the escape loses nothing for programs.
-pub(super) fn escape_json(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c == '\n' || !is_deceptive(c) {
-            escaped.push(c);
-            continue;
-        }
-        for unit in c.encode_utf16(&mut [0; 2]) {
-            // Writing to a String cannot fail.
-            let _ = write!(escaped, "\\u{unit:04x}");
-        }
-    }
-    escaped
-}
-
-/// Control characters, bidirectional controls, and zero-width characters that can hide text.
-fn is_deceptive(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn cannot_encode(error: impl std::fmt::Display) -> Failure {

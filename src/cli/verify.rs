@@ -14,18 +14,20 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::client::bus_tail;
-use super::client::connect::{Connection, Target, parse_duration};
+use super::client::connect::Connection;
 use super::client::follow::is_passing;
+use super::client::transport::Target;
+use super::client::words::parse_duration;
 use super::exit::{Exit, Failure, note};
 use super::input;
 use super::output::{Color, Format, Formats, Output, Piece};
 use crate::amqp::tail::Source;
 use crate::config::Broker;
 use crate::history::{self, Channel, Counts, How, Saw, Violation};
+use crate::tasks;
 use consume::Consumer;
 use record::Recorder;
 
@@ -162,7 +164,7 @@ async fn follow(args: &Args, out: &mut Output) -> Result<Counts, Failure> {
     let bus = match reader(args, &lister) {
         Some(reader) => {
             let tail = reader.open().await.map_err(bus_tail::failure)?;
-            Some(AbortOnDropHandle::new(tokio::spawn(reader.follow(tail))))
+            Some(tasks::scoped(reader.follow(tail)))
         }
         None => None,
     };
@@ -219,10 +221,10 @@ async fn watch(lister: &Consumer, end: Option<Instant>, within: Duration) -> Opt
     let (ended, mut ends) = mpsc::channel(2);
     let start = |consumer: Consumer| {
         let ended = ended.clone();
-        AbortOnDropHandle::new(tokio::spawn(async move {
-            // The receiver is dropped only at the end.
+        tasks::scoped(async move {
+            // Whoever waits for this is gone only at the end.
             let _ = ended.send(consumer.follow().await).await;
-        }))
+        })
     };
     let _all = start(Consumer {
         who: "all".to_owned(),

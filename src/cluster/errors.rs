@@ -3,12 +3,9 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-use jiff::Timestamp;
 use kube::core::Status;
 use kube::core::response::StatusDetails;
 
-use super::transport;
 use crate::error::{Error, FieldViolation};
 use crate::window::Answer;
 
@@ -86,12 +83,7 @@ pub fn of(error: &kube::Error, doing: &str) -> Error {
     }
 }
 
-/// Returns the error for an error response.
-pub fn answer(code: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> kube::Error {
-    kube::Error::Api(Box::new(transport::status(code, headers, body, now)))
-}
-
-/// Returns what an error means.
+/// Returns what the answer is about.
 pub fn cause(error: &kube::Error) -> Cause {
     match error {
         kube::Error::Api(status) => cause_of(status),

@@ -272,9 +272,9 @@ async fn error_response(answer: Answer) -> Result<(Answer, Status), BoxError> {
     Ok((Response::from_parts(parts, body), status))
 }
 
-/// Returns the `Status` of an error response. One of the API server's own keeps its content; of any other the first
-/// line is kept. A pause in a header counts if the body has none.
-pub(super) fn status(code: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Status {
+/// Returns the `Status` of a refusal. One of the API server's own keeps all it says; of anything else the first line is
+/// kept. A pause that a header asks for counts where the body asks for none.
+pub(crate) fn status(code: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Status {
     let read = serde_json::from_slice::<Status>(body).ok();
     let mut status = read.filter(|status| status.code != 0 || !status.message.is_empty());
     let mut status = status.take().unwrap_or_else(|| Status {

@@ -13,6 +13,7 @@ use super::key::{Entry, Key, Need, Shape, key};
 use super::{NamedFile, Problem, Role};
 use crate::duration::GoDuration;
 use crate::json::join;
+use crate::spelling::nearest;
 
 /// What is collected from a file.
 #[derive(Debug, Default)]
@@ -362,33 +363,7 @@ impl Fields {
     }
 }
 
-/// Returns the name that was probably meant: the same in other letters, or a few letters away.
-pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = text.to_lowercase();
-    let letters = lower.chars().count();
-    names
-        .into_iter()
-        .map(|name| {
-            let known = name.to_lowercase();
-            let shorter = known.chars().count();
-            let abbreviates = (letters >= 3 && known.starts_with(&lower))
-                || (lower.starts_with(&known) && 2 * shorter >= letters);
-            let distance = strsim::osa_distance(&lower, &known);
-            (
-                if abbreviates {
-                    distance.min(1)
-                } else {
-                    distance
-                },
-                name,
-            )
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= (letters / 3).max(1))
-        .map(|(_, name)| name)
-}
-
-/// Shows a value in an error. A long string, or one that may be a URL with a password, is omitted.
+/// Shows a value in an error. A long string, or one that may be an address with a password, is not repeated.
 fn shown(value: &Value) -> String {
     match value {
         Value::Object(_) => "an object".to_owned(),

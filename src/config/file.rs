@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, Findings, Unknown, nearest};
+use super::fields::{Fields, Findings, Unknown};
 use super::key::Entry;
 use super::{
     ClientAuth, Mode, NamedFile, Problem, RateLimit, Services, Timeouts, Tls, UnknownClass, keys,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::duration::GoDuration;
 use crate::json::{self, join};
+use crate::spelling::nearest;
 
 /// The whole file.
 #[derive(Debug, Clone, Default)]

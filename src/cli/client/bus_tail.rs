@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::connect::Target;
 use super::follow::BACKOFF;
+use super::transport::Target;
 use super::{encode, words};
 use crate::amqp::connect::Fault;
 use crate::amqp::tail::{self, Delivery, Source, Tail};

@@ -2,7 +2,6 @@
 //!
 //! The transport is hidden here: verbs call the methods of `Connection` and never see a channel.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -12,7 +11,8 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::transport::{self, Transport};
+use super::http::LARGEST_ANSWER;
+use super::transport::{self, Target, Transport};
 use crate::cli::alive;
 use crate::cli::exit::Failure;
 use crate::proto::call::Call;
@@ -21,69 +21,7 @@ use crate::proto::wsman::{MetadataFilter, SubscribeRequest, SubscribeResponse};
 use crate::rpc::methods::{DEFAULT_DEADLINE, Methods};
 use crate::workspaces::ending;
 
-/// A list of thousands of workspaces exceeds the default of 4 MiB.
-pub(super) const LARGEST_ANSWER: usize = 256 << 20;
-/// Servers of this protocol answer more frequent pings with GOAWAY.
-pub(super) const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Timeout of a connection attempt.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The address of the server, and its certificates.
-#[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Target {
-    /// Address: host:port or grpc://host:port (plaintext), grpcs://host:port (TLS, needs --ca); http://host:port/rpc or
-    /// https://host:port/rpc for JSON over HTTP.
-    #[arg(
-        short = 'H',
-        long,
-        env = "WSMAN_HOST",
-        default_value = "localhost:8080",
-        global = true,
-        help_heading = "Connection",
-        value_name = "ADDR"
-    )]
-    pub(in crate::cli) host: String,
-
-    /// PEM file with the certificates that may sign the server's.
-    #[arg(long, global = true, help_heading = "Connection", value_name = "FILE")]
-    pub(super) ca: Option<PathBuf>,
-
-    /// PEM file with the client's certificate.
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Connection",
-        value_name = "FILE",
-        requires = "key"
-    )]
-    pub(super) cert: Option<PathBuf>,
-
-    /// PEM file with the key of the client's certificate.
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Connection",
-        value_name = "FILE",
-        requires = "cert"
-    )]
-    pub(super) key: Option<PathBuf>,
-
-    /// Name that the server's certificate must carry.
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Connection",
-        value_name = "NAME",
-        default_value = "ws-manager"
-    )]
-    pub(super) server_name: String,
-
-    /// How long one call may take, such as "30s" or "1m30s" [default: 30s, start: 60s].
-    #[arg(long, global = true, help_heading = "Connection", value_name = "DURATION", value_parser = parse_duration)]
-    pub(super) timeout: Option<Duration>,
-}
-
-/// A connection that opens at the first call and again after it is lost.
+/// A connection that is made at the first call and made again whenever it was lost.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Connection {
     transport: Transport,
@@ -221,15 +159,6 @@ impl Connection {
 /// Whether the transport's own timer fired first: it reports CANCELLED.
 fn is_cut(status: &Status) -> bool {
     status.code() == Code::Cancelled && status.message() == "Timeout expired"
-}
-
-/// Reads a positive duration such as "30s" or "1h30m".
-pub(in crate::cli) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
-    match Duration::try_from(duration) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("must be longer than zero".to_owned()),
-    }
 }
 
 fn late(timeout: Duration) -> Status {

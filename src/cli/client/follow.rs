@@ -19,10 +19,7 @@ pub(in crate::cli) const SUBSCRIBED: Duration = Duration::from_secs(2);
 
 /// Between attempts to reconnect. Begun anew only after an update, so that a server which accepts and cuts at once is not
 /// called in a tight loop.
-pub(in crate::cli) const BACKOFF: Backoff = Backoff {
-    first: Duration::from_millis(100),
-    longest: Duration::from_secs(3),
-};
+pub(in crate::cli) const BACKOFF: Backoff = Backoff::millis(100, 3_000);
 
 /// An event of the followed workspaces.
 #[derive(Debug)]
@@ -177,7 +174,7 @@ impl Follow {
         };
         let mut listed = self.connection.call(request).await?.status;
         listed.retain(|status| self.wants(status));
-        super::list::sort(&mut listed);
+        super::words::sort(&mut listed);
         self.stream = Some(stream);
         Ok(listed)
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -23,11 +24,17 @@ use tonic::codegen::StdError;
 use tonic::{Code, Status};
 use tower::Service;
 
-use super::connect::{CONNECT_TIMEOUT, LARGEST_ANSWER, PING_INTERVAL};
 use crate::http::{call, errors, json};
 use crate::rpc::deadline;
 use crate::rpc::frames::{self, Frames};
 use crate::rpc::methods::{Method, Methods};
+
+/// A list of thousands of workspaces is far beyond the default of 4 MiB.
+pub(super) const LARGEST_ANSWER: usize = 256 << 20;
+/// Servers of this protocol answer pings more frequent than this with a goodbye, so ours are rarer.
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A server that takes no connection by then is not there.
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// A server over HTTP.
 #[derive(Debug, Clone)]

@@ -100,7 +100,7 @@ impl Args {
     }
 
     fn sort(&self, listed: &mut [WorkspaceStatus]) {
-        sort(listed);
+        words::sort(listed);
         match self.sort_by {
             SortBy::Age => {}
             SortBy::Phase => listed.sort_by_key(|status| (status.phase, status.id.clone())),
@@ -198,11 +198,6 @@ async fn watch(args: &Args, connection: &Connection, out: &mut Output) -> Result
             () => out.record(&args.item(&now))?,
         }
     }
-}
-
-/// Sorts by start time, those without one first, then by id, so that the order is total.
-pub(super) fn sort(listed: &mut [WorkspaceStatus]) {
-    listed.sort_by_cached_key(|status| (words::started(status), status.id.clone()));
 }
 
 const COLUMNS: [Column; 8] = [

@@ -132,7 +132,7 @@ async fn select(args: &Args, connection: &Connection) -> Result<Vec<String>, Fai
     };
     let mut listed = connection.call(request).await?.status;
     listed.retain(|status| !is_stopped(status));
-    super::list::sort(&mut listed);
+    super::words::sort(&mut listed);
     let ids: Vec<String> = listed.into_iter().map(|status| status.id).collect();
     if !ids.is_empty() && !args.yes {
         let which = match ids.len() {

@@ -13,13 +13,68 @@ use tonic::codegen::StdError;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tower::Service;
 
-use super::connect::{CONNECT_TIMEOUT, PING_INTERVAL, Target};
-use super::http::Http;
+use super::http::{CONNECT, Http, PING_INTERVAL};
+use super::words::parse_duration;
 use crate::cli::exit::Failure;
 use crate::cli::input;
 use crate::tls;
 
-/// A channel to the server; it connects at the first call.
+/// Where the server is, and how to be sure that it is the right one.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Target {
+    /// Address: host:port or grpc://host:port (plaintext), grpcs://host:port (TLS, needs --ca); http://host:port/rpc or
+    /// https://host:port/rpc for JSON over HTTP.
+    #[arg(
+        short = 'H',
+        long,
+        env = "WSMAN_HOST",
+        default_value = "localhost:8080",
+        global = true,
+        help_heading = "Connection",
+        value_name = "ADDR"
+    )]
+    pub(in crate::cli) host: String,
+
+    /// PEM file with the certificates that may sign the server's.
+    #[arg(long, global = true, help_heading = "Connection", value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+
+    /// PEM file with the client's certificate.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        value_name = "FILE",
+        requires = "key"
+    )]
+    pub(super) cert: Option<PathBuf>,
+
+    /// PEM file with the key of the client's certificate.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        value_name = "FILE",
+        requires = "cert"
+    )]
+    pub(super) key: Option<PathBuf>,
+
+    /// Name that the server's certificate must carry.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        value_name = "NAME",
+        default_value = "ws-manager"
+    )]
+    pub(super) server_name: String,
+
+    /// How long one call may take, such as "30s" or "1m30s" [default: 30s, start: 60s].
+    #[arg(long, global = true, help_heading = "Connection", value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) timeout: Option<Duration>,
+}
+
+/// One way to the server; nothing is sent before the first call.
 #[derive(Clone, Debug)]
 pub enum Transport {
     /// gRPC.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connect::parse_duration;
 use super::follow::{Event, Follow};
 use super::words;
+use super::words::parse_duration;
 use crate::cli::alive;
 use crate::cli::exit::{Exit, Failure, note, sentence};
 use crate::proto::wsman::WorkspaceStatus;

@@ -1,5 +1,7 @@
 //! Statuses in words: names, colours and summaries that several verbs print.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::cli::output::{Color, Piece, age};
@@ -154,5 +156,19 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("must be KEY=VALUE".to_owned()),
+    }
+}
+
+/// Sorts by the start, those without one first, then by id so that the order is total.
+pub(super) fn sort(listed: &mut [WorkspaceStatus]) {
+    listed.sort_by_cached_key(|status| (started(status), status.id.clone()));
+}
+
+/// Reads a duration such as "30s" or "1h30m"; it must be longer than nothing.
+pub(in crate::cli) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
+    match Duration::try_from(duration) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("must be longer than zero".to_owned()),
     }
 }

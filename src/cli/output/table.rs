@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::{Piece, escape};
+use super::Piece;
+use crate::cli::escape::escape;
 
 /// Spaces between two columns.
 const GAP: usize = 3;

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::errors;
+use crate::cluster::{errors, transport};
 use crate::golden;
 
 #[test]
@@ -25,7 +25,8 @@ fn every_answer_of_the_api_server_has_its_own_meaning() {
             status => status.to_string(),
         };
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let answer = errors::answer(code, &headers, body.as_bytes(), now);
+        let answer = transport::status(code, &headers, body.as_bytes(), now);
+        let answer = kube::Error::Api(Box::new(answer));
         let cause = errors::cause(&answer);
         let failure = errors::of(&answer, "creating pod ws-a");
         let passing = failure.is_passing();

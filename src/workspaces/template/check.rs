@@ -12,8 +12,8 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::Value;
 
 use super::{marks, parse, quantities};
-use crate::config::nearest;
 use crate::quantity::Quantity;
+use crate::spelling::nearest;
 
 /// Most type errors that are searched for in one template.
 const MOST: usize = 50;
