@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{LAYERS, files, root_dir};
+use super::layers::LAYERS;
+use super::{files, root_dir};
 use crate::readme::anchor;
 
 /// Most lines of README.md.
