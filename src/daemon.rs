@@ -42,7 +42,7 @@ use crate::server::{Server, Services, listen};
 use crate::tasks::{self, Drain, Tasks};
 use crate::trace;
 use crate::workspaces::decide::LifecyclePolicy;
-use crate::workspaces::noun::Workspace;
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::status::Defaults;
 use crate::workspaces::{defaults, policy};
 use workspaces::{activity, feed};

@@ -5,7 +5,6 @@
 //! (docs/protocol.md#what-consumers-of-updates-can-rely-on).
 
 pub mod ended;
-pub mod group;
 pub mod input;
 mod nodes;
 pub mod noun;
@@ -23,10 +22,9 @@ use std::sync::Arc;
 use crate::action::PodRef;
 use crate::objects::Pod;
 use crate::updates::Update;
-use group::{Group, Member};
 use input::Source;
 use nodes::Nodes;
-use noun::{Membership, Noun};
+use noun::{Group, Member, Membership, Noun};
 use observed::{Objects, Observed};
 use observer::Folded;
 use services::Services;

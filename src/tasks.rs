@@ -58,7 +58,7 @@ where
     AbortOnDropHandle::new(tokio::spawn(task))
 }
 
-/// Starts a task that ends by itself, as when whoever waits for its work is gone.
+/// Starts a task that ends by itself, as when the receiver of its work is gone.
 pub fn detached(task: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(task));
 }

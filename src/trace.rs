@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::index::observer::{Decided, Folded, Observer, Seen};
-use crate::workspaces::noun::Workspace;
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::update::StatusUpdate;
 use file::{Append, LogFile};
 pub use redaction::REDACTED;

@@ -23,7 +23,7 @@ use wsman::outbox::message::BusMessage;
 use wsman::proto::encoded::Encoded;
 use wsman::proto::wsman::*;
 use wsman::workspaces::bus_message;
-use wsman::workspaces::noun::Workspace;
+use wsman::workspaces::entry::Workspace;
 use wsman::workspaces::update::StatusUpdate;
 
 use super::process::started;

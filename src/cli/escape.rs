@@ -1,4 +1,4 @@
-//! Makes characters visible that would deceive whoever reads a terminal.
+//! Makes characters visible that would deceive the reader of a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write;

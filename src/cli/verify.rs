@@ -222,7 +222,7 @@ async fn watch(lister: &Consumer, end: Option<Instant>, within: Duration) -> Opt
     let start = |consumer: Consumer| {
         let ended = ended.clone();
         tasks::scoped(async move {
-            // Whoever waits for this is gone only at the end.
+            // The receiver is gone only at the end.
             let _ = ended.send(consumer.follow().await).await;
         })
     };

@@ -32,7 +32,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 const PAGE: u32 = 200;
 /// Between attempts, unless the server asks for more.
 const BACKOFF: Backoff = Backoff::millis(100, 10_000);
-/// A watch that ends this soon without a word is treated as a failure, lest the two loop.
+/// A watch that ends this soon and empty counts as a failure, so that list and watch do not loop.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]

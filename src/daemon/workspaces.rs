@@ -10,8 +10,8 @@ use crate::amqp::Feed;
 use crate::cluster::watch::Selectors;
 use crate::hub::Hub;
 use crate::workspaces::bus_message;
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::marks::label;
-use crate::workspaces::noun::Workspace;
 use crate::workspaces::update::StatusUpdate;
 pub(super) use policy::follow as follow_policy;
 

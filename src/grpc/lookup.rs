@@ -8,15 +8,15 @@ use crate::cluster::act::Actor;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::index::ended::End;
-use crate::index::group::Group;
+use crate::index::noun::Group;
 use crate::objects::Pod;
 use crate::proto::answers::EncodedStatus;
 use crate::workspaces::ending;
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::maintenance::Switch;
 use crate::workspaces::marks::label;
-use crate::workspaces::noun::Workspace;
-use crate::workspaces::recreate;
+use crate::workspaces::rejected;
 use crate::workspaces::update::StatusUpdate;
 
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ impl Lookup {
         let found = self.actor.find_pods(&selector, deadline).await?;
         for pod in &found {
             // A pod that was made again counts once the first is known.
-            if let Some(first) = recreate::anchor(&pod.metadata) {
+            if let Some(first) = rejected::anchor(&pod.metadata) {
                 self.actor.read_pod(&first.name, deadline).await?;
             }
         }

@@ -38,8 +38,8 @@ use crate::rpc::keyed_lock::KeyedLock;
 use crate::spans;
 use crate::updates::SubscribeFrom;
 use crate::workspaces::change::Change;
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::filter::Filter;
-use crate::workspaces::noun::Workspace;
 use crate::workspaces::trace::Trace;
 use crate::workspaces::{self, activity, classes, content, ending};
 use change::Changes;
@@ -213,7 +213,7 @@ impl WorkspaceManager for Workspaces {
         let activity::Activity { counts, mark } = activity;
         if counts {
             let hub = self.lookup.hub();
-            hub.change_noun(|index, noun| activity::see(index, noun, &request.id, now));
+            hub.change_noun(|index, noun| activity::records::see(index, noun, &request.id, now));
         }
         if let Some(mark) = mark {
             let actor = self.lookup.actor().clone();

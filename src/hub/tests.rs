@@ -8,8 +8,8 @@ use crate::proto::encoded::Encoded;
 use crate::proto::wsman::WorkspaceStatus;
 use crate::updates::{SubscribeFrom, UpdateEvent};
 use crate::workspaces::activity;
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::filter::Filter;
-use crate::workspaces::noun::Workspace;
 use crate::workspaces::update::StatusUpdate;
 
 #[test]
@@ -70,7 +70,7 @@ fn only_the_first_heartbeat_of_a_workspace_wakes_a_decision() {
         names.map_or(0, |names| names.len())
     };
     assert_eq!(woken(), 1, "it is new");
-    let see = |now| hub.change_noun(|index, noun| activity::see(index, noun, "a", now));
+    let see = |now| hub.change_noun(|index, noun| activity::records::see(index, noun, "a", now));
     let at = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
     see(at(1));
     assert_eq!(
@@ -92,7 +92,7 @@ fn only_the_first_heartbeat_of_a_workspace_wakes_a_decision() {
         .unwrap();
         let meta = &map.metadata;
         hub.change_noun(|index, noun| {
-            activity::read_record(index, noun, &meta.name, Some(&map.data), meta.version())
+            activity::records::read_record(index, noun, &meta.name, Some(&map.data), meta.version())
         });
     };
     record(&hub, 100);

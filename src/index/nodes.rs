@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::group::Group;
+use super::noun::Group;
 use super::noun::Noun;
 use super::observed::NodeView;
 use super::{Changes, Index};

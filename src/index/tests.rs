@@ -14,7 +14,7 @@ use crate::objects::Service;
 use crate::objects::{Event, Node};
 use crate::proto::answers::EncodedStatus;
 use crate::proto::wsman::WorkspacePhase;
-use crate::workspaces::noun::Workspace;
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::update::StatusUpdate;
 
 type Index = super::Index<Workspace>;
@@ -212,7 +212,7 @@ fn a_new_pod_under_an_old_name_ends_the_old_one_first() {
 }
 
 #[test]
-fn what_changes_without_its_pod_is_told_with_the_pods_next_version() {
+fn what_changes_without_its_pod_is_published_with_the_pods_next_version() {
     let mut index = Index::default();
     index.apply_pod(&pod("ws-a", 1, 5, 0));
     let event = json!({

@@ -13,7 +13,7 @@ use super::redaction::Redaction;
 use crate::index::observer::{Decided, Folded};
 use crate::proto::plain;
 use crate::workspaces::case::{self, Case, Objects};
-use crate::workspaces::noun::Workspace;
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::update::StatusUpdate;
 
 /// The version of the format. Members may be added without a new one.

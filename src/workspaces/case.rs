@@ -9,14 +9,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::decide::LifecyclePolicy;
+use super::entry::{self, Entry, Workspace};
 use super::lifecycle::{self, LifecycleInput};
 use super::names;
-use super::noun::{self, Entry, Workspace};
 use super::status::{self, Defaults, NotWorkspace, Why};
 use super::update::StatusUpdate;
 use crate::decision::Decision;
-use crate::index::group::{Group, Member};
-use crate::index::noun::Noun;
+use crate::index::noun::{Group, Member};
 use crate::index::served::Served;
 use crate::index::{Index, observed, reference};
 use crate::objects::ServicePort;
@@ -63,7 +62,7 @@ pub struct Case {
 impl Objects {
     /// Folds them into what the index keeps.
     pub fn fold(&self) -> Entry {
-        Workspace::read(&self.observed(), &self.defaults)
+        Entry::read(&self.observed(), &self.defaults)
     }
 
     /// Folds them into a status, and why it is that.
@@ -103,7 +102,7 @@ impl Case {
     pub fn group(&self) -> Option<Group<Workspace>> {
         let (newest, older) = self.members.split_last()?;
         let member = |objects: &Objects, gone| {
-            let place = noun::place(&objects.pod);
+            let place = entry::place(&objects.pod);
             let meta = &objects.pod.metadata;
             let member = Member {
                 pod: reference(&objects.pod),

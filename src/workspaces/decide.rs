@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::entry::Workspace;
 use super::maintenance::{FOR_EVER, Switch};
 use super::marks::annotation;
-use super::noun::Workspace;
 use super::pod_state::{PodPhase, PodState};
 use super::recreate;
 use crate::action::{Action, Mark, PodRef};
 use crate::config::{Services, Timeouts};
 use crate::decision::{Decision, Wake};
-use crate::index::group::Group;
+use crate::index::noun::Group;
 use crate::proto::wsman::WorkspacePhase;
 
 /// Who fills a workspace and saves its content.
@@ -146,7 +146,7 @@ pub const BUS_IS_SILENT: &str = "stopped, but the message bus is silent";
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// A Secret is created right after its pod; one that its node has not found for this long will not come.
-const SECRET_PATIENCE: Duration = Duration::from_secs(60);
+const SECRET_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a workspace fails with whose node is gone.
 const NODE_VANISHED: &str = "workspace node disappeared before backup was taken";
@@ -374,7 +374,7 @@ impl Case<'_> {
     fn secret_due(&self) -> Option<Timestamp> {
         let since = self.state.secret_missing_since?;
         let open = !self.state.explicit_fail;
-        since.checked_add(SECRET_PATIENCE).ok().filter(|_| open)
+        since.checked_add(SECRET_TIMEOUT).ok().filter(|_| open)
     }
 
     /// The earliest of all moments at which a predicate turns true by itself.

@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::noun::Workspace;
+use super::entry::Workspace;
 use super::status::timestamp;
 use crate::action::Action;
 use crate::decision::Decision;
 use crate::duration::GoDuration;
-use crate::index::group::Group;
+use crate::index::noun::Group;
 use crate::objects::Event;
 use crate::proto::wsman::inspect::v1::{Condition, ExplainWorkspaceResponse, Next, Warning};
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceStatus};

@@ -3,11 +3,9 @@
 use prost::Message;
 
 use super::id;
-use super::update::StatusUpdate;
 use crate::error::{Error, FieldViolation};
 use crate::proto::answers::EncodedStatus;
 use crate::proto::wsman::MetadataFilter;
-use crate::updates;
 
 /// Most annotations of a filter. Each stream keeps its filter, and checks every update.
 const MAX_ANNOTATIONS: usize = 64;
@@ -81,12 +79,9 @@ impl Filter {
     }
 }
 
-impl updates::Filter<StatusUpdate> for Filter {
-    fn matches(&self, update: &StatusUpdate) -> bool {
-        self.matches(&update.status)
-    }
-
-    fn topic(&self) -> Option<Topic> {
+impl Filter {
+    /// Returns a topic of every workspace that matches, the narrowest that is known.
+    pub(super) fn topic(&self) -> Option<Topic> {
         let filter = self.0.as_ref()?;
         if !filter.meta_id.is_empty() {
             return Some(Topic::MetaId(filter.meta_id.clone()));
@@ -106,7 +101,8 @@ mod tests {
     use super::*;
     use crate::proto::encoded::Encoded;
     use crate::proto::wsman::{WorkspaceMetadata, WorkspaceStatus};
-    use crate::updates::{Filter as _, Update as _};
+    use crate::updates::Update as _;
+    use crate::workspaces::update::StatusUpdate;
 
     fn parse(annotations: usize, length: usize) -> Result<Filter, Vec<String>> {
         let annotation = |n| (format!("k{n:03}"), "x".repeat(length));
@@ -162,7 +158,7 @@ mod tests {
                     let is_right = [owner, meta_id]
                         .iter()
                         .all(|word| !["joe", "n"].contains(word));
-                    let matches = updates::Filter::matches(&filter, &update);
+                    let matches = filter.matches(&update.status);
                     assert_eq!(matches, is_right && of != ["them"], "{filter:?}");
                     let topic = filter.topic();
                     let is_all = owner.is_empty() && meta_id.is_empty() && of.is_empty();

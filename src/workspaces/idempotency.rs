@@ -3,7 +3,7 @@
 
 use super::marks::annotation;
 use super::plan::Plan;
-use super::recreate;
+use super::rejected;
 use crate::error::Error;
 use crate::objects::Pod;
 use crate::proto::wsman::StartWorkspaceResponse;
@@ -20,8 +20,8 @@ pub fn answer(plan: &Plan, pod: &Pod) -> Result<StartWorkspaceResponse, Error> {
         });
     }
     // A pod that is being replaced goes, but its workspace does not (docs/protocol.md#rejected-pods).
-    let goes = pod.metadata.deletion_timestamp.is_some() && !recreate::is_under_way(&pod.metadata);
-    if goes || recreate::is_asked_to_end(&pod.metadata) {
+    let goes = pod.metadata.deletion_timestamp.is_some() && !rejected::is_under_way(&pod.metadata);
+    if goes || rejected::is_asked_to_end(&pod.metadata) {
         return Err(stopping(&plan.id));
     }
     Ok(StartWorkspaceResponse {

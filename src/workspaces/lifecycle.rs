@@ -5,10 +5,10 @@
 use jiff::Timestamp;
 
 use super::decide::{self, BUS_IS_SILENT, LifecyclePolicy};
-use super::noun::Workspace;
+use super::entry::Workspace;
 use super::{recreate, sync_services};
 use crate::decision::{Decision, Wake};
-use crate::index::group::Group;
+use crate::index::noun::Group;
 use crate::index::served::Served;
 
 /// Finds what a Service of a workspace serves by the Service's name.

@@ -4,59 +4,23 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
-use super::activity::last_activity::LastActivity;
 use super::case::Case;
 use super::decide::LifecyclePolicy;
 use super::ending;
-use super::image;
+use super::entry::{Entry, Workspace, place};
 use super::lifecycle::{self, LifecycleInput};
 use super::marks::{FINALIZER, annotation, label};
-use super::pod_state::{self, PodState};
 use super::recreate;
-use super::status::{self, Defaults, NotWorkspace, Why};
+use super::status::{self, Defaults};
 use super::update::StatusUpdate;
 use crate::action::Action;
 use crate::decision::Decision;
-use crate::index::group::Group;
+use crate::index::Index;
+use crate::index::noun::Group;
 use crate::index::noun::{About, Membership, Noun};
 use crate::index::observed::Observed;
-use crate::index::{Index, reference};
 use crate::objects::{Event, Meta, Pod};
 use crate::proto::answers::EncodedStatus;
-use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
-
-/// Workspaces: a group is the pods that were made for one, of which one or none runs.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Workspace {
-    /// When the users were active last.
-    pub last_activity: LastActivity,
-}
-
-/// What is kept of the pod of a workspace.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// What clients see.
-    pub status: EncodedStatus,
-    /// What the lifecycle needs beside it.
-    pub state: PodState,
-    /// Which rules made the status.
-    pub why: Why,
-    /// What a registry facade may ask for.
-    pub image: image::Recorded,
-}
-
-impl Entry {
-    /// Returns the status, and why it is that.
-    ///
-    /// # Errors
-    /// [`NotWorkspace`] where something is missing without which a pod is no workspace.
-    pub fn explain(&self) -> Result<(WorkspaceStatus, Why), NotWorkspace> {
-        match &self.state.not_workspace {
-            Some(why) => Err(why.clone()),
-            None => Ok((self.status.read(), self.why)),
-        }
-    }
-}
 
 impl Noun for Workspace {
     const KIND: &'static str = "workspace";
@@ -76,19 +40,7 @@ impl Noun for Workspace {
     }
 
     fn read(observed: &Observed<'_>, defaults: &Defaults) -> Entry {
-        let folded = status::fold(observed, defaults);
-        let state = PodState {
-            unreadable: folded.unreadable.into(),
-            not_workspace: folded.not_workspace,
-            ..pod_state::of(observed, &folded.status)
-        };
-        let image = image::recorded(&observed.pod.metadata, &folded.status);
-        Entry {
-            status: EncodedStatus::new(folded.status),
-            state,
-            why: folded.why,
-            image,
-        }
+        Entry::read(observed, defaults)
     }
 
     fn unreadable(entry: &Entry) -> &str {
@@ -189,51 +141,6 @@ impl Noun for Workspace {
             meta_id: metadata.meta_id,
             reason,
         }
-    }
-}
-
-/// Returns where the pod of a workspace belongs.
-pub fn place(pod: &Pod) -> Membership {
-    let meta = &pod.metadata;
-    match recreate::anchor(meta) {
-        Some(anchor) => Membership {
-            anchor,
-            rank: recreate::recreations(meta).max(1),
-        },
-        None => Membership {
-            anchor: reference(pod),
-            rank: 0,
-        },
-    }
-}
-
-impl Workspace {
-    /// Returns when the user of a workspace was active last.
-    pub fn activity(&self, group: &Group<Self>) -> Option<Timestamp> {
-        let entry = &group.newest().entry;
-        self.last_activity
-            .last(&entry.status.id(), entry.state.created)
-    }
-}
-
-impl Group<Workspace> {
-    /// Returns what clients see. Whatever comes after a STOPPED, the workspace has stopped.
-    pub fn status(&self) -> &EncodedStatus {
-        match self.last_published.as_ref().filter(|_| self.is_over()) {
-            Some(last) => &last.status,
-            None => &self.newest().entry.status,
-        }
-    }
-
-    /// Returns the phase of [`Group::status`].
-    pub fn phase(&self) -> WorkspacePhase {
-        self.status().phase()
-    }
-
-    /// Whether its newest pod was rejected, and is going to be made again.
-    pub fn is_made_again(&self) -> bool {
-        let rejected = self.newest().entry.state.rejected;
-        rejected && self.phase() == WorkspacePhase::Pending
     }
 }
 

@@ -8,7 +8,7 @@ use super::container;
 pub use super::container::PodPhase;
 use super::marks::{FINALIZER, annotation};
 use super::names;
-use super::recreate;
+use super::rejected;
 use super::status::NotWorkspace;
 use super::trace::{self, Trace};
 use crate::duration::GoDuration;
@@ -154,8 +154,8 @@ pub fn of(observed: &Observed<'_>, status: &WorkspaceStatus) -> PodState {
             .unwrap_or_default()
             .to_owned(),
         version: meta.version(),
-        successor: recreate::successor(meta).unwrap_or_default().into(),
-        handed_over: recreate::is_handed_over(meta),
+        successor: rejected::successor(meta).unwrap_or_default().into(),
+        handed_over: rejected::is_handed_over(meta),
         created: meta.creation_timestamp,
         ports_changed: mark(annotation::PORTS_CHANGED).and_then(|text| text.parse().ok()),
         deleting: meta.deletion_timestamp,
@@ -185,7 +185,7 @@ pub fn of(observed: &Observed<'_>, status: &WorkspaceStatus) -> PodState {
         kubelet_ready: container::is_ready(pod),
         container_ended: container::status(pod).is_some_and(|c| c.state.running.is_none()),
         secret_missing_since: secret_missing_since(pod),
-        rejected: recreate::is_rejected(pod),
+        rejected: rejected::is_rejected(pod),
         reported: pod.status.start_time,
         failed_before_stopping: mark(annotation::FAILED_BEFORE_STOPPING) == Some("true"),
         explicit_fail: has(annotation::EXPLICIT_FAIL),
@@ -228,7 +228,7 @@ fn disposal(mark: Option<&str>) -> Disposal {
 /// others are their business, and caches that are behind pass by themselves.
 fn secret_missing_since(pod: &Pod) -> Option<Timestamp> {
     let namespace = &pod.metadata.namespace;
-    let name = recreate::anchor_name(&pod.metadata);
+    let name = rejected::anchor_name(&pod.metadata);
     let missing = [
         format!("secret \"{name}\" not found"),
         format!("secrets \"{name}\" not found"),

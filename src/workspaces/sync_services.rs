@@ -6,11 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::decide::LifecyclePolicy;
-use super::noun::Workspace;
+use super::entry::Workspace;
 use super::{names, services};
 use crate::action::Action;
 use crate::config::Services;
-use crate::index::group::Group;
+use crate::index::noun::Group;
 use crate::index::served::Served;
 use crate::proto::wsman::WorkspacePhase;
 

@@ -6,7 +6,7 @@ use super::filter::{Filter, Topic};
 use super::trace::Trace;
 use crate::proto::answers::{EncodedStatus, SubscribeResponse};
 use crate::proto::wsman::WorkspacePhase;
-use crate::updates::Update;
+use crate::updates::{self, Update};
 
 /// A status that subscribers get to see.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,5 +71,15 @@ impl Update for StatusUpdate {
 
     fn size(&self) -> usize {
         self.status.size()
+    }
+}
+
+impl updates::Filter<StatusUpdate> for Filter {
+    fn matches(&self, update: &StatusUpdate) -> bool {
+        self.matches(&update.status)
+    }
+
+    fn topic(&self) -> Option<Topic> {
+        self.topic()
     }
 }

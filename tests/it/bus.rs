@@ -24,7 +24,7 @@ use wsman::proto::encoded::Encoded;
 use wsman::proto::wsman::{WorkspaceMetadata, WorkspacePhase, WorkspaceStatus};
 
 use wsman::leadership::Leadership;
-use wsman::workspaces::noun::Workspace;
+use wsman::workspaces::entry::Workspace;
 use wsman::workspaces::update::StatusUpdate;
 
 use super::support::queue::{Arrived, Queue};

@@ -31,10 +31,10 @@ use crate::rpc::methods::{Method, Methods};
 
 /// A list of thousands of workspaces is far beyond the default of 4 MiB.
 pub(super) const LARGEST_ANSWER: usize = 256 << 20;
-/// Servers of this protocol answer pings more frequent than this with a goodbye, so ours are rarer.
+/// Interval of keepalive pings. Servers of this protocol close connections with more frequent ones.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A server that takes no connection by then is not there.
-pub(super) const CONNECT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server over HTTP.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use tonic::codegen::StdError;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tower::Service;
 
-use super::http::{CONNECT, Http, PING_INTERVAL};
+use super::http::{CONNECT_TIMEOUT, Http, PING_INTERVAL};
 use super::words::parse_duration;
 use crate::cli::exit::Failure;
 use crate::cli::input;

@@ -12,7 +12,7 @@ use crate::index::observed::KnownNode;
 use crate::workspaces;
 use crate::workspaces::case::{Case, Objects};
 use crate::workspaces::decide::LifecyclePolicy;
-use crate::workspaces::noun::place;
+use crate::workspaces::entry::place;
 use crate::workspaces::status::Defaults;
 
 /// What the configuration contributes.

@@ -59,7 +59,7 @@ fn object(text: &str) -> Value {
 }
 
 #[test]
-fn tells_programs_the_status_in_proto_names() {
+fn prints_the_status_in_proto_names_for_programs() {
     let (result, out) = explain(&pod().to_string(), &json!({}), "-o json FILE");
     assert!(result.is_ok());
     assert_eq!(
@@ -152,7 +152,7 @@ fn unusable_input_ends_with_2() {
 }
 
 #[test]
-fn tells_people_why_and_what_comes_next() {
+fn prints_why_and_what_comes_next_for_people() {
     let mut failed = pod();
     failed["status"] =
         json!({"phase": "Failed", "reason": "Evicted", "message": "low on\u{1b}[31m disk"});

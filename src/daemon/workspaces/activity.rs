@@ -19,8 +19,8 @@ use crate::readiness::Component;
 use crate::retry::{Backoff, LogOnce};
 use crate::workspaces::activity::last_activity::{FULL, INTERVAL};
 use crate::workspaces::activity::{self, RECORD};
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::marks::label;
-use crate::workspaces::noun::Workspace;
 
 /// Timeout of one write; a failed one is retried with the next checkpoint.
 const WRITE_TIMEOUT: Duration = INTERVAL;
@@ -130,7 +130,7 @@ fn take(hub: &Hub<Workspace>, record: &ConfigMap, exists: bool) {
     let meta = &record.metadata;
     let data = exists.then_some(&record.data);
     hub.change_noun(|index, noun| {
-        activity::read_record(index, noun, &meta.name, data, meta.version())
+        activity::records::read_record(index, noun, &meta.name, data, meta.version())
     });
 }
 
@@ -141,7 +141,9 @@ fn checkpoints(
     end: bool,
 ) -> (Vec<Checkpoint>, usize) {
     let (elapsed, now) = (clock.elapsed(), clock.now());
-    hub.with_noun(|index, noun| activity::checkpoints(index, noun, elapsed, now, holder, end))
+    hub.with_noun(|index, noun| {
+        activity::records::checkpoints(index, noun, elapsed, now, holder, end)
+    })
 }
 
 async fn write(

@@ -11,7 +11,7 @@ use crate::cluster::act::{Outcome, TRIES};
 use crate::config::Settings;
 use crate::error::Error;
 use crate::grpc::lookup::Lookup;
-use crate::index::group::Group;
+use crate::index::noun::Group;
 use crate::rpc::keyed_lock::KeyedLock;
 use crate::rpc::methods::DEFAULT_DEADLINE;
 use crate::workspaces::change::{Change, Seen};

@@ -15,18 +15,18 @@ use crate::cluster::act::{Actor, Outcome};
 use crate::config::Settings;
 use crate::error::Error;
 use crate::grpc::lookup::Lookup;
-use crate::index::group::Group;
+use crate::index::noun::Group;
 use crate::index::{self, Index};
 use crate::objects::Pod;
 use crate::proto::wsman::{StartWorkspaceRequest, StartWorkspaceResponse};
 use crate::rpc::methods::DEFAULT_DEADLINE;
 use crate::updates::{Subscription, UpdateEvent};
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::marks::annotation;
-use crate::workspaces::noun::Workspace;
 use crate::workspaces::plan::{self, Plan, Tokens};
 use crate::workspaces::trace::Trace;
 use crate::workspaces::update::StatusUpdate;
-use crate::workspaces::{content, idempotency, marks, recreate, request, stop};
+use crate::workspaces::{content, idempotency, marks, rejected, request, stop};
 
 /// Most time that a start continues after its caller hangs up.
 const MUTATION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -100,7 +100,7 @@ impl Starts {
 
     /// Returns the newest pod of the workspace whose first pod is `first`.
     async fn newest(&self, plan: &Plan, first: &Pod, deadline: Instant) -> Result<Pod, Error> {
-        let Some(mut next) = recreate::successor(&first.metadata).map(str::to_owned) else {
+        let Some(mut next) = rejected::successor(&first.metadata).map(str::to_owned) else {
             return Ok(first.clone());
         };
         let newest = self.lookup.hub().read(|index| {
@@ -113,7 +113,7 @@ impl Starts {
         match self.lookup.actor().read_pod(&next, deadline).await? {
             Some(pod) => Ok(pod),
             // It is about to be created.
-            None if !recreate::is_handed_over(&first.metadata) => Ok(first.clone()),
+            None if !rejected::is_handed_over(&first.metadata) => Ok(first.clone()),
             None => Err(idempotency::stopping(&plan.id)),
         }
     }

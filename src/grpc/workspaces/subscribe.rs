@@ -87,7 +87,7 @@ pub fn stream(subscription: Subscription<StatusUpdate>, epoch: u64, drain: Drain
     let reader = Shared(Arc::new(Mutex::new(Some(reader))));
     let watch = watch(Arc::downgrade(&reader.0));
     let followed = Followed {
-        // Whoever has no room for a message does not ask for one, and cannot notice how long that lasts.
+        // A reader without room for a message does not ask for one, and cannot measure how long that lasts.
         _watchdog: tasks::scoped(watch),
         reader,
         news,
@@ -246,8 +246,8 @@ mod tests {
     use crate::index::{Changes, Index};
     use crate::proto::encoded::Encoded;
     use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
+    use crate::workspaces::entry::Workspace;
     use crate::workspaces::filter::Filter;
-    use crate::workspaces::noun::Workspace;
 
     fn subscribe(hub: &Hub<Workspace>) -> Updates {
         let subscription = hub

@@ -11,7 +11,7 @@ use crate::objects::{Event, Node, Pod, Service};
 use crate::workspaces::activity;
 use crate::workspaces::case::{Case, Objects};
 use crate::workspaces::decide::LifecyclePolicy;
-use crate::workspaces::noun::Workspace;
+use crate::workspaces::entry::Workspace;
 
 /// Notes what it sees, and holds it against the pure core.
 #[derive(Debug, Default)]
@@ -105,7 +105,7 @@ fn an_observer_sees_every_input_and_what_came_of_it() {
     assert!(hub.decide("u-a", &policy, now).is_some());
     hub.take(Input::Pod(Source::Watch, &pod(4, "Running")));
     hub.take(Input::Pod(Source::Answer, &pod(2, "Pending")));
-    hub.change_noun(|index, noun| activity::see(index, noun, "a", now));
+    hub.change_noun(|index, noun| activity::records::see(index, noun, "a", now));
     assert!(hub.decide("u-a", &policy, now).is_some());
     assert!(hub.decide("u-b", &policy, now).is_none());
     hub.take(Input::PodGone(&pod(5, "Failed")));

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::action::PodRef;
 use crate::decision::Decision;
-use crate::index::group::Group;
+use crate::index::noun::Group;
 use crate::index::noun::{About, Membership, Noun};
 use crate::index::observed::Observed;
 use crate::index::{Index, reference};

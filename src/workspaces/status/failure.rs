@@ -6,7 +6,7 @@ use crate::objects::{ContainerStatus, Pod, Terminated};
 use crate::proto::wsman::WorkspacePhase;
 use crate::workspaces::container::{self, PodPhase};
 use crate::workspaces::marks::{annotation, label};
-use crate::workspaces::recreate;
+use crate::workspaces::rejected;
 
 /// Exit code of a killed process.
 const KILLED: i64 = 137;
@@ -61,11 +61,11 @@ fn stopped_by_request(pod: &Pod) -> Option<Failure> {
 
 /// A pod that its node rejected is recreated, up to a limit.
 fn rejected(pod: &Pod, max: u32) -> Option<Failure> {
-    if recreate::has_attempts_left(pod, max) {
+    if rejected::has_attempts_left(pod, max) {
         return Some(nothing("rejected"));
     }
     let exhausted =
-        max > 0 && recreate::is_rejected(pod) && recreate::recreations(&pod.metadata) >= max;
+        max > 0 && rejected::is_rejected(pod) && rejected::recreations(&pod.metadata) >= max;
     let why = pod_failed(pod).filter(|_| exhausted)?;
     let text = format!("Pod reached maximum recreations {max}, failing");
     Some(failed("rejected", format!("{text}; {}", why.message)))

@@ -11,7 +11,7 @@ use crate::duration::GoDuration;
 use crate::objects::{Meta, Pod};
 use crate::proto::wsman::ExposedPorts;
 use crate::workspaces::marks::{FINALIZER, annotation, label};
-use crate::workspaces::{names, recreate};
+use crate::workspaces::{names, rejected};
 
 /// The invalid marks of one pod.
 #[derive(Debug, Default)]
@@ -135,7 +135,7 @@ pub fn is_unmarked(meta: &Meta) -> bool {
 /// several ids the one of the name counts.
 pub fn id(meta: &Meta) -> Option<&str> {
     let prefixes = ["ws-", "prebuild-", "imagebuild-"];
-    let name = recreate::anchor_name(meta);
+    let name = rejected::anchor_name(meta);
     let mut names = prefixes.iter().filter_map(|p| name.strip_prefix(p));
     let named = names.next().filter(|id| !id.is_empty());
     let given = [

@@ -12,7 +12,7 @@ use crate::proto::contentservice::GitStatus;
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::container::{self, PodPhase};
 use crate::workspaces::marks::{FINALIZER, annotation};
-use crate::workspaces::recreate;
+use crate::workspaces::rejected;
 
 /// A row that matched: its name, the phase, and the text for people.
 type Row = (&'static str, WorkspacePhase, String);
@@ -75,15 +75,15 @@ fn starting(pod: &Pod) -> Option<Row> {
 
 /// The pod was rejected by its node, and is being recreated or deleted for that (docs/protocol.md#rejected-pods).
 fn rejected(pod: &Pod, max: u32) -> Option<Row> {
-    if !recreate::waits(pod, max) {
+    if !rejected::waits(pod, max) {
         return None;
     }
-    let attempt = recreate::recreations(&pod.metadata) + 1;
+    let attempt = rejected::recreations(&pod.metadata) + 1;
     let mut message = match pod.status.reason.as_str() {
         "" => "pod was rejected by its node".to_owned(),
         reason => format!("pod was rejected by its node ({reason})"),
     };
-    if !recreate::is_asked_to_end(&pod.metadata) {
+    if !rejected::is_asked_to_end(&pod.metadata) {
         message.push_str(&format!(" and is made again, attempt {attempt} of {max}"));
     }
     Some(("rejected", WorkspacePhase::Pending, message))

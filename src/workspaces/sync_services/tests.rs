@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::action::PodRef;
-use crate::index::group::Member;
+use crate::index::noun::Member;
 use crate::objects::ServicePort;
 use crate::proto::answers::EncodedStatus;
 use crate::proto::wsman::{PortSpec, PortVisibility, WorkspaceStatus};
+use crate::workspaces::entry::Entry;
 use crate::workspaces::image::Recorded;
-use crate::workspaces::noun::Entry;
 use crate::workspaces::pod_state::PodState;
 
 const IDE: [(&str, i64); 2] = [("ide", 23000), ("supervisor", 22999)];

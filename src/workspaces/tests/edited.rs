@@ -8,7 +8,7 @@ use super::mutate;
 use crate::index::Index;
 use crate::objects::Pod;
 use crate::proto::wsman::WorkspacePhase;
-use crate::workspaces::noun::Workspace;
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::status::Defaults;
 
 /// Every label and annotation that wsman reads, with a value that it has.

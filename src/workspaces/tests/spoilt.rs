@@ -8,8 +8,8 @@ use crate::index::Index;
 use crate::objects::{Event, Node, Pod};
 use crate::proto::encoded::Encoded;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
+use crate::workspaces::entry::Workspace;
 use crate::workspaces::filter::Filter;
-use crate::workspaces::noun::Workspace;
 use crate::workspaces::status::Defaults;
 
 fn healthy() -> Pod {

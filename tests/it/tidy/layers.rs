@@ -8,7 +8,7 @@ use super::{code_lines, module, sources};
 const SHELLS: [&str; 4] = ["cli", "daemon", "lib", "main"];
 
 /// Which modules of ours a module may use.
-pub(super) const LAYERS: [(&str, &[&str]); 33] = [
+pub(super) const LAYERS: [(&str, &[&str]); 35] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -16,24 +16,14 @@ pub(super) const LAYERS: [(&str, &[&str]); 33] = [
     ("proto", &["json", "redact"]),
     ("redact", &[]),
     ("objects", &[]),
-    ("action", &[]),
+    ("action", &["objects"]),
+    ("decision", &["action"]),
+    ("spans", &[]),
     ("retry", &[]),
     ("spelling", &[]),
     ("telemetry", &[]),
     ("tls", &[]),
-    (
-        "hub",
-        &[
-            "action",
-            "clock",
-            "config",
-            "index",
-            "objects",
-            "proto",
-            "updates",
-            "workspaces",
-        ],
-    ),
+    ("hub", &["clock", "decision", "index", "updates"]),
     ("window", &[]),
     ("clock", &[]),
     (
@@ -53,12 +43,12 @@ pub(super) const LAYERS: [(&str, &[&str]); 33] = [
     (
         "workspaces",
         &[
-            "action", "config", "duration", "error", "objects", "outbox", "proto", "quantity",
-            "redact", "spelling", "updates",
+            "action", "config", "decision", "duration", "error", "index", "objects", "outbox",
+            "proto", "quantity", "redact", "spelling", "updates",
         ],
     ),
     ("history", &["proto"]),
-    ("index", &["action", "objects", "proto", "workspaces"]),
+    ("index", &["action", "decision", "objects", "updates"]),
     ("lease", &["action", "objects"]),
     ("updates", &[]),
     ("outbox", &["retry", "updates"]),
@@ -89,6 +79,7 @@ pub(super) const LAYERS: [(&str, &[&str]); 33] = [
             "objects",
             "proto",
             "rpc",
+            "spans",
             "tasks",
             "tls",
             "leadership",
@@ -114,6 +105,7 @@ pub(super) const LAYERS: [(&str, &[&str]); 33] = [
         &[
             "action",
             "clock",
+            "decision",
             "error",
             "hub",
             "index",
@@ -121,10 +113,10 @@ pub(super) const LAYERS: [(&str, &[&str]); 33] = [
             "objects",
             "readiness",
             "retry",
+            "spans",
             "tasks",
             "leadership",
             "window",
-            "workspaces",
         ],
     ),
 ];
