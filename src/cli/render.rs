@@ -118,7 +118,7 @@ pub(crate) fn decode(text: &str) -> Result<StartWorkspaceRequest, String> {
             }
         }
     }
-    let mut request: StartWorkspaceRequest = serde_path_to_error::deserialize(value)
+    let mut request: StartWorkspaceRequest = serde_path_to_error::deserialize(&value)
         .map_err(|e| format!("no StartWorkspaceRequest: {}: {}", e.path(), e.inner()))?;
     if let Some(number) = kind {
         request.r#type = number;

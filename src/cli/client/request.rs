@@ -35,7 +35,7 @@ fn parse(text: &str) -> Result<StartWorkspaceRequest, String> {
     // Through a plain value: a number instead of a string stays an error, as in JSON.
     let value: serde_json::Value =
         serde_saphyr::from_str(text).map_err(|error| yaml_error(&error))?;
-    typed(value)
+    typed(&value)
 }
 
 /// Rejects a duplicate field.
