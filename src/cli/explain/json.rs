@@ -66,7 +66,7 @@ fn action(action: &Action) -> Value {
             let set: Vec<_> = change.set.keys().collect();
             json!({"secret": {"set": set, "remove": change.remove}})
         }
-        Action::CopyPod(copy) => json!({"copy": {"pod": copy.from.name, "to": copy.to}}),
+        Action::CopyPod(copy) => json!({"recreate": copy.to}),
         Action::CopyMarks(from, to, _) => json!({"copy": {"marks": from.name, "to": to.name}}),
         Action::Discard(discard) => json!({"discard": {"pod": discard.pod.name}}),
         Action::CreatePod(pod) => json!({ "create": pod }),
