@@ -9,13 +9,13 @@ use tonic::client::Grpc;
 use tonic::codec::Codec;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
 
 use super::http::LARGEST_ANSWER;
 use super::transport::{self, Target, Transport};
 use crate::cli::alive;
 use crate::cli::exit::Failure;
 use crate::proto::call::Call;
+use crate::proto::wire;
 use crate::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use crate::proto::wsman::{MetadataFilter, SubscribeRequest, SubscribeResponse};
 use crate::rpc::methods::{DEFAULT_DEADLINE, Methods};
@@ -90,7 +90,7 @@ impl Connection {
         &self,
         request: C,
     ) -> Result<(C::Answer, MetadataMap), CallError> {
-        let codec = ProstCodec::<C, C::Answer>::default();
+        let codec = wire::Codec::<C, C::Answer>::default();
         self.ask(C::METHOD, request, codec).await
     }
 

@@ -13,6 +13,7 @@ fn files_have_one_purpose_and_say_it() {
     let mut faults = Vec::new();
     for (path, text) in sources()
         .into_iter()
+        .chain(files("proto"))
         .chain(files("sim"))
         .chain(files("tests"))
     {
@@ -37,6 +38,7 @@ fn files_have_one_purpose_and_say_it() {
 fn every_file_is_compiled() {
     for (root, main) in [
         ("src", "lib.rs"),
+        ("proto/src", "lib.rs"),
         ("sim/src", "lib.rs"),
         ("tests/it", "main.rs"),
     ] {
@@ -69,6 +71,7 @@ fn nothing_is_left_undone() {
     ];
     for (path, text) in sources()
         .into_iter()
+        .chain(files("proto"))
         .chain(files("sim"))
         .chain(files("tests"))
     {

@@ -1,7 +1,7 @@
 //! Encoded statuses result in the same bytes as the generated types.
 
 use super::*;
-use crate::proto::wsman;
+use crate::wsman;
 
 fn status() -> WorkspaceStatus {
     WorkspaceStatus {

@@ -6,12 +6,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use prost::Message;
 use prost::bytes::BufMut;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, uint64};
 
+use super::wire::Wire;
+
 /// A status that can be kept as bytes.
-pub trait Status: Message + Clone + PartialEq + Default {
+pub trait Status: Wire + Clone + PartialEq + Default {
     /// Number of the version's field, a uint64.
     const VERSION_FIELD: u32;
     /// A frequently read field that stays decoded.
@@ -38,7 +39,7 @@ impl<S: Status> Encoded<S> {
         Self {
             version,
             phase: status.phase(),
-            body: status.encode_to_vec().into(),
+            body: status.to_bytes().into(),
         }
     }
 
@@ -50,9 +51,9 @@ impl<S: Status> Encoded<S> {
     }
 
     /// Returns the fields that `M` has in common with the status.
-    pub(super) fn decode<M: Message + Default>(&self) -> M {
+    pub(super) fn decode<M: Wire>(&self) -> M {
         // It was encoded above.
-        M::decode(&*self.body).unwrap_or_default()
+        M::from_bytes(&self.body).unwrap_or_default()
     }
 
     pub fn phase(&self) -> S::Phase {

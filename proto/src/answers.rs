@@ -8,6 +8,7 @@ use prost::encoding::{DecodeContext, WireType, btree_map, skip_field, string};
 use prost::{DecodeError, Message};
 
 use super::encoded::{Encoded, Status};
+use super::wire::wire;
 use super::wsman::{WorkspaceMetadata, WorkspacePhase, WorkspaceStatus};
 
 /// The encoded status of a workspace.
@@ -160,6 +161,11 @@ impl Message for SubscribeResponse {
 
     only_sent!();
 }
+
+wire!(Head);
+wire!(GetWorkspacesResponse);
+wire!(DescribeWorkspaceResponse);
+wire!(SubscribeResponse);
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! The method and the response of a request: generated from the descriptors for every unary method.
 
-use prost::Message;
+use super::wire::Wire;
 
 /// The request of a unary method.
-pub trait Call: Message + 'static {
+pub trait Call: Wire {
     /// Its response.
-    type Answer: Message + Default + 'static;
+    type Answer: Wire;
     /// The method, such as `/wsman.WorkspaceManager/StartWorkspace`.
     const METHOD: &str;
 }

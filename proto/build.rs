@@ -1,0 +1,113 @@
+//! Compiles the descriptions beside it without an installed protoc: messages and services (tonic), proto3 JSON (pbjson),
+//! codecs, and the descriptor set that gRPC reflection serves.
+
+use std::path::PathBuf;
+
+use heck::ToUpperCamelCase;
+use protox::prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
+
+/// What reads and writes a message in this crate, rather than in the one that uses it.
+const CODEC: &str = "crate::wire::Codec";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=.");
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_source_info(true).include_imports(true);
+    compiler.open_files(protos()?)?;
+    let files = compiler.file_descriptor_set();
+    // Options of our own are kept only in this form.
+    let descriptors = compiler.encode_file_descriptor_set();
+    std::fs::write(out.join("descriptors.bin"), &descriptors)?;
+    let pool = compiler.descriptor_pool();
+    std::fs::write(out.join("calls.rs"), calls(&pool))?;
+    std::fs::write(out.join("wire.rs"), wire(&pool))?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .codec_path(CODEC)
+        .compile_well_known_types(true)
+        .extern_path(".google.protobuf", "::pbjson_types")
+        .btree_map(".")
+        .compile_fds(files.clone())?;
+    // The servers answer with statuses that are encoded already.
+    let served = out.join("served");
+    std::fs::create_dir_all(&served)?;
+    let mut servers = tonic_prost_build::configure()
+        .build_client(false)
+        .codec_path(CODEC)
+        .out_dir(served)
+        .compile_well_known_types(true)
+        .extern_path(".google.protobuf", "::pbjson_types")
+        .extern_path(".wsman", "crate::wsman")
+        .extern_path(".contentservice", "crate::contentservice")
+        .extern_path(".registryfacade", "crate::registryfacade");
+    for name in ["GetWorkspaces", "DescribeWorkspace", "Subscribe"] {
+        servers = servers.extern_path(
+            format!(".wsman.{name}Response"),
+            format!("crate::answers::{name}Response"),
+        );
+    }
+    servers.compile_fds(files)?;
+    pbjson_build::Builder::new()
+        .btree_map(["."])
+        .register_descriptors(&descriptors)?
+        .build(&[".wsman", ".contentservice"])?;
+    Ok(())
+}
+
+/// The descriptions, by their names.
+fn protos() -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(".")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        names.extend(name.ends_with(".proto").then_some(name));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Says of each request of a unary method which method takes it and what answers it: `impl Call for Request`. The names of
+/// those that HTTP serves, too, are `UNARY`.
+fn calls(pool: &DescriptorPool) -> String {
+    let (mut text, mut names) = (String::new(), Vec::new());
+    let grpc_only = pool.get_extension_by_name("wsman.options.v1.grpc_only");
+    for service in pool.services() {
+        let is_unary = |method: &MethodDescriptor| {
+            !method.is_client_streaming() && !method.is_server_streaming()
+        };
+        let grpc_only = grpc_only
+            .as_ref()
+            .is_some_and(|option| service.options().has_extension(option));
+        for method in service.methods().filter(is_unary) {
+            let (request, answer) = (path(method.input()), path(method.output()));
+            if !grpc_only {
+                names.push(method.name().to_owned());
+            }
+            let method = format!("/{}/{}", service.full_name(), method.name());
+            text.push_str(&format!(
+                "impl super::Call for {request} {{\n    type Answer = {answer};\n    const METHOD: &str = {method:?};\n}}\n"
+            ));
+        }
+    }
+    text.push_str(&format!("pub const UNARY: &[&str] = &{names:?};\n"));
+    text
+}
+
+/// Implements `Wire` for the messages of our packages.
+fn wire(pool: &DescriptorPool) -> String {
+    let ours = pool
+        .files()
+        .filter(|file| !file.package_name().starts_with("google."));
+    let messages = ours.flat_map(|file| file.messages().collect::<Vec<_>>());
+    messages
+        .map(|message| format!("wire!({});\n", path(message)))
+        .collect()
+}
+
+/// Returns the type of a message.
+fn path(message: MessageDescriptor) -> String {
+    let module = message.package_name().replace('.', "::");
+    // As prost names types: an acronym is a word.
+    let name = message.name().to_upper_camel_case();
+    format!("crate::{module}::{name}")
+}

@@ -1,0 +1,49 @@
+//! The messages and services of wsman, generated from the descriptions beside this crate, and the descriptors that
+//! reflection serves. They are a crate so that they are compiled beside others, and once.
+//!
+//! JSON follows the proto3 mapping (lowerCamelCase names, enums by name); both spellings of a field are read.
+
+pub mod answers;
+pub mod call;
+pub mod encoded;
+pub mod wire;
+
+/// Package `wsman`: the workspace manager protocol.
+#[allow(unreachable_pub, clippy::all, deprecated)]
+pub mod wsman {
+    tonic::include_proto!("wsman");
+    include!(concat!(env!("OUT_DIR"), "/wsman.serde.rs"));
+
+    /// Package `wsman.inspect`: what a daemon knows and is about to do.
+    pub mod inspect {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("wsman.inspect.v1");
+            include!(concat!(env!("OUT_DIR"), "/wsman.inspect.v1.serde.rs"));
+        }
+    }
+}
+
+/// Package `contentservice`: what fills a workspace.
+#[allow(unreachable_pub, clippy::all, deprecated)]
+pub mod contentservice {
+    tonic::include_proto!("contentservice");
+    include!(concat!(env!("OUT_DIR"), "/contentservice.serde.rs"));
+}
+
+/// Package `registryfacade`: what a registry facade asks.
+#[allow(unreachable_pub, clippy::all)]
+pub mod registryfacade {
+    tonic::include_proto!("registryfacade");
+}
+
+/// The services as they are served: answers that hold statuses are those of [`answers`].
+#[allow(unreachable_pub, clippy::all)]
+pub mod served {
+    include!(concat!(env!("OUT_DIR"), "/served/wsman.rs"));
+    include!(concat!(env!("OUT_DIR"), "/served/registryfacade.rs"));
+    include!(concat!(env!("OUT_DIR"), "/served/wsman.inspect.v1.rs"));
+}
+
+/// The encoded `FileDescriptorSet` of everything above.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
