@@ -351,7 +351,11 @@ impl<N: Noun> Index<N> {
         let Some(group) = self.groups.get_mut(key) else {
             return;
         };
+        let was_ahead = group.is_ahead();
         group.watch(version);
+        if was_ahead && !group.is_ahead() {
+            changes.dirty.push(Arc::clone(&group.key));
+        }
         if !is_visible(group) || group.is_over() || group.is_ahead() {
             return;
         }

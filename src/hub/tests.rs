@@ -137,4 +137,15 @@ fn nothing_is_decided_before_the_watch_has_it() {
     assert!(!decided());
     hub.change(|index| index.apply_pod(&pod(3)));
     assert!(decided());
+    // A list is complete only when its end was seen: that wakes a decision.
+    hub.change(|index| index.list_pod(&pod(5)));
+    assert!(!decided());
+    let woken = || {
+        let keys = futures::FutureExt::now_or_never(hub.dirty());
+        keys.map_or(0, |keys| keys.len())
+    };
+    woken();
+    hub.change(|index| index.retain_pods(&HashSet::from(["ws-a".to_owned()]), 6));
+    assert!(decided());
+    assert_eq!(woken(), 1);
 }
