@@ -311,14 +311,14 @@ impl<N: Noun> Index<N> {
         changes.folded.extend(folded);
         let known = self.groups.get(membership.anchor.uid.as_str());
         let known = known.and_then(|group| group.member(&member.pod.uid));
-        let before = known.map(|known| N::id(&known.entry));
+        let before = known.map(|known| N::id(&known.entry).to_owned());
         let name: Arc<str> = member.pod.name.as_str().into();
         let unreadable = N::unreadable(&member.entry);
         if known.map_or("", |known| N::unreadable(&known.entry)) != unreadable {
             let unreadable = unreadable.into();
             changes.unreadable.push((Arc::clone(&name), unreadable));
         }
-        let id = N::id(&member.entry);
+        let id = N::id(&member.entry).to_owned();
         let key = match self.groups.get_mut(membership.anchor.uid.as_str()) {
             Some(group) => {
                 group.put(member);
@@ -395,8 +395,8 @@ impl<N: Noun> Index<N> {
         self.publish(&key, version, true, changes);
         if is_last && let Some(group) = self.groups.remove(&key) {
             let id = N::id(&group.newest().entry);
-            if self.by_id.get(&id) == Some(&key) {
-                self.by_id.remove(&id);
+            if self.by_id.get(id) == Some(&key) {
+                self.by_id.remove(id);
             }
         }
     }

@@ -131,7 +131,7 @@ async fn work<N: Noun>(
                 let (actor, hub, leadership) = (actor.clone(), hub.clone(), leadership.clone());
                 let group = hub.read(|index| {
                     let group = index.group(&key);
-                    group.map(|group| N::id(&group.newest().entry))
+                    group.map(|group| N::id(&group.newest().entry).to_owned())
                 });
                 let group = group.unwrap_or_default();
                 let span = spans::act(N::KIND, &group, decision.rule);

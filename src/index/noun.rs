@@ -80,7 +80,7 @@ pub trait Noun: fmt::Debug + Clone + PartialEq + Default + Send + Sync + 'static
     }
 
     /// Returns the id of a group, as callers know it.
-    fn id(entry: &Self::Entry) -> String;
+    fn id(entry: &Self::Entry) -> &str;
 
     /// Whether clients get to see a group whose anchor was seen.
     fn is_visible(_group: &Group<Self>) -> bool {

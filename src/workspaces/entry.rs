@@ -13,6 +13,7 @@ use crate::index::reference;
 use crate::objects::Pod;
 use crate::proto::answers::EncodedStatus;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
+use crate::updates::Update as _;
 
 /// Workspaces: a group is the pods that were made for one, of which one or none runs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +25,8 @@ pub struct Workspace {
 /// What is kept of the pod of a workspace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
+    /// Id of the workspace.
+    pub id: Box<str>,
     /// What clients see.
     pub status: EncodedStatus,
     /// What the lifecycle needs beside it.
@@ -45,6 +48,7 @@ impl Entry {
         };
         let image = image::recorded(&observed.pod.metadata, &folded.status);
         Self {
+            id: folded.status.id.as_str().into(),
             status: EncodedStatus::new(folded.status),
             state,
             why: folded.why,
@@ -83,15 +87,14 @@ impl Workspace {
     /// Returns when the user of a workspace was active last.
     pub fn activity(&self, group: &Group<Self>) -> Option<Timestamp> {
         let entry = &group.newest().entry;
-        self.last_activity
-            .last(&entry.status.id(), entry.state.created)
+        self.last_activity.last(&entry.id, entry.state.created)
     }
 }
 
 impl Group<Workspace> {
     /// Returns what clients see. Whatever comes after a STOPPED, the workspace has stopped.
     pub fn status(&self) -> &EncodedStatus {
-        match self.last_published.as_ref().filter(|_| self.is_over()) {
+        match self.last_published.as_ref().filter(|last| last.is_last()) {
             Some(last) => &last.status,
             None => &self.newest().entry.status,
         }
@@ -100,11 +103,5 @@ impl Group<Workspace> {
     /// Returns the phase of [`Group::status`].
     pub fn phase(&self) -> WorkspacePhase {
         self.status().phase()
-    }
-
-    /// Whether its newest pod was rejected, and is going to be made again.
-    pub fn is_made_again(&self) -> bool {
-        let rejected = self.newest().entry.state.rejected;
-        rejected && self.phase() == WorkspacePhase::Pending
     }
 }

@@ -16,8 +16,7 @@ use super::update::StatusUpdate;
 use crate::action::Action;
 use crate::decision::Decision;
 use crate::index::Index;
-use crate::index::noun::Group;
-use crate::index::noun::{About, Membership, Noun};
+use crate::index::noun::{About, Group, Membership, Noun};
 use crate::index::observed::Observed;
 use crate::objects::{Event, Meta, Pod};
 use crate::proto::answers::EncodedStatus;
@@ -55,8 +54,8 @@ impl Noun for Workspace {
         status::depends_on(event, entry.state.pod_phase)
     }
 
-    fn id(entry: &Entry) -> String {
-        entry.status.id()
+    fn id(entry: &Entry) -> &str {
+        &entry.id
     }
 
     fn is_visible(group: &Group<Self>) -> bool {

@@ -149,8 +149,8 @@ impl Noun for Pair {
         }
     }
 
-    fn id(half: &Half) -> String {
-        half.name.clone()
+    fn id(half: &Half) -> &str {
+        &half.name
     }
 
     fn fold(group: &Group<Self>, (): &()) -> Running {

@@ -66,8 +66,8 @@ impl Noun for Pair {
         }
     }
 
-    fn id(half: &Half) -> String {
-        half.group.clone()
+    fn id(half: &Half) -> &str {
+        &half.group
     }
 
     /// It has ended when one of both is gone.

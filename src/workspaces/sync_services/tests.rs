@@ -40,6 +40,7 @@ fn entry(exposed: &[u32]) -> Entry {
         ..Default::default()
     };
     Entry {
+        id: "a".into(),
         status: status(WorkspacePhase::Running),
         state: PodState {
             service_prefix: "P".to_owned(),
