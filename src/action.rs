@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use copy::PodCopy;
 pub use services::{BuildServices, ServiceSync};
@@ -52,6 +53,25 @@ pub struct SecretChange {
     pub remove: Vec<String>,
     /// Labels of the pod that a new Secret does not get.
     pub unlabelled: &'static [&'static str],
+}
+
+impl SecretChange {
+    /// Returns the Secret that holds what is set, named like its pod, which has these labels. Without an owner reference.
+    pub fn build(&self, name: &str, namespace: &str, labels: &BTreeMap<String, String>) -> Secret {
+        let mut labels = labels.clone();
+        labels.retain(|key, _| !self.unlabelled.contains(&key.as_str()));
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
+            type_: Some("Opaque".to_owned()),
+            string_data: Some(self.set.clone()),
+            ..Secret::default()
+        }
+    }
 }
 
 impl fmt::Debug for SecretChange {

@@ -46,7 +46,7 @@ pub enum Outcome {
     Exists(Box<Pod>),
     /// The pod is not, or not as, it was read: nothing was written.
     Changed,
-    /// What was to be marked is gone.
+    /// What was to be marked or deleted is gone.
     Gone,
     /// The Lease as it is now.
     Lease(Box<Lease>),
@@ -94,11 +94,11 @@ impl Actor {
             }
             Action::Stop(pod, grace) => {
                 info!(pod = pod.name, ?grace, "stopping");
-                self.delete(pod, grace.as_secs(), deadline).await
+                self.delete(pod, None, grace.as_secs(), deadline).await
             }
             Action::ForceDelete(pod) => {
                 info!(pod = pod.name, "deleting without waiting for its node");
-                self.delete(pod, 0, deadline).await
+                self.delete(pod, None, 0, deadline).await
             }
             Action::RemoveFinalizer(pod, finalizer) => {
                 self.remove_finalizer(pod, finalizer, deadline).await

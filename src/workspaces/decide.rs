@@ -422,11 +422,7 @@ impl Case<'_> {
     }
 
     fn unmark(&self, key: &str) -> Action {
-        let mark = Mark {
-            remove: vec![key.to_owned()],
-            ..Mark::default()
-        };
-        Action::Mark(self.pod.clone(), mark)
+        Action::Mark(self.pod.clone(), Mark::put(key, None))
     }
 }
 

@@ -71,11 +71,12 @@ fn leave(group: &Group<Workspace>) -> Vec<Action> {
         name: last.to_owned(),
         uid: String::new(),
     });
-    let mut left: Vec<_> = group.living().collect();
-    left.sort_by_key(|member| std::cmp::Reverse(member.rank));
-    left.into_iter()
+    let left = group.living();
+    let mut left: Vec<_> = left
         .map(|member| discard(member, None, unless.clone()))
-        .collect()
+        .collect();
+    left.reverse();
+    left
 }
 
 /// The newest pod takes over: the stop that an older one was marked with, and the labels of the anchor.
@@ -119,11 +120,9 @@ pub(super) fn make_again(group: &Group<Workspace>) -> Vec<Action> {
     let to = to.unwrap_or_else(next);
     let mut actions = Vec::new();
     if state.successor.is_empty() {
-        let set = [(annotation::SUCCESSOR.to_owned(), to.clone())].into();
-        let remove = Vec::new();
+        let mark = Mark::put(annotation::SUCCESSOR, Some(to.clone()));
         let version = newest.version.to_string();
-        let pod = newest.pod.clone();
-        actions.push(Action::MarkVersion(pod, version, Mark { set, remove }));
+        actions.push(Action::MarkVersion(newest.pod.clone(), version, mark));
     }
     let started = state.created.filter(|_| newest.rank == 0);
     let started = started.map(|at| (annotation::STARTED_AT.to_owned(), at.to_string()));
@@ -155,10 +154,8 @@ pub(super) fn before_release(group: &Group<Workspace>, actions: &mut Vec<Action>
         .older()
         .find(|member| member.rank == 0 && member.entry.state.stopped_at.is_none());
     if let Some(anchor) = unmarked {
-        let set = [(annotation::STOPPED.to_owned(), now.to_string())].into();
-        let remove = Vec::new();
-        let mark = Action::Mark(anchor.pod.clone(), Mark { set, remove });
-        actions.insert(0, mark);
+        let mark = Mark::put(annotation::STOPPED, Some(now.to_string()));
+        actions.insert(0, Action::Mark(anchor.pod.clone(), mark));
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::marks::label;
+use crate::action::SecretChange;
 
 /// Labels of a workspace that its Secret does not have.
 pub const UNLABELLED: &[&str] = &[label::NETWORK_POLICY];
@@ -18,20 +18,10 @@ pub fn build(
     labels: &BTreeMap<String, String>,
     data: BTreeMap<String, String>,
 ) -> Option<Secret> {
-    if data.is_empty() {
-        return None;
-    }
-    let mut labels = labels.clone();
-    labels.retain(|key, _| !UNLABELLED.contains(&key.as_str()));
-    Some(Secret {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            namespace: Some(namespace.to_owned()),
-            labels: Some(labels),
-            ..ObjectMeta::default()
-        },
-        type_: Some("Opaque".to_owned()),
-        string_data: Some(data),
-        ..Secret::default()
-    })
+    let change = SecretChange {
+        set: data,
+        unlabelled: UNLABELLED,
+        ..SecretChange::default()
+    };
+    (!change.set.is_empty()).then(|| change.build(name, namespace, labels))
 }

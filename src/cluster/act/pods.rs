@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::call::merge;
+use super::call::{decode, merge};
 use super::{Actor, Outcome};
 use crate::action::{Mark, PodRef};
 use crate::cluster::request::{MERGE, STRATEGIC};
@@ -114,20 +114,32 @@ impl Actor {
         }
     }
 
+    /// Deletes a pod, where a version is given only in that. Of one that is gone, or changed since, the watch says so.
     pub(super) async fn delete(
         &self,
         pod: &PodRef,
+        version: Option<u64>,
         grace: u64,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
         let path = self.path("pods", Some(&pod.name));
         let doing = format!("deleting pod {}", pod.name);
         let call = self.call(&doing, deadline);
-        let answer = call.delete(&path, &pod.uid, None, Some(grace)).await?;
+        let version = version.map(|version| version.to_string());
+        let answer = call
+            .delete(&path, &pod.uid, version.as_deref(), Some(grace))
+            .await?;
+        let Some(text) = answer else {
+            return Ok(match version {
+                Some(_) => Outcome::Changed,
+                None => Outcome::Gone,
+            });
+        };
         // The deletion is known before anything is decided again, so that it is not asked for twice. Of a pod that went
         // at once the answer may be a status; the watch sends that.
-        let left = answer.and_then(|text| serde_json::from_str::<Pod>(&text).ok());
-        if let Some(left) = left.filter(|left| left.metadata.deletion_timestamp.is_some()) {
+        if let Ok(left) = decode::<Pod>(&text)
+            && left.metadata.deletion_timestamp.is_some()
+        {
             (self.sink)(Input::Pod(Source::Answer, &left));
         }
         Ok(Outcome::Done)

@@ -4,13 +4,11 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::call::{decode, is_owned};
+use super::call::is_owned;
 use super::{Actor, Outcome};
 use crate::action::{Discard, PodCopy, PodRef};
 use crate::cluster::request::MERGE;
 use crate::error::Error;
-use crate::index::input::{Input, Source};
-use crate::objects::Pod;
 
 impl Actor {
     /// Creates a pod like another, unless that is not as it must be.
@@ -84,23 +82,10 @@ impl Actor {
             }
         }
         info!(pod = pod.name, "deleting a pod that is not needed any more");
-        let path = self.path("pods", Some(&pod.name));
-        let doing = format!("deleting pod {}", pod.name);
-        let call = self.call(&doing, deadline);
-        let version = discard.version.map(|version| version.to_string());
-        let answer = call
-            .delete(&path, &pod.uid, version.as_deref(), Some(0))
-            .await?;
-        let Some(text) = answer else {
-            // Changed or gone since: the watch says which.
-            return Ok(Outcome::Changed);
+        let deleted = self.delete(pod, discard.version, 0, deadline).await?;
+        let Outcome::Done = deleted else {
+            return Ok(deleted);
         };
-        // Of a pod that went at once the answer may be a status.
-        if let Ok(left) = decode::<Pod>(&text)
-            && left.metadata.deletion_timestamp.is_some()
-        {
-            (self.sink)(Input::Pod(Source::Answer, &left));
-        }
         self.remove_finalizer(pod, discard.finalizer, deadline)
             .await
     }

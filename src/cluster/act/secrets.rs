@@ -2,8 +2,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::info;
@@ -87,19 +85,7 @@ impl Actor {
         let Some(marked) = marked.filter(|marked| marked.metadata.uid == pod.uid) else {
             return Ok(true);
         };
-        let mut labels = marked.metadata.labels;
-        labels.retain(|key, _| !change.unlabelled.contains(&key.as_str()));
-        let built = core::Secret {
-            metadata: ObjectMeta {
-                name: Some(pod.name.clone()),
-                namespace: Some(self.namespace.clone()),
-                labels: Some(labels),
-                ..ObjectMeta::default()
-            },
-            type_: Some("Opaque".to_owned()),
-            string_data: Some(change.set.clone()),
-            ..core::Secret::default()
-        };
+        let built = change.build(&pod.name, &self.namespace, &marked.metadata.labels);
         info!(pod = pod.name, "creating the Secret");
         let built = Dependant::Secret(Box::new(built));
         Ok(self.try_create(pod, &built, deadline).await? == Creation::Created)

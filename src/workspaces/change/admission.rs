@@ -1,7 +1,5 @@
 //! ControlAdmission: who has access to a workspace.
 
-use std::collections::BTreeMap;
-
 use super::{Seen, is_ending};
 use crate::action::{Action, Mark};
 use crate::error::{Error, FieldViolation};
@@ -36,10 +34,7 @@ impl Admission {
         if seen.marks.get(annotation::ADMISSION) == Some(&level) {
             return Ok(Vec::new());
         }
-        let mark = Mark {
-            set: BTreeMap::from([(annotation::ADMISSION.to_owned(), level)]),
-            remove: Vec::new(),
-        };
+        let mark = Mark::put(annotation::ADMISSION, Some(level));
         Ok(vec![Action::Mark(seen.pod.clone(), mark)])
     }
 }
