@@ -50,6 +50,17 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Returns all objects of a kind in a namespace.
+    pub fn namespaced(kind: &'static str, namespace: &str, component: Component) -> Self {
+        Self {
+            kind,
+            path: format!("/api/v1/namespaces/{namespace}/{kind}"),
+            labels: String::new(),
+            fields: String::new(),
+            component,
+        }
+    }
+
     /// The resource as in `kubectl auth can-i`.
     fn resource(&self) -> String {
         let mut parts = self.path.trim_start_matches('/').split('/');

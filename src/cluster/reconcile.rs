@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::index::noun::{About, Noun};
 use crate::leadership::Leadership;
+use crate::retry::Backoff;
 use crate::spans;
 
 /// Bound on the actions of one decision.
@@ -28,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Decisions that are carried out at once; their writes wait for those of starts.
 const PARALLEL: usize = 64;
 /// First and longest pause after a failure.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+const BACKOFF: Backoff = Backoff::millis(200, 30_000);
 
 /// Decides and acts while the Lease is held, until it is cut. Every time it begins it has a complete view, `prepare` is
 /// done, and it looks at every group once.
@@ -95,7 +96,7 @@ async fn work<N: Noun>(
                     }
                     Ended::Failed { retry_after } => {
                         let count = failures.entry(Arc::clone(&name)).or_default();
-                        let pause = pause(*count).max(retry_after.unwrap_or_default());
+                        let pause = BACKOFF.after(*count).max(retry_after.unwrap_or_default());
                         queue.set(&name, clock.now() + pause);
                         *count += 1;
                     }
@@ -265,10 +266,6 @@ impl Stops {
         self.begun.remove(name);
         self.logged.remove(name);
     }
-}
-
-fn pause(failures: u32) -> Duration {
-    PAUSE.0.saturating_mul(1 << failures.min(10)).min(PAUSE.1)
 }
 
 /// Which group to look at when; each at most once.

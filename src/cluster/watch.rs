@@ -114,13 +114,11 @@ impl<N: Noun> Feed<N> {
         labels: String,
         fields: &str,
     ) -> Selection {
-        let path = format!("/api/v1/namespaces/{}/{kind}", self.namespace);
+        let component = self.readiness.component(component);
         Selection {
-            kind,
-            path,
             labels,
             fields: fields.to_owned(),
-            component: self.readiness.component(component),
+            ..Selection::namespaced(kind, &self.namespace, component)
         }
     }
 

@@ -25,10 +25,7 @@ use crate::workspaces::marks::label;
 /// Timeout of one write; a failed one is retried with the next checkpoint.
 const WRITE_TIMEOUT: Duration = INTERVAL;
 /// Between attempts to read.
-const BACKOFF: Backoff = Backoff {
-    first: Duration::from_millis(200),
-    longest: Duration::from_secs(5),
-};
+const BACKOFF: Backoff = Backoff::millis(200, 5_000);
 
 /// Feeds the hub with the activity that all replicas record, for ever.
 ///
@@ -41,11 +38,8 @@ pub(in crate::daemon) async fn follow(
     component: Component,
 ) -> anyhow::Result<()> {
     let selection = Selection {
-        kind: "configmaps",
-        path: format!("/api/v1/namespaces/{namespace}/configmaps"),
         labels: format!("{}={RECORD}", label::RECORD),
-        fields: String::new(),
-        component,
+        ..Selection::namespaced("configmaps", &namespace, component)
     };
     informer::follow(client, selection, |event: Event<ConfigMap>| match event {
         Event::Item(record) | Event::Apply(record) => take(&hub, &record, true),

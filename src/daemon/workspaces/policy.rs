@@ -75,11 +75,8 @@ async fn follow_switch(
     switch: watch::Sender<Switch>,
 ) -> anyhow::Result<()> {
     let selection = Selection {
-        kind: "configmaps",
-        path: format!("/api/v1/namespaces/{namespace}/configmaps"),
-        labels: String::new(),
         fields: format!("metadata.name={}", maintenance::CONFIG_MAP),
-        component,
+        ..Selection::namespaced("configmaps", &namespace, component)
     };
     let set = |map: Option<&ConfigMap>| {
         let read = Switch::read(map).unwrap_or_else(|why| {
