@@ -22,20 +22,13 @@ impl SpecProvider for Images {
     ) -> Result<Response<GetImageSpecResponse>, Status> {
         let (GetImageSpecRequest { id }, deadline) = call::take(request);
         id::check(&id)?;
-        let known = || {
-            self.lookup.hub().read(|index| {
-                let group = index.by_id(&id)?;
-                let entry = &group.newest().entry;
-                Some((entry.image.clone(), group.status().clone()))
-            })
-        };
-        let mut found = known();
-        if found.is_none() {
-            // Another replica may have created the pod a moment ago.
-            self.lookup.find(&id, deadline).await?;
-            found = known();
-        }
-        let (image, status) = found.ok_or_else(|| Error::NotFound { id: id.clone() })?;
+        let found = self.lookup.look(&id, deadline, |group| {
+            let image = group.newest().entry.image.clone();
+            (image, group.status().clone())
+        });
+        let (image, status) = found
+            .await?
+            .ok_or_else(|| Error::NotFound { id: id.clone() })?;
         let spec = image.spec(&status.read())?;
         Ok(Response::new(GetImageSpecResponse { spec: Some(spec) }))
     }

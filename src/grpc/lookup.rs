@@ -84,15 +84,27 @@ impl Lookup {
     /// # Errors
     /// Those of [`Self::not_found`] and of the API server.
     pub async fn known(&self, id: &str, deadline: Instant) -> Result<EncodedStatus, Error> {
-        let known = || {
-            self.hub
-                .read(|index| index.by_id(id).map(|group| group.status().clone()))
-        };
-        if let Some(status) = known() {
-            return Ok(status);
+        let status = self.look(id, deadline, |group| group.status().clone());
+        status.await?.ok_or_else(|| self.not_found(id))
+    }
+
+    /// Reads a workspace in the index or, if it is not there, once the API server was asked: another replica may have
+    /// created the pod a moment ago. `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn look<T>(
+        &self,
+        id: &str,
+        deadline: Instant,
+        read: impl Fn(&Group<Workspace>) -> T,
+    ) -> Result<Option<T>, Error> {
+        let known = || self.hub.read(|index| index.by_id(id).map(&read));
+        if let Some(known) = known() {
+            return Ok(Some(known));
         }
         self.find(id, deadline).await?;
-        known().ok_or_else(|| self.not_found(id))
+        Ok(known())
     }
 
     /// Finds the pods of a workspace that the index may not know yet, and feeds them to the hub. `id` is a label value.
