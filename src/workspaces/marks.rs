@@ -163,8 +163,8 @@ pub mod secret_key {
 /// Value of [`annotation::READY_BY`]: the pod's condition Ready, now or before.
 pub const READY_BY_CONDITION: &str = "condition";
 
-/// Labels by which other programs find the pod of a workspace. They move on to the pod that takes its place.
-pub const MOVING: [&str; 12] = [
+/// Labels by which other programs find a workspace, on its pod and on its Services.
+pub const IDENTITY: [&str; 10] = [
     label::APP,
     label::COMPONENT,
     label::WORKSPACE_ID,
@@ -175,8 +175,6 @@ pub const MOVING: [&str; 12] = [
     label::TYPE,
     label::HEADLESS,
     label::CLASS,
-    label::FULL_WORKSPACE_BACKUP,
-    label::PVC_FEATURE,
 ];
 
 /// Put on pods in debug mode; only a person takes it off.

@@ -15,11 +15,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::entry::Workspace;
-use super::marks::{FINALIZER, MOVING, annotation};
+use super::marks::{FINALIZER, IDENTITY, annotation, label};
 use super::rejected::ENDS;
 use crate::action::{Action, Discard, Mark, PodCopy, PodRef};
 use crate::decision::Decision;
 use crate::index::noun::{Group, Member};
+
+/// Labels that say where the content of a workspace is: it is that of the newest pod.
+const CONTENT: [&str; 2] = [label::FULL_WORKSPACE_BACKUP, label::PVC_FEATURE];
 
 /// Whether all that is left of a workspace is its anchor: the end was published, and the newest pod is gone.
 pub fn is_left_over(group: &Group<Workspace>) -> bool {
@@ -92,7 +95,10 @@ fn hand_over(group: &Group<Workspace>) -> Vec<Action> {
     let older = group.older().filter_map(|member| match member.rank {
         0 if member.entry.state.handed_over => None,
         0 => {
-            let labels = MOVING.iter().map(|label| (*label, None));
+            let labels = IDENTITY
+                .into_iter()
+                .chain(CONTENT)
+                .map(|label| (label, None));
             let labels: BTreeMap<_, _> = labels.collect();
             Some(Action::Label(member.pod.clone(), labels))
         }

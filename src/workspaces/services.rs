@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use prost::Message;
 
 use super::env::{IDE_PORT, SUPERVISOR_PORT};
-use super::marks::{annotation, label};
+use super::marks::{IDENTITY, annotation, label};
 use super::names;
 use crate::action::{Action, BuildServices, PodRef, ServiceSync};
 use crate::index::served::{Port, Served};
@@ -25,21 +25,6 @@ pub const PORT: &str =
 
 /// The cluster IP of a headless Service.
 const HEADLESS: &str = "None";
-
-/// Labels of a workspace that its Services have too.
-const LABELS: [&str; 11] = [
-    label::APP,
-    label::COMPONENT,
-    label::WORKSPACE_ID,
-    label::OWNER,
-    label::META_ID,
-    label::PROJECT,
-    label::TEAM,
-    label::TYPE,
-    label::HEADLESS,
-    label::MARKER,
-    label::CLASS,
-];
 
 /// Returns the Services of the pod with these marks: that of the IDE, and that of the exposed ports, if there are any.
 /// Without owner references. The same marks always give the same Services.
@@ -161,7 +146,8 @@ fn service(namespace: &str, name: &str, kind: &str, labels: &BTreeMap<String, St
             .filter_map(|key| Some(((*key).to_owned(), labels.get(*key)?.clone())))
             .collect()
     };
-    let mut own = pick(&LABELS);
+    let mut own = pick(&IDENTITY);
+    own.extend(pick(&[label::MARKER]));
     own.insert(label::SERVICE_TYPE.to_owned(), kind.to_owned());
     Service {
         metadata: ObjectMeta {
