@@ -149,16 +149,25 @@ impl Truth {
             }
             Step::List => {
                 self.watched = self.past.len();
-                let mut updates = Vec::new();
-                for pod in self.pods.values() {
-                    updates.extend(index.list_pod(pod).updates);
-                }
-                let names = self.pods.keys().cloned().collect();
-                updates.extend(index.retain_pods(&names, self.version).updates);
-                updates
+                relist(index, &self.pods, self.version)
             }
         }
     }
+}
+
+/// The watch lists again. Returns what is published.
+fn relist<N: Noun>(
+    index: &mut super::Index<N>,
+    pods: &BTreeMap<String, Pod>,
+    version: u64,
+) -> Vec<N::Update> {
+    let mut updates = Vec::new();
+    for pod in pods.values() {
+        updates.extend(index.list_pod(pod).updates);
+    }
+    let names = pods.keys().cloned().collect();
+    updates.extend(index.retain_pods(&names, version).updates);
+    updates
 }
 
 proptest! {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::relist;
 use crate::action::PodRef;
 use crate::decision::Decision;
 use crate::index::noun::Group;
@@ -206,13 +207,7 @@ impl Truth {
             }
             Step::List => {
                 self.unsent.clear();
-                let mut updates = Vec::new();
-                for pod in self.pods.values() {
-                    updates.extend(index.list_pod(pod).updates);
-                }
-                let names = self.pods.keys().cloned().collect();
-                updates.extend(index.retain_pods(&names, self.version).updates);
-                updates
+                relist(index, &self.pods, self.version)
             }
         }
     }
