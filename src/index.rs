@@ -192,11 +192,16 @@ impl<N: Noun> Index<N> {
         let listed: Vec<_> = listed
             .map(|(key, member)| (key, member.pod.name.clone()))
             .collect();
-        for (key, name) in listed {
-            if present.contains(&name) {
-                self.publish(&key, version, false, &mut changes);
-            } else {
-                self.end(&name, None, version, &mut changes);
+        // What of a group is gone went between two lists, nobody knows in which order: it ends as one.
+        for members in listed.chunk_by(|(key, _), (next, _)| key == next) {
+            let (key, _) = &members[0];
+            let mut ended = false;
+            for (_, name) in members.iter().filter(|(_, name)| !present.contains(name)) {
+                ended |= self.lose(name, None, version, &mut changes).is_some();
+            }
+            match ended {
+                true => self.close(key, version, &mut changes),
+                false => self.publish(key, version, false, &mut changes),
             }
         }
         changes.updates.sort_by_key(Update::version);
@@ -374,28 +379,45 @@ impl<N: Noun> Index<N> {
 
     /// Ends the pod under `name` as of `version`, and its group with it if that was the last.
     fn end(&mut self, name: &str, last: Option<N::Entry>, version: u64, changes: &mut Changes<N>) {
-        let Some(key) = self.pods.remove(name) else {
-            return;
-        };
+        if let Some((key, version)) = self.lose(name, last, version, changes) {
+            self.close(&key, version, changes);
+        }
+    }
+
+    /// Takes in that the pod under `name` is gone as of `version`. Returns the key of its group, and the version of the
+    /// end: that of the pod, should it be newer.
+    fn lose(
+        &mut self,
+        name: &str,
+        last: Option<N::Entry>,
+        version: u64,
+        changes: &mut Changes<N>,
+    ) -> Option<(Arc<str>, u64)> {
+        let key = self.pods.remove(name)?;
         self.estrange(name);
-        let Some(group) = self.groups.get_mut(&key) else {
-            return;
-        };
+        let group = self.groups.get_mut(&key)?;
         let uid = group.living().find(|member| member.pod.name == name);
         let uid = uid.map(|member| member.pod.uid.clone()).unwrap_or_default();
         self.ended.insert(&uid);
+        let mut version = version;
         if let Some(member) = group.member_mut(&uid) {
+            version = version.max(member.version);
             member.gone = true;
-            member.version = version.max(member.version);
+            member.version = version;
             member.entry = last.unwrap_or_else(|| member.entry.clone());
         }
-        let version = version.max(group.member(&uid).map_or(0, |member| member.version));
-        let is_last = group.living().next().is_none();
         changes.dirty.push(Arc::clone(&key));
-        self.publish(&key, version, true, changes);
-        if is_last && let Some(group) = self.groups.remove(&key) {
+        Some((key, version))
+    }
+
+    /// Publishes a group that lost pods as of `version`, and forgets it if those were the last.
+    fn close(&mut self, key: &Arc<str>, version: u64, changes: &mut Changes<N>) {
+        let is_last = |group: &Group<N>| group.living().next().is_none();
+        let is_last = self.groups.get(key).is_some_and(is_last);
+        self.publish(key, version, true, changes);
+        if is_last && let Some(group) = self.groups.remove(key) {
             let id = N::id(&group.newest().entry);
-            if self.by_id.get(id) == Some(&key) {
+            if self.by_id.get(id) == Some(key) {
                 self.by_id.remove(id);
             }
         }
