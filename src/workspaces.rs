@@ -26,6 +26,7 @@ pub mod noun;
 pub mod plan;
 mod pod;
 pub mod pod_state;
+pub mod port;
 mod pvc;
 pub mod recreate;
 pub mod rejected;

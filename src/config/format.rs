@@ -9,7 +9,7 @@ use super::rule::no;
 use crate::duration::GoDuration;
 use crate::quantity::Quantity;
 use crate::workspaces::names::{DNS_LABEL, NAME_PART};
-use crate::workspaces::services::PORT;
+use crate::workspaces::port::PORT;
 use crate::workspaces::url::Purpose;
 
 /// A kind of string.

@@ -6,13 +6,11 @@ use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 
 use super::initializer::checkout_locations;
 use super::names;
+use super::port::{IDE_PORT, SUPERVISOR_PORT};
 use super::request::StartRequest;
 use crate::config::{Class, Manager};
 use crate::proto::wsman::{StartWorkspaceSpec, WorkspaceType};
 use crate::quantity::Quantity;
-
-pub(super) const IDE_PORT: u16 = 23000;
-pub(super) const SUPERVISOR_PORT: u16 = 22999;
 
 /// GITPOD_ variables that a caller may set.
 const ALLOWED: [&str; 8] = [

@@ -15,7 +15,8 @@ use k8s_openapi::apimachinery::pkg::api::resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::env::{self, IDE_PORT, SUPERVISOR_PORT, Variable};
+use super::env::{self, Variable};
+use super::port::{IDE_PORT, SUPERVISOR_PORT};
 use super::request::StartRequest;
 use super::{marks, names, node};
 use crate::config::{Class, GitpodNodes, Manager, Nodes, Resources};

@@ -16,7 +16,6 @@ mod fields;
 mod schema;
 
 use faults::Faults;
-pub(super) use fields::{exposed, port};
 pub use schema::schema;
 
 /// Most bytes of a workspace's Secret from a request. The classic constant was a thousand times as large by mistake.

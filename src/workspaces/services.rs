@@ -10,18 +10,12 @@ use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use prost::Message;
 
-use super::env::{IDE_PORT, SUPERVISOR_PORT};
 use super::marks::{IDENTITY, annotation, label};
 use super::names;
+use super::port::{IDE_PORT, SUPERVISOR_PORT};
 use crate::action::{Action, BuildServices, PodRef, ServiceSync};
 use crate::index::served::{Port, Served};
 use crate::proto::wsman::{ExposedPorts, PortProtocol, PortSpec, PortVisibility};
-
-/// Most ports of one workspace: an EndpointSlice of a Service has no more.
-pub const MAX_PORTS: usize = 100;
-/// The regular expression of port numbers, 1 to 65535.
-pub const PORT: &str =
-    "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
 
 /// The cluster IP of a headless Service.
 const HEADLESS: &str = "None";

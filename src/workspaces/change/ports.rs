@@ -8,8 +8,9 @@ use crate::config::{Manager, Services};
 use crate::error::{Error, FieldViolation};
 use crate::proto::wsman::PortSpec;
 use crate::workspaces::marks::annotation;
+use crate::workspaces::port::{self, MAX_PORTS};
 use crate::workspaces::url::Values;
-use crate::workspaces::{request, services, sizes};
+use crate::workspaces::{services, sizes};
 
 #[derive(Debug, Clone)]
 pub(super) struct PortChange {
@@ -26,8 +27,8 @@ pub(super) fn parse(
     };
     // A port that was exposed by other means can be hidden.
     let faults = match expose {
-        true => request::exposed("spec", &spec),
-        false => request::port("spec", &spec),
+        true => port::exposed_faults("spec", &spec),
+        false => port::faults("spec", &spec),
     };
     if faults.is_empty() {
         Ok(PortChange { expose, spec })
@@ -99,13 +100,12 @@ impl PortChange {
                 ports[at].protocol = self.spec.protocol;
                 ports[at].target = self.spec.target;
             }
-            (true, None) if ports.len() >= services::MAX_PORTS => {
+            (true, None) if ports.len() >= MAX_PORTS => {
                 return Err(Error::Exhausted {
                     limit: "PORTS",
                     why: format!(
-                        "the workspace exposes {} ports already; at most {} are possible",
-                        ports.len(),
-                        services::MAX_PORTS
+                        "the workspace exposes {} ports already; at most {MAX_PORTS} are possible",
+                        ports.len()
                     ),
                     retry_after: None,
                 });

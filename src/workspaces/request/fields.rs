@@ -3,13 +3,13 @@
 
 use super::faults::Faults;
 use crate::duration::GoDuration;
-use crate::error::FieldViolation;
 use crate::proto::wsman::{
-    AdmissionLevel, EnvironmentVariable, PortProtocol, PortSpec, PortVisibility,
-    StartWorkspaceSpec, WorkspaceFeatureFlag, WorkspaceMetadata,
+    AdmissionLevel, EnvironmentVariable, StartWorkspaceSpec, WorkspaceFeatureFlag,
+    WorkspaceMetadata,
 };
 use crate::redact::{is_digest, show};
-use crate::workspaces::{env, initializer, names, services, ssh_key};
+use crate::workspaces::port::{self, MAX_PORTS};
+use crate::workspaces::{initializer, names, ssh_key};
 
 /// Most bytes of `name=value` that Linux passes to a program (MAX_ARG_STRLEN, with the NUL).
 pub(super) const MAX_VARIABLE: usize = 128 << 10;
@@ -118,60 +118,18 @@ pub(super) fn spec(spec: &StartWorkspaceSpec, faults: &mut Faults) {
 }
 
 fn ports(spec: &StartWorkspaceSpec, faults: &mut Faults) {
-    if spec.ports.len() > services::MAX_PORTS {
-        let (count, most) = (spec.ports.len(), services::MAX_PORTS);
+    let count = spec.ports.len();
+    if count > MAX_PORTS {
         faults.add(
             "spec.ports",
-            format!("has {count}; at most {most} are possible"),
+            format!("has {count}; at most {MAX_PORTS} are possible"),
         );
     }
     for (i, spec) in spec.ports.iter().enumerate() {
-        for fault in exposed(&format!("spec.ports[{i}]"), spec) {
+        for fault in port::exposed_faults(&format!("spec.ports[{i}]"), spec) {
             faults.add(fault.field, fault.why);
         }
     }
-}
-
-/// Returns the violation of exposing a port: the IDE and the supervisor have their own Services, behind the admission.
-pub(in crate::workspaces) fn exposed(field: &str, port: &PortSpec) -> Vec<FieldViolation> {
-    let mut faults = self::port(field, port);
-    let whose = match u16::try_from(port.port) {
-        Ok(env::IDE_PORT) => "the IDE",
-        Ok(env::SUPERVISOR_PORT) => "the supervisor",
-        _ => return faults,
-    };
-    let why = format!(
-        "is {}, the port of {whose}, which cannot be exposed",
-        port.port
-    );
-    faults.push(FieldViolation::new(format!("{field}.port"), why));
-    faults
-}
-
-/// Returns the violations of a port.
-pub(in crate::workspaces) fn port(field: &str, port: &PortSpec) -> Vec<FieldViolation> {
-    let mut faults = Vec::new();
-    let mut add = |name: &str, why: String| {
-        faults.push(FieldViolation::new(format!("{field}.{name}"), why));
-    };
-    let out_of_range = |n: i32| format!("value {n} is out of range");
-    if !(1..=65_535).contains(&port.port) {
-        add("port", format!("is {}; must be 1 to 65535", port.port));
-    }
-    if port.target > 65_535 {
-        let why = format!(
-            "is {}; must be 1 to 65535, or 0 for the port itself",
-            port.target
-        );
-        add("target", why);
-    }
-    if PortVisibility::try_from(port.visibility).is_err() {
-        add("visibility", out_of_range(port.visibility));
-    }
-    if PortProtocol::try_from(port.protocol).is_err() {
-        add("protocol", out_of_range(port.protocol));
-    }
-    faults
 }
 
 /// Checks variables; values are never printed, they may be secret. One without a name is ignored, as in the classic

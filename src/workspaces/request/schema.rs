@@ -7,8 +7,8 @@ use super::fields::{FORMER_FLAGS, MAX_TEXT, MAX_VARIABLE};
 use crate::duration::GoDuration;
 use crate::proto::schema::{has, of};
 use crate::proto::{method, wsman::WorkspaceType};
-use crate::workspaces::services::{MAX_PORTS, PORT};
-use crate::workspaces::{env, names};
+use crate::workspaces::names;
+use crate::workspaces::port::{IDE_PORT, MAX_PORTS, PORT, SUPERVISOR_PORT};
 
 /// Characters except control characters.
 const PRINTABLE: &str = "[^\\x00-\\x1f\\x7f-\\x9f]";
@@ -120,7 +120,7 @@ fn limits(name: &str) -> Option<Value> {
         ("wsman", "WorkspaceFeatureFlag") => json!({ "enum": FORMER_FLAGS }),
         ("wsman", "PortSpec") => json!({ "required": ["port"] }),
         ("wsman", "PortSpec.port") => {
-            let own = [env::IDE_PORT, env::SUPERVISOR_PORT];
+            let own = [IDE_PORT, SUPERVISOR_PORT];
             let texts = own.map(|port| format!("^\\+?0*{port}$"));
             json!({
                 "minimum": 1,
