@@ -35,6 +35,7 @@ pub mod secret;
 pub mod services;
 mod sizes;
 pub mod ssh_key;
+pub mod start_request;
 pub mod status;
 pub mod stop;
 pub mod sync_services;

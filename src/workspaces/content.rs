@@ -1,7 +1,7 @@
 //! The content of a workspace: its initialisation and its backup. The only backend so far is none: there is nothing to
 //! do.
 
-use super::request::StartRequest;
+use super::start_request::StartRequest;
 use super::{id, names};
 use crate::error::{Error, FieldViolation};
 use crate::proto::wsman::{

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 use super::initializer::checkout_locations;
 use super::names;
 use super::port::{IDE_PORT, SUPERVISOR_PORT};
-use super::request::StartRequest;
+use super::start_request::StartRequest;
 use crate::config::{Class, Manager};
 use crate::proto::wsman::{StartWorkspaceSpec, WorkspaceType};
 use crate::quantity::Quantity;

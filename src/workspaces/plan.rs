@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::env::{self, Source};
-use super::request::StartRequest;
+use super::start_request::StartRequest;
 use super::trace::{self, Trace};
 use super::url::{self, Values};
 use super::{marks, names, pod, pvc, secret, services, sizes, template};

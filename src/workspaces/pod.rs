@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::env::{self, Variable};
 use super::port::{IDE_PORT, SUPERVISOR_PORT};
-use super::request::StartRequest;
+use super::start_request::StartRequest;
 use super::{marks, names, node};
 use crate::config::{Class, GitpodNodes, Manager, Nodes, Resources};
 use crate::proto::wsman::{WorkspaceFeatureFlag as Flag, WorkspaceType};

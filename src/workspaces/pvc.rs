@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::request::StartRequest;
+use super::start_request::StartRequest;
 use crate::config::{Class, Manager, Pvc};
 use crate::proto::wsman::{StartWorkspaceSpec, WorkspaceFeatureFlag, WorkspaceType};
 

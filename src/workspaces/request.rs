@@ -1,10 +1,9 @@
 //! Turns a StartWorkspaceRequest into a [`StartRequest`], or into all its violations
 //! (docs/protocol.md#limits-of-a-request).
 
-use std::fmt;
-
 use prost::Message;
 
+use super::start_request::StartRequest;
 use super::{classes, env, initializer, names, pvc};
 use crate::config::Manager;
 use crate::error::Error;
@@ -20,58 +19,6 @@ pub use schema::schema;
 
 /// Most bytes of a workspace's Secret from a request. The classic constant was a thousand times as large by mistake.
 pub(super) const MAX_SECRETS: usize = 768 << 10;
-
-/// A valid request: a pod can be built from it.
-#[derive(Clone)]
-pub struct StartRequest {
-    /// Instance id; a DNS label.
-    pub id: String,
-    /// As in the request; may be empty for headless workspaces.
-    pub service_prefix: String,
-    /// The type of the workspace.
-    pub kind: wsman::WorkspaceType,
-    /// Who has access.
-    pub admission: wsman::AdmissionLevel,
-    /// Owner, meta id and annotations.
-    pub metadata: wsman::WorkspaceMetadata,
-    pub spec: wsman::StartWorkspaceSpec,
-    /// Hex SHA-256 of the request without its output-only fields; equal requests have equal fingerprints.
-    pub fingerprint: String,
-}
-
-impl StartRequest {
-    /// Returns whether the request has a feature flag. Former flags are ignored.
-    pub fn has_flag(&self, flag: wsman::WorkspaceFeatureFlag) -> bool {
-        self.spec.feature_flags.contains(&i32::from(flag))
-    }
-
-    /// Returns the prefix of names and port URLs: the requested one, or the id.
-    pub fn prefix(&self) -> &str {
-        if self.service_prefix.is_empty() {
-            &self.id
-        } else {
-            &self.service_prefix
-        }
-    }
-
-    /// Returns whether content must be initialised before the workspace runs.
-    pub fn needs_content(&self) -> bool {
-        self.spec
-            .initializer
-            .as_ref()
-            .is_some_and(initializer::needs_content)
-    }
-}
-
-/// Only what identifies it: the rest may be secret.
-impl fmt::Debug for StartRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StartRequest")
-            .field("id", &self.id)
-            .field("fingerprint", &self.fingerprint)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Validates a request.
 ///

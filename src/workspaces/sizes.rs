@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use prost::Message;
 
-use super::request::StartRequest;
+use super::start_request::StartRequest;
 use crate::action::Dependant;
 use crate::error::{Error, FieldViolation};
 

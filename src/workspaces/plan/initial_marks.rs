@@ -20,7 +20,7 @@ use crate::proto::wsman::{
 };
 use crate::quantity::Quantity;
 use crate::workspaces::marks::{READY_BY_CONDITION, annotation, label, secret_key};
-use crate::workspaces::request::StartRequest;
+use crate::workspaces::start_request::StartRequest;
 use crate::workspaces::url::Values;
 use crate::workspaces::{initializer, names, services, sizes};
 
