@@ -18,6 +18,7 @@ mod certificates;
 mod check;
 mod classes;
 mod endpoints;
+mod faults;
 mod fields;
 mod file;
 mod files;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::check::Faults;
+use super::faults::Faults;
 use super::file;
 use super::{Class, Contents, DEFAULT_CLASS, Pvc, Resources, Templates};
 use crate::json::join;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::broker::{self, BrokerUrl};
-use super::check::Faults;
+use super::faults::Faults;
 use super::{
     Broker, ClientAuth, ImageBuilder, Kubernetes, MessageBus, Mode, RateLimit, Rpc, Settings, Tls,
     file, limits,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::config::Kubeconfig;
 
 use super::broker::BrokerUrl;
-use super::check::Faults;
+use super::faults::Faults;
 use super::{Contents, NamedFile, Problem, Role, Severity, certificates};
 use crate::workspaces::template;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::RateLimit;
-use super::check::Faults;
+use super::faults::Faults;
 use super::rule::{given, must};
 use crate::json::join;
 use crate::proto::method::Unary;
