@@ -7,9 +7,10 @@ use super::endpoints::{self, image_builder, kubernetes, message_bus, optional_ad
 use super::faults::Faults;
 use super::file::{self, Parsed};
 use super::files;
-use super::{
-    Contents, DEFAULT_CLASS, Daemon, GitpodNodes, Manager, Nodes, Problem, Recreation, Settings,
-    Timeouts,
+use super::named_file::Contents;
+use super::problem::Problem;
+use super::settings::{
+    DEFAULT_CLASS, Daemon, GitpodNodes, Manager, Nodes, Recreation, Settings, Timeouts,
 };
 use crate::duration::GoDuration;
 use crate::redact::show;

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::faults::Faults;
 use super::file;
-use super::{Class, Contents, DEFAULT_CLASS, Pvc, Resources, Templates};
+use super::named_file::Contents;
+use super::settings::{Class, DEFAULT_CLASS, Pvc, Resources, Templates};
 use crate::json::join;
 use crate::quantity::Quantity;
 use crate::workspaces::{names, template};

@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::broker::{self, BrokerUrl};
 use super::faults::Faults;
-use super::{
-    Broker, ClientAuth, ImageBuilder, Kubernetes, MessageBus, Mode, RateLimit, Rpc, Settings, Tls,
-    file, limits,
+use super::file::{self, Mode};
+use super::limits;
+use super::settings::{
+    Broker, ClientAuth, ImageBuilder, Kubernetes, MessageBus, RateLimit, Rpc, Settings, Tls,
 };
 use crate::redact::show;
 use crate::workspaces::names;

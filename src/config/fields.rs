@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 use super::format::Format;
 use super::key::{Entry, Key, Need, Shape, key};
-use super::{NamedFile, Problem, Role};
+use super::named_file::{NamedFile, Role};
+use super::problem::Problem;
 use crate::duration::GoDuration;
 use crate::json::join;
 use crate::spelling::nearest;

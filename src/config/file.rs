@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::fields::{Fields, Findings, Unknown};
 use super::key::Entry;
-use super::{
-    ClientAuth, Mode, NamedFile, Problem, RateLimit, Services, Timeouts, Tls, UnknownClass, keys,
-    syntax,
-};
+use super::named_file::NamedFile;
+use super::problem::Problem;
+use super::settings::{ClientAuth, RateLimit, Services, Timeouts, Tls, UnknownClass};
+use super::{keys, syntax};
 use crate::duration::GoDuration;
 use crate::json::{self, join};
 use crate::spelling::nearest;
@@ -101,6 +101,15 @@ pub(super) struct Kubernetes {
     pub(super) mode: Mode,
     pub(super) kubeconfig: String,
     pub(super) listen: String,
+}
+
+/// `kubernetes.mode`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Mode {
+    Embedded,
+    Kubeconfig,
+    #[default]
+    InCluster,
 }
 
 /// `messagebus`.

@@ -4,8 +4,10 @@ use jiff::Timestamp;
 use kube::config::Kubeconfig;
 
 use super::broker::BrokerUrl;
+use super::certificates;
 use super::faults::Faults;
-use super::{Contents, NamedFile, Problem, Role, Severity, certificates};
+use super::named_file::{Contents, NamedFile, Role};
+use super::problem::{Problem, Severity};
 use crate::workspaces::template;
 
 /// Reports the problems of the files; `contents` has those that were read.

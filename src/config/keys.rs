@@ -5,11 +5,13 @@
 use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::file::{File, ImageBuilder, Kubernetes, MessageBus};
+use super::file::{File, ImageBuilder, Kubernetes, MessageBus, Mode};
 use super::format::Format;
 use super::key::key;
+use super::limits;
+use super::named_file::Role;
 use super::rule::{either, given, must, needs, only_with, without};
-use super::{ClientAuth, Mode, RateLimit, Role, Tls, limits};
+use super::settings::{ClientAuth, RateLimit, Tls};
 
 mod classes;
 mod manager;

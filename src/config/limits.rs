@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::RateLimit;
 use super::faults::Faults;
 use super::rule::{given, must};
+use super::settings::RateLimit;
 use crate::json::join;
 use crate::proto::method::Unary;
 

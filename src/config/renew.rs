@@ -1,6 +1,6 @@
 //! Which changes of a configuration take effect while the daemon runs, and which at its next start.
 
-use super::{Rpc, Settings};
+use super::settings::{Rpc, Settings};
 
 impl Settings {
     /// Takes over `manager` and `rpcServer.ratelimits` of a new configuration. Returns the settings to continue

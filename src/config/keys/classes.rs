@@ -1,10 +1,10 @@
 //! The keys of a class: resources, pod templates, volumes.
 
-use super::super::Role;
 use super::super::fields::Fields;
 use super::super::file::{Amounts, Class, Pvc};
 use super::super::format::Format;
 use super::super::key::{Key, key};
+use super::super::named_file::Role;
 use super::super::rule::needs;
 
 pub(super) fn class(f: &mut Fields) -> Class {

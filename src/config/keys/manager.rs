@@ -7,7 +7,7 @@ use super::super::file::Manager;
 use super::super::format::Format;
 use super::super::key::key;
 use super::super::rule::{given, needs, no};
-use super::super::{DEFAULT_CLASS, Services, Timeouts, UnknownClass};
+use super::super::settings::{DEFAULT_CLASS, Services, Timeouts, UnknownClass};
 use super::{CERTIFICATES, classes, client_tls};
 use crate::workspaces::names::NAME_PART;
 use crate::workspaces::url::Purpose;
