@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use super::classes::classes;
 use super::endpoints::{self, image_builder, kubernetes, message_bus, optional_addr, rpc, tls};
 use super::faults::Faults;
-use super::file::{self, Parsed};
+use super::file::{self, File};
 use super::files;
-use super::named_file::Contents;
+use super::named_file::{Contents, NamedFile};
 use super::problem::Problem;
 use super::settings::{
     DEFAULT_CLASS, Daemon, GitpodNodes, Manager, Nodes, Recreation, Settings, Timeouts,
@@ -19,12 +19,13 @@ use crate::workspaces::url::{self, Purpose, UrlTemplate, Values};
 
 /// Returns the settings and their problems.
 pub(super) fn settings(
-    parsed: Parsed,
+    file: File,
+    named: &[NamedFile],
+    problems: Vec<Problem>,
     contents: &Contents,
     now: Timestamp,
 ) -> (Settings, Vec<Problem>) {
-    let file = parsed.file;
-    let mut faults = Faults::new(parsed.problems);
+    let mut faults = Faults::new(problems);
     let settings = Settings {
         manager: manager(file.manager, contents, &mut faults),
         rpc: rpc(
@@ -42,7 +43,7 @@ pub(super) fn settings(
         pprof_addr: optional_addr("pprof.addr", &file.pprof_addr, &mut faults),
     };
     endpoints::addresses_differ(&settings, &mut faults);
-    files::check(&parsed.files, contents, now, &mut faults);
+    files::check(named, contents, now, &mut faults);
     (settings, faults.finish())
 }
 

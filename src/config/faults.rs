@@ -68,7 +68,7 @@ impl Faults {
 }
 
 /// Whether a key, or an enclosing one, is among the others.
-fn is_within(path: &str, others: &BTreeSet<String>) -> bool {
+pub(super) fn is_within(path: &str, others: &BTreeSet<String>) -> bool {
     let ends = path.char_indices().filter(|(_, c)| matches!(c, '.' | '['));
     let mut enclosing = ends.map(|(end, _)| &path[..end]);
     others.contains(path) || enclosing.any(|path| others.contains(path))

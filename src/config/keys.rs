@@ -2,12 +2,15 @@
 //!
 //! docs/configuration.md and the schema are generated from it.
 
-use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::rc::Rc;
 
-use super::fields::Fields;
+use serde_json::{Map, Value, json};
+
+use super::fields::{Fields, Findings};
 use super::file::{File, ImageBuilder, Kubernetes, MessageBus, Mode};
 use super::format::Format;
-use super::key::key;
+use super::key::{Entry, key};
 use super::limits;
 use super::named_file::Role;
 use super::rule::{either, given, must, needs, only_with, without};
@@ -16,6 +19,7 @@ use super::settings::{ClientAuth, RateLimit, Tls};
 mod classes;
 mod manager;
 
+/// Reads the file.
 pub(super) fn file(fields: &mut Fields) -> File {
     let manager = fields.object(
         key("manager", "What workspaces look like and how long they live. Changes take effect while the daemon runs, except `namespace` and `statusVersionOffset`.")
@@ -142,6 +146,17 @@ pub(super) fn file(fields: &mut Fields) -> File {
         prometheus_addr,
         pprof_addr,
     }
+}
+
+/// Lists all known keys, in the order of reading.
+pub(super) fn outline() -> Vec<Entry> {
+    let findings = Rc::new(RefCell::new(Findings {
+        outline: Some(Vec::new()),
+        ..Findings::default()
+    }));
+    file(&mut Fields::new("", Value::Object(Map::new()), &findings));
+    let outline = findings.borrow_mut().outline.take();
+    outline.unwrap_or_default()
 }
 
 /// The classic manager needs all certificates or none.

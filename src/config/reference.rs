@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::file;
 use super::key::{Entry, Need};
+use super::keys;
 
 /// Returns all known keys as Markdown: a section for each object, a row for each of its keys.
 pub fn reference() -> String {
-    let outline = file::outline();
+    let outline = keys::outline();
     let mut text = String::new();
     let objects = outline.iter().filter(|entry| entry.shape.is_object());
     for entry in objects {

@@ -4,13 +4,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::file;
 use super::format::Format;
 use super::key::{Entry, NONE, Need, Shape};
+use super::keys;
 
 /// Returns the schema of a configuration file (JSON Schema 2020-12).
 pub fn schema() -> Value {
-    let outline = file::outline();
+    let outline = keys::outline();
     let outline = Outline(&outline);
     let mut schema = outline.members("");
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();

@@ -104,7 +104,7 @@ impl Services {
 }
 
 /// Id of the class of a request without one.
-pub const DEFAULT_CLASS: &str = "default";
+pub(super) const DEFAULT_CLASS: &str = "default";
 
 /// `manager.unknownClass`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

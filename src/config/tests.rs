@@ -62,7 +62,7 @@ fn shown(settings: &Settings, part: &str) -> Value {
     let manager = &settings.manager;
     match part {
         "classes" => serde_json::to_value(describe_classes(manager)).unwrap(),
-        "default" => json!(format!("{:?}", manager.classes[DEFAULT_CLASS])),
+        "default" => json!(format!("{:?}", manager.classes[settings::DEFAULT_CLASS])),
         "nodes" => json!(format!("{:?}", manager.nodes)),
         "kubernetes" => json!(format!("{:?}", settings.kubernetes)),
         "messagebus" => json!(format!("{:?}", settings.message_bus)),
@@ -133,7 +133,7 @@ fn the_document_lists_every_key() {
     }
 
     // Keys in the rest of the document exist too.
-    let paths: Vec<String> = file::outline()
+    let paths: Vec<String> = keys::outline()
         .into_iter()
         .map(|entry| entry.path)
         .collect();
@@ -151,7 +151,7 @@ fn the_document_lists_every_key() {
 
 #[test]
 fn every_key_has_a_description() {
-    let keys = file::outline();
+    let keys = keys::outline();
     assert!(keys.len() > 90, "{}", keys.len());
     for entry in keys {
         let key = &entry.key;
@@ -179,17 +179,17 @@ fn examples_of_keys_are_read() {
         }
         patch
     };
-    for entry in file::outline() {
+    for entry in keys::outline() {
         let Some(example) = entry.key.proposal().filter(|_| !entry.shape.is_object()) else {
             continue;
         };
         let config = golden::example(&patch(&entry.path, example));
         let read = parse(&config.to_string()).unwrap();
         let at = entry.path.replace("<id>", "default");
-        let wrong =
-            read.0.problems.iter().find(|problem| {
-                problem.severity == Severity::Error && problem.path.starts_with(&at)
-            });
+        let wrong = read
+            .problems
+            .iter()
+            .find(|problem| problem.severity == Severity::Error && problem.path.starts_with(&at));
         assert_eq!(wrong, None, "{}", entry.path);
     }
 }

@@ -184,7 +184,7 @@ fn is_member(rest: &str) -> bool {
 fn it_is_a_schema_that_describes_every_key() {
     let schema = schema();
     jsonschema::draft202012::meta::validate(&schema).unwrap();
-    let outline = file::outline();
+    let outline = keys::outline();
     for entry in &outline {
         let described = Outline(&outline).entry(entry);
         let text = described["description"].as_str().unwrap();
@@ -238,7 +238,7 @@ fn it_agrees_with_the_checks() {
     let mut seen = Vec::new();
     for base in values::bases() {
         assert_eq!(errors(&base.to_string(), &files), [], "{base}");
-        for entry in file::outline() {
+        for entry in keys::outline() {
             let path = values::path(&entry);
             for value in values::of(&entry, !seen.contains(&entry.shape)) {
                 let name = format!("{} = {value}", entry.path);
@@ -281,7 +281,7 @@ fn cases() -> Vec<(String, String, Value)> {
 #[test]
 fn unknown_keys_are_refused_everywhere() {
     let mut judge = Judge::default();
-    let outline = file::outline();
+    let outline = keys::outline();
     let objects = outline.iter().filter(|entry| entry.shape.is_object());
     let paths: Vec<_> = objects
         .map(|entry| format!("{}.unknown", entry.path))
@@ -321,7 +321,7 @@ proptest! {
         base in 0..2_usize,
         changes in prop::collection::vec(any::<[prop::sample::Index; 2]>(), 2..5),
     ) {
-        let outline = file::outline();
+        let outline = keys::outline();
         let mut config = values::bases().swap_remove(base);
         for [entry, value] in changes {
             let entry = entry.get(&outline);
