@@ -107,7 +107,8 @@ impl<N: Noun> Hub<N> {
         for folded in &changes.folded {
             self.show(&Seen::Status(folded));
         }
-        for update in changes.updates.iter().filter(|update| update.is_last()) {
+        let updates = changes.updates.iter().map(Arc::as_ref);
+        for update in updates.filter(|update| update.is_last()) {
             state.noun.forget(update);
             state.ended.insert(update, self.0.clock.now());
             self.show(&Seen::Ended(update));

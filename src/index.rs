@@ -37,7 +37,7 @@ pub use warnings::rank;
 #[derive(Debug, PartialEq)]
 pub struct Changes<N: Noun> {
     /// Updates to publish, in the order of their versions.
-    pub updates: Vec<N::Update>,
+    pub updates: Vec<Arc<N::Update>>,
     /// What was missed up to this version is known only as far as it lasted.
     pub floor: Option<u64>,
     /// Keys of groups whose next decision may differ.
@@ -92,7 +92,7 @@ pub struct Index<N: Noun> {
     /// Pods that are gone, by uid: a late answer brings none back.
     ended: Tombstones,
     /// Ends that a list showed which is not complete yet.
-    unpublished: Vec<N::Update>,
+    unpublished: Vec<Arc<N::Update>>,
     /// Version of the last complete list of the pods.
     listed: Option<u64>,
     /// What pods are folded from is kept.
@@ -204,7 +204,7 @@ impl<N: Noun> Index<N> {
                 false => self.publish(key, version, false, &mut changes),
             }
         }
-        changes.updates.sort_by_key(Update::version);
+        changes.updates.sort_by_key(|update| update.version());
         changes.floor = Some(version + N::version_offset(&self.defaults));
         self.listed = Some(version);
         changes
@@ -365,14 +365,15 @@ impl<N: Noun> Index<N> {
             return;
         }
         let mut update = N::fold(group, &self.defaults);
-        let last = group.last_published.as_ref();
+        let last = group.last_published.as_deref();
         if ended {
             let version = version + N::version_offset(&self.defaults);
             // Should a server not say when a pod went, its end is still newer than all before.
             update = update.at(version.max(last.map_or(0, Update::version) + 1));
         }
         if last.is_none_or(|last| update.version() > last.version() && !last.same(&update)) {
-            group.last_published = Some(update.clone());
+            let update = Arc::new(update);
+            group.last_published = Some(Arc::clone(&update));
             changes.updates.push(update);
         }
     }

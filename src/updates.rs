@@ -65,8 +65,13 @@ pub struct Updates<U: Update>(Arc<Mutex<Topics<U>>>);
 impl<U: Update> Updates<U> {
     /// Appends updates in the order of their versions and wakes their subscribers. With `floor`, a list replaces
     /// the past up to that version: changes in between are unknown.
-    pub fn publish(&self, updates: Vec<U>, floor: Option<u64>) {
-        if updates.is_empty() && floor.is_none() {
+    pub fn publish(
+        &self,
+        updates: impl IntoIterator<Item = impl Into<Arc<U>>>,
+        floor: Option<u64>,
+    ) {
+        let mut updates = updates.into_iter().map(Into::into).peekable();
+        if updates.peek().is_none() && floor.is_none() {
             return;
         }
         let mut topics = self.lock();

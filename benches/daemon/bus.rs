@@ -91,7 +91,7 @@ impl Rig {
 
     fn publish(&self, updates: Vec<StatusUpdate>) {
         self.hub.change(|_| Changes {
-            updates,
+            updates: updates.into_iter().map(Into::into).collect(),
             ..Changes::default()
         });
     }

@@ -27,7 +27,7 @@ fn updates_are_published_in_the_order_in_which_the_index_changed() {
                     status_version: version.fetch_add(1, Ordering::Relaxed) + 1,
                     ..Default::default()
                 };
-                let updates = vec![StatusUpdate::new("a", Encoded::new(status))];
+                let updates = vec![StatusUpdate::new("a", Encoded::new(status)).into()];
                 Changes {
                     updates,
                     ..Changes::default()

@@ -155,7 +155,7 @@ pub struct Group<N: Noun> {
     older: Vec<Member<N>>,
     is_led: bool,
     /// What was published last. The answer to a write runs ahead of the watch, so its pods may be newer.
-    pub last_published: Option<N::Update>,
+    pub last_published: Option<Arc<N::Update>>,
 }
 
 impl<N: Noun> Group<N> {
@@ -204,7 +204,7 @@ impl<N: Noun> Group<N> {
 
     /// Whether the last update was published: whatever becomes of its pods, the group has ended.
     pub fn is_over(&self) -> bool {
-        self.last_published.as_ref().is_some_and(Update::is_last)
+        self.last_published.as_deref().is_some_and(Update::is_last)
     }
 
     /// Returns the newest version of a pod.

@@ -94,7 +94,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl Truth {
-    fn take(&mut self, step: &Step, index: &mut Index) -> Vec<StatusUpdate> {
+    fn take(&mut self, step: &Step, index: &mut Index) -> Vec<Arc<StatusUpdate>> {
         match step {
             Step::Write { pod: number, state } => {
                 self.version += 1;
@@ -160,7 +160,7 @@ fn relist<N: Noun>(
     index: &mut super::Index<N>,
     pods: &BTreeMap<String, Pod>,
     version: u64,
-) -> Vec<N::Update> {
+) -> Vec<Arc<N::Update>> {
     let mut updates = Vec::new();
     for pod in pods.values() {
         updates.extend(index.list_pod(pod).updates);
@@ -186,7 +186,7 @@ proptest! {
                     prop_assert!(!before.same(&update.status), "no repeats");
                     prop_assert_ne!(before.phase(), WorkspacePhase::Stopped, "nothing after STOPPED");
                 }
-                published.insert(update.start_uid.clone(), update.status);
+                published.insert(update.start_uid.clone(), update.status.clone());
             }
         }
         // After a list the index is what is there, and everything else was published as stopped.
@@ -376,7 +376,7 @@ fn an_announced_end_is_taken_in_once_and_only_by_its_own_pod() {
     assert!(update.is_last());
     let other = StatusUpdate {
         start_uid: "a-2".into(),
-        ..update.clone()
+        ..StatusUpdate::clone(&update)
     };
     assert_eq!(index.announced(&other), Changes::default());
     assert_eq!(index.announced(&update).dirty, [Arc::from("a-1")]);

@@ -87,7 +87,7 @@ fn a_subscription_that_missed_an_end_for_good_fails() {
     let updates = Updates::default();
     let mut slow = everything(&updates, SubscribeFrom::Now);
     let ends = (0..=ENDED as u64).map(|n| Toy::last(&format!("g{n}"), n + 10));
-    updates.publish(ends.collect(), None);
+    updates.publish(ends, None);
     assert_eq!(slow.ready().unwrap_err(), Lagged);
     // A token from before that end is too old too.
     let late = everything(&updates, SubscribeFrom::Resume(9));

@@ -61,12 +61,11 @@ impl<U: Update> Topics<U> {
     }
 
     /// Appends updates in the order of their versions and wakes their subscribers.
-    pub(super) fn append(&mut self, updates: Vec<U>) {
+    pub(super) fn append(&mut self, updates: impl Iterator<Item = Arc<U>>) {
         let mut position = self.all.log.head();
         for update in updates {
             position += 1;
             self.version = self.version.max(update.version());
-            let update = Arc::new(update);
             if !self.by_topic.is_empty() {
                 for topic in update.topics() {
                     if let Some(topic) = self.by_topic.get_mut(&topic) {

@@ -127,7 +127,7 @@ impl Case {
         if self.over {
             let last = status::gone(group.newest().entry.status.read(), None);
             let last = StatusUpdate::new(&group.key, EncodedStatus::new(last));
-            group.last_published = Some(last);
+            group.last_published = Some(last.into());
         }
         Some(group)
     }

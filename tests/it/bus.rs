@@ -120,7 +120,7 @@ impl Rig {
         };
         let update = StatusUpdate::new(&format!("uid-{id}"), Encoded::new(status));
         self.hub.change(|_| Changes {
-            updates: vec![update],
+            updates: vec![update.into()],
             ..Changes::default()
         });
     }

@@ -264,7 +264,7 @@ mod tests {
             ..Default::default()
         };
         hub.change(|_| Changes {
-            updates: vec![StatusUpdate::new("a", Encoded::new(status))],
+            updates: vec![StatusUpdate::new("a", Encoded::new(status)).into()],
             ..Changes::default()
         });
     }

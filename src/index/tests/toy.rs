@@ -1,6 +1,7 @@
 //! The laws of the index, on a noun that has nothing of a workspace: two pods to a group, and a status of both.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -151,7 +152,7 @@ fn name(pair: u8, right: bool) -> String {
 }
 
 impl Truth {
-    fn take(&mut self, step: &Step, index: &mut Index<Pair>) -> Vec<Toy> {
+    fn take(&mut self, step: &Step, index: &mut Index<Pair>) -> Vec<Arc<Toy>> {
         match *step {
             Step::Write { pair, right, runs } => {
                 let left = self.pods.get(&name(pair, false));
@@ -230,7 +231,7 @@ proptest! {
                     prop_assert!(!before.same(&update), "no repeats");
                     prop_assert!(!before.is_last, "nothing follows the last");
                 }
-                published.insert(update.uid.clone(), update);
+                published.insert(update.uid.clone(), Toy::clone(&update));
             }
         }
         // What the index holds is what there is.
