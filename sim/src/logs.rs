@@ -1,10 +1,13 @@
-//! The output of a simulated container: from its pod's annotations, or a line at its start and one at its end.
+//! The output of a simulated container: from its pod's annotations, or a line at its start and one at its end. And what
+//! of an output is asked for.
+
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 /// On a pod: the output of its containers. With a dot and a container's name after it, of this container alone.
-const LOGS: &str = "sim.wsman.dev/logs";
+const SCRIPT: &str = "sim.wsman.dev/logs";
 
 /// The output of one run of a container.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +24,45 @@ pub(crate) struct Log {
 pub(crate) struct Line {
     pub(crate) at: Timestamp,
     pub(crate) text: String,
+}
+
+/// The selection and the format of lines.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selection {
+    /// Only so many lines at the end.
+    pub(crate) tail: Option<usize>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) timestamps: bool,
+    /// Only so many bytes at the start.
+    pub(crate) limit: Option<usize>,
+}
+
+impl Selection {
+    pub(crate) fn select(&self, log: &Log) -> String {
+        let new = |at: &Timestamp| self.since.is_none_or(|since| *at >= since);
+        let lines: Vec<_> = log.lines.iter().filter(|line| new(&line.at)).collect();
+        let skip = self.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
+        let mut text = String::new();
+        for line in &lines[skip..] {
+            self.show(line, &mut text);
+        }
+        if let Some(limit) = self.limit {
+            let mut end = limit.min(text.len());
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            text.truncate(end);
+        }
+        text
+    }
+
+    pub(crate) fn show(&self, line: &Line, text: &mut String) {
+        // A String takes whatever is written to it.
+        let _ = match self.timestamps {
+            true => writeln!(text, "{} {}", line.at, line.text),
+            false => writeln!(text, "{}", line.text),
+        };
+    }
 }
 
 /// The log of a container of the pod, or of its previous run; an error has the kubelet's text.
@@ -64,8 +106,8 @@ pub(crate) fn read(pod: &Value, container: &str, previous: bool) -> Result<Log, 
     };
     let image = status["image"].as_str().unwrap_or_default();
     let annotations = &pod["metadata"]["annotations"];
-    let own = annotations[format!("{LOGS}.{container}")].as_str();
-    let lines = match own.or_else(|| annotations[LOGS].as_str()) {
+    let own = annotations[format!("{SCRIPT}.{container}")].as_str();
+    let lines = match own.or_else(|| annotations[SCRIPT].as_str()) {
         Some(text) => text
             .lines()
             .map(|text| Line {

@@ -1,7 +1,5 @@
 //! The subresource `log` of pods: the selected lines, as text, and those that follow.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use futures::Stream;
 use futures::stream::unfold;
@@ -15,7 +13,7 @@ use super::resources::PODS;
 use super::status::{Cause, Status};
 use super::store::Store;
 use super::validate::text;
-use crate::logs::{self, Log};
+use crate::logs::{self, Selection};
 
 /// The log as chunks of text. Followed, it ends with the container or the pod.
 pub(crate) fn stream(
@@ -23,7 +21,7 @@ pub(crate) fn stream(
     target: &Target,
     query: &Query,
 ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Status> {
-    let wanted = Wanted::read(query)?;
+    let wanted = selection(query)?;
     let (pod, changed) = store.with(|state| {
         let pod = state.get(PODS, &target.key()).cloned();
         (pod, state.subscribe(PODS))
@@ -60,78 +58,42 @@ pub(crate) fn stream(
     }))
 }
 
-/// The selection and the format of lines.
-#[derive(Clone, Debug)]
-struct Wanted {
-    tail: Option<usize>,
-    since: Option<Timestamp>,
-    timestamps: bool,
-    limit: Option<usize>,
-}
-
-impl Wanted {
-    fn read(query: &Query) -> Result<Self, Status> {
-        let mut causes = Vec::new();
-        let mut number = |name: &str, least: i64, detail: &str| {
-            let value = query.number::<i64>(name)?;
-            if let Some(value) = value.filter(|value| *value < least) {
-                causes.push(Cause::invalid(name, value, detail));
-            }
-            Ok::<_, Status>(value)
-        };
-        let tail = number("tailLines", 0, "must be greater than or equal to 0")?;
-        let limit = number("limitBytes", 1, "must be greater than 0")?;
-        let seconds = number("sinceSeconds", 1, "must be greater than 0")?;
-        let time = query.get("sinceTime");
-        let since = match (seconds, time) {
-            (None, "") => None,
-            (Some(seconds), "") => Some(clock::plus(Timestamp::now(), -seconds)),
-            (None, time) => Some(time.parse().map_err(|_| {
-                Status::bad_request(format!("sinceTime {time:?} is no time in RFC 3339"))
-            })?),
-            (Some(_), _) => {
-                let detail = "at most one of `sinceTime` or `sinceSeconds` may be specified";
-                causes.push(Cause::forbidden("", detail));
-                None
-            }
-        };
-        if !causes.is_empty() {
-            return Err(Status::invalid("", "PodLogOptions", "", &causes));
+/// The selected lines, as the query has them.
+fn selection(query: &Query) -> Result<Selection, Status> {
+    let mut causes = Vec::new();
+    let mut number = |name: &str, least: i64, detail: &str| {
+        let value = query.number::<i64>(name)?;
+        if let Some(value) = value.filter(|value| *value < least) {
+            causes.push(Cause::invalid(name, value, detail));
         }
-        let size = |value: Option<i64>| value.and_then(|value| usize::try_from(value).ok());
-        Ok(Self {
-            tail: size(tail),
-            since,
-            timestamps: query.is_set("timestamps"),
-            limit: size(limit),
-        })
-    }
-
-    fn select(&self, log: &Log) -> String {
-        let new = |at: &Timestamp| self.since.is_none_or(|since| *at >= since);
-        let lines: Vec<_> = log.lines.iter().filter(|line| new(&line.at)).collect();
-        let skip = self.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
-        let mut text = String::new();
-        for line in &lines[skip..] {
-            self.show(line, &mut text);
+        Ok::<_, Status>(value)
+    };
+    let tail = number("tailLines", 0, "must be greater than or equal to 0")?;
+    let limit = number("limitBytes", 1, "must be greater than 0")?;
+    let seconds = number("sinceSeconds", 1, "must be greater than 0")?;
+    let time = query.get("sinceTime");
+    let since = match (seconds, time) {
+        (None, "") => None,
+        (Some(seconds), "") => Some(clock::plus(Timestamp::now(), -seconds)),
+        (None, time) => Some(time.parse().map_err(|_| {
+            Status::bad_request(format!("sinceTime {time:?} is no time in RFC 3339"))
+        })?),
+        (Some(_), _) => {
+            let detail = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+            causes.push(Cause::forbidden("", detail));
+            None
         }
-        if let Some(limit) = self.limit {
-            let mut end = limit.min(text.len());
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            text.truncate(end);
-        }
-        text
+    };
+    if !causes.is_empty() {
+        return Err(Status::invalid("", "PodLogOptions", "", &causes));
     }
-
-    fn show(&self, line: &logs::Line, text: &mut String) {
-        // A String takes whatever is written to it.
-        let _ = match self.timestamps {
-            true => writeln!(text, "{} {}", line.at, line.text),
-            false => writeln!(text, "{}", line.text),
-        };
-    }
+    let size = |value: Option<i64>| value.and_then(|value| usize::try_from(value).ok());
+    Ok(Selection {
+        tail: size(tail),
+        since,
+        timestamps: query.is_set("timestamps"),
+        limit: size(limit),
+    })
 }
 
 /// The rest of a log that is followed.
@@ -139,7 +101,7 @@ struct Follow {
     store: Store,
     key: String,
     container: String,
-    wanted: Wanted,
+    wanted: Selection,
     /// Lines that were there before.
     sent: usize,
     started: Timestamp,
