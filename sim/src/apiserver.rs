@@ -10,6 +10,7 @@ mod discovery;
 pub mod faults;
 mod fields;
 mod gc;
+mod kubelet;
 mod logs;
 mod openapi;
 mod patch;

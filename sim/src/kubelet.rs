@@ -5,6 +5,7 @@
 //! the simulation continues.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -18,12 +19,16 @@ use super::scheduler::Nodes;
 use pods::Kubelet;
 use recorder::Recorder;
 
+pub(crate) use node::SOCKET;
+pub use process::ProcessRuntime;
+
 mod garbage;
 mod informer;
 pub(crate) mod node;
 mod perform;
 pub(crate) mod pod;
 mod pods;
+mod process;
 mod recorder;
 mod report;
 
@@ -47,6 +52,18 @@ pub struct Options {
     pub normal_events: bool,
     /// Delete the dependants of objects that are gone, of every kind: for API servers without a garbage collector.
     pub collect_garbage: bool,
+    /// What a container is.
+    pub runtime: Runtime,
+}
+
+/// What a container is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Runtime {
+    /// Nothing but its status: annotations of the pod are its script.
+    #[default]
+    Simulated,
+    /// A process of this machine.
+    Process(ProcessRuntime),
 }
 
 /// Default durations.
@@ -74,6 +91,15 @@ pub enum Error {
     /// The API server does not permit the registration of a node.
     #[error("cannot register the simulated nodes")]
     Register(#[source] Box<Status>),
+    /// Containers would be processes of root.
+    #[error("containers would run as processes of root: run as another user, or set allow_root")]
+    Root,
+    /// Containers cannot have directories.
+    #[error("cannot use {} for containers", .0.display())]
+    Directory(PathBuf, #[source] std::io::Error),
+    /// Another kubelet has the directory.
+    #[error("another kubelet runs containers in {}", .0.display())]
+    InUse(PathBuf),
 }
 
 impl Default for Options {
@@ -87,6 +113,7 @@ impl Default for Options {
             pace: Pace::default(),
             normal_events: true,
             collect_garbage: false,
+            runtime: Runtime::Simulated,
         }
     }
 }
@@ -121,6 +148,11 @@ async fn simulate(
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
+    let opened = match &options.runtime {
+        Runtime::Simulated => None,
+        Runtime::Process(runtime) => Some(process::open(runtime)?),
+    };
+    let socket = opened.as_ref().map(process::Opened::address);
     let (recorder, record) = Recorder::new(client.clone(), options.normal_events);
     let (publish, nodes) = watch::channel(Arc::new(Nodes::new()));
     let collect = async {
@@ -129,12 +161,24 @@ async fn simulate(
             false => std::future::pending().await,
         }
     };
-    let kubelet = Kubelet::new(client.clone(), options.clone(), recorder);
+    let (workers, beside) = opened
+        .map(|opened| {
+            let namespace = options.namespace.clone();
+            opened.start(client.clone(), recorder.clone(), options.pace, namespace)
+        })
+        .unzip();
+    let beside = async {
+        match beside {
+            Some(beside) => Box::pin(beside).await,
+            None => std::future::pending().await,
+        }
+    };
+    let kubelet = Kubelet::new(client.clone(), options.clone(), recorder, workers);
     tokio::select! {
-        result = node::run(client.clone(), &options, publish, &shutdown) => {
+        result = node::run(client.clone(), &options, socket.as_deref(), publish, &shutdown) => {
             result.map_err(Error::Register)
         }
         () = kubelet.run(nodes, &shutdown) => Ok(()),
-        () = async { tokio::join!(record, collect); } => Ok(()),
+        () = async { tokio::join!(record, collect, beside); } => Ok(()),
     }
 }

@@ -2,7 +2,8 @@
 //! nothing of the programs that use it.
 //!
 //! [`apiserver`] answers as a real one does (`testdata/conformance/` has the responses of both). [`kubelet`] works
-//! against either: `script` decides its next step for a pod, `scheduler` the pod's node.
+//! against either: `script` decides its next step for a pod, `scheduler` the pod's node. Containers are played, or are
+//! processes of the machine.
 
 pub mod apiserver;
 mod garbage;

@@ -1,10 +1,14 @@
 //! The output of a simulated container: from its pod's annotations, or a line at its start and one at its end. And what
-//! of an output is asked for.
+//! of an output is asked for, of a simulated container or of a process.
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// The path of logs on the socket of a kubelet that runs processes; the request has a [`LogRequest`].
+pub(crate) const LOGS: &str = "/containerLogs";
 
 /// On a pod: the output of its containers. With a dot and a container's name after it, of this container alone.
 const SCRIPT: &str = "sim.wsman.dev/logs";
@@ -26,8 +30,19 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
+/// A log that the API server asks its kubelet for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct LogRequest {
+    pub(crate) uid: String,
+    pub(crate) container: String,
+    /// Restarts of the container before the run.
+    pub(crate) run: i32,
+    pub(crate) follow: bool,
+    pub(crate) selection: Selection,
+}
+
 /// The selection and the format of lines.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Selection {
     /// Only so many lines at the end.
     pub(crate) tail: Option<usize>,

@@ -19,7 +19,7 @@ use super::reviews::Review;
 use super::rights::{Access, Rights};
 use super::status::Status;
 use super::store::Store;
-use super::{discovery, fields, logs, openapi, patch, pods, protobuf, read, write};
+use super::{discovery, fields, kubelet, logs, openapi, patch, pods, protobuf, read, write};
 
 /// Most bytes of a request's body.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
@@ -29,7 +29,7 @@ const JSON_PATCH: &str = "application/json-patch+json";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The connection must be closed.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +180,9 @@ impl Api {
             return Err(Status::no_such_path());
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let processes = (target.index == PODS)
+            .then(|| kubelet::of(&self.store, &target))
+            .flatten();
         if target.index == PODS
             && let Some(why) = pods::needs_containers(&target.subresource)
         {
@@ -187,6 +190,13 @@ impl Api {
         }
         let access = Access::of(&parts.method, &target, &query);
         self.rights.check(&access)?;
+        if let (Some(processes), "GET", "log") = (
+            processes,
+            parts.method.as_str(),
+            target.subresource.as_str(),
+        ) {
+            return Ok(Answer::Stream(TEXT, processes.logs(&query).await?));
+        }
         let form = Form::negotiate(&parts.headers, &query)?;
         if parts.method == Method::GET {
             return self.read(&target, &query, form);

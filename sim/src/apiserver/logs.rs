@@ -59,7 +59,7 @@ pub(crate) fn stream(
 }
 
 /// The selected lines, as the query has them.
-fn selection(query: &Query) -> Result<Selection, Status> {
+pub(crate) fn selection(query: &Query) -> Result<Selection, Status> {
     let mut causes = Vec::new();
     let mut number = |name: &str, least: i64, detail: &str| {
         let value = query.number::<i64>(name)?;
@@ -135,7 +135,7 @@ impl Follow {
 }
 
 /// The selected container: the only one, if none is named.
-fn container(pod: &Value, asked: &str) -> Result<String, Status> {
+pub(crate) fn container(pod: &Value, asked: &str) -> Result<String, Status> {
     let names = |list: &str| -> Vec<&str> {
         let all = pod["spec"][list].as_array().into_iter().flatten();
         all.map(|one| text(one, "name")).collect()

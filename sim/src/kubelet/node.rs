@@ -28,6 +28,8 @@ use crate::scheduler::Nodes;
 pub(crate) const LOST: &str = "sim.wsman.dev/lost";
 /// On a Node: uids of the pods that stopped its kubelet, so that each does so once.
 pub(crate) const LOST_BY: &str = "sim.wsman.dev/lost-by";
+/// On a Node whose containers are processes: the socket on which its kubelet has logs.
+pub(crate) const SOCKET: &str = "sim.wsman.dev/kubelet-socket";
 /// On a Node: the simulation is its kubelet; the value is the node prefix of the simulation.
 pub(crate) const KUBELET: &str = "sim.wsman.dev/kubelet";
 
@@ -58,6 +60,7 @@ pub(crate) struct Member {
 pub(crate) async fn run(
     client: Client,
     options: &Options,
+    socket: Option<&str>,
     publish: watch::Sender<Arc<Nodes>>,
     shutdown: &CancellationToken,
 ) -> Result<(), Box<Status>> {
@@ -83,7 +86,7 @@ pub(crate) async fn run(
                     node.metadata.managed_fields = None;
                     let is_new = !nodes.contains_key(&node.name_any());
                     if is_ours(&node, options) {
-                        attend(&client, &node, &version, is_new).await;
+                        attend(&client, &node, &version, socket, is_new).await;
                     }
                     nodes.insert(node.name_any(), node);
                 }
@@ -94,7 +97,7 @@ pub(crate) async fn run(
             },
             _ = renew.tick() => {
                 for node in nodes.values().filter(|node| is_ours(node, options)) {
-                    attend(&client, node, &version, true).await;
+                    attend(&client, node, &version, socket, true).await;
                 }
                 continue;
             }
@@ -191,8 +194,9 @@ fn new_node(index: usize, options: &Options) -> Node {
 }
 
 /// Does the next step of one of our nodes; a failure or a timeout is retried with the next lease.
-async fn attend(client: &Client, node: &Node, version: &str, renew: bool) {
+async fn attend(client: &Client, node: &Node, version: &str, socket: Option<&str>, renew: bool) {
     let work = async {
+        publish_socket(client, node, socket).await;
         correct(client, node, version).await;
         if renew && !is_lost(node) {
             renew_lease(client, node).await;
@@ -200,6 +204,25 @@ async fn attend(client: &Client, node: &Node, version: &str, renew: bool) {
     };
     if tokio::time::timeout(RENEW_EVERY, work).await.is_err() {
         tracing::warn!(node = node.name_any(), "the API server does not answer");
+    }
+}
+
+/// Says on the node where its kubelet can be asked, or that it cannot any more.
+async fn publish_socket(client: &Client, node: &Node, socket: Option<&str>) {
+    if node.annotations().get(SOCKET).map(String::as_str) == socket {
+        return;
+    }
+    let api: Api<Node> = Api::all(client.clone());
+    let patch = json!({ "metadata": { "annotations": { SOCKET: socket } } });
+    let written = api
+        .patch_metadata(
+            &node.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await;
+    if let Err(error) = written {
+        tracing::debug!(%error, node = node.name_any(), "socket of a node");
     }
 }
 

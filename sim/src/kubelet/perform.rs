@@ -195,7 +195,7 @@ async fn reject(
 }
 
 /// The uid makes the patch fail on another pod of the same name.
-async fn patch_status(client: &Client, pod: &Pod, status: Value) -> kube::Result<Pod> {
+pub(crate) async fn patch_status(client: &Client, pod: &Pod, status: Value) -> kube::Result<Pod> {
     let api: Api<Pod> = Api::namespaced(client.clone(), pod.namespace());
     let patch = json!({ "metadata": { "uid": pod.uid() }, "status": status });
     api.patch_status(

@@ -18,6 +18,7 @@ use super::informer::{Change, watch};
 use super::node::Member;
 use super::perform::{self, Job};
 use super::pod::Pod;
+use super::process::Workers;
 use super::recorder::{Note, Recorder};
 use super::report::{self, Place};
 use crate::scheduler::{self, Nodes};
@@ -46,6 +47,8 @@ pub(crate) struct Kubelet {
     timers: DelayQueue<Key>,
     writes: JoinSet<Done>,
     permits: Arc<Semaphore>,
+    /// Run the containers, if they are processes.
+    workers: Option<Workers>,
 }
 
 struct Entry {
@@ -73,7 +76,12 @@ struct Done {
 }
 
 impl Kubelet {
-    pub(crate) fn new(client: Client, options: Options, recorder: Recorder) -> Kubelet {
+    pub(crate) fn new(
+        client: Client,
+        options: Options,
+        recorder: Recorder,
+        workers: Option<Workers>,
+    ) -> Kubelet {
         Kubelet {
             client,
             options,
@@ -86,6 +94,7 @@ impl Kubelet {
             timers: DelayQueue::new(),
             writes: JoinSet::new(),
             permits: Arc::new(Semaphore::new(WRITES)),
+            workers,
         }
     }
 
@@ -117,7 +126,7 @@ impl Kubelet {
                 Some(change) = changes.next() => match change {
                     Change::Apply(pod) => self.apply(pod),
                     Change::Delete(key) => self.delete(&key),
-                    Change::Synced => {}
+                    Change::Synced => self.synced(),
                 },
                 Ok(()) = nodes.changed() => {
                     self.nodes = nodes.borrow_and_update().clone();
@@ -192,8 +201,18 @@ impl Kubelet {
         if let Some(timer) = entry.timer {
             self.timers.try_remove(&timer);
         }
+        if let Some(workers) = &mut self.workers {
+            workers.remove(entry.pod.uid());
+        }
         if let Some(node) = entry.counted {
             self.release(&node);
+        }
+    }
+
+    fn synced(&mut self) {
+        if let Some(workers) = &self.workers {
+            let uids: HashSet<_> = self.pods.values().map(|entry| entry.pod.uid()).collect();
+            workers.synced(|uid| uids.contains(uid));
         }
     }
 
@@ -247,6 +266,15 @@ impl Kubelet {
             return;
         }
         let host = host(&entry.pod, &self.nodes);
+        if let (Some(workers), true) = (&mut self.workers, bound && host != Host::Foreign) {
+            let lost = host == Host::Lost;
+            let member = entry.pod.spec.node_name.as_ref();
+            let member = member.and_then(|name| self.nodes.get(name));
+            workers.update(&entry.pod, member.map_or("", |m| &m.ip), lost);
+            if !lost && !entry.pod.is_terminal() {
+                return set_timer(&mut self.timers, entry, key, None);
+            }
+        }
         let pace = &self.options.pace;
         let next = script::next(&entry.pod, &entry.script, &entry.seen, host, pace, now);
         let Some(step) = next else {
@@ -444,7 +472,7 @@ fn trim(pod: &mut Pod) {
     }
 }
 
-fn version(pod: &Pod) -> u64 {
+pub(crate) fn version(pod: &Pod) -> u64 {
     let version = pod.metadata.resource_version.as_deref();
     version.and_then(|v| v.parse().ok()).unwrap_or(0)
 }

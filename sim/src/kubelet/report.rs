@@ -13,8 +13,8 @@ use super::pod::{Container, Pod, RestartPolicy};
 use super::recorder::Note;
 use crate::script::{Act, Script, last_exit, never_started, ready_delay};
 
-mod conditions;
-mod containers;
+pub(crate) mod conditions;
+pub(crate) mod containers;
 #[cfg(test)]
 mod tests;
 

@@ -78,6 +78,11 @@ pub(crate) fn sandbox(ready: bool) -> Wanted<'static> {
 pub(crate) fn initialized(init: &[ContainerStatus]) -> Owned {
     let open = init.iter().filter(|s| last_exit(s) != Some(0));
     let names: Vec<_> = open.map(|s| s.name.as_str()).collect();
+    incomplete(&names)
+}
+
+/// `Initialized`, as long as these containers are not done.
+pub(crate) fn incomplete(names: &[&str]) -> Owned {
     let done = names.is_empty();
     Owned {
         kind: "Initialized",

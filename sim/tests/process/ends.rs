@@ -1,0 +1,118 @@
+//! The ends of containers: grace periods, exit codes, termination messages.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::world::{World, empty_dir, shell, start, terminated, until_terminated};
+
+/// Deletes a pod and returns its last state; a finalizer keeps it.
+async fn end(world: &World, name: &str) -> Value {
+    let api = world.api::<Pod>();
+    let hold = json!({ "metadata": { "finalizers": ["test.example.com/hold"] } });
+    api.patch(name, &PatchParams::default(), &Patch::Merge(hold))
+        .await
+        .unwrap();
+    api.delete(name, &DeleteParams::default()).await.unwrap();
+    let over = |pod: &Value| {
+        let phase = pod["status"]["phase"].as_str();
+        matches!(phase, Some("Succeeded" | "Failed"))
+    };
+    world.until(name, over).await
+}
+
+#[tokio::test]
+async fn a_deleted_pod_is_terminated_within_its_grace() {
+    let world = start().await;
+    let mut main = shell("main", &until_terminated("main"));
+    main["readinessProbe"] =
+        json!({ "exec": { "command": ["test", "-e", "/data/order"] }, "periodSeconds": 1 });
+    main["lifecycle"] =
+        json!({ "preStop": { "exec": { "command": ["cp", "/data/order", "/data/stopped"] } } });
+    let spec = json!({ "containers": [main], "volumes": empty_dir() });
+    world.pod("p", spec).await;
+    let pod = world.until_ready("p").await;
+    let volume = world.home(&pod).join("volumes/data");
+    let pod = end(&world, "p").await;
+    assert_eq!(terminated(&pod, "main")["exitCode"], 0);
+    assert_eq!(pod["status"]["phase"], "Succeeded");
+    let read = |name| std::fs::read_to_string(volume.join(name)).unwrap();
+    assert_eq!(read("order"), "main starts\nmain ends\n");
+    // The hook ran before the signal.
+    assert_eq!(read("stopped"), "main starts\n");
+}
+
+#[tokio::test]
+async fn what_ignores_sigterm_is_killed_after_the_grace() {
+    let world = start().await;
+    let mut main = shell(
+        "main",
+        "trap '' TERM; touch \"$WSMAN_ROOTFS/data/trapped\"; sleep 1000; sleep 1000",
+    );
+    main["readinessProbe"] =
+        json!({ "exec": { "command": ["test", "-e", "/data/trapped"] }, "periodSeconds": 1 });
+    let spec = json!({
+        "containers": [main], "volumes": empty_dir(), "terminationGracePeriodSeconds": 1,
+    });
+    world.pod("p", spec).await;
+    world.until_ready("p").await;
+    let pod = end(&world, "p").await;
+    let end = terminated(&pod, "main");
+    assert_eq!(
+        (&end["exitCode"], &end["reason"]),
+        (&json!(137), &json!("Error"))
+    );
+    assert_eq!(pod["status"]["phase"], "Failed");
+}
+
+#[tokio::test]
+async fn a_signal_is_an_exit_code() {
+    let world = start().await;
+    // The kubelet makes one dollar of two.
+    let spec = json!({ "containers": [shell("main", "kill -TERM $$$$")], "volumes": empty_dir() });
+    world.pod("p", spec).await;
+    let pod = world.until_phase("p", "Failed").await;
+    assert_eq!(terminated(&pod, "main")["exitCode"], 143);
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_cannot_start() {
+    let world = start().await;
+    let spec = json!({ "containers": [{ "name": "main", "image": "i", "command": ["/no/such/program"] }] });
+    world.pod("p", spec).await;
+    let pod = world.until_phase("p", "Failed").await;
+    let end = terminated(&pod, "main");
+    assert_eq!(
+        (&end["exitCode"], &end["reason"]),
+        (&json!(128), &json!("StartError"))
+    );
+    let message = end["message"].as_str().unwrap();
+    assert!(message.contains("/no/such/program"), "{message}");
+}
+
+#[tokio::test]
+async fn containers_leave_a_termination_message() {
+    let world = start().await;
+    let mut path = shell("path", "printf 'by its path' > \"$0\"");
+    path["args"] = json!(["/dev/termination-log"]);
+    let variable = shell(
+        "variable",
+        "printf 'by its variable' > \"$TERMINATION_LOG\"",
+    );
+    let mut other = shell("other", "printf elsewhere > \"${0#--log=}\"");
+    other["args"] = json!(["--log=/run/message"]);
+    other["terminationMessagePath"] = json!("/run/message");
+    let mut log = shell("log", "echo why; exit 2");
+    log["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
+    let spec = json!({ "containers": [path, variable, other, log], "volumes": empty_dir() });
+    world.pod("p", spec).await;
+    let pod = world.until_phase("p", "Failed").await;
+    for (name, message) in [
+        ("path", "by its path"),
+        ("variable", "by its variable"),
+        ("other", "elsewhere"),
+        ("log", "why\n"),
+    ] {
+        assert_eq!(terminated(&pod, name)["message"], message, "{name}");
+    }
+}

@@ -1,0 +1,14 @@
+//! Pods whose containers are processes: the embedded API server and the kubelet, in a directory of the test.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what a test did not expect ends it"
+)]
+
+mod ends;
+mod logs;
+mod order;
+mod restarts;
+mod volumes;
+mod world;

@@ -1,0 +1,107 @@
+//! Kubelets that stop and start again, and those that cannot start.
+
+use std::os::unix::process::CommandExt;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use wsman_sim::kubelet::{self, Error};
+
+use crate::world::{self, container, empty_dir, shell, start, terminated, until_removed};
+
+#[tokio::test]
+async fn what_ran_before_a_restart_has_ended() {
+    let mut world = start().await;
+    let spec = |policy: &str| {
+        json!({
+            "containers": [shell("main", "sleep 1000")],
+            "volumes": empty_dir(), "restartPolicy": policy,
+        })
+    };
+    world.pod("never", spec("Never")).await;
+    world.pod("always", spec("Always")).await;
+    world.until_ready("never").await;
+    world.until_ready("always").await;
+    world.stop_kubelet().await;
+    world.start_kubelet();
+    let pod = world.until_phase("never", "Failed").await;
+    let end = terminated(&pod, "main");
+    assert_eq!(
+        (&end["exitCode"], &end["reason"]),
+        (&json!(137), &json!("Error"))
+    );
+    let message = end["message"].as_str().unwrap();
+    assert!(message.contains("the node was restarted"), "{message}");
+    let again = |pod: &serde_json::Value| {
+        let status = &pod["status"]["containerStatuses"][0];
+        status["restartCount"] == 1 && status["state"]["running"].is_object()
+    };
+    let pod = world.until("always", again).await;
+    let last = &container(&pod, "main")["lastState"]["terminated"];
+    assert_eq!(last["exitCode"], 137);
+}
+
+#[tokio::test]
+async fn a_kubelet_that_stops_kills_its_processes() {
+    let mut world = start().await;
+    let script = "sleep 1000 & echo $! > \"$WSMAN_ROOTFS/data/pid.new\"; mv \"$WSMAN_ROOTFS/data/pid.new\" \"$WSMAN_ROOTFS/data/pid\"; wait";
+    let mut main = shell("main", script);
+    main["readinessProbe"] =
+        json!({ "exec": { "command": ["test", "-e", "/data/pid"] }, "periodSeconds": 1 });
+    let spec = json!({ "containers": [main], "volumes": empty_dir() });
+    world.pod("p", spec).await;
+    let pod = world.until_ready("p").await;
+    let pid = std::fs::read_to_string(world.home(&pod).join("volumes/data/pid")).unwrap();
+    world.stop_kubelet().await;
+    world::until_ended(pid.trim()).await;
+}
+
+#[tokio::test]
+async fn a_restart_kills_leftovers() {
+    let mut world = world::without_kubelet().await;
+    // As a kubelet that was killed leaves it.
+    let mut left = std::process::Command::new("sleep")
+        .arg("1000")
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let processes = world
+        .directory()
+        .join("pods/gone/containers/main/processes");
+    std::fs::create_dir_all(&processes).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", left.id())).unwrap();
+    let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19);
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let record = format!("{} {} {boot}", left.id(), started.unwrap());
+    std::fs::write(processes.join(left.id().to_string()), record).unwrap();
+    world.start_kubelet();
+    let ended = tokio::task::spawn_blocking(move || left.wait().unwrap());
+    assert!(!ended.await.unwrap().success());
+    until_removed(&world.directory().join("pods/gone")).await;
+}
+
+#[tokio::test]
+async fn root_is_refused_unless_it_is_allowed() {
+    let world = world::without_kubelet().await;
+    let options = world::options(&world.directory(), false);
+    let stop = CancellationToken::new();
+    if !rustix::process::geteuid().is_root() {
+        stop.cancel();
+    }
+    let result = kubelet::run(world.client.clone(), options, stop.clone()).await;
+    match stop.is_cancelled() {
+        false => assert!(matches!(result, Err(Error::Root)), "{result:?}"),
+        true => assert!(result.is_ok(), "{result:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_directory_has_one_kubelet() {
+    let world = start().await;
+    let spec = json!({ "containers": [shell("main", "true")], "volumes": empty_dir() });
+    world.pod("p", spec).await;
+    world.until_phase("p", "Succeeded").await;
+    let options = world::options(&world.directory(), true);
+    let stop = CancellationToken::new();
+    let result = kubelet::run(world.client.clone(), options, stop).await;
+    assert!(matches!(result, Err(Error::InUse(_))), "{result:?}");
+}
