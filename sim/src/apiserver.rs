@@ -18,7 +18,7 @@ mod pods;
 mod protobuf;
 mod quantity;
 mod read;
-mod request;
+pub(crate) mod request;
 mod resources;
 mod reviews;
 pub mod rights;
@@ -110,6 +110,8 @@ impl Server {
             faults: faults.clone(),
             rights: rights.clone(),
             token: options.token.clone(),
+            tasks: tasks.clone(),
+            cancel: cancel.clone(),
         };
         let stopped = cancel.clone();
         if options.controllers {
@@ -199,7 +201,8 @@ async fn serve(stream: TcpStream, api: Api) {
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new());
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.with_upgrades().await {
         tracing::debug!(%error, "embedded API server: connection");
     }
 }

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 /// The path of logs on the socket of a kubelet that runs processes; the request has a [`LogRequest`].
 pub(crate) const LOGS: &str = "/containerLogs";
+/// The path of exec there, before the pod's uid and the container.
+pub(crate) const EXEC: &str = "/exec/";
 
 /// On a pod: the output of its containers. With a dot and a container's name after it, of this container alone.
 const SCRIPT: &str = "sim.wsman.dev/logs";

@@ -9,7 +9,10 @@ use http::{Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::delete::{self, Options as DeleteOptions};
 use super::faults::{self, Fault, Faults};
@@ -42,6 +45,9 @@ pub(super) struct Api {
     pub(super) faults: Faults,
     pub(super) rights: Rights,
     pub(super) token: String,
+    /// What outlives its connection, and ends with the server.
+    pub(super) tasks: TaskTracker,
+    pub(super) cancel: CancellationToken,
 }
 
 /// A successful response.
@@ -52,6 +58,8 @@ enum Answer {
     Text(u16, &'static str),
     /// A stream: events as JSON, or text.
     Stream(HeaderValue, Body),
+    /// The connection becomes another.
+    Upgrade(Response<Body>),
 }
 
 impl Api {
@@ -118,6 +126,7 @@ impl Api {
             }
             Ok(Answer::Text(code, body)) => text(code, &[], body),
             Ok(Answer::Stream(media, body)) => respond(200, media, body),
+            Ok(Answer::Upgrade(response)) => response,
             Err(status) => error(&status),
         };
         if matches!(fault, Some(Fault::CutAfter | Fault::CutHalfway)) {
@@ -145,7 +154,7 @@ impl Api {
         known: bool,
         halfway: bool,
     ) -> Result<Answer, Status> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         if matches!(path, "/healthz" | "/livez" | "/readyz") {
             return Ok(Answer::Text(200, "ok"));
         }
@@ -180,22 +189,29 @@ impl Api {
             return Err(Status::no_such_path());
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
-        let processes = (target.index == PODS)
-            .then(|| kubelet::of(&self.store, &target))
-            .flatten();
+        let processes = kubelet::of(&self.store, &target);
         if target.index == PODS
-            && let Some(why) = pods::needs_containers(&target.subresource)
+            && let Some(why) = pods::needs_containers(&target.subresource, processes.is_some())
         {
             return Err(Status::new(501, "NotImplemented", why));
         }
         let access = Access::of(&parts.method, &target, &query);
         self.rights.check(&access)?;
-        if let (Some(processes), "GET", "log") = (
-            processes,
-            parts.method.as_str(),
-            target.subresource.as_str(),
-        ) {
-            return Ok(Answer::Stream(TEXT, processes.logs(&query).await?));
+        if let Some(processes) = processes {
+            match (parts.method.as_str(), target.subresource.as_str()) {
+                ("GET", "log") => {
+                    let body = processes.logs(&query).await?;
+                    return Ok(Answer::Stream(TEXT, body));
+                }
+                ("GET" | "POST", "exec") => {
+                    let upgrade = parts.extensions.remove::<OnUpgrade>();
+                    let (response, copy) = processes.exec(&parts, &query, upgrade).await?;
+                    let cancel = self.cancel.clone();
+                    self.tasks.spawn(cancel.run_until_cancelled_owned(copy));
+                    return Ok(Answer::Upgrade(response));
+                }
+                _ => {}
+            }
         }
         let form = Form::negotiate(&parts.headers, &query)?;
         if parts.method == Method::GET {

@@ -1,4 +1,4 @@
-//! Logs of pods whose containers are processes: their kubelet has those, on a socket that is named on its node.
+//! Logs and exec of pods whose containers are processes: their kubelet has them, on a socket that is named on its node.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,12 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::unfold;
 use http::header::HOST;
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
+use http_body_util::{BodyExt as _, Empty, Full, Limited, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -23,7 +25,7 @@ use super::status::Status;
 use super::store::{Store, uid};
 use super::validate::text;
 use crate::kubelet::SOCKET;
-use crate::logs::{self as wire, LOGS, LogRequest};
+use crate::logs::{self as wire, EXEC, LOGS, LogRequest};
 
 /// Most bytes of a kubelet's error.
 const ERROR_LIMIT: usize = 64 * 1024;
@@ -34,16 +36,20 @@ pub(crate) struct Processes {
     socket: PathBuf,
 }
 
-/// The pod, if its containers are processes.
+/// The pod, if its kubelet is asked for something and its containers are processes.
 pub(crate) fn of(store: &Store, target: &Target) -> Option<Processes> {
+    let asks = ["log", "exec", "attach", "portforward", "proxy"];
+    if target.index != PODS || !asks.contains(&target.subresource.as_str()) {
+        return None;
+    }
     let (nodes, _) = resources::find("", "nodes")?;
     store.with(|state| {
-        let pod = state.get(PODS, &target.key())?.value.clone();
+        let pod = &state.get(PODS, &target.key())?.value;
         let node = state.get(nodes, text(&pod["spec"], "nodeName"))?;
         let socket = node.value["metadata"]["annotations"][SOCKET].as_str()?;
         Some(Processes {
             socket: socket.into(),
-            pod,
+            pod: pod.clone(),
         })
     })
 }
@@ -75,6 +81,46 @@ impl Processes {
         Ok(UnsyncBoxBody::new(StreamBody::new(chunks)))
     }
 
+    /// The kubelet's agreement to exec, and what then copies between client and kubelet.
+    pub(crate) async fn exec(
+        &self,
+        parts: &Parts,
+        query: &Query,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<(Response<api::Body>, impl Future<Output = ()> + Send + use<>), Status> {
+        let upgrade = upgrade
+            .ok_or_else(|| Status::bad_request("exec needs a connection that is upgraded"))?;
+        let container = logs::container(&self.pod, query.get("container"))?;
+        let path = format!("{EXEC}{}/{container}", uid(&self.pod));
+        let asked = parts.uri.query().unwrap_or_default();
+        let mut request = Request::get(format!("{path}?{asked}")).body(Empty::new());
+        if let Ok(request) = &mut request {
+            let kept = parts.headers.iter().filter(|(name, _)| {
+                let name = name.as_str();
+                matches!(name, "connection" | "upgrade") || name.starts_with("sec-websocket-")
+            });
+            for (name, value) in kept {
+                request.headers_mut().append(name, value.clone());
+            }
+        }
+        let (mut response, connection) = self.ask(request).await?;
+        let kubelet = hyper::upgrade::on(&mut response);
+        let copy = async move {
+            let _connection = connection;
+            let (client, kubelet) = match tokio::try_join!(upgrade, kubelet) {
+                Ok(both) => both,
+                Err(error) => return tracing::debug!(%error, "exec: upgrade"),
+            };
+            let (mut client, mut kubelet) = (TokioIo::new(client), TokioIo::new(kubelet));
+            if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut kubelet).await {
+                tracing::debug!(%error, "exec: the connection is cut");
+            }
+        };
+        let (parts, _) = response.into_parts();
+        let body = UnsyncBoxBody::new(Empty::new());
+        Ok((Response::from_parts(parts, body), copy))
+    }
+
     /// Sends a request; the connection must be kept as long as the response is read.
     async fn ask<B>(
         &self,
@@ -95,14 +141,14 @@ impl Processes {
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| away(&error))?;
         let connection = AbortOnDropHandle::new(tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "connection to a kubelet");
             }
         }));
         let response = sender.send_request(request).await;
         let response = response.map_err(|error| away(&error))?;
         match response.status() {
-            StatusCode::OK => Ok((response, connection)),
+            StatusCode::OK | StatusCode::SWITCHING_PROTOCOLS => Ok((response, connection)),
             code => {
                 let body = Limited::new(response.into_body(), ERROR_LIMIT)
                     .collect()

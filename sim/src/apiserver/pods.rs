@@ -93,9 +93,15 @@ pub(crate) fn bind(
     })
 }
 
-/// Why there is no such subresource, if it would need real containers.
-pub(crate) fn needs_containers(subresource: &str) -> Option<String> {
+/// Why there is no such subresource, if it would need real containers. Processes have logs and exec.
+pub(crate) fn needs_containers(subresource: &str, are_processes: bool) -> Option<String> {
+    if are_processes && matches!(subresource, "attach" | "portforward" | "proxy") {
+        return Some(format!(
+            "the containers of this pod are processes of the machine: {subresource} is not served"
+        ));
+    }
     let what = match subresource {
+        "exec" if are_processes => return None,
         "exec" => "no process can be started in one, and no file copied",
         "attach" => "there is no process to attach to",
         "portforward" => "no port can be forwarded to one",

@@ -116,6 +116,12 @@ impl Query {
             .map_or("", |(_, value)| value)
     }
 
+    /// All values of a parameter that may be repeated.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let pairs = self.0.iter().filter(move |(key, _)| key == name);
+        pairs.map(|(_, value)| value.as_str())
+    }
+
     pub(crate) fn is_set(&self, name: &str) -> bool {
         matches!(self.get(name), "true" | "1" | "True" | "t")
     }

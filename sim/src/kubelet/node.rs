@@ -28,7 +28,7 @@ use crate::scheduler::Nodes;
 pub(crate) const LOST: &str = "sim.wsman.dev/lost";
 /// On a Node: uids of the pods that stopped its kubelet, so that each does so once.
 pub(crate) const LOST_BY: &str = "sim.wsman.dev/lost-by";
-/// On a Node whose containers are processes: the socket on which its kubelet has logs.
+/// On a Node whose containers are processes: the socket on which its kubelet has logs and exec.
 pub(crate) const SOCKET: &str = "sim.wsman.dev/kubelet-socket";
 /// On a Node: the simulation is its kubelet; the value is the node prefix of the simulation.
 pub(crate) const KUBELET: &str = "sim.wsman.dev/kubelet";

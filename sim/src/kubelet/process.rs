@@ -6,7 +6,7 @@
 //! container becomes one of the machine. Contents of files are not rewritten: programs read `WSMAN_ROOTFS`, the
 //! directory that stands for `/`, and `TERMINATION_LOG`.
 //!
-//! `worker` runs a pod, `order` decides its next step, `server` has logs for the API server. All state is in
+//! `worker` runs a pod, `order` decides its next step, `server` has logs and exec for the API server. All state is in
 //! the pods and in the `directories`; processes never outlive the kubelet (`group`, `leftovers`).
 
 use std::collections::HashMap;
@@ -30,6 +30,7 @@ mod claims;
 mod container;
 mod directories;
 mod environment;
+mod exec;
 mod fields;
 mod group;
 mod leftovers;

@@ -7,6 +7,7 @@
 )]
 
 mod ends;
+mod exec;
 mod logs;
 mod order;
 mod restarts;

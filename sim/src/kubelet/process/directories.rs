@@ -3,7 +3,7 @@
 //! | Below the runtime's directory | Holds |
 //! |---|---|
 //! | `lock` | shows that a kubelet uses the directory |
-//! | `kubelet.sock` | logs, for the API server |
+//! | `kubelet.sock` | logs and exec, for the API server |
 //! | `pods/UID/volumes/NAME` | a volume |
 //! | `pods/UID/containers/NAME` | the home of a container, with `rootfs`, `tmp`, `termination-log` and `logs` |
 //! | `claims/NAMESPACE/NAME` | the contents of a claim; `.NAME.uid` beside it is the uid of the claim |

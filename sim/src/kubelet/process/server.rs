@@ -1,4 +1,4 @@
-//! Serves logs of processes to the API server, on a Unix socket that only the kubelet's user can open.
+//! Serves logs and exec of processes to the API server, on a Unix socket that only the kubelet's user can open.
 
 use std::convert::Infallible;
 use std::fs::{self, Permissions};
@@ -19,15 +19,15 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::logs::Tail;
-use super::{Shared, directories, worker};
-use crate::logs::{LOGS, LogRequest};
+use super::{Shared, directories, exec, worker};
+use crate::logs::{EXEC, LOGS, LogRequest};
 
 /// Requests at a time.
 const CONNECTIONS: usize = 256;
 /// Most bytes of a request's body.
 const BODY_LIMIT: usize = 64 * 1024;
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The listening socket.
 #[derive(Debug)]
@@ -66,23 +66,52 @@ pub(crate) async fn serve(socket: Socket, shared: Arc<Shared>) {
     }
 }
 
+/// A connection and what it was upgraded to.
 async fn connection(stream: UnixStream, shared: Arc<Shared>) {
+    let (sender, mut sessions) = tokio::sync::mpsc::channel(1);
     let service = service_fn(|request| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(request, &shared).await) }
+        let (shared, sender) = (shared.clone(), sender.clone());
+        async move { Ok::<_, Infallible>(answer(request, &shared, &sender).await) }
     });
-    let http = hyper::server::conn::http1::Builder::new();
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+    let http = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    if let Err(error) = http.await {
         tracing::debug!(%error, "kubelet: connection");
+    }
+    drop(sender);
+    while let Some(session) = sessions.recv().await {
+        exec::run(session, &shared.groups).await;
     }
 }
 
-async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
-    if request.uri().path() != LOGS {
-        return plain(StatusCode::NOT_FOUND, "404 page not found");
+async fn answer(
+    request: Request<Incoming>,
+    shared: &Shared,
+    sessions: &tokio::sync::mpsc::Sender<exec::Session>,
+) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    if path == LOGS {
+        return match read(request).await {
+            Ok(asked) => logs(shared, asked),
+            Err(why) => plain(StatusCode::BAD_REQUEST, why),
+        };
     }
-    match read(request).await {
-        Ok(asked) => logs(shared, asked),
+    let container = path
+        .strip_prefix(EXEC)
+        .and_then(|rest| rest.split_once('/'));
+    let Some((uid, container)) = container else {
+        return plain(StatusCode::NOT_FOUND, "404 page not found");
+    };
+    let Some(running) = shared.table.find(uid, container) else {
+        let why = format!("container {container:?} does not run");
+        return plain(StatusCode::NOT_FOUND, why);
+    };
+    match exec::accept(request, running) {
+        Ok((response, session)) => {
+            let _ = sessions.try_send(session);
+            response
+        }
         Err(why) => plain(StatusCode::BAD_REQUEST, why),
     }
 }
@@ -132,7 +161,7 @@ fn logs(shared: &Shared, asked: LogRequest) -> Response<Body> {
     Response::new(StreamBody::new(chunks).boxed_unsync())
 }
 
-fn plain(code: StatusCode, text: impl Into<String>) -> Response<Body> {
+pub(super) fn plain(code: StatusCode, text: impl Into<String>) -> Response<Body> {
     let text: String = text.into();
     let mut response = Response::new(Full::new(Bytes::from(text)).boxed_unsync());
     *response.status_mut() = code;
