@@ -79,6 +79,58 @@ async fn a_restart_kills_leftovers() {
     until_removed(&world.directory().join("pods/gone")).await;
 }
 
+/// Names the server and the directory of [`kubelet_of_another_process`].
+const KUBECONFIG: &str = "TEST_KUBECONFIG";
+const DIRECTORY: &str = "TEST_DIRECTORY";
+
+#[tokio::test]
+async fn what_a_killed_kubelet_leaves_is_killed_by_the_next() {
+    let mut world = world::without_kubelet().await;
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, world.server.kubeconfig()).unwrap();
+    let mut kubelet = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "restarts::kubelet_of_another_process",
+            "--ignored",
+        ])
+        .env(KUBECONFIG, &kubeconfig)
+        .env(DIRECTORY, world.directory())
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut main = shell(
+        "main",
+        "trap '' TERM HUP PIPE; echo $$$$ > \"$WSMAN_ROOTFS/data/pid\"; sleep 1000; sleep 1000",
+    );
+    main["readinessProbe"] =
+        json!({ "exec": { "command": ["test", "-s", "/data/pid"] }, "periodSeconds": 1 });
+    let spec = json!({ "containers": [main], "volumes": empty_dir() });
+    world.pod("p", spec).await;
+    let pod = world.until_ready("p").await;
+    let pid = std::fs::read_to_string(world.home(&pod).join("volumes/data/pid")).unwrap();
+    kubelet.kill().await.unwrap();
+    let left = std::path::PathBuf::from(format!("/proc/{}", pid.trim()));
+    assert!(left.exists());
+    world.start_kubelet();
+    let pod = world.until_phase("p", "Failed").await;
+    assert_eq!(terminated(&pod, "main")["exitCode"], 137);
+    world::until_ended(pid.trim()).await;
+}
+
+#[tokio::test]
+#[ignore = "runs in a process of its own, until it is killed"]
+async fn kubelet_of_another_process() {
+    let kubeconfig = std::fs::read_to_string(std::env::var(KUBECONFIG).unwrap()).unwrap();
+    let directory = std::path::PathBuf::from(std::env::var(DIRECTORY).unwrap());
+    let client = world::client(&kubeconfig).await;
+    let options = world::options(&directory, true);
+    let stop = CancellationToken::new();
+    kubelet::run(client, options, stop).await.unwrap();
+}
+
 #[tokio::test]
 async fn root_is_refused_unless_it_is_allowed() {
     let world = world::without_kubelet().await;

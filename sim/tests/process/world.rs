@@ -37,15 +37,19 @@ pub(crate) async fn without_kubelet() -> World {
     let server = Server::start(Store::new(), Options::default())
         .await
         .unwrap();
-    let config = Kubeconfig::from_yaml(&server.kubeconfig()).unwrap();
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(config, &options).await;
     World {
-        client: Client::try_from(config.unwrap()).unwrap(),
+        client: client(&server.kubeconfig()).await,
         server,
         kubelet: None,
         folder: tempfile::tempdir().unwrap(),
     }
+}
+
+pub(crate) async fn client(kubeconfig: &str) -> Client {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    Client::try_from(config.unwrap()).unwrap()
 }
 
 pub(crate) fn options(directory: &Path, allow_root: bool) -> kubelet::Options {
