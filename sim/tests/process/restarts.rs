@@ -2,6 +2,9 @@
 
 use std::os::unix::process::CommandExt;
 
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use wsman_sim::kubelet::{self, Error};
@@ -77,6 +80,31 @@ async fn a_restart_kills_leftovers() {
     let ended = tokio::task::spawn_blocking(move || left.wait().unwrap());
     assert!(!ended.await.unwrap().success());
     until_removed(&world.directory().join("pods/gone")).await;
+}
+
+#[tokio::test]
+async fn processes_survive_a_lost_node() {
+    let world = start().await;
+    let spec = json!({ "containers": [shell("main", "sleep 1000")], "volumes": empty_dir() });
+    world.pod("p", spec).await;
+    let pod = world.until_ready("p").await;
+    let id = container(&pod, "main")["containerID"].clone();
+    let nodes: Api<Node> = Api::all(world.client.clone());
+    let lose = async |lost: Option<&str>| {
+        let patch = json!({ "metadata": { "annotations": { "sim.wsman.dev/lost": lost } } });
+        let params = PatchParams::default();
+        nodes
+            .patch_metadata("sim-0", &params, &Patch::Merge(patch))
+            .await
+            .unwrap();
+    };
+    lose(Some("true")).await;
+    world.until("p", |pod| !world::is_ready(pod)).await;
+    lose(None).await;
+    let pod = world.until_ready("p").await;
+    let status = container(&pod, "main");
+    assert_eq!(status["containerID"], id);
+    assert!(status["state"]["running"].is_object());
 }
 
 /// Names the server and the directory of [`kubelet_of_another_process`].
