@@ -3,7 +3,13 @@
 pub mod archive;
 pub mod beneath;
 pub mod cli;
+#[cfg(feature = "content")]
+pub mod outcome;
 pub mod path;
+#[cfg(feature = "content")]
+pub mod plan;
 pub mod staging;
+#[cfg(feature = "content")]
+pub mod store;
 pub mod tree;
 pub mod walk;
