@@ -4,6 +4,8 @@ pub mod archive;
 pub mod beneath;
 pub mod cli;
 #[cfg(feature = "content")]
+pub mod git;
+#[cfg(feature = "content")]
 pub mod outcome;
 pub mod path;
 #[cfg(feature = "content")]
