@@ -19,6 +19,10 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Fills a workspace with its content and saves it.
+    #[cfg(feature = "content")]
+    #[command(subcommand)]
+    Content(crate::content::ContentCommand),
     /// Sends and receives a tree over a pipe.
     #[command(subcommand)]
     Tree(TreeCommand),
@@ -64,6 +68,10 @@ impl From<LimitArgs> for Limits {
 
 /// Runs the command; 0 is success, 1 a failure and 2 a wrong command line.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "content")]
+    if let Some(code) = crate::content::askpass() {
+        return code;
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -73,6 +81,8 @@ pub fn main() -> ExitCode {
     };
     raise_open_files();
     match args.command {
+        #[cfg(feature = "content")]
+        Command::Content(command) => crate::content::run(command),
         Command::Tree(command) => tree(command),
     }
 }

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, Command};
 
 /// How often a command is tried whose failure may pass.
 const ATTEMPTS: u32 = 4;
@@ -100,7 +101,15 @@ impl Git {
             command.env(format!("GIT_CONFIG_KEY_{index}"), key);
             command.env(format!("GIT_CONFIG_VALUE_{index}"), value);
         }
-        let output = command.output().await.map_err(GitError::Run)?;
+        // What git starts goes with it: a helper would wait for its server.
+        command
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = command.spawn().map_err(GitError::Run)?;
+        let group = Group::of(&child);
+        let output = child.wait_with_output().await.map_err(GitError::Run)?;
+        group.ended();
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
@@ -132,6 +141,28 @@ impl Git {
                 }
                 result => return result,
             }
+        }
+    }
+}
+
+/// The processes of one command; they are killed if it is given up.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         }
     }
 }

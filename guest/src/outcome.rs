@@ -120,6 +120,17 @@ impl InitOutcome {
 }
 
 impl SaveOutcome {
+    pub fn failed(message: String) -> Self {
+        Self {
+            version: 1,
+            ok: false,
+            backup: None,
+            git: None,
+            message: Some(message),
+            last: None,
+        }
+    }
+
     /// As JSON that fits: the lists of files get shorter, their totals stay.
     pub fn message(&self) -> String {
         let mut fitted = self.clone();

@@ -121,6 +121,17 @@ pub enum StoreSettings {
     },
 }
 
+impl StoreSettings {
+    /// What names of backups end in.
+    pub fn bucket(&self) -> &str {
+        match self {
+            Self::Local { .. } => "local",
+            Self::S3 { bucket, .. } | Self::Gcs { bucket, .. } => bucket,
+            Self::Azure { container, .. } => container,
+        }
+    }
+}
+
 /// When backups are made and how many stay.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SaveSettings {

@@ -80,12 +80,12 @@ impl Store {
         let options = ClientOptions::new()
             .with_timeout(Duration::from_secs(300))
             .with_connect_timeout(Duration::from_secs(10));
-        let (inner, bucket): (Arc<dyn ObjectStore>, _) = match settings {
+        let inner: Arc<dyn ObjectStore> = match settings {
             StoreSettings::Local { path } => {
                 let failed = |e: io::Error| StoreError::Open(format!("{}: {e}", path.display()));
                 std::fs::create_dir_all(path).map_err(failed)?;
                 let local = LocalFileSystem::new_with_prefix(path).map_err(open)?;
-                (Arc::new(local), "local")
+                Arc::new(local)
             }
             StoreSettings::S3 {
                 bucket,
@@ -111,7 +111,7 @@ impl Store {
                 if let (Some(id), Some(key)) = (access_key_id, secret_access_key) {
                     builder = builder.with_access_key_id(id).with_secret_access_key(key);
                 }
-                (Arc::new(builder.build().map_err(open)?), bucket)
+                Arc::new(builder.build().map_err(open)?)
             }
             StoreSettings::Gcs {
                 bucket,
@@ -124,7 +124,7 @@ impl Store {
                 if let Some(credentials) = credentials {
                     builder = builder.with_service_account_key(credentials);
                 }
-                (Arc::new(builder.build().map_err(open)?), bucket)
+                Arc::new(builder.build().map_err(open)?)
             }
             StoreSettings::Azure {
                 account,
@@ -139,12 +139,12 @@ impl Store {
                 if let Some(key) = access_key {
                     builder = builder.with_access_key(key);
                 }
-                (Arc::new(builder.build().map_err(open)?), container)
+                Arc::new(builder.build().map_err(open)?)
             }
         };
         Ok(Self {
             inner,
-            bucket: bucket.to_owned(),
+            bucket: settings.bucket().to_owned(),
         })
     }
 

@@ -69,14 +69,47 @@ pub fn acts(key: &str) -> bool {
     }
 }
 
-/// What switches such keys of a repository off, given the names of all its keys.
-pub fn neutral<'a>(keys: impl IntoIterator<Item = &'a str>) -> Vec<(String, String)> {
+/// Whether a key is of use while the guest works, and does no more than that.
+pub fn helps(key: &str) -> bool {
+    let section = key
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    matches!(
+        section.as_str(),
+        "checkout" | "core" | "fetch" | "http" | "pack"
+    ) && !acts(key)
+}
+
+/// Whether it is a key as git writes them: a section, a name, and whatever stands in between.
+pub fn is_key(key: &str) -> bool {
+    let word = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    let section = key.split('.').next().unwrap_or_default();
+    let name = key.rsplit('.').next().unwrap_or_default();
+    key.contains('.') && !key.contains(['\n', '\0']) && word(section) && word(name)
+}
+
+/// What switches such keys of a repository off, given the names of all keys in effect and the guest's own settings.
+pub fn neutral<'a>(
+    keys: impl IntoIterator<Item = &'a str>,
+    own: &[(String, String)],
+) -> Vec<(String, String)> {
     let mut settings = vec![
         ("core.hooksPath".to_owned(), "/dev/null".to_owned()),
         ("core.fsmonitor".to_owned(), "false".to_owned()),
     ];
     for key in keys {
         let lower = key.to_ascii_lowercase();
+        if let Some((_, value)) = own.iter().find(|(own, _)| own.eq_ignore_ascii_case(key)) {
+            if acts(key) && !lower.starts_with("url.") && !lower.starts_with("safe.") {
+                settings.push((key.to_owned(), value.clone()));
+            }
+            continue;
+        }
         let value = match lower.rsplit('.').next() {
             Some("required") => "false",
             Some("hookspath" | "fsmonitor" | "path") => continue,
@@ -110,6 +143,17 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_gits() {
+        for key in ["user.name", "url.https://h/.insteadOf", "branch.a b.merge"] {
+            assert!(is_key(key), "{key}");
+        }
+        for key in ["user", "--global.x", "a.b\nc.d", ".x", "core.", "a b.c"] {
+            assert!(!is_key(key), "{key}");
+        }
+        assert!(helps("http.sslVerify") && !helps("core.sshCommand") && !helps("user.name"));
+    }
+
+    #[test]
     fn what_runs_programs_is_known() {
         for key in [
             "core.sshCommand",
@@ -127,8 +171,17 @@ mod tests {
         ] {
             assert!(!acts(key), "{key}");
         }
-        let neutral = neutral(["filter.x.process", "filter.x.required", "user.name"]);
-        assert_eq!(neutral.len(), 4);
+        let neutral = neutral(
+            [
+                "filter.x.process",
+                "filter.x.required",
+                "filter.lfs.process",
+                "user.name",
+            ],
+            &[("filter.lfs.process".into(), "git-lfs".into())],
+        );
+        assert_eq!(neutral.len(), 5);
+        assert!(neutral.contains(&("filter.lfs.process".into(), "git-lfs".into())));
         assert!(neutral.contains(&("filter.x.process".into(), String::new())));
     }
 }

@@ -89,6 +89,11 @@ fn make_shadow(real: &Path, shadow: &Path) -> io::Result<()> {
             .open(shadow.join(name))?
             .set_modified(time)?;
     }
+    let exclude = real.join("info/exclude");
+    if fs::symlink_metadata(&exclude).is_ok_and(|metadata| metadata.is_file()) {
+        fs::create_dir(shadow.join("info"))?;
+        fs::copy(&exclude, shadow.join("info/exclude"))?;
+    }
     fs::write(
         shadow.join("config"),
         "[core]\n\trepositoryformatversion = 0\n\tbare = false\n",

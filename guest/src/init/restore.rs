@@ -1,0 +1,111 @@
+//! Restores a workspace from what lies in the store.
+
+use crate::init::{Context, InitError};
+use crate::outcome::{Restored, Step};
+use crate::path::RelPath;
+use crate::plan::initializer::{Backup, Snapshot};
+use crate::staging::Staging;
+use crate::store::Store;
+use crate::store::manifest::{BackupName, Manifest, prefix};
+
+type Outcome = Result<(Step, Option<Restored>), InitError>;
+
+/// Restores the snapshot or backup of that name.
+pub async fn snapshot(context: &Context<'_>, snapshot: &Snapshot) -> Outcome {
+    if snapshot.from_volume_snapshot {
+        return Ok(volume());
+    }
+    let plan = context.plan;
+    let name = BackupName::parse(&snapshot.snapshot)?;
+    if name.owner != plan.owner {
+        let text = format!("the backup {} belongs to another owner", snapshot.snapshot);
+        return Err(InitError::Other(text));
+    }
+    let store = open(context)?;
+    if name.bucket != store.bucket {
+        let text = format!(
+            "the backup {} lies in another bucket than {}, which is the store of this workspace",
+            snapshot.snapshot, store.bucket
+        );
+        return Err(InitError::Other(text));
+    }
+    let manifest = store
+        .manifest(&name.owner, &name.workspace, &name.manifest)
+        .await?;
+    restore(context, &store, &name.manifest, &manifest).await
+}
+
+/// Restores the newest content of this workspace.
+pub async fn backup(context: &Context<'_>, backup: &Backup) -> Outcome {
+    if backup.from_volume_snapshot {
+        return Ok(volume());
+    }
+    let plan = context.plan;
+    let store = open(context)?;
+    let Some((name, manifest)) = store.latest(&plan.owner, &plan.workspace).await? else {
+        return Err(InitError::Other(
+            "there is no backup of this workspace".into(),
+        ));
+    };
+    restore(context, &store, &name, &manifest).await
+}
+
+/// The volume came with its content.
+fn volume() -> (Step, Option<Restored>) {
+    (
+        Step {
+            target: "volume snapshot".into(),
+            ..Step::default()
+        },
+        None,
+    )
+}
+
+fn open(context: &Context<'_>) -> Result<Store, InitError> {
+    match &context.plan.store {
+        Some(settings) => Ok(Store::open(settings)?),
+        None => Err(InitError::Other(
+            "the plan names no store to restore from".into(),
+        )),
+    }
+}
+
+async fn restore(
+    context: &Context<'_>,
+    store: &Store,
+    manifest_name: &str,
+    manifest: &Manifest,
+) -> Outcome {
+    let plan = context.plan;
+    if manifest.owner != plan.owner {
+        return Err(InitError::Other(
+            "the backup belongs to another owner".into(),
+        ));
+    }
+    let home = prefix(&manifest.owner, &manifest.workspace);
+    let name = format!("{home}/{manifest_name}@{}", store.bucket);
+    // A manifest that names data of another workspace was not written by a guest.
+    if !manifest.data.starts_with(&format!("{home}/data/")) {
+        return Err(InitError::Other(format!(
+            "the manifest of {name} names data of others"
+        )));
+    }
+    let staging = Staging::new(&plan.root)
+        .map_err(|error| InitError::Io(plan.root.display().to_string(), error))?;
+    let counted = store
+        .download(manifest, staging.path(), plan.limits())
+        .await?;
+    staging.place(&RelPath::default())?;
+    let restored = Restored {
+        name: name.clone(),
+        created: manifest.created.clone(),
+        is_final: manifest.is_final,
+    };
+    let step = Step {
+        target: name,
+        bytes: counted.bytes,
+        files: counted.files,
+        ..Step::default()
+    };
+    Ok((step, Some(restored)))
+}

@@ -1,0 +1,11 @@
+//! The guest as pods run it: the real binary against real servers on loopback.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod download;
+mod git;
+mod prebuild;
+mod s3;
+mod save;
+mod server;
+mod support;
