@@ -358,8 +358,10 @@ impl Job<'_> {
         } else {
             self.context.progress.say("git", "the repository is empty");
         }
-        git.run(dir, &["remote", "set-branches", "origin", "*"])
-            .await?;
+        // A shallow clone knows one branch only, and an empty one none.
+        let branches = "+refs/heads/*:refs/remotes/origin/*";
+        let fetch = ["config", "--replace-all", "remote.origin.fetch", branches];
+        git.run(dir, &fetch).await?;
         let upstream = self.spec.upstream_remote_uri.as_str();
         if !upstream.is_empty() {
             let known = git.run(dir, &["remote"]).await?;
