@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::git::askpass;
 use crate::init::{self, Context};
 use crate::outcome::{InitOutcome, Progress, SaveOutcome, write_message};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanError};
 use crate::request::{self, Request};
 use crate::save;
 use crate::store::manifest::Kind;
@@ -39,12 +39,20 @@ pub enum ContentCommand {
         #[arg(long, default_value = "/run/wsman/state")]
         state: PathBuf,
     },
+    /// Tells the running `save` that the pod ends; the hook of the container runs it.
+    Stopping {
+        #[arg(long, default_value = "/run/wsman/state")]
+        state: PathBuf,
+    },
 }
 
 #[derive(Args)]
 pub struct Common {
     #[arg(long, default_value = "/run/wsman/content/plan.json")]
     plan: PathBuf,
+    /// The workspace, where the plan does not say it.
+    #[arg(long)]
+    root: Option<PathBuf>,
     /// Directory that the containers of the content share.
     #[arg(long, default_value = "/run/wsman/state")]
     state: PathBuf,
@@ -69,6 +77,14 @@ pub enum RequestKind {
 }
 
 impl Common {
+    fn read_plan(&self) -> Result<Plan, PlanError> {
+        let mut plan = Plan::read(&self.plan)?;
+        if let Some(root) = &self.root {
+            plan.root.clone_from(root);
+        }
+        Ok(plan)
+    }
+
     fn progress(&self) -> Progress {
         Progress {
             json: matches!(self.log, LogFormat::Json),
@@ -139,6 +155,13 @@ pub fn run(command: ContentCommand) -> ExitCode {
                 };
                 ask(&state, &Request { id, kind }, !no_wait).await
             }
+            ContentCommand::Stopping { state } => match save::announce_end(&state) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("wsman-guest: cannot announce the end: {error}");
+                    ExitCode::FAILURE
+                }
+            },
         }
     });
     // A thread that hangs in a read must not keep the process.
@@ -147,7 +170,7 @@ pub fn run(command: ContentCommand) -> ExitCode {
 }
 
 async fn init(common: &Common) -> ExitCode {
-    let outcome = match Plan::read(&common.plan) {
+    let outcome = match common.read_plan() {
         Ok(plan) => {
             let context = Context {
                 plan: &plan,
@@ -169,7 +192,7 @@ async fn init(common: &Common) -> ExitCode {
 }
 
 async fn save(common: &Common) -> ExitCode {
-    let outcome = match Plan::read(&common.plan) {
+    let outcome = match common.read_plan() {
         Ok(plan) => {
             let stop = CancellationToken::new();
             let stopping = stop.clone();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::archive::Limits;
+use crate::store::manifest::Kind;
 pub use initializer::Initializer;
 
 /// One workspace's content: where it comes from and where it is kept.
@@ -143,6 +144,20 @@ pub struct SaveSettings {
     pub final_timeout: Duration,
     #[serde(default = "default_keep")]
     pub keep: usize,
+    /// What the last save is kept as.
+    #[serde(default = "default_kind")]
+    pub kind: Kind,
+    /// How long the other containers may take to end before the last save begins without their end.
+    #[serde(default = "default_share", deserialize_with = "duration")]
+    pub main_share: Duration,
+}
+
+fn default_kind() -> Kind {
+    Kind::Backup
+}
+
+fn default_share() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// Why a plan cannot be used.

@@ -19,6 +19,17 @@ use crate::store::manifest::{GitStatus, Kind, Manifest, manifest_name, prefix};
 use crate::store::{Store, StoreError};
 use crate::walk::measure;
 
+/// The file that says that the pod ends.
+const STOPPING: &str = "stopping";
+
+/// Tells the saver that the pod ends. Its signal comes after the other containers ended, which may be too late for it.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn announce_end(state: &Path) -> std::io::Result<()> {
+    std::fs::write(state.join(STOPPING), "")
+}
+
 /// How often the directory of requests is read.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -101,7 +112,19 @@ impl Saver<'_> {
             Instant::now() + every.unwrap_or(Duration::from_secs(365 * 24 * 3600))
         };
         let mut next = later(every);
+        // The share of the other containers in the pod's grace.
+        let mut share_ends: Option<Instant> = None;
         loop {
+            if share_ends.is_none() && self.state.join(STOPPING).exists() {
+                share_ends = Some(Instant::now() + self.settings.main_share);
+            }
+            if share_ends.is_some_and(|end| end <= Instant::now()) {
+                self.progress.say(
+                    "save",
+                    "the workspace has not ended in its share of the grace",
+                );
+                return;
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -130,7 +153,8 @@ impl Saver<'_> {
         let within = self.settings.final_timeout;
         let git = self.git_status().await;
         let token = CancellationToken::new();
-        let backup = self.backup(Kind::Backup, true, false, git.clone(), &token);
+        let kind = self.settings.kind;
+        let backup = self.backup(kind, true, false, git.clone(), &token);
         let result = match bounded(backup, sleep(within), &token).await {
             Some(Ok(Some(saved))) => Ok(saved),
             Some(Ok(None)) => Err(SaveError::Stopped),

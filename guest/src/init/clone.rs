@@ -358,10 +358,10 @@ impl Job<'_> {
         } else {
             self.context.progress.say("git", "the repository is empty");
         }
-        // A shallow clone knows one branch only, and an empty one none.
+        // A shallow clone follows one branch, and one of an empty repository none.
         let branches = "+refs/heads/*:refs/remotes/origin/*";
-        let fetch = ["config", "--replace-all", "remote.origin.fetch", branches];
-        git.run(dir, &fetch).await?;
+        let follow = ["config", "--replace-all", "remote.origin.fetch", branches];
+        git.run(dir, &follow).await?;
         let upstream = self.spec.upstream_remote_uri.as_str();
         if !upstream.is_empty() {
             let known = git.run(dir, &["remote"]).await?;
