@@ -105,12 +105,12 @@ async fn a_host_path_is_refused_by_name() {
     let world = start().await;
     let spec = json!({
         "containers": [shell("main", "true")],
-        "volumes": [{ "name": "data", "hostPath": { "path": "/" } }],
+        "volumes": [{ "name": "data", "hostPath": { "path": "/dev/null", "type": "CharDevice" } }],
     });
     world.pod("p", spec).await;
     let pod = world.until_phase("p", "Failed").await;
-    let why = "volume \"data\" is a hostPath: a process has emptyDir, secret, configMap, downwardAPI, projected and \
-        persistentVolumeClaim volumes only";
+    let why = "volume \"data\" is a hostPath: a process has emptyDir, secret, configMap, downwardAPI, projected, \
+        persistentVolumeClaim and directory hostPath volumes only";
     assert_eq!(pod["status"]["reason"], "UnsupportedByProcessRuntime");
     assert_eq!(pod["status"]["message"], why);
     assert_eq!(world.event("UnsupportedByProcessRuntime").await, why);

@@ -3,13 +3,12 @@
 //! A process has the programs, users, network and processes of this machine. Not provided, for any pod: the contents
 //! of images, isolation of any kind, users and groups (`securityContext`), limits of resources, image pulls.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe, Volume};
+use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, PodSpec, Probe, Volume};
 
 use super::directories::is_component;
 
 /// Volumes that a process can have.
-const VOLUMES: &str =
-    "emptyDir, secret, configMap, downwardAPI, projected and persistentVolumeClaim volumes";
+const VOLUMES: &str = "emptyDir, secret, configMap, downwardAPI, projected, persistentVolumeClaim and directory hostPath volumes";
 
 /// Why the pod cannot run as processes.
 pub(crate) fn refused(pod: &Pod) -> Option<String> {
@@ -96,8 +95,15 @@ fn foreign(volume: &Volume) -> Option<String> {
         || volume.secret.is_some()
         || volume.config_map.is_some()
         || volume.downward_api.is_some()
-        || volume.persistent_volume_claim.is_some();
+        || volume.persistent_volume_claim.is_some()
+        || volume.host_path.as_ref().is_some_and(is_directory);
     (!known).then(|| kind(volume))
+}
+
+/// The machine of a process is the host.
+fn is_directory(path: &HostPathVolumeSource) -> bool {
+    let kind = path.type_.as_deref().unwrap_or_default();
+    matches!(kind, "" | "Directory" | "DirectoryOrCreate")
 }
 
 /// The field of an object that says what it is.
@@ -146,11 +152,12 @@ mod tests {
             refused(&pod(json!({ "containers": [], "volumes": [volume] })))
         };
         assert_eq!(
-            volume(json!({ "hostPath": { "path": "/" } })),
+            volume(json!({ "hostPath": { "path": "/dev/sda", "type": "BlockDevice" } })),
             Some(format!(
                 "volume \"v\" is a hostPath: a process has {VOLUMES} only"
             ))
         );
+        assert_eq!(volume(json!({ "hostPath": { "path": "/srv" } })), None);
         let token =
             json!({ "projected": { "sources": [{ "serviceAccountToken": { "path": "t" } }] } });
         assert!(

@@ -43,6 +43,18 @@ pub(crate) async fn mount(
             found.insert(volume.name.clone(), path);
             continue;
         }
+        if let Some(host) = &volume.host_path {
+            let path = PathBuf::from(&host.path);
+            match host.type_.as_deref() {
+                Some("DirectoryOrCreate") => fs::create_dir_all(&path).map_err(io)?,
+                _ if !path.is_dir() => {
+                    return Err(failed(format!("{path:?} is no directory")));
+                }
+                _ => {}
+            }
+            found.insert(volume.name.clone(), path);
+            continue;
+        }
         directories::create(&own).map_err(io)?;
         if volume.empty_dir.is_none() {
             let files = files(reader, pod, volume).await.map_err(failed)?;
