@@ -153,6 +153,16 @@ pub enum Action {
     Discard(Discard),
 }
 
+/// A command in a container of a pod. Running it again does what running it once does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    pub pod: PodRef,
+    pub container: &'static str,
+    pub argv: Vec<String>,
+    /// What it does, for errors.
+    pub doing: String,
+}
+
 /// A pod that is to go, and what speaks against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discard {

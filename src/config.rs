@@ -16,6 +16,7 @@ pub mod broker;
 mod certificates;
 mod check;
 mod classes;
+mod content;
 mod endpoints;
 mod faults;
 mod fields;
@@ -43,9 +44,9 @@ pub use problem::{Problem, Severity};
 pub use reference::reference;
 pub use schema::schema;
 pub use settings::{
-    Broker, Class, ClientAuth, Daemon, GitpodNodes, ImageBuilder, Kubernetes, Manager, MessageBus,
-    Nodes, Pvc, RateLimit, Recreation, Resources, Rpc, Services, Settings, Templates, Timeouts,
-    Tls, UnknownClass,
+    Broker, Class, ClientAuth, Daemon, Git, GitpodNodes, Guest, ImageBuilder, Kubernetes, Manager,
+    MessageBus, Nodes, Processes, Pvc, RateLimit, Recreation, Resources, Rpc, Services, Settings,
+    StorageKind, Store, Templates, Timeouts, Tls, UnknownClass,
 };
 
 /// A parsed configuration file.

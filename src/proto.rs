@@ -7,5 +7,6 @@ pub use wsman_proto::{
 pub mod check;
 pub mod duplicates;
 pub mod method;
+pub mod named;
 pub mod plain;
 pub mod schema;

@@ -48,7 +48,8 @@ pub mod url;
 mod tests;
 
 use crate::config::{Manager, Settings};
-use decide::{Content, LifecyclePolicy, REPORT_STUCK_AFTER};
+use content::Content;
+use decide::{LifecyclePolicy, REPORT_STUCK_AFTER};
 use status::Defaults;
 
 /// Returns the values of a status whose pod has no mark for them.
@@ -70,7 +71,10 @@ pub fn policy(settings: &Settings) -> LifecyclePolicy {
         maintenance: manager.maintenance_mode.then_some(maintenance::FOR_EVER),
         recreate_after: manager.recreation.backoff.to_std(),
         services: manager.services,
-        content: Content::None,
+        content: match manager.guest {
+            Some(_) => Content::Guest,
+            None => Content::None,
+        },
         report_stuck_after: Some(REPORT_STUCK_AFTER),
         announce_within: bus.map(|bus| bus.stopped_timeout.to_std()),
     }

@@ -124,13 +124,20 @@ async fn cluster(args: &Args, settings: &Settings) -> anyhow::Result<(Client, Op
         (None, Kubernetes::Kubeconfig { path: Some(path) }) => Source::Kubeconfig(Path::new(path)),
         (None, Kubernetes::Kubeconfig { path: None }) => Source::DefaultKubeconfig,
         (None, Kubernetes::InCluster) => Source::InCluster,
-        (None, Kubernetes::Embedded { listen }) => {
-            let embedded = Embedded::start(listen, &settings.manager.namespace).await?;
+        (None, Kubernetes::Embedded { listen, processes }) => {
+            let namespace = &settings.manager.namespace;
+            let embedded = Embedded::start(listen, namespace, processes.as_ref()).await?;
             let client = connect(Source::Kubeconfig(embedded.kubeconfig()), AGENT).await?;
-            warn!(
-                "this is the EMBEDDED cluster: an API server and a simulated kubelet inside this process; \
-                 nothing runs, and all is gone when it ends"
-            );
+            match processes {
+                None => warn!(
+                    "this is the EMBEDDED cluster: an API server and a simulated kubelet inside this process; \
+                     nothing runs, and all is gone when it ends"
+                ),
+                Some(_) => warn!(
+                    "this is the EMBEDDED cluster: an API server and a kubelet inside this process; containers are \
+                     PROCESSES OF THIS MACHINE, without isolation and without their images; they end with it"
+                ),
+            }
             return Ok((client, Some(embedded)));
         }
     };

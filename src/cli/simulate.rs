@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use wsman_sim::apiserver::store::Store;
 use wsman_sim::apiserver::{self, Server};
-use wsman_sim::kubelet::{self, Options};
+use wsman_sim::kubelet::{self, Options, ProcessRuntime, Runtime};
 
 use super::exit::Failure;
 use super::input;
 use crate::cluster::connect::{Source, connect};
+use crate::config::Processes;
 use crate::workspaces::node;
 use crate::{tasks, telemetry};
 
@@ -120,6 +121,8 @@ pub struct Embedded {
     shutdown: CancellationToken,
     /// Removed with its kubeconfig.
     _folder: Option<TempDir>,
+    /// Removed with the containers in it.
+    pods: Option<TempDir>,
 }
 
 impl Embedded {
@@ -127,12 +130,33 @@ impl Embedded {
     ///
     /// # Errors
     /// If it cannot listen, or cannot write the kubeconfig.
-    pub async fn start(listen: &str, namespace: &str) -> anyhow::Result<Self> {
+    pub async fn start(
+        listen: &str,
+        namespace: &str,
+        processes: Option<&Processes>,
+    ) -> anyhow::Result<Self> {
         let listen = listen
             .parse()
             .with_context(|| format!("{listen:?} is no address to listen on"))?;
-        let options = nodes_of(Some(namespace.to_owned()));
-        Self::serve(listen, None, options).await
+        let mut options = nodes_of(Some(namespace.to_owned()));
+        let mut folder = None;
+        if let Some(processes) = processes {
+            let directory = match &processes.directory {
+                Some(directory) => directory.into(),
+                None => {
+                    let made = tempfile::Builder::new().prefix("wsman-pods-").tempdir()?;
+                    folder.insert(made).path().to_owned()
+                }
+            };
+            options.nodes = 1;
+            options.runtime = Runtime::Process(ProcessRuntime {
+                directory,
+                allow_root: processes.allow_root,
+            });
+        }
+        let mut embedded = Self::serve(listen, None, options).await?;
+        embedded.pods = folder;
+        Ok(embedded)
     }
 
     async fn serve(
@@ -181,6 +205,7 @@ impl Embedded {
             kubelet,
             shutdown,
             _folder: folder,
+            pods: None,
         })
     }
 
@@ -195,6 +220,7 @@ impl Embedded {
         self.server.stop().await;
         // A kubeconfig of a cluster that is gone would mislead.
         let _ = std::fs::remove_file(&self.kubeconfig);
+        drop(self.pods);
     }
 }
 

@@ -8,6 +8,7 @@ mod dependants;
 mod pods;
 mod replace;
 mod rights;
+mod run;
 mod secrets;
 mod services;
 mod shared;

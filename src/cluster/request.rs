@@ -40,6 +40,11 @@ impl Client {
         let limiter = WriteLimiter::default();
         Self { inner, limiter }
     }
+
+    /// Returns the client of the library, without limits and deadlines.
+    pub(super) fn kube(&self) -> &kube::Client {
+        &self.inner
+    }
 }
 
 /// One request; its body may have secrets and is never printed.

@@ -32,7 +32,7 @@ pub struct Right {
 }
 
 /// All rights that wsman uses.
-pub static RIGHTS: [Right; 8] = [
+pub static RIGHTS: [Right; 9] = [
     Right {
         verbs: &["get", "list", "watch", "create", "patch", "delete"],
         ..needed("pods", "everything that runs")
@@ -58,6 +58,14 @@ pub static RIGHTS: [Right; 8] = [
         verbs: &["get", "create", "patch", "delete"],
         optional: true,
         ..needed("persistentvolumeclaims", "PERSISTENT_VOLUME_CLAIM")
+    },
+    Right {
+        verbs: &["create", "get"],
+        optional: true,
+        ..needed(
+            "pods/exec",
+            "snapshots and backups on request, with guest.contentImage",
+        )
     },
     Right {
         verbs: &["list", "watch"],

@@ -27,7 +27,12 @@ pub(super) fn settings(
 ) -> (Settings, Vec<Problem>) {
     let mut faults = Faults::new(problems);
     let settings = Settings {
-        manager: manager(file.manager, contents, &mut faults),
+        manager: manager(
+            file.manager,
+            (file.guest, file.content),
+            contents,
+            &mut faults,
+        ),
         rpc: rpc(
             &file.rpc_addr,
             (file.rpc_tls, file.client_auth),
@@ -47,7 +52,12 @@ pub(super) fn settings(
     (settings, faults.finish())
 }
 
-fn manager(m: file::Manager, contents: &Contents, faults: &mut Faults) -> Manager {
+fn manager(
+    m: file::Manager,
+    (guest, content): (file::Guest, file::Content),
+    contents: &Contents,
+    faults: &mut Faults,
+) -> Manager {
     faults.unless(
         names::is_dns_label(&m.namespace),
         "manager.namespace",
@@ -110,7 +120,9 @@ fn manager(m: file::Manager, contents: &Contents, faults: &mut Faults) -> Manage
             classes.keys().cloned().collect::<Vec<_>>().join(", ")
         ),
     );
+    let guest = super::content::guest(guest, content, &nodes, contents, faults);
     Manager {
+        guest,
         namespace: m.namespace,
         scheduler_name: m.scheduler_name,
         seccomp_profile: m.seccomp_profile,
@@ -290,15 +302,7 @@ fn nodes(m: &file::Manager, faults: &mut Faults) -> Nodes {
         return Nodes::Plain;
     }
     let host = &m.registry_facade_host;
-    faults.unless(
-        !host.contains(['/', '@', '?', '#'])
-            && url::check(&format!("https://{host}/remote/id")).is_ok(),
-        "manager.registryFacadeHost",
-        format!(
-            "is {}; must be host or host:port, without a scheme",
-            show(host)
-        ),
-    );
+    endpoints::host_and_port("manager.registryFacadeHost", host, faults);
     let example =
         "the directory on the nodes that holds workspaces, such as \"/var/gitpod/workspaces\"";
     if m.workspace_host_path.is_empty() {

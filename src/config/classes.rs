@@ -67,6 +67,7 @@ impl Reader<'_> {
             templates,
             pvc: self.pvc("pvc", class.pvc),
             prebuild_pvc: self.pvc("prebuildPVC", class.prebuild_pvc),
+            backup_interval: class.backup_interval,
             name: class.name,
             description: class.description,
             // Prices are small; the wire has 32 bits for them.

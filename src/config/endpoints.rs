@@ -5,13 +5,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::broker::{self, BrokerUrl};
 use super::faults::Faults;
-use super::file::{self, Mode};
+use super::file::{self, Mode, Runtime};
 use super::limits;
 use super::settings::{
-    Broker, ClientAuth, ImageBuilder, Kubernetes, MessageBus, RateLimit, Rpc, Settings, Tls,
+    Broker, ClientAuth, ImageBuilder, Kubernetes, MessageBus, Processes, RateLimit, Rpc, Settings,
+    Tls,
 };
 use crate::redact::show;
-use crate::workspaces::names;
+use crate::workspaces::{names, url};
 
 pub(super) fn rpc(
     addr: &str,
@@ -84,6 +85,7 @@ pub(super) fn kubernetes(block: Option<file::Kubernetes>, faults: &mut Faults) -
         );
     }
     let listen = optional_addr("kubernetes.listen", &k.listen, faults);
+    let processes = processes(&k, faults);
     match k.mode {
         Mode::Embedded => {
             let listen = listen.unwrap_or_else(|| "127.0.0.1:0".to_owned());
@@ -98,13 +100,45 @@ pub(super) fn kubernetes(block: Option<file::Kubernetes>, faults: &mut Faults) -
                     k.listen
                 ),
             );
-            Kubernetes::Embedded { listen }
+            Kubernetes::Embedded { listen, processes }
         }
         Mode::Kubeconfig => Kubernetes::Kubeconfig {
             path: Some(k.kubeconfig).filter(|path| !path.is_empty()),
         },
         Mode::InCluster => Kubernetes::InCluster,
     }
+}
+
+fn processes(k: &file::Kubernetes, faults: &mut Faults) -> Option<Processes> {
+    let runs = k.runtime == Runtime::Process;
+    let known = !faults.is_unread("kubernetes.mode") && !faults.is_unread("kubernetes.runtime");
+    if known {
+        faults.unless(
+            k.mode == Mode::Embedded || !runs,
+            "kubernetes.runtime",
+            "is only used with mode \"embedded\"; remove it or change the mode",
+        );
+        faults.unless(
+            runs || k.directory.is_empty(),
+            "kubernetes.directory",
+            "is only used with runtime \"process\"; remove it or change the runtime",
+        );
+    }
+    absolute_path("kubernetes.directory", &k.directory, faults);
+    runs.then(|| Processes {
+        directory: Some(k.directory.clone()).filter(|path| !path.is_empty()),
+        allow_root: k.allow_root,
+    })
+}
+
+/// Checks an absolute path, where one is given.
+pub(super) fn absolute_path(path: &str, text: &str, faults: &mut Faults) {
+    let is_absolute = text.starts_with('/') && !text.split('/').any(|part| part == "..");
+    faults.unless(
+        text.is_empty() || is_absolute,
+        path,
+        format!("is {}; must be an absolute path without \"..\"", show(text)),
+    );
 }
 
 pub(super) fn message_bus(bus: file::MessageBus, faults: &mut Faults) -> MessageBus {
@@ -234,6 +268,20 @@ pub(super) fn tls(path: &str, cert: &str, tls: Tls, faults: &mut Faults) -> Opti
     Some(tls)
 }
 
+/// Checks a host that may have a port, where one is given.
+pub(super) fn host_and_port(path: &str, host: &str, faults: &mut Faults) {
+    let is_host = !host.contains(['/', '@', '?', '#'])
+        && url::check(&format!("https://{host}/remote/id")).is_ok();
+    faults.unless(
+        host.is_empty() || is_host,
+        path,
+        format!(
+            "is {}; must be host or host:port, without a scheme",
+            show(host)
+        ),
+    );
+}
+
 /// Checks `host:port`; a missing host means all interfaces, as in Go.
 pub(super) fn optional_addr(path: &str, text: &str, faults: &mut Faults) -> Option<String> {
     if text.is_empty() {
@@ -278,7 +326,7 @@ fn is_host(text: &str) -> bool {
 /// Two servers cannot listen on one address.
 pub(super) fn addresses_differ(settings: &Settings, faults: &mut Faults) {
     let listen = match &settings.kubernetes {
-        Kubernetes::Embedded { listen } => Some(listen),
+        Kubernetes::Embedded { listen, .. } => Some(listen),
         _ => None,
     };
     let servers = [

@@ -1,8 +1,9 @@
 //! The configuration file as written, with quantities and durations as strings.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use super::settings::{ClientAuth, RateLimit, Services, Timeouts, Tls, UnknownClass};
+use super::settings::{ClientAuth, RateLimit, Services, StorageKind, Timeouts, Tls, UnknownClass};
 use crate::duration::GoDuration;
 
 /// The whole file.
@@ -16,6 +17,8 @@ pub(super) struct File {
     pub(super) rate_limits: BTreeMap<String, RateLimit>,
     pub(super) kubernetes: Option<Kubernetes>,
     pub(super) message_bus: Option<MessageBus>,
+    pub(super) guest: Guest,
+    pub(super) content: Content,
     pub(super) image_builder: ImageBuilder,
     pub(super) health_addr: String,
     pub(super) prometheus_addr: String,
@@ -65,6 +68,7 @@ pub(super) struct Class {
     pub(super) imagebuild_path: String,
     pub(super) pvc: Pvc,
     pub(super) prebuild_pvc: Pvc,
+    pub(super) backup_interval: GoDuration,
 }
 
 /// Quantities as strings; empty if absent. `cpu` of limits is the burst limit.
@@ -90,6 +94,17 @@ pub(super) struct Kubernetes {
     pub(super) mode: Mode,
     pub(super) kubeconfig: String,
     pub(super) listen: String,
+    pub(super) runtime: Runtime,
+    pub(super) directory: String,
+    pub(super) allow_root: bool,
+}
+
+/// `kubernetes.runtime`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Runtime {
+    #[default]
+    Simulated,
+    Process,
 }
 
 /// `kubernetes.mode`.
@@ -111,6 +126,65 @@ pub(super) struct MessageBus {
     pub(super) confirm_timeout: GoDuration,
     pub(super) window: u32,
     pub(super) stopped_timeout: GoDuration,
+}
+
+/// `guest`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Guest {
+    pub(super) content_image: String,
+    pub(super) command: String,
+}
+
+/// `content`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Content {
+    pub(super) storage: Storage,
+    pub(super) git: Git,
+}
+
+/// `content.storage`.
+#[derive(Clone, Default)]
+pub(super) struct Storage {
+    pub(super) kind: StorageKind,
+    pub(super) keep: u32,
+    pub(super) path: String,
+    pub(super) s3: Bucket,
+    pub(super) minio: Bucket,
+    pub(super) gcloud: Bucket,
+    pub(super) azure: Bucket,
+}
+
+/// One bucket. A secret may be in it.
+#[derive(Clone, Default)]
+pub(super) struct Bucket {
+    pub(super) bucket: String,
+    pub(super) region: String,
+    pub(super) endpoint: String,
+    pub(super) secure: bool,
+    pub(super) account: String,
+    pub(super) access_key: String,
+    pub(super) access_key_file: String,
+    pub(super) secret_key: String,
+    pub(super) secret_key_file: String,
+    pub(super) credentials_file: String,
+}
+
+/// It shows no secret.
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `content.git`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Git {
+    pub(super) known_hosts_file: String,
+    pub(super) accept_new_host_keys: bool,
+    pub(super) allow_file_remotes: bool,
+    pub(super) instead_of: Vec<String>,
 }
 
 /// `imageBuilderProxy`.

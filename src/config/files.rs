@@ -47,6 +47,10 @@ pub(super) fn check(files: &[NamedFile], contents: &Contents, now: Timestamp, fa
             Role::PrivateKey => private_key(file, text, files, contents),
             Role::Kubeconfig => kubeconfig(text),
             Role::BrokerUrl => broker_url(text, files),
+            Role::Credentials | Role::KnownHosts if text.trim().is_empty() => {
+                Err("is empty".to_owned())
+            }
+            Role::Credentials | Role::KnownHosts => Ok(()),
         };
         if let Err(why) = why {
             report(file, Severity::Error, &why, faults);

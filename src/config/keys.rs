@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, Findings};
-use super::file::{File, ImageBuilder, Kubernetes, MessageBus, Mode};
+use super::file::{File, ImageBuilder, Kubernetes, MessageBus, Mode, Runtime};
 use super::format::Format;
 use super::key::{Entry, key};
 use super::limits;
@@ -17,6 +17,7 @@ use super::rule::{either, given, must, needs, only_with, without};
 use super::settings::{ClientAuth, RateLimit, Tls};
 
 mod classes;
+mod content;
 mod manager;
 
 /// Reads the file.
@@ -63,6 +64,11 @@ pub(super) fn file(fields: &mut Fields) -> File {
         key("kubernetes", "The cluster. Without this block, as in classic files, the one that wsman runs in. `wsman run --kubeconfig FILE` takes precedence.")
             .rules(|| vec![
                 only_with("listen", "mode", "embedded"),
+                json!({
+                    "if": { "required": ["runtime"], "properties": { "runtime": { "const": "process" } } },
+                    "then": { "properties": { "mode": { "const": "embedded" } } },
+                    "else": without(&["directory"]),
+                }),
                 only_with("kubeconfig", "mode", "kubeconfig"),
             ]),
         kubernetes,
@@ -112,7 +118,17 @@ pub(super) fn file(fields: &mut Fields) -> File {
         "127.0.0.1:6060",
         true,
     );
-    fields.ignore("content");
+    let guest = fields.object(
+        key(
+            "guest",
+            "The program that runs inside the pods of workspaces on plain nodes.",
+        ),
+        content::guest,
+    );
+    let content = fields.object(
+        key("content", "The content of workspaces on plain nodes."),
+        content::content,
+    );
     let image_builder = fields.object(
         key("imageBuilderProxy", "Image builder that gets the calls of `builder.ImageBuilder` on this port. Without this block they are UNIMPLEMENTED.")
             .rules(|| {
@@ -141,6 +157,8 @@ pub(super) fn file(fields: &mut Fields) -> File {
         rate_limits,
         kubernetes,
         message_bus,
+        guest,
+        content,
         image_builder,
         health_addr,
         prometheus_addr,
@@ -327,6 +345,21 @@ fn kubernetes(f: &mut Fields) -> Kubernetes {
                 .format(Format::Loopback)
                 .unset("`127.0.0.1:0`, a free port")
                 .example("127.0.0.1:6443"),
+        ),
+        runtime: f.choice(
+            key("runtime", "What runs the containers of the mode `embedded`. `simulated`: nothing. `process`: each is a process of this machine in a directory of its own, with the programs of the machine in place of its image, and without any isolation.")
+                .default("simulated")
+                .example("process"),
+            &[(json!("simulated"), Runtime::Simulated), (json!("process"), Runtime::Process)],
+        ).unwrap_or_default(),
+        directory: f.text(
+            key("directory", "Directory of containers and volumes, only with the runtime `process`.")
+                .format(Format::Path)
+                .unset("a new one that is removed at the end")
+                .example("/tmp/wsman"),
+        ),
+        allow_root: f.flag(
+            key("allowRoot", "Run the processes of the runtime `process` even as root.").default(false),
         ),
     }
 }

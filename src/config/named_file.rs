@@ -25,6 +25,10 @@ pub enum Role {
     PrivateKey,
     Kubeconfig,
     BrokerUrl,
+    /// Credentials of a store.
+    Credentials,
+    /// Host keys of SSH servers.
+    KnownHosts,
 }
 
 /// The contents of files, by path as written, or their errors. An absent file is not checked.

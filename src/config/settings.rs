@@ -1,6 +1,7 @@
 //! The values of a checked configuration.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 
@@ -48,6 +49,8 @@ pub struct Manager {
     pub url_template: UrlTemplate,
     /// URL of a port of a workspace; may be empty, then ports have no URL.
     pub port_url_template: UrlTemplate,
+    /// What fills and saves workspaces on plain nodes, if anything does.
+    pub guest: Option<Guest>,
     /// How often a workspace reports activity.
     pub heartbeat_interval: GoDuration,
     /// How long each phase may last.
@@ -136,6 +139,70 @@ pub struct GitpodNodes {
     pub daemon: Option<Daemon>,
 }
 
+/// `guest` and `content`: what fills and saves workspaces on plain nodes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guest {
+    /// Image with `wsman-guest`, git, git-lfs and ssh.
+    pub image: String,
+    /// Path of `wsman-guest` in it.
+    pub command: String,
+    /// Where content is saved, if it is.
+    pub store: Option<Store>,
+    /// How it clones.
+    pub git: Git,
+}
+
+/// `content.storage.kind`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StorageKind {
+    /// Nothing is saved.
+    #[default]
+    None,
+    /// A directory of the node.
+    Local,
+    /// Amazon S3.
+    S3,
+    /// A server of the S3 protocol.
+    Minio,
+    /// Google Cloud Storage.
+    Gcloud,
+    /// Azure Blob Storage.
+    Azure,
+}
+
+/// `content.storage`.
+#[derive(Clone, PartialEq)]
+pub struct Store {
+    pub kind: StorageKind,
+    /// Bucket, container or directory.
+    pub bucket: String,
+    /// Backups of a workspace that are kept.
+    pub keep: u32,
+    /// As the guest reads it, with its credentials.
+    pub value: serde_json::Value,
+}
+
+/// It shows no secret.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("kind", &self.kind)
+            .field("bucket", &self.bucket)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `content.git`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Git {
+    /// Lines of a `known_hosts` file.
+    pub known_hosts: String,
+    pub accept_new_host_keys: bool,
+    pub allow_file_remotes: bool,
+    /// Prefixes of URLs and their replacements.
+    pub instead_of: Vec<(String, String)>,
+}
+
 /// `manager.wsdaemon`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Daemon {
@@ -209,6 +276,8 @@ pub struct Class {
     pub templates: Templates,
     /// Why no pod can be built; only in settings with errors.
     pub broken: Option<String>,
+    /// How often the content of a running workspace is saved; zero: only at its end.
+    pub backup_interval: GoDuration,
     /// PersistentVolumeClaim of regular workspaces with PERSISTENT_VOLUME_CLAIM.
     pub pvc: Pvc,
     /// PersistentVolumeClaim of prebuilds with PERSISTENT_VOLUME_CLAIM.
@@ -308,6 +377,8 @@ pub enum Kubernetes {
     Embedded {
         /// `host:port` on loopback; port 0 for any.
         listen: String,
+        /// Its containers are processes.
+        processes: Option<Processes>,
     },
     /// The cluster of a kubeconfig; without a path the usual one (KUBECONFIG, ~/.kube/config).
     Kubeconfig {
@@ -316,6 +387,15 @@ pub enum Kubernetes {
     },
     /// The cluster of this process's pod; the meaning of a classic file, which has no such block.
     InCluster,
+}
+
+/// `kubernetes.runtime: "process"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Processes {
+    /// Where containers and volumes are; a new directory where none is named.
+    pub directory: Option<String>,
+    /// Run them even as root.
+    pub allow_root: bool,
 }
 
 /// The `imageBuilderProxy` block.

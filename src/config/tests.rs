@@ -90,6 +90,7 @@ fn the_example_is_valid_and_harmless() {
     let settings = golden::settings(&Value::Null, &Value::Null).unwrap();
     let embedded = Kubernetes::Embedded {
         listen: "127.0.0.1:0".to_owned(),
+        processes: None,
     };
     assert_eq!(settings.kubernetes, embedded);
     assert_eq!(settings.manager.nodes, Nodes::Plain);

@@ -5,6 +5,7 @@ pub mod subscribe;
 
 mod change;
 mod maintenance;
+mod save;
 mod stop;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use crate::rpc::keyed_lock::KeyedLock;
 use crate::spans;
 use crate::updates::SubscribeFrom;
 use crate::workspaces::change::Change;
+use crate::workspaces::content::Save;
 use crate::workspaces::entry::Workspace;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::trace::Trace;
@@ -288,9 +290,8 @@ impl WorkspaceManager for Workspaces {
         let (request, deadline) = call::take(request);
         workspaces::id::check(&request.id)?;
         self.maintenance.check()?;
-        let status = self.lookup.known(&request.id, deadline).await?;
-        let url = content::snapshot(&status.read())?;
-        Ok(Response::new(TakeSnapshotResponse { url }))
+        let url = self.save(&request.id, Save::Snapshot, deadline);
+        Ok(Response::new(TakeSnapshotResponse { url: url.await? }))
     }
 
     async fn backup_workspace(
@@ -299,9 +300,8 @@ impl WorkspaceManager for Workspaces {
     ) -> Result<Response<BackupWorkspaceResponse>, Status> {
         let (request, deadline) = call::take(request);
         workspaces::id::check(&request.id)?;
-        let status = self.lookup.known(&request.id, deadline).await?;
-        let url = content::back_up(&status.read())?;
-        Ok(Response::new(BackupWorkspaceResponse { url }))
+        let url = self.save(&request.id, Save::Backup, deadline);
+        Ok(Response::new(BackupWorkspaceResponse { url: url.await? }))
     }
 
     async fn delete_volume_snapshot(
@@ -357,6 +357,21 @@ impl Workspaces {
         let span = spans::call(change.method(), Workspace::KIND, &change.id);
         let changing = async move { changes.carry_out(doing, &change, deadline).await };
         self.calls.mutate(doing, deadline, span, changing).await
+    }
+
+    /// Saves the content of a workspace, also after its caller hangs up.
+    async fn save(&self, id: &str, save: Save, deadline: Instant) -> Result<String, Error> {
+        let (doing, method) = match save {
+            Save::Snapshot => ("taking the snapshot", "TakeSnapshot"),
+            Save::Backup => ("backing up the workspace", "BackupWorkspace"),
+        };
+        let span = spans::call(method, Workspace::KIND, id);
+        let (lookup, settings) = (self.lookup.clone(), self.settings.borrow().clone());
+        let ask = save::new_id()?;
+        let id = id.to_owned();
+        let saving =
+            async move { save::save(&lookup, &settings.manager, &id, save, ask, deadline).await };
+        self.calls.mutate(doing, deadline, span, saving).await
     }
 
     /// Returns the class that a workspace got. Logs if it is not the class in the request.

@@ -1,51 +1,120 @@
-//! The content of a workspace: its initialisation and its backup. The only backend so far is none: there is nothing to
-//! do.
+//! The content of a workspace: its initialisation and its backup (docs/protocol.md#content).
 
+pub mod guest;
+pub mod remote;
+pub mod report;
+
+use self::report::Saving;
+use super::entry::Workspace;
 use super::start_request::StartRequest;
-use super::{id, names};
+use super::{id, initializer, names};
+use crate::action::Command;
+use crate::config::Manager;
 use crate::error::{Error, FieldViolation};
-use crate::proto::wsman::{
-    DeleteVolumeSnapshotRequest, WorkspacePhase, WorkspaceStatus, WorkspaceType,
-};
+use crate::index::noun::Group;
+use crate::proto::wsman::{DeleteVolumeSnapshotRequest, WorkspacePhase, WorkspaceType};
 use crate::redact::show;
 
-/// Checks that a backend can initialise the content of a request.
+/// Who fills a workspace and saves its content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Content {
+    /// Nobody: initialised from the start, disposed of at once.
+    #[default]
+    None,
+    /// Containers of the pod; their reports are in its status.
+    Guest,
+    /// The ws-daemon of the node; its outcomes arrive as marks.
+    WsDaemon,
+}
+
+/// Checks that the content of a request can be initialised.
 ///
 /// # Errors
-/// [`Error::Precondition`] for every initializer except `empty`: there is no backend yet.
-pub fn check(request: &StartRequest) -> Result<(), Error> {
+/// [`Error::Invalid`] for what no guest may do, with every violation; [`Error::Precondition`] for every initializer
+/// except `empty` where there is no guest, and for saved content where there is no store.
+pub fn check(request: &StartRequest, manager: &Manager) -> Result<(), Error> {
     if !request.needs_content() {
         return Ok(());
     }
-    Err(missing(
-        "spec.initializer asks for content, but this cluster has no content backend: only `empty` can be started",
-    ))
+    let Some(guest) = &manager.guest else {
+        return Err(missing(
+            "spec.initializer asks for content, but this cluster has no content backend: only `empty` can be started",
+        ));
+    };
+    let Some(initializer) = &request.spec.initializer else {
+        return Ok(());
+    };
+    let faults = remote::faults(initializer, guest.git.allow_file_remotes);
+    if !faults.is_empty() {
+        return Err(id::invalid(faults));
+    }
+    if guest.store.is_none() && initializer::needs_store(initializer) {
+        return Err(missing(
+            "spec.initializer asks for saved content, but content.storage is not configured",
+        ));
+    }
+    Ok(())
 }
 
-/// Takes a snapshot of a workspace's content (docs/protocol.md#what-each-call-checks).
+/// What is saved on request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Save {
+    /// Kept until it is deleted.
+    Snapshot,
+    /// One of the newest, which are kept.
+    Backup,
+}
+
+/// Returns the command that saves the content of a running workspace (docs/protocol.md#what-each-call-checks). `ask` names
+/// this request: running it again saves nothing anew.
 ///
 /// # Errors
-/// [`Error::Precondition`]: it does not run, or there is no backend.
-pub fn snapshot(status: &WorkspaceStatus) -> Result<Url, Error> {
-    if status.phase() != WorkspacePhase::Running {
+/// [`Error::Precondition`]: a snapshot of a workspace that does not run, or nothing that could save it.
+pub fn save(
+    group: &Group<Workspace>,
+    manager: &Manager,
+    save: Save,
+    ask: &str,
+) -> Result<Command, Error> {
+    let (kind, what) = match save {
+        Save::Snapshot => ("snapshot", "take a snapshot"),
+        Save::Backup => ("backup", "back up the workspace"),
+    };
+    if save == Save::Snapshot && group.phase() != WorkspacePhase::Running {
         return Err(Error::Precondition {
             state: "NOT_RUNNING",
             why: "can only take snapshots of running workspaces".to_owned(),
         });
     }
-    Err(missing(
-        "cannot take a snapshot: this cluster has no content backend",
-    ))
+    let newest = group.newest();
+    let saves = newest.entry.state.saving == Saving::Waits;
+    let Some(guest) = manager.guest.as_ref().filter(|_| saves) else {
+        let why = match manager.guest {
+            None => "this cluster has no content backend",
+            Some(_) => "it runs without a guest that saves its content",
+        };
+        return Err(missing(&format!("cannot {what}: {why}")));
+    };
+    Ok(Command {
+        pod: newest.pod.clone(),
+        container: report::SAVE,
+        argv: guest::request(guest, kind, ask),
+        doing: what.to_owned(),
+    })
 }
 
-/// Backs up a workspace's content, in any phase.
+/// Returns where the content is, from what the guest printed.
 ///
 /// # Errors
-/// [`Error::Precondition`]: there is no backend.
-pub fn back_up(_: &WorkspaceStatus) -> Result<Url, Error> {
-    Err(missing(
-        "cannot back up the workspace: this cluster has no content backend",
-    ))
+/// [`Error::Unavailable`] with its reason.
+pub fn saved(save: Save, output: &str) -> Result<Url, Error> {
+    report::saved_on_request(output).map_err(|why| Error::Unavailable {
+        why: match save {
+            Save::Snapshot => format!("cannot take snapshot: {why}"),
+            Save::Backup => format!("cannot back up the workspace: {why}"),
+        },
+        retry_after: None,
+    })
 }
 
 /// Deletes a volume snapshot; returns whether it existed.

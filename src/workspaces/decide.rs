@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::content::Content;
+use super::content::report::Saving;
 use super::entry::Workspace;
 use super::maintenance::{FOR_EVER, Switch};
 use super::marks::annotation;
@@ -18,16 +20,6 @@ use crate::config::{Services, Timeouts};
 use crate::decision::{Decision, Wake};
 use crate::index::noun::Group;
 use crate::proto::wsman::WorkspacePhase;
-
-/// Who fills a workspace and saves its content.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Content {
-    /// Nobody: initialised from the start, disposed of at once.
-    #[default]
-    None,
-    /// The ws-daemon of the node; its outcomes arrive as marks.
-    WsDaemon,
-}
 
 /// What the configuration says about the lifecycle.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -242,7 +234,7 @@ impl Case<'_> {
     fn init_is_free(&self) -> bool {
         self.phase() == WorkspacePhase::Creating
             && self.state.pod_phase == PodPhase::Running
-            && self.policy.content == Content::None
+            && self.policy.content != Content::WsDaemon
             && !self.state.initialized
     }
 }
@@ -259,12 +251,18 @@ impl Case<'_> {
     }
 
     fn stop(&self) -> Vec<Action> {
-        vec![Action::Stop(self.pod.clone(), STOP_GRACE)]
+        vec![Action::Stop(self.pod.clone(), self.with_save(STOP_GRACE))]
     }
 
     fn stop_as_asked(&self) -> Vec<Action> {
         let grace = self.state.stop_grace.unwrap_or(STOP_GRACE);
-        vec![Action::Stop(self.pod.clone(), grace)]
+        vec![Action::Stop(self.pod.clone(), self.with_save(grace))]
+    }
+
+    /// The guest saves inside the grace of its pod.
+    fn with_save(&self, grace: Duration) -> Duration {
+        let timeouts = self.policy.timeouts.as_ref().filter(|_| self.saves());
+        grace + timeouts.map_or(Duration::ZERO, |t| t.content_finalization.to_std())
     }
 
     /// The mark goes first: once the pod is being deleted the failure can no longer be distinguished from the stop.
@@ -340,6 +338,12 @@ impl Case<'_> {
 // === What several rows ask ===
 
 impl Case<'_> {
+    /// The guest has content to save, and is not aborted.
+    fn saves(&self) -> bool {
+        let state = self.state;
+        state.saving == Saving::Waits && !state.abort
+    }
+
     fn phase(&self) -> WorkspacePhase {
         self.group.phase()
     }

@@ -95,6 +95,15 @@ pub fn needs_content(initializer: &WorkspaceInitializer) -> bool {
     }
 }
 
+/// Returns whether a part of it is saved content.
+pub fn needs_store(initializer: &WorkspaceInitializer) -> bool {
+    match &initializer.spec {
+        None | Some(Spec::Empty(_) | Spec::Git(_) | Spec::Download(_)) => false,
+        Some(Spec::Composite(composite)) => composite.initializer.iter().any(needs_store),
+        Some(Spec::Snapshot(_) | Spec::Prebuild(_) | Spec::Backup(_)) => true,
+    }
+}
+
 /// Adds the violations of an initializer: too deep nesting, Git without its settings.
 pub(super) fn faults(initializer: &WorkspaceInitializer, faults: &mut Vec<FieldViolation>) {
     nested_faults(initializer, "spec.initializer", 0, faults);

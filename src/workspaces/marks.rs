@@ -158,6 +158,10 @@ pub mod secret_key {
     pub const CONTENT_INITIALIZER: &str = "content-initializer";
     /// The value of [`super::annotation::SSH_PUBLIC_KEYS`].
     pub const SSH_PUBLIC_KEYS: &str = "ssh-public-keys";
+    /// What the guest is to do (docs/protocol.md#content).
+    pub const CONTENT_PLAN: &str = "content-plan";
+    /// Host keys of SSH remotes.
+    pub const KNOWN_HOSTS: &str = "known-hosts";
 }
 
 /// Value of [`annotation::READY_BY`]: the pod's condition Ready, now or before.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use super::content::guest;
 use super::env::{self, Source};
 use super::start_request::StartRequest;
 use super::trace::{self, Trace};
@@ -107,6 +108,10 @@ pub fn plan(request: &StartRequest, manager: &Manager, tokens: &Tokens) -> Resul
     }
     let mut annotations = annotations(request, manager, class, &url, &tokens.owner)?;
     content(request, &mut annotations, &mut secrets);
+    let guest = guest::of(request, manager);
+    if let Some(guest) = guest {
+        guest::add_plan(request, manager, class, guest, &mut secrets);
+    }
     let services = match manager.services {
         Services::Off => Vec::new(),
         kind => {
@@ -116,6 +121,7 @@ pub fn plan(request: &StartRequest, manager: &Manager, tokens: &Tokens) -> Resul
         }
     };
     let pvc = pvc::build(request, class, &name, &manager.namespace, &labels);
+    let secret_keys: Vec<String> = secrets.keys().cloned().collect();
     let secret = secret::build(&name, &manager.namespace, &labels, secrets);
     let mut dependants: Vec<Dependant> = secret
         .map(|secret| Dependant::Secret(Box::new(secret)))
@@ -136,6 +142,8 @@ pub fn plan(request: &StartRequest, manager: &Manager, tokens: &Tokens) -> Resul
         labels,
         annotations,
         env: &variables,
+        guest,
+        secret_keys: &secret_keys,
         security_by_template,
     };
     let pod = with_template(pod::build(request, parts), template)?;

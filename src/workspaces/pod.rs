@@ -4,6 +4,7 @@
 #![allow(deprecated)]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction,
@@ -15,15 +16,18 @@ use k8s_openapi::apimachinery::pkg::api::resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::content::guest;
 use super::env::{self, Variable};
 use super::port::{IDE_PORT, SUPERVISOR_PORT};
 use super::start_request::StartRequest;
 use super::{marks, names, node};
-use crate::config::{Class, GitpodNodes, Manager, Nodes, Resources};
+use crate::config::{Class, GitpodNodes, Guest, Manager, Nodes, Resources};
 use crate::proto::wsman::{WorkspaceFeatureFlag as Flag, WorkspaceType};
 
 const WORKSPACE_VOLUME: &str = "vol-this-workspace";
 const DAEMON_VOLUME: &str = "daemon-mount";
+/// Grace of a workspace before its content is saved.
+const STOP_GRACE: Duration = Duration::from_secs(30);
 /// User and group of a workspace.
 const USER: i64 = 33_333;
 
@@ -35,6 +39,10 @@ pub(super) struct Parts<'a> {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) env: &'a [Variable],
+    /// What fills and saves the workspace, if anything does.
+    pub(super) guest: Option<&'a Guest>,
+    /// Keys of its Secret.
+    pub(super) secret_keys: &'a [String],
     /// Whether the class's template has its own security context for the workspace.
     pub(super) security_by_template: bool,
 }
@@ -65,6 +73,15 @@ pub(super) fn build(request: &StartRequest, parts: Parts<'_>) -> Pod {
         Nodes::Gitpod(nodes) => on_gitpod_node(&mut spec, request, manager, nodes),
     }
     apply_flags(&mut spec, request, parts.name);
+    if let Some(guest) = parts.guest {
+        let keys = parts.secret_keys;
+        guest::add_containers(&mut spec, request, guest, parts.name, keys, &restricted());
+        if guest::saves(request, guest) {
+            let finalization = manager.timeouts.content_finalization.to_std();
+            let grace = (STOP_GRACE + finalization).as_secs();
+            spec.termination_grace_period_seconds = i64::try_from(grace).ok();
+        }
+    }
     Pod {
         metadata: ObjectMeta {
             name: Some(parts.name.to_owned()),

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::container;
 pub use super::container::PodPhase;
+use super::content::report::{self, Saving};
 use super::marks::{FINALIZER, annotation};
 use super::names;
 use super::rejected;
@@ -64,6 +65,8 @@ pub struct PodState {
     /// When any taint of the node drives the pod away.
     pub evicted_at: Option<Timestamp>,
     pub pod_phase: PodPhase,
+    /// How far the guest is with saving the content.
+    pub saving: Saving,
     /// Content disposal.
     pub disposal: Disposal,
     /// The node object is gone.
@@ -172,6 +175,7 @@ pub fn of(observed: &Observed<'_>, status: &WorkspaceStatus) -> PodState {
         },
         evicted_at: node.and_then(|node| earliest(node, pod, evicted_at)),
         pod_phase: container::phase(pod),
+        saving: report::saving(pod),
         disposal: disposal(mark(annotation::DISPOSAL_STATUS)),
         node_gone: bound && matches!(observed.node, NodeView::Gone),
         bound,

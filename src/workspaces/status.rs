@@ -11,6 +11,7 @@ mod waiting;
 
 use jiff::Timestamp;
 
+use super::content::report;
 use super::marks::{CONTAINER, annotation};
 use crate::index::observed::Observed;
 use crate::objects::Pod;
@@ -186,6 +187,7 @@ fn base(pod: &Pod, defaults: &Defaults) -> (WorkspaceStatus, Faults) {
             node_ip: pod.status.host_ip.clone(),
         }),
         auth: Some(spec::auth(pod)),
+        initializer_metrics: report::metrics(pod),
         ..Default::default()
     };
     (status, faults)

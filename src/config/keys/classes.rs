@@ -53,6 +53,10 @@ pub(super) fn class(f: &mut Fields) -> Class {
         class.imagebuild_path = path("imagebuildPath", "Merged on top of `defaultPath` for image builds.");
         f.ignore("probePath");
     });
+    class.backup_interval = f.duration_or_zero(
+        key("backupInterval", "How often the content of a running workspace on a plain node is saved, if it changed; `0s`: only at its end.")
+            .default("10m"),
+    );
     class.pvc = f.object(
         key(
             "pvc",

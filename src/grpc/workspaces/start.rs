@@ -52,7 +52,7 @@ impl Starts {
         let settings = self.settings.borrow().clone();
         let manager = &settings.manager;
         let request = request::parse(request, manager)?;
-        content::check(&request)?;
+        content::check(&request, manager)?;
         let mut plan = plan::plan(&request, manager, &tokens()?)?;
         plan.trace(&trace);
         let name = plan.pod.metadata.name.clone().unwrap_or_default();

@@ -10,7 +10,8 @@ use super::{Case, KnownService, Objects};
 use crate::config::{Services, Timeouts};
 use crate::duration::GoDuration;
 use crate::index::observed::KnownNode;
-use crate::workspaces::decide::{Content, LifecyclePolicy};
+use crate::workspaces::content::Content;
+use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::maintenance::FOR_EVER;
 use crate::workspaces::status::Defaults;
 
@@ -170,6 +171,7 @@ pub fn policy(value: &Value) -> Result<LifecyclePolicy, String> {
             _ => Services::Headless,
         },
         content: match value["content"].as_str() {
+            Some("guest") => Content::Guest,
             Some("ws-daemon") => Content::WsDaemon,
             _ => Content::None,
         },
@@ -192,7 +194,11 @@ fn write_policy(policy: &LifecyclePolicy) -> Map<String, Value> {
         Services::Headless => None,
         Services::ClusterIp => Some(json!("clusterIP")),
     };
-    let content = (policy.content == Content::WsDaemon).then_some(json!("ws-daemon"));
+    let content = match policy.content {
+        Content::None => None,
+        Content::Guest => Some(json!("guest")),
+        Content::WsDaemon => Some(json!("ws-daemon")),
+    };
     let again = Some(policy.recreate_after).filter(|after| !after.is_zero());
     let all = [
         ("timeouts", policy.timeouts.as_ref().map(write_timeouts)),

@@ -3,9 +3,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Case, Content, NODE_VANISHED};
+use super::{Case, NODE_VANISHED};
 use crate::action::Action;
 use crate::proto::wsman::WorkspacePhase;
+use crate::workspaces::content::Content;
+use crate::workspaces::content::report::Saving;
 use crate::workspaces::marks::{FINALIZER, annotation};
 use crate::workspaces::pod_state::{Disposal, PodPhase};
 
@@ -99,10 +101,15 @@ impl Case<'_> {
 
     fn awaits_disposal(&self) -> bool {
         let state = self.state;
-        self.policy.content == Content::WsDaemon
-            && state.disposal != Disposal::Finished
-            && !self.failed_to_start()
-            && !state.abort
+        let works = match self.policy.content {
+            Content::WsDaemon => !self.failed_to_start(),
+            // What cannot run any more saves nothing.
+            Content::None | Content::Guest => {
+                let runs = state.bound && state.grace != Some(0);
+                runs && !matches!(state.pod_phase, PodPhase::Unknown) && self.saves()
+            }
+        };
+        works && state.disposal != Disposal::Finished && !state.abort
     }
 
     fn failed_to_start(&self) -> bool {
@@ -166,7 +173,23 @@ impl Case<'_> {
             };
             marks.push((annotation::EXPLICIT_FAIL, why.to_owned()));
         }
+        marks.extend(self.saved());
         self.end(marks, false)
+    }
+
+    /// What the guest reported of its save.
+    fn saved(&self) -> Vec<(&'static str, String)> {
+        let Saving::Ended(saved) = &self.state.saving else {
+            return Vec::new();
+        };
+        if self.state.disposal == Disposal::Finished || self.state.abort {
+            return Vec::new();
+        }
+        let mut marks = vec![(annotation::DISPOSAL_STATUS, saved.disposal())];
+        if self.is_headless() && !saved.name.is_empty() {
+            marks.push((annotation::SNAPSHOT, saved.name.clone()));
+        }
+        marks
     }
 
     /// The node will never report the end of the pod.

@@ -154,15 +154,19 @@ impl Case<'_> {
     fn stopping(&self, timeouts: &Timeouts) -> Option<Limit> {
         let backed_up = self.state.backed_up;
         let since = self.state.deleting;
-        match self.policy.content {
-            Content::WsDaemon if !backed_up => {
+        let saves = match self.policy.content {
+            Content::WsDaemon => !backed_up,
+            Content::None | Content::Guest => self.saves(),
+        };
+        match saves {
+            true => {
                 let limit = configured(
                     timeouts.content_finalization,
                     "manager.timeouts.contentFinalization",
                 );
                 self.row("backup timeout", "backup", limit, since)
             }
-            Content::WsDaemon | Content::None => {
+            false => {
                 let limit = configured(timeouts.stopping, "manager.timeouts.stopping");
                 self.row("stopping timeout", "stopping", limit, since)
             }

@@ -5,6 +5,7 @@ use crate::index::observed::{NodeView, Observed};
 use crate::objects::{ContainerStatus, Pod, Terminated};
 use crate::proto::wsman::WorkspacePhase;
 use crate::workspaces::container::{self, PodPhase};
+use crate::workspaces::content::report;
 use crate::workspaces::marks::{annotation, label};
 use crate::workspaces::rejected;
 
@@ -201,6 +202,10 @@ fn init_containers(pod: &Pod) -> Option<Failure> {
                     c.name, ended.exit_code
                 ),
             ),
+            log if c.name == report::INIT => {
+                let why = report::init_failure(log);
+                failed("F5", why.unwrap_or_else(|| termination::message(log)))
+            }
             log => failed("F5", termination::message(log)),
         })
     })

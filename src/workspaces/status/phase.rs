@@ -11,8 +11,12 @@ use crate::objects::{ContainerStatus, Pod};
 use crate::proto::contentservice::GitStatus;
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::container::{self, PodPhase};
+use crate::workspaces::content::report;
 use crate::workspaces::marks::{FINALIZER, annotation};
 use crate::workspaces::rejected;
+
+/// What P12 and content show.
+const INITIALIZING: &str = "workspace initializer is running";
 
 /// A row that matched: its name, the phase, and the text for people.
 type Row = (&'static str, WorkspacePhase, String);
@@ -130,7 +134,16 @@ fn pending(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row>
     let waiting = container::status(pod).and_then(|c| c.state.waiting.as_ref());
     let waiting = waiting.map(|w| w.reason.as_str());
     let creating = matches!(waiting, Some("ContainerCreating" | "PodInitializing"));
-    let mut row = match creating && !container::was_ready(pod) {
+    let starts = creating && !container::was_ready(pod);
+    let mut row = match starts {
+        true if report::has_begun(pod) => {
+            // Also while the image is pulled after it: INITIALIZING never turns back to CREATING.
+            (
+                "content",
+                WorkspacePhase::Initializing,
+                INITIALIZING.to_owned(),
+            )
+        }
         true => {
             conditions(status).set_pulling_images(WorkspaceConditionBool::True);
             let message = "containers are being created".to_owned();
@@ -170,11 +183,7 @@ fn running(status: &mut WorkspaceStatus, observed: &Observed<'_>) -> Option<Row>
         let message = "pod is running but init has not started yet or is not finished";
         row("P10", WorkspacePhase::Creating, message)
     } else {
-        row(
-            "P12",
-            WorkspacePhase::Initializing,
-            "workspace initializer is running",
-        )
+        row("P12", WorkspacePhase::Initializing, INITIALIZING)
     }
 }
 

@@ -10,7 +10,7 @@ use super::case::{Case, reporting};
 use super::mutate::{self, Mutation};
 use crate::action::Action;
 use crate::proto::wsman::WorkspacePhase;
-use crate::workspaces::decide::Content;
+use crate::workspaces::content::Content;
 
 /// Writes that one moment may need before nothing is left to do.
 const PASSES: usize = 6;

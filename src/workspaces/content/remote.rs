@@ -1,0 +1,231 @@
+//! What a request may not ask of the guest: remotes with credentials or of another kind, and what looks like an option or
+//! leaves the workspace. The guest checks the same again where it uses it.
+
+use crate::error::FieldViolation;
+use crate::proto::contentservice::workspace_initializer::Spec;
+use crate::proto::contentservice::{GitInitializer, WorkspaceInitializer};
+
+/// Returns the violations of an initializer.
+pub fn faults(initializer: &WorkspaceInitializer, allow_files: bool) -> Vec<FieldViolation> {
+    let mut check = Check {
+        allow_files,
+        faults: Vec::new(),
+    };
+    check.initializer(initializer, "spec.initializer");
+    check.faults
+}
+
+struct Check {
+    allow_files: bool,
+    faults: Vec<FieldViolation>,
+}
+
+impl Check {
+    fn initializer(&mut self, initializer: &WorkspaceInitializer, path: &str) {
+        match &initializer.spec {
+            Some(Spec::Git(git)) => self.git(git, &format!("{path}.git")),
+            Some(Spec::Prebuild(prebuild)) => {
+                for (at, git) in prebuild.git.iter().enumerate() {
+                    self.git(git, &format!("{path}.prebuild.git[{at}]"));
+                }
+            }
+            Some(Spec::Composite(composite)) => {
+                for (at, part) in composite.initializer.iter().enumerate() {
+                    self.initializer(part, &format!("{path}.composite.initializer[{at}]"));
+                }
+            }
+            Some(Spec::Download(download)) => {
+                self.location(
+                    &download.target_location,
+                    &format!("{path}.download.target_location"),
+                );
+                for (at, file) in download.files.iter().enumerate() {
+                    let path = format!("{path}.download.files[{at}]");
+                    self.location(&file.file_path, &format!("{path}.file_path"));
+                    let is_web =
+                        file.url.starts_with("https://") || file.url.starts_with("http://");
+                    self.unless(
+                        is_web,
+                        format!("{path}.url"),
+                        "must be an http or https URL",
+                    );
+                    let has_user = has_credentials(&file.url);
+                    self.unless(!has_user, format!("{path}.url"), "has credentials in it");
+                }
+            }
+            Some(Spec::Backup(backup)) => {
+                self.location(
+                    &backup.checkout_location,
+                    &format!("{path}.backup.checkout_location"),
+                );
+                let path = format!("{path}.backup.from_volume_snapshot");
+                self.unless(!backup.from_volume_snapshot, path, NO_VOLUME_SNAPSHOTS);
+            }
+            Some(Spec::Snapshot(snapshot)) => {
+                let path = format!("{path}.snapshot.from_volume_snapshot");
+                self.unless(!snapshot.from_volume_snapshot, path, NO_VOLUME_SNAPSHOTS);
+            }
+            Some(Spec::Empty(_)) | None => {}
+        }
+    }
+
+    fn git(&mut self, git: &GitInitializer, path: &str) {
+        for (field, remote) in [
+            ("remote_uri", &git.remote_uri),
+            ("upstream_Remote_uri", &git.upstream_remote_uri),
+        ] {
+            if remote.is_empty() && field != "remote_uri" {
+                continue;
+            }
+            if let Some(why) = self.remote(remote) {
+                self.faults
+                    .push(FieldViolation::new(format!("{path}.{field}"), why));
+            }
+        }
+        let target = format!("{path}.clone_taget");
+        self.unless(
+            !git.clone_taget.starts_with('-'),
+            target,
+            "must not begin with '-'",
+        );
+        self.location(&git.checkout_location, &format!("{path}.checkout_location"));
+    }
+
+    fn remote(&self, remote: &str) -> Option<&'static str> {
+        if remote.is_empty() {
+            return Some("cannot be blank");
+        }
+        if remote.starts_with('-') {
+            return Some("must not begin with '-'");
+        }
+        if remote.chars().any(char::is_control) {
+            return Some("has control characters");
+        }
+        if has_credentials(remote) {
+            return Some(
+                "has credentials in it; give them as config.auth_user and config.auth_password",
+            );
+        }
+        let scheme = remote.split_once("://").map(|(scheme, _)| scheme);
+        match scheme {
+            Some("https" | "http" | "ssh" | "git") => None,
+            Some("file") if self.allow_files => None,
+            None if remote.starts_with('/') && self.allow_files => None,
+            // user@host:path, and not <helper>::<address>.
+            None if !remote.contains("::")
+                && remote
+                    .split_once(':')
+                    .is_some_and(|(host, _)| !host.contains('/')) =>
+            {
+                None
+            }
+            Some("file") | None if remote.starts_with('/') || scheme.is_some() => {
+                Some("is a directory of the guest; content.git.allowFileRemotes accepts those")
+            }
+            _ => Some("must be an https, http, ssh or git URL, or user@host:path"),
+        }
+    }
+
+    /// A location is below the root of the workspace.
+    fn location(&mut self, location: &str, path: &str) {
+        let leaves = location.starts_with('/') || location.split('/').any(|part| part == "..");
+        let why = "must be a path below the root of the workspace";
+        self.unless(!leaves && !location.contains('\0'), path.to_owned(), why);
+        self.unless(
+            !location.starts_with('-'),
+            path.to_owned(),
+            "must not begin with '-'",
+        );
+    }
+
+    fn unless(&mut self, holds: bool, path: String, why: &str) {
+        if !holds {
+            self.faults.push(FieldViolation::new(path, why));
+        }
+    }
+}
+
+const NO_VOLUME_SNAPSHOTS: &str = "volume snapshots are not supported";
+
+/// Whether a URL has a password, or a user where that is a token: ssh has users that are no secret.
+fn has_credentials(url: &str) -> bool {
+    ::url::Url::parse(url).is_ok_and(|url| {
+        let is_web = matches!(url.scheme(), "http" | "https");
+        url.password().is_some() || (is_web && !url.username().is_empty())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(remote: &str, allow_files: bool) -> Option<String> {
+        let git = GitInitializer {
+            remote_uri: remote.to_owned(),
+            ..GitInitializer::default()
+        };
+        let initializer = WorkspaceInitializer {
+            spec: Some(Spec::Git(git)),
+        };
+        let faults = faults(&initializer, allow_files);
+        faults.first().map(|fault| fault.why.clone())
+    }
+
+    #[test]
+    fn remotes_are_of_known_kinds() {
+        for good in [
+            "https://example.com/a.git",
+            "ssh://git@example.com/a.git",
+            "git@example.com:a/b.git",
+            "git://127.0.0.1:9418/a",
+        ] {
+            assert_eq!(of(good, false), None, "{good}");
+        }
+        for bad in [
+            "",
+            "--upload-pack=x",
+            "ext::sh -c x",
+            "file:///etc",
+            "/etc",
+            "https://user:pass@example.com/a.git",
+            "https://token@example.com/a.git",
+            "ssh://git:pass@example.com/a.git",
+            "fd::7",
+            "relative/path",
+            "https://example.com/\nx",
+        ] {
+            assert!(of(bad, false).is_some(), "{bad}");
+        }
+        assert_eq!(of("file:///srv/a.git", true), None);
+        assert_eq!(of("/srv/a.git", true), None);
+        assert!(of("ext::sh -c x", true).is_some());
+    }
+
+    #[test]
+    fn a_message_repeats_no_credential() {
+        let why = of("https://user:hunter2@example.com/a.git", false).unwrap();
+        assert!(!why.contains("hunter2"));
+    }
+
+    #[test]
+    fn locations_stay_in_the_workspace() {
+        for (location, good) in [
+            ("", true),
+            ("a/b", true),
+            ("..a", true),
+            ("a/../b", false),
+            ("/etc", false),
+            ("-x", false),
+        ] {
+            let git = GitInitializer {
+                remote_uri: "https://example.com/a".to_owned(),
+                checkout_location: location.to_owned(),
+                ..GitInitializer::default()
+            };
+            let initializer = WorkspaceInitializer {
+                spec: Some(Spec::Git(git)),
+            };
+            assert_eq!(faults(&initializer, false).is_empty(), good, "{location}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What the guest's containers report about the content of a workspace, in their termination messages.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::objects::{ContainerStatus, Pod};
+use crate::proto::wsman::{InitializerMetric, InitializerMetrics};
+
+/// The init container that fills the workspace.
+pub const INIT: &str = "content-init";
+/// The native sidecar that saves it.
+pub const SAVE: &str = "content-save";
+
+/// Longest text of the guest that is shown.
+const LONGEST: usize = 2048;
+
+/// How far the saving of a workspace is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Saving {
+    /// The pod saves nothing, or its saver never ran.
+    #[default]
+    Never,
+    /// It will save when the pod ends.
+    Waits,
+    /// It ended.
+    Ended(Box<Saved>),
+}
+
+/// How the last save went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// Name of the backup or snapshot, which can be started from.
+    pub name: String,
+    /// Why it failed; empty where it did not.
+    pub failure: String,
+    /// `gitStatus` of the disposal, as JSON; empty without a repository.
+    pub git_status: String,
+}
+
+impl Saved {
+    /// Returns the value of `gitpod.io/disposalStatus` for it.
+    pub fn disposal(&self) -> String {
+        let mut mark = json!({ "status": "finished" });
+        if !self.failure.is_empty() {
+            mark["backupFailure"] = self.failure.as_str().into();
+        }
+        if let Ok(git @ Value::Object(_)) = serde_json::from_str(&self.git_status) {
+            mark["gitStatus"] = git;
+        }
+        mark.to_string()
+    }
+}
+
+/// Returns how far the saving of a pod is.
+pub fn saving(pod: &Pod) -> Saving {
+    let Some(saver) = status(pod, SAVE) else {
+        return Saving::Never;
+    };
+    if let Some(ended) = &saver.state.terminated {
+        return Saving::Ended(Box::new(saved(&ended.message, ended.exit_code)));
+    }
+    let ran = saver.state.running.is_some() || saver.restart_count > 0;
+    match ran {
+        true => Saving::Waits,
+        false => Saving::Never,
+    }
+}
+
+fn saved(message: &str, exit_code: i64) -> Saved {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Report {
+        ok: bool,
+        message: String,
+        backup: Backup,
+        last: Option<Backup>,
+        git: Option<Value>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Backup {
+        name: String,
+        created: String,
+    }
+    let Ok(report) = serde_json::from_str::<Report>(message) else {
+        return Saved {
+            failure: format!("the guest ended without a report, exit code {exit_code}"),
+            ..Saved::default()
+        };
+    };
+    let mut failure = String::new();
+    if !report.ok {
+        failure = shortened(&report.message).to_owned();
+        if let Some(last) = &report.last {
+            failure.push_str(&format!("; there is a backup of {}", last.created));
+        }
+    }
+    Saved {
+        name: report.backup.name,
+        failure,
+        git_status: report.git.map(|git| git.to_string()).unwrap_or_default(),
+    }
+}
+
+/// Returns the name of what was saved on request, from what the guest printed.
+pub(super) fn saved_on_request(output: &str) -> Result<String, String> {
+    #[derive(Deserialize)]
+    struct Report {
+        ok: bool,
+        #[serde(default)]
+        name: String,
+        #[serde(default)]
+        message: String,
+    }
+    let line = output.lines().last().unwrap_or_default();
+    match serde_json::from_str::<Report>(line) {
+        Ok(report) if report.ok => Ok(report.name),
+        Ok(report) => Err(shortened(&report.message).to_owned()),
+        Err(_) => Err("the guest printed no report".to_owned()),
+    }
+}
+
+/// Whether the workspace is being filled, or was, and its container has not started since.
+pub fn has_begun(pod: &Pod) -> bool {
+    let state = status(pod, INIT).map(|status| &status.state);
+    state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+/// Returns why the workspace could not be filled, if the guest says so.
+pub fn init_failure(message: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Report {
+        ok: bool,
+        #[serde(default)]
+        message: String,
+    }
+    let report: Report = serde_json::from_str(message).ok()?;
+    let why = shortened(&report.message);
+    (!report.ok).then(|| format!("cannot initialize workspace: {why}"))
+}
+
+/// Returns how long each kind of initializer took, and how much it wrote.
+pub fn metrics(pod: &Pod) -> Option<InitializerMetrics> {
+    #[derive(Deserialize)]
+    struct Report {
+        steps: Vec<Step>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Step {
+        name: String,
+        bytes: u64,
+        ms: u64,
+    }
+    let ended = status(pod, INIT)?.state.terminated.as_ref()?;
+    let report: Report = serde_json::from_str(&ended.message).ok()?;
+    let mut metrics = InitializerMetrics::default();
+    for step in report.steps {
+        let slot = match step.name.as_str() {
+            "git" => &mut metrics.git,
+            "download" => &mut metrics.file_download,
+            "snapshot" => &mut metrics.snapshot,
+            "backup" => &mut metrics.backup,
+            "prebuild" => &mut metrics.prebuild,
+            "composite" => &mut metrics.composite,
+            _ => continue,
+        };
+        // Several of a kind count as one.
+        let metric = slot.get_or_insert_with(InitializerMetric::default);
+        metric.size = metric.size.saturating_add(step.bytes);
+        let duration = metric.duration.get_or_insert_default();
+        let nanos =
+            i64::from(duration.nanos) + i64::try_from(step.ms % 1_000).unwrap_or(0) * 1_000_000;
+        let seconds = i64::try_from(step.ms / 1_000).unwrap_or(i64::MAX);
+        duration.seconds = duration
+            .seconds
+            .saturating_add(seconds)
+            .saturating_add(nanos / 1_000_000_000);
+        duration.nanos = i32::try_from(nanos % 1_000_000_000).unwrap_or(0);
+    }
+    Some(metrics)
+}
+
+fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    let mut inits = pod.status.init_container_statuses.iter();
+    inits.find(|status| status.name == container)
+}
+
+fn shortened(text: &str) -> &str {
+    let end = (0..=LONGEST.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}
