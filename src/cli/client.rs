@@ -13,6 +13,7 @@ mod call;
 mod changes;
 mod cluster;
 pub(crate) mod connect;
+mod content;
 mod control;
 mod describe;
 pub(crate) mod encode;

@@ -11,7 +11,7 @@ use super::connect::{CallError, Connection};
 use super::control::Level;
 use super::follow::{Event, Follow};
 use super::wait::Wait;
-use super::{keys, request, words};
+use super::{content, keys, request, words};
 use crate::cli::exit::{Exit, Failure, note};
 use crate::cli::output::Output;
 use crate::proto::contentservice::{EmptyInitializer, WorkspaceInitializer, workspace_initializer};
@@ -22,7 +22,7 @@ use crate::workspaces::classes;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A file holds everything that a request may; flags win over it. Without a file, --image is enough: \
-the workspace belongs to the user of this machine and has no content."
+the workspace belongs to the user of this machine and has no content but that of --git, --from or --restore."
 )]
 pub(super) struct Args {
     /// Start request as JSON or YAML; "-" is standard input.
@@ -92,6 +92,9 @@ pub(super) struct Args {
     /// Print the owner token.
     #[arg(long)]
     show_token: bool,
+
+    #[command(flatten)]
+    content: content::Flags,
 
     #[command(flatten)]
     wait: Wait,
@@ -184,6 +187,7 @@ fn assemble(args: &Args) -> Result<StartWorkspaceRequest, Failure> {
             spec: Some(workspace_initializer::Spec::Empty(EmptyInitializer {})),
         });
     }
+    args.content.apply(spec, args.file.is_some());
     set(&mut spec.workspace_image, &args.image);
     set(&mut spec.class, &args.class);
     set(&mut spec.timeout, &args.workspace_timeout);
