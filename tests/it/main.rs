@@ -20,6 +20,7 @@ mod classic;
 mod client;
 mod configuration;
 mod conformance;
+mod content;
 mod control;
 mod edited;
 mod ended;
