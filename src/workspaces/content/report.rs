@@ -60,7 +60,13 @@ pub fn saving(pod: &Pod) -> Saving {
         return Saving::Ended(Box::new(saved(&ended.message, ended.exit_code)));
     }
     let ran = saver.state.running.is_some() || saver.restart_count > 0;
+    // An eviction ends a pod, and may leave the statuses of its containers as they were.
+    let is_over = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
     match ran {
+        true if is_over => Saving::Ended(Box::new(Saved {
+            failure: "the pod ended without a report of the guest".to_owned(),
+            ..Saved::default()
+        })),
         true => Saving::Waits,
         false => Saving::Never,
     }
