@@ -113,6 +113,28 @@ fn snapshots_are_made_on_request_and_share_their_data_with_the_end() {
 }
 
 #[test]
+fn the_last_save_does_not_wait_for_a_workspace_that_does_not_end() {
+    let store = tempfile::tempdir().unwrap();
+    let settings =
+        json!({ "final_timeout": "60s", "keep": 2, "kind": "snapshot", "main_share": "1ms" });
+    let pod = saved(store.path()).set("save", settings);
+    fs::write(pod.root().join("file"), "content").unwrap();
+    let child = pod.command("save").spawn().unwrap();
+    let hook = Command::new(env!("CARGO_BIN_EXE_wsman-guest"))
+        .args(["content", "stopping", "--state"])
+        .arg(pod.state())
+        .status();
+    assert!(hook.unwrap().success());
+    // No signal comes: it ends by itself.
+    let outcome = pod.outcome(&child.wait_with_output().unwrap());
+    assert_eq!(outcome["ok"], true, "{outcome}");
+    assert_eq!(
+        outcome["backup"]["name"],
+        "owner/workspace/0000000001-snapshot.json@local"
+    );
+}
+
+#[test]
 fn a_running_workspace_is_saved_at_an_interval_if_it_changed() {
     let store = tempfile::tempdir().unwrap();
     let pod = saved(store.path()).set(
