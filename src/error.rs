@@ -169,11 +169,7 @@ impl Error {
     /// Returns its text as short as an annotation may keep it: webhooks may say much.
     pub fn refusal(&self) -> String {
         let mut text = self.to_string();
-        let mut end = text.len().min(MAX_REFUSAL);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(MAX_REFUSAL));
         text
     }
 

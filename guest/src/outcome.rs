@@ -157,11 +157,7 @@ fn shorten(message: &mut Option<String>) -> bool {
     let Some(text) = message.as_mut().filter(|text| text.len() > 100) else {
         return false;
     };
-    let mut cut = text.len() / 2;
-    while !text.is_char_boundary(cut) {
-        cut -= 1;
-    }
-    text.truncate(cut);
+    text.truncate(text.floor_char_boundary(text.len() / 2));
     text.push_str("...");
     true
 }

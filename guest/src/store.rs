@@ -346,11 +346,7 @@ fn reason(error: &Error) -> String {
     if let Some(plain) = plain {
         return plain.into();
     }
-    let mut end = text.len().min(400);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
+    text.truncate(text.floor_char_boundary(400));
     text
 }
 

@@ -64,11 +64,7 @@ impl Selection {
             self.show(line, &mut text);
         }
         if let Some(limit) = self.limit {
-            let mut end = limit.min(text.len());
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            text.truncate(end);
+            text.truncate(text.floor_char_boundary(limit));
         }
         text
     }

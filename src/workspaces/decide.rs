@@ -431,9 +431,5 @@ impl Case<'_> {
 }
 
 fn shortened(text: &str) -> String {
-    let mut end = text.len().min(FAILURE_LIMIT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    text[..text.floor_char_boundary(FAILURE_LIMIT)].to_owned()
 }

@@ -70,11 +70,7 @@ fn clean(text: &str) -> String {
     let mut text = words.join(" ");
     text.retain(|c| !c.is_control());
     if text.len() > LIMIT {
-        let mut end = LIMIT;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(LIMIT));
         text.push_str(" ...");
     }
     text
