@@ -107,10 +107,10 @@ pub fn plan(request: &StartRequest, manager: &Manager, tokens: &Tokens) -> Resul
         }
     }
     let mut annotations = annotations(request, manager, class, &url, &tokens.owner)?;
-    content(request, &mut annotations, &mut secrets);
+    let initializer = content(request, &mut annotations, &mut secrets);
     let guest = guest::of(request, manager);
     if let Some(guest) = guest {
-        guest::add_plan(request, manager, class, guest, &mut secrets);
+        guest::add_plan(request, &initializer, manager, class, guest, &mut secrets);
     }
     let services = match manager.services {
         Services::Off => Vec::new(),

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::report::{INIT, SAVE};
 use crate::config::{Class, Guest, Manager, StorageKind};
+use crate::proto::contentservice::WorkspaceInitializer;
 use crate::proto::named;
 use crate::proto::wsman::{WorkspaceFeatureFlag as Flag, WorkspaceType};
-use crate::workspaces::initializer;
 use crate::workspaces::marks::secret_key;
 use crate::workspaces::start_request::StartRequest;
 
@@ -50,17 +50,16 @@ pub fn saves(request: &StartRequest, guest: &Guest) -> bool {
     guest.store.is_some() && request.kind != WorkspaceType::Imagebuild
 }
 
-/// Adds the guest's plan to the Secret.
+/// Adds the guest's plan to the Secret, with an initializer whose passwords are there already.
 pub fn add_plan(
     request: &StartRequest,
+    initializer: &WorkspaceInitializer,
     manager: &Manager,
     class: &Class,
     guest: &Guest,
     secrets: &mut BTreeMap<String, String>,
 ) {
-    let mut initializer = request.spec.initializer.clone().unwrap_or_default();
-    secrets.extend(initializer::extract_secrets(&mut initializer));
-    let initializer = named::encode("contentservice.WorkspaceInitializer", &initializer);
+    let initializer = named::encode("contentservice.WorkspaceInitializer", initializer);
     let git = &guest.git;
     let instead_of: BTreeMap<_, _> = git.instead_of.iter().cloned().collect();
     let mut plan = json!({

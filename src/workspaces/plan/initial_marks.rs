@@ -14,6 +14,7 @@ use super::broken;
 use crate::config::{Class, Manager, Nodes};
 use crate::duration::GoDuration;
 use crate::error::Error;
+use crate::proto::contentservice::WorkspaceInitializer;
 use crate::proto::registryfacade::ImageSpec;
 use crate::proto::wsman::{
     AdmissionLevel, PortSpec, SshPublicKeys, WorkspaceFeatureFlag as Flag, WorkspaceType,
@@ -177,12 +178,12 @@ fn image_spec(request: &StartRequest) -> ImageSpec {
 }
 
 /// Adds the SSH keys and the initializer, without its secrets: to the annotations, or to the Secret if they are long.
-/// Proxies read the keys from the annotation, so the initializer moves first.
+/// Proxies read the keys from the annotation, so the initializer moves first. Returns the initializer as it is there.
 pub(super) fn content(
     request: &StartRequest,
     annotations: &mut BTreeMap<String, String>,
     secrets: &mut BTreeMap<String, String>,
-) {
+) -> WorkspaceInitializer {
     let mut initializer = request.spec.initializer.clone().unwrap_or_default();
     secrets.extend(initializer::extract_secrets(&mut initializer));
     let mut long = Vec::new();
@@ -215,6 +216,7 @@ pub(super) fn content(
     if !spilled.is_empty() {
         annotations.insert(annotation::IN_SECRET.to_owned(), spilled.join(","));
     }
+    initializer
 }
 
 /// Exposes the ports of the request.
