@@ -122,7 +122,7 @@ pub struct Embedded {
     /// Removed with its kubeconfig.
     _folder: Option<TempDir>,
     /// Removed with the containers in it.
-    pods: Option<TempDir>,
+    _pods: Option<TempDir>,
 }
 
 impl Embedded {
@@ -155,7 +155,7 @@ impl Embedded {
             });
         }
         let mut embedded = Self::serve(listen, None, options).await?;
-        embedded.pods = folder;
+        embedded._pods = folder;
         Ok(embedded)
     }
 
@@ -205,7 +205,7 @@ impl Embedded {
             kubelet,
             shutdown,
             _folder: folder,
-            pods: None,
+            _pods: None,
         })
     }
 
@@ -220,7 +220,6 @@ impl Embedded {
         self.server.stop().await;
         // A kubeconfig of a cluster that is gone would mislead.
         let _ = std::fs::remove_file(&self.kubeconfig);
-        drop(self.pods);
     }
 }
 

@@ -1,11 +1,8 @@
 //! Runs a command in a container of a pod.
 
-use std::time::Duration;
-
-use futures::TryFutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{AttachParams, AttachedProcess};
+use kube::api::AttachParams;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
@@ -53,10 +50,8 @@ impl Actor {
         let params = AttachParams::default()
             .container(command.container)
             .stderr(false);
-        let running = pods
-            .exec(&command.pod.name, &command.argv, &params)
-            .map_err(|error| refusal(doing, &error));
-        let mut running: AttachedProcess = running.await?;
+        let running = pods.exec(&command.pod.name, &command.argv, &params).await;
+        let mut running = running.map_err(|error| refusal(doing, &error))?;
         let status = running.take_status();
         let mut output = String::new();
         if let Some(stdout) = running.stdout() {
@@ -88,7 +83,7 @@ fn refusal(doing: &str, error: &kube::Error) -> Error {
         kube::Error::Api(status) if status.code == 403 => Error::Denied { why },
         _ => Error::Unavailable {
             why,
-            retry_after: None::<Duration>,
+            retry_after: None,
         },
     }
 }
