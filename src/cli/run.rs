@@ -84,7 +84,7 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
         Some(_) => ShutdownTimeouts::LOCAL,
         None => ShutdownTimeouts::CLUSTER,
     };
-    announce(&listener.local_addr()?, embedded.as_ref());
+    announce(&listener.local_addr()?, embedded.as_ref(), &settings);
     let bus = settings.message_bus.clone();
     let bus = bus.map(|bus| Publisher::new(bus, Timing::default()).0);
     let (renewed, settings) = watch::channel(Arc::new(settings));
@@ -145,7 +145,7 @@ async fn cluster(args: &Args, settings: &Settings) -> anyhow::Result<(Client, Op
 }
 
 /// Prints the addresses, on stdout, so that scripts can read them.
-fn announce(addr: &SocketAddr, embedded: Option<&Embedded>) {
+fn announce(addr: &SocketAddr, embedded: Option<&Embedded>, settings: &Settings) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     // A closed pipe does not stop the daemon.
@@ -155,9 +155,15 @@ fn announce(addr: &SocketAddr, embedded: Option<&Embedded>) {
     );
     if let Some(embedded) = embedded {
         let path = embedded.kubeconfig().display();
+        let what = match &settings.kubernetes {
+            Kubernetes::Embedded {
+                processes: Some(_), ..
+            } => "containers are processes of this machine",
+            _ => "nothing is real",
+        };
         let _ = writeln!(
             out,
-            "embedded cluster, nothing is real: kubectl --kubeconfig {path} get pods"
+            "embedded cluster, {what}: kubectl --kubeconfig {path} get pods"
         );
     }
     let _ = out.flush();
