@@ -130,8 +130,12 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let namespace = initial.manager.namespace.clone();
     let index = Index::new(defaults(&initial.manager));
     let trace = Some(initial.manager.event_trace_log.as_str()).filter(|path| !path.is_empty());
-    let trace = trace.map(|target| trace::start(target, clock.clone()));
-    let (observers, trace): (Vec<_>, Vec<_>) = trace.into_iter().unzip();
+    let mut observers = Vec::new();
+    let trace = trace.map(|target| {
+        let (observer, writing) = trace::start(target, clock.clone());
+        observers.push(observer);
+        writing
+    });
     let hub = Hub::observed(index, clock.clone(), observers);
     let answers = hub.clone();
     let sink = Arc::new(move |input: Input<'_>| drop(answers.take(input)));
@@ -323,7 +327,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     // In this order: the next leader starts with the recorded activity.
     activity::finish(&hub, &actor, &clock, Instant::now() + LAST_WRITE_TIMEOUT).await;
     elector.release(Instant::now() + LAST_WRITE_TIMEOUT).await;
-    for trace in trace {
+    if let Some(trace) = trace {
         trace.finish(LAST_WRITE_TIMEOUT).await;
     }
     info!(took = ?begun.elapsed(), "drained");

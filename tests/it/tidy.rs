@@ -143,7 +143,7 @@ fn observers_do_not_wait() {
             assert!(!body.contains(word), "{}: {word}", path.display());
         }
     }
-    assert_eq!(found, 1, "the trace log observes");
+    assert!(found > 0, "the trace log observes");
 }
 
 /// `tasks` has what is named and watched, what is cut with its owner, and what ends by itself.
