@@ -3,50 +3,44 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tonic::Code;
+use tonic::client::Grpc;
+use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 use wsman::proto::registryfacade::GetImageSpecRequest;
 use wsman::proto::registryfacade::spec_provider_client::SpecProviderClient;
 use wsman::proto::wsman::*;
+use wsman::rpc::methods::Methods;
 
 use super::support::cluster::{self, Cluster};
 use super::support::world::{World, request};
 
-/// The unary methods of the manager, each with a call.
-macro_rules! calls {
-    ($($name:literal $call:ident $request:ident,)*) => {
-        const METHODS: [&str; 13] = [$($name),*];
-
-        /// Makes each call once and returns those that were rate limited, with the time to wait.
-        async fn exhausted(world: &World) -> Vec<(&'static str, Option<Duration>)> {
-            let mut exhausted = Vec::new();
-            $(
-                let answer = world.client.clone().$call($request::default()).await;
-                if let Err(status) = answer && status.code() == Code::ResourceExhausted {
-                    assert_eq!(status.message(), "too many requests");
-                    let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
-                    exhausted.push(($name, wait));
-                }
-            )*
-            exhausted
-        }
-    };
+/// The paths of the unary methods, but for those of gRPC alone.
+fn methods() -> Vec<String> {
+    let methods = Methods::load().unwrap();
+    let unary = methods.iter().filter(|method| method.is_unary());
+    let mut paths: Vec<_> = unary.map(|method| method.path.clone()).collect();
+    paths.sort();
+    paths
 }
 
-calls! {
-    "GetWorkspaces" get_workspaces GetWorkspacesRequest,
-    "StartWorkspace" start_workspace StartWorkspaceRequest,
-    "StopWorkspace" stop_workspace StopWorkspaceRequest,
-    "DescribeWorkspace" describe_workspace DescribeWorkspaceRequest,
-    "BackupWorkspace" backup_workspace BackupWorkspaceRequest,
-    "MarkActive" mark_active MarkActiveRequest,
-    "SetTimeout" set_timeout SetTimeoutRequest,
-    "ControlPort" control_port ControlPortRequest,
-    "TakeSnapshot" take_snapshot TakeSnapshotRequest,
-    "ControlAdmission" control_admission ControlAdmissionRequest,
-    "DeleteVolumeSnapshot" delete_volume_snapshot DeleteVolumeSnapshotRequest,
-    "UpdateSSHKey" update_ssh_key UpdateSshKeyRequest,
-    "DescribeCluster" describe_cluster DescribeClusterRequest,
+/// Makes each call once, with an empty request, and returns those that were rate limited, with the time to wait.
+async fn exhausted(world: &World) -> Vec<(String, Option<Duration>)> {
+    let mut client = Grpc::new(world.channel().await);
+    let mut exhausted = Vec::new();
+    for path in methods() {
+        client.ready().await.unwrap();
+        let codec = ProstCodec::<(), ()>::default();
+        let call = client.unary(Request::new(()), path.parse().unwrap(), codec);
+        if let Err(status) = call.await
+            && status.code() == Code::ResourceExhausted
+        {
+            assert_eq!(status.message(), "too many requests");
+            let wait = status.get_details_retry_info();
+            exhausted.push((path, wait.and_then(|info| info.retry_delay)));
+        }
+    }
+    exhausted
 }
 
 async fn limited(cluster: &Cluster, limits: serde_json::Value) -> World {
@@ -60,17 +54,16 @@ async fn limited(cluster: &Cluster, limits: serde_json::Value) -> World {
 async fn every_unary_method_can_be_limited() {
     let cluster = cluster::embedded().await;
     let limit = json!({"bucketSize": 1, "refillInterval": "1h"});
-    let names = METHODS.map(|name| format!("/wsman.WorkspaceManager/{name}"));
     let image = "/registryfacade.SpecProvider/GetImageSpec".to_owned();
-    let all = names.into_iter().chain([image]);
+    let all = methods().into_iter().chain([image]);
     let limits = all.map(|name| (name, limit.clone()));
     let world = limited(&cluster, limits.collect::<serde_json::Map<_, _>>().into()).await;
     assert_eq!(exhausted(&world).await, []);
     let refused = exhausted(&world).await;
-    let names: Vec<_> = refused.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, METHODS);
+    let names: Vec<_> = refused.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, methods());
     for (name, wait) in refused {
-        let wait = wait.expect(name);
+        let wait = wait.expect(&name);
         let hour = Duration::from_secs(3600);
         assert!(wait <= hour && wait > hour / 2, "{name}: {wait:?}");
     }
