@@ -10,7 +10,7 @@ use crate::duration::GoDuration;
 use crate::index::noun::Group;
 use crate::objects::Event;
 use crate::proto::wsman::inspect::v1::{Condition, ExplainWorkspaceResponse, Next, Warning};
-use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceStatus};
+use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceConditions, WorkspaceStatus};
 
 /// Explains a workspace: what it was folded to, what the lifecycle decided, and the warnings about its
 /// pod. Who leads is left to the caller.
@@ -58,25 +58,39 @@ fn warning(event: &Event) -> Warning {
     }
 }
 
-/// Conditions that say something, in the order of the proto file.
+/// Conditions that say something, in the order of the proto file. Each is named here, so that a new one is not forgotten.
 fn conditions(status: &WorkspaceStatus) -> Vec<Condition> {
-    let Some(c) = &status.conditions else {
+    let Some(conditions) = &status.conditions else {
         return Vec::new();
     };
-    let flag = |condition| match condition {
-        WorkspaceConditionBool::True => "yes".to_owned(),
-        WorkspaceConditionBool::False | WorkspaceConditionBool::Empty => String::new(),
+    let WorkspaceConditions {
+        failed,
+        timeout,
+        pulling_images,
+        snapshot,
+        final_backup_complete,
+        deployed: _,
+        network_not_ready,
+        first_user_activity: _,
+        headless_task_failed,
+        stopped_by_request,
+        volume_snapshot: _,
+        aborted,
+    } = conditions;
+    let flag = |condition: &i32| match WorkspaceConditionBool::try_from(*condition) {
+        Ok(WorkspaceConditionBool::True) => "yes".to_owned(),
+        _ => String::new(),
     };
     let all = [
-        ("failed", c.failed.clone()),
-        ("timeout", c.timeout.clone()),
-        ("pulling images", flag(c.pulling_images())),
-        ("snapshot", c.snapshot.clone()),
-        ("backup complete", flag(c.final_backup_complete())),
-        ("network down", flag(c.network_not_ready())),
-        ("task failed", c.headless_task_failed.clone()),
-        ("asked to stop", flag(c.stopped_by_request())),
-        ("aborted", flag(c.aborted())),
+        ("failed", failed.clone()),
+        ("timeout", timeout.clone()),
+        ("pulling images", flag(pulling_images)),
+        ("snapshot", snapshot.clone()),
+        ("backup complete", flag(final_backup_complete)),
+        ("network down", flag(network_not_ready)),
+        ("task failed", headless_task_failed.clone()),
+        ("asked to stop", flag(stopped_by_request)),
+        ("aborted", flag(aborted)),
     ];
     let say = all.into_iter().filter(|(_, text)| !text.is_empty());
     say.map(|(name, text)| Condition {

@@ -52,39 +52,50 @@ pub(super) fn message(status: &WorkspaceStatus) -> String {
     }
 }
 
-/// Every condition that is set, by its name in the protocol.
+/// Every condition that is set, by its name in the protocol. Each is named here, so that a new one is not forgotten.
 pub(super) fn conditions(status: &WorkspaceStatus) -> Vec<(&'static str, String)> {
-    let Some(c) = &status.conditions else {
+    let Some(conditions) = &status.conditions else {
         return Vec::new();
     };
-    let flag = |value: i32| match WorkspaceConditionBool::try_from(value) {
+    let WorkspaceConditions {
+        failed,
+        timeout,
+        pulling_images,
+        snapshot,
+        final_backup_complete,
+        deployed,
+        network_not_ready,
+        first_user_activity,
+        headless_task_failed,
+        stopped_by_request,
+        volume_snapshot,
+        aborted,
+    } = conditions;
+    let flag = |value: &i32| match WorkspaceConditionBool::try_from(*value) {
         Ok(WorkspaceConditionBool::True) => "true".to_owned(),
         Ok(WorkspaceConditionBool::False | WorkspaceConditionBool::Empty) => String::new(),
         Err(_) => value.to_string(),
     };
-    let volume_snapshot = c
-        .volume_snapshot
+    let first_activity = first_user_activity.as_ref().and_then(timestamp);
+    let snapshot_name = volume_snapshot
         .as_ref()
         .map(|s| s.volume_snapshot_name.clone());
     let mut all = vec![
-        ("failed", c.failed.clone()),
-        ("timeout", c.timeout.clone()),
-        ("headless_task_failed", c.headless_task_failed.clone()),
-        ("pulling_images", flag(c.pulling_images)),
-        ("deployed", flag(c.deployed)),
-        ("network_not_ready", flag(c.network_not_ready)),
+        ("failed", failed.clone()),
+        ("timeout", timeout.clone()),
+        ("headless_task_failed", headless_task_failed.clone()),
+        ("pulling_images", flag(pulling_images)),
+        ("deployed", flag(deployed)),
+        ("network_not_ready", flag(network_not_ready)),
         (
             "first_user_activity",
-            c.first_user_activity
-                .as_ref()
-                .and_then(timestamp)
-                .map_or_else(String::new, rfc3339),
+            first_activity.map_or_else(String::new, rfc3339),
         ),
-        ("stopped_by_request", flag(c.stopped_by_request)),
-        ("aborted", flag(c.aborted)),
-        ("final_backup_complete", flag(c.final_backup_complete)),
-        ("snapshot", c.snapshot.clone()),
-        ("volume_snapshot", volume_snapshot.unwrap_or_default()),
+        ("stopped_by_request", flag(stopped_by_request)),
+        ("aborted", flag(aborted)),
+        ("final_backup_complete", flag(final_backup_complete)),
+        ("snapshot", snapshot.clone()),
+        ("volume_snapshot", snapshot_name.unwrap_or_default()),
     ];
     all.retain(|(_, value)| !value.is_empty());
     all
