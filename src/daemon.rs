@@ -45,7 +45,7 @@ use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::entry::Workspace;
 use crate::workspaces::status::Defaults;
 use crate::workspaces::{defaults, policy};
-use workspaces::{activity, feed};
+use workspaces::{activity, content, feed};
 
 /// The parts of a daemon. Everything is bound and connected before it starts.
 #[allow(missing_debug_implementations, reason = "the client has none")]
@@ -213,6 +213,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             followed.policy.clone(),
             clock.clone(),
             elector.leadership(),
+            Arc::new(content::Backends),
             {
                 let (hub, actor, clock) = (hub.clone(), actor.clone(), clock.clone());
                 async move || activity::read(&hub, &actor, &clock).await

@@ -15,15 +15,29 @@ pub struct Wake {
     pub source: &'static str,
 }
 
-/// What to do with one group.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Decision {
+/// What to do with one group. `S` are the noun's steps: what takes longer than a write, and happens outside of the API server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision<S> {
     /// The rule that decided, for people.
     pub rule: &'static str,
     /// Writes, in this order; a failed one ends the sequence.
     pub actions: Vec<Action>,
+    /// What is to go on beside the actions; one that this decision does not name ends.
+    pub step: Option<S>,
     /// The earliest moment at which the answer changes without any event.
     pub wake_at: Option<Wake>,
     /// The message bus has not confirmed the last update, and the pod waits no longer.
     pub unannounced: bool,
+}
+
+impl<S> Default for Decision<S> {
+    fn default() -> Self {
+        Self {
+            rule: "",
+            actions: Vec::new(),
+            step: None,
+            wake_at: None,
+            unannounced: false,
+        }
+    }
 }

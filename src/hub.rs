@@ -177,7 +177,7 @@ impl<N: Noun> Hub<N> {
         key: &str,
         policy: &N::Policy,
         now: Timestamp,
-    ) -> Option<(Arc<str>, Decision)> {
+    ) -> Option<(Arc<str>, Decision<N::Step>)> {
         let state = self.lock();
         let (index, noun) = (&state.index, &state.noun);
         if !self.0.observers.is_empty() {

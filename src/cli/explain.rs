@@ -15,6 +15,7 @@ use self::people::Origin;
 use super::exit::{Exit, Failure};
 use crate::decision::Decision;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
+use crate::workspaces::content::step::Step;
 use crate::workspaces::explanation;
 use crate::workspaces::status::{NotWorkspace, Why};
 
@@ -43,7 +44,7 @@ enum Output {
 /// What there is to say about a pod.
 struct Explanation {
     status: Result<(WorkspaceStatus, Why), NotWorkspace>,
-    decision: Decision,
+    decision: Decision<Step>,
     /// The daemon holds the pod, and so sees to it.
     held: bool,
 }

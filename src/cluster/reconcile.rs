@@ -3,6 +3,8 @@
 //! One action sequence per group at a time; different groups in parallel. A failed action is decided on again after a
 //! growing pause, on the state as it is then. All this only on the replica that holds the Lease.
 
+mod steps;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, warn};
 
+pub use self::steps::{NoSteps, Steps};
+
+use self::steps::Running;
 use super::act::Actor;
 use crate::action::Action;
 use crate::clock::Clock;
@@ -42,6 +47,7 @@ pub async fn run<N: Noun>(
     policy: watch::Receiver<Arc<N::Policy>>,
     clock: Clock,
     mut leadership: Leadership,
+    steps: Arc<dyn Steps<N::Step>>,
     prepare: impl AsyncFn(),
 ) -> anyhow::Result<()> {
     let mut synced = hub.synced();
@@ -58,7 +64,7 @@ pub async fn run<N: Noun>(
             prepare().await;
             hub.decide_all_again();
             info!("the lifecycle runs here");
-            work(&hub, &actor, policy.clone(), &clock, &held).await
+            work(&hub, &actor, policy.clone(), &clock, &held, &steps).await
         };
         tokio::select! {
             biased;
@@ -74,6 +80,7 @@ async fn work<N: Noun>(
     mut policy: watch::Receiver<Arc<N::Policy>>,
     clock: &Clock,
     leadership: &Leadership,
+    steps: &Arc<dyn Steps<N::Step>>,
 ) -> anyhow::Result<()> {
     let mut queue = Queue::default();
     let mut working: JoinSet<(Arc<str>, Ended)> = JoinSet::new();
@@ -81,6 +88,7 @@ async fn work<N: Noun>(
     let mut again: HashSet<Arc<str>> = HashSet::new();
     let mut failures: HashMap<Arc<str>, u32> = HashMap::new();
     let mut stops = Stops::default();
+    let mut running: Running<N::Step, Ended> = Running::new();
     let parallel = Arc::new(Semaphore::new(PARALLEL));
     loop {
         let due: Vec<Arc<str>> = tokio::select! {
@@ -95,13 +103,20 @@ async fn work<N: Noun>(
                         stops.went_well(&name);
                     }
                     Ended::Failed { retry_after } => {
-                        let count = failures.entry(Arc::clone(&name)).or_default();
-                        let pause = BACKOFF.after(*count).max(retry_after.unwrap_or_default());
-                        queue.set(&name, clock.now() + pause);
-                        *count += 1;
+                        pause(&mut queue, &mut failures, &name, clock.now(), retry_after);
                     }
                 }
                 if again.remove(&name) { vec![name] } else { continue }
+            }
+            ended = running.next() => {
+                let (key, ended) = ended?;
+                match ended {
+                    Ended::Well => drop(failures.remove(&key)),
+                    Ended::Failed { retry_after } => {
+                        pause(&mut queue, &mut failures, &key, clock.now(), retry_after);
+                    }
+                }
+                continue;
             }
             Ok(()) = policy.changed() => {
                 hub.decide_all_again();
@@ -119,23 +134,33 @@ async fn work<N: Noun>(
                 queue.clear(&key);
                 failures.remove(&key);
                 stops.forget(&key);
+                running.end(&key);
                 continue;
             };
             match decision.wake_at {
                 Some(wake) => queue.set(&key, wake.at),
                 None => queue.clear(&key),
             }
+            let rule = decision.rule;
+            let group = || {
+                let id = hub.read(|index| {
+                    let group = index.group(&key);
+                    group.map(|group| N::id(&group.newest().entry).to_owned())
+                });
+                id.unwrap_or_default()
+            };
+            running.follow(
+                &key,
+                decision.step.clone(),
+                || spans::act(N::KIND, &group(), rule),
+                |step| take(Arc::clone(steps), step, actor.clone(), leadership.clone()),
+            );
             if !decision.actions.is_empty() {
                 busy.insert(Arc::clone(&key));
                 stops.begin(hub, &key, &decision);
                 let parallel = Arc::clone(&parallel);
                 let (actor, hub, leadership) = (actor.clone(), hub.clone(), leadership.clone());
-                let group = hub.read(|index| {
-                    let group = index.group(&key);
-                    group.map(|group| N::id(&group.newest().entry).to_owned())
-                });
-                let group = group.unwrap_or_default();
-                let span = spans::act(N::KIND, &group, decision.rule);
+                let span = spans::act(N::KIND, &group(), rule);
                 let acting = async move {
                     let ended = carry_out(actor, hub, name, decision, parallel, leadership);
                     (key, ended.await)
@@ -146,40 +171,87 @@ async fn work<N: Noun>(
     }
 }
 
-/// How the actions of a decision went.
+/// Decides again later: the more often it failed, the later.
+fn pause(
+    queue: &mut Queue,
+    failures: &mut HashMap<Arc<str>, u32>,
+    key: &Arc<str>,
+    now: Timestamp,
+    retry_after: Option<Duration>,
+) {
+    let count = failures.entry(Arc::clone(key)).or_default();
+    let pause = BACKOFF.after(*count).max(retry_after.unwrap_or_default());
+    queue.set(key, now + pause);
+    *count += 1;
+}
+
+/// Carries out a step, and writes what came of it.
+async fn take<S: 'static>(
+    steps: Arc<dyn Steps<S>>,
+    step: S,
+    actor: Actor,
+    leadership: Leadership,
+) -> Ended {
+    let outcome = match steps.carry_out(step).await {
+        Ok(actions) => act_all(&actor, &actions, &leadership).await,
+        Err(error) => Err(Some(error)),
+    };
+    match outcome {
+        Ok(()) => Ended::Well,
+        Err(None) => Ended::Failed { retry_after: None },
+        Err(Some(error)) => {
+            warn!(%error, "a step failed, will decide again");
+            Ended::Failed {
+                retry_after: error.retry_after(),
+            }
+        }
+    }
+}
+
+/// Carries out actions in order; the first that fails ends it. Fails without an error when the Lease is lost.
+async fn act_all(
+    actor: &Actor,
+    actions: &[Action],
+    leadership: &Leadership,
+) -> Result<(), Option<Error>> {
+    for action in actions {
+        // A process that was stopped for a while finds here that its time is over, before it does anything (F-W14).
+        if !leadership.holds() {
+            return Err(None);
+        }
+        actor.act(action, Instant::now() + LIMIT).await?;
+    }
+    Ok(())
+}
+
+/// How the actions of a decision, or its step, went.
 #[derive(Debug)]
 enum Ended {
     Well,
     Failed { retry_after: Option<Duration> },
 }
 
-/// Carries out actions in order; the first that fails ends it.
+/// Carries out the actions of a decision.
 async fn carry_out<N: Noun>(
     actor: Actor,
     hub: Hub<N>,
     name: Arc<str>,
-    decision: Decision,
+    decision: Decision<N::Step>,
     parallel: Arc<Semaphore>,
     leadership: Leadership,
 ) -> Ended {
-    let failed = Ended::Failed { retry_after: None };
     let Ok(_permit) = parallel.acquire().await else {
-        return failed;
+        return Ended::Failed { retry_after: None };
     };
-    for action in &decision.actions {
-        // A process that was stopped for a while finds here that its time is over, before it does anything (F-W14).
-        if !leadership.holds() {
-            return failed;
+    if let Err(error) = act_all(&actor, &decision.actions, &leadership).await {
+        match &error {
+            None => {}
+            // Logged once for all, where requests are sent.
+            Some(error @ Error::Unreachable { .. }) => debug!(pod = %name, %error, "cannot act"),
+            Some(error) => warn!(pod = %name, %error, "cannot act, will decide again"),
         }
-        if let Err(error) = actor.act(action, Instant::now() + LIMIT).await {
-            match error {
-                // Logged once for all, where requests are sent.
-                Error::Unreachable { .. } => debug!(pod = %name, %error, "cannot act"),
-                _ => warn!(pod = %name, %error, "cannot act, will decide again"),
-            }
-            let retry_after = error.retry_after();
-            return Ended::Failed { retry_after };
-        }
+        let retry_after = error.and_then(|error| error.retry_after());
+        return Ended::Failed { retry_after };
     }
     debug!(pod = %name, actions = decision.actions.len(), "acted");
     if decision.unannounced {
@@ -212,7 +284,7 @@ struct Stop {
 
 impl Stops {
     /// Notes a decision that ends a pod.
-    fn begin<N: Noun>(&mut self, hub: &Hub<N>, key: &Arc<str>, decision: &Decision) {
+    fn begin<N: Noun>(&mut self, hub: &Hub<N>, key: &Arc<str>, decision: &Decision<N::Step>) {
         let stop = decision.actions.iter().find_map(|action| match action {
             Action::Stop(pod, _) => Some((pod, false)),
             Action::ForceDelete(pod) => Some((pod, true)),

@@ -2,6 +2,7 @@
 //! what runs for them alone.
 
 pub(super) mod activity;
+pub(super) mod content;
 mod policy;
 
 use tokio::sync::watch;

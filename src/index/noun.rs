@@ -50,6 +50,8 @@ pub trait Noun: fmt::Debug + Clone + PartialEq + Default + Send + Sync + 'static
     type Update: Update + Clone + PartialEq;
     /// What the configuration says about decisions.
     type Policy: fmt::Debug + Clone + Send + Sync;
+    /// What takes longer than a write, and happens outside of the API server.
+    type Step: fmt::Debug + Clone + PartialEq + Send + Sync;
     /// All that a decision was made from, for observers.
     type Case: fmt::Debug + Clone + PartialEq + Send;
 
@@ -105,7 +107,7 @@ pub trait Noun: fmt::Debug + Clone + PartialEq + Default + Send + Sync + 'static
         key: &str,
         policy: &Self::Policy,
         now: Timestamp,
-    ) -> Option<Decision>;
+    ) -> Option<Decision<Self::Step>>;
 
     /// Returns all that [`Noun::decide`] makes a decision from.
     fn case(

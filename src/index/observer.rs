@@ -52,7 +52,7 @@ pub struct Decided<N: Noun> {
     /// Everything else that it was made from.
     pub case: N::Case,
     /// The answer.
-    pub decision: Decision,
+    pub decision: Decision<N::Step>,
 }
 
 impl<N: Noun> Index<N> {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::content::step::Step;
 use super::decide::LifecyclePolicy;
 use super::entry::{self, Entry, Workspace};
 use super::lifecycle::{self, LifecycleInput};
@@ -133,12 +134,12 @@ impl Case {
     }
 
     /// Returns what the workspace needs; `None` if it has no pod.
-    pub fn decide(&self) -> Option<Decision> {
+    pub fn decide(&self) -> Option<Decision<Step>> {
         self.group().map(|group| self.decide_on(&group))
     }
 
     /// Returns what a workspace needs that [`Case::group`] returned.
-    pub fn decide_on(&self, group: &Group<Workspace>) -> Decision {
+    pub fn decide_on(&self, group: &Group<Workspace>) -> Decision<Step> {
         let known = self.services.as_ref();
         let find = |name: &str| {
             let service = known?.get(name)?;

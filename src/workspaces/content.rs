@@ -3,6 +3,7 @@
 pub mod guest;
 pub mod remote;
 pub mod report;
+pub mod step;
 
 use self::report::Saving;
 use super::entry::Workspace;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::content::Content;
 use super::content::report::Saving;
+use super::content::step::Step;
 use super::entry::Workspace;
 use super::maintenance::{FOR_EVER, Switch};
 use super::marks::annotation;
@@ -61,7 +62,7 @@ pub(super) fn decide(
     activity: Option<Timestamp>,
     policy: &LifecyclePolicy,
     now: Timestamp,
-) -> Decision {
+) -> Decision<Step> {
     let newest = group.newest();
     let case = Case {
         group,

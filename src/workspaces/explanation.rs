@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::content::step::Step;
 use super::entry::Workspace;
 use super::status::timestamp;
 use crate::action::Action;
@@ -16,7 +17,7 @@ use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceConditions, Workspace
 /// pod. Who leads is left to the caller.
 pub fn explain<'a>(
     group: &Group<Workspace>,
-    decision: &Decision,
+    decision: &Decision<Step>,
     last_activity: Option<Timestamp>,
     warnings: impl IntoIterator<Item = &'a Event>,
 ) -> ExplainWorkspaceResponse {
@@ -36,7 +37,12 @@ pub fn explain<'a>(
         conditions: conditions(&status),
         failure_rule: entry.why.failure.unwrap_or_default().to_owned(),
         rule: decision.rule.to_owned(),
-        actions: decision.actions.iter().map(sentence).collect(),
+        actions: decision
+            .actions
+            .iter()
+            .map(sentence)
+            .chain(decision.step.iter().map(Step::sentence))
+            .collect(),
         next: decision.wake_at.map(|wake| Next {
             at: Some(timestamp(wake.at)),
             reason: wake.reason.to_owned(),

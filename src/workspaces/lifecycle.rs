@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 
+use super::content::step::Step;
 use super::decide::{self, BUS_IS_SILENT, LifecyclePolicy};
 use super::entry::Workspace;
 use super::{recreate, sync_services};
@@ -26,7 +27,11 @@ pub struct LifecycleInput<'a> {
 }
 
 /// Decides what a workspace needs at `now`.
-pub fn step(input: &LifecycleInput<'_>, policy: &LifecyclePolicy, now: Timestamp) -> Decision {
+pub fn step(
+    input: &LifecycleInput<'_>,
+    policy: &LifecyclePolicy,
+    now: Timestamp,
+) -> Decision<Step> {
     let group = input.group;
     if let Some(decision) = recreate::step(group) {
         return decision;

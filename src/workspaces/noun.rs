@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 
 use super::case::Case;
+use super::content::step::Step;
 use super::decide::LifecyclePolicy;
 use super::ending;
 use super::entry::{Entry, Workspace, place};
@@ -28,6 +29,7 @@ impl Noun for Workspace {
     type Entry = Entry;
     type Update = StatusUpdate;
     type Policy = LifecyclePolicy;
+    type Step = Step;
     type Case = Case;
 
     fn membership(pod: &Pod) -> Option<Membership> {
@@ -91,7 +93,7 @@ impl Noun for Workspace {
         key: &str,
         policy: &LifecyclePolicy,
         now: Timestamp,
-    ) -> Option<Decision> {
+    ) -> Option<Decision<Step>> {
         if let Some(stray) = index.stray(key) {
             let pod = stray.pod.clone();
             let action = match stray.ended {

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::content::step::Step;
 use super::entry::Workspace;
 use super::marks::{FINALIZER, IDENTITY, annotation, label};
 use super::rejected::ENDS;
@@ -32,7 +33,7 @@ pub fn is_left_over(group: &Group<Workspace>) -> bool {
 }
 
 /// Decides where a workspace has several pods, or one whose anchor was not seen; nothing where the table decides alone.
-pub(super) fn step(group: &Group<Workspace>) -> Option<Decision> {
+pub(super) fn step(group: &Group<Workspace>) -> Option<Decision<Step>> {
     let newest = group.newest();
     let (rule, actions) = if !group.is_led() {
         ("made too late", late(group))

@@ -1,6 +1,7 @@
 //! A noun of this test on the core as it is: pairs of pods, watched, decided on and published without a line in it that
 //! knows them.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use wsman::action::{Action, Discard, PodRef};
 use wsman::clock::Clock;
 use wsman::cluster::act::Actor;
 use wsman::cluster::reconcile;
+use wsman::cluster::reconcile::NoSteps;
 use wsman::cluster::watch::{self as cluster_watch, Selectors};
 use wsman::decision::{Decision, Wake};
 use wsman::hub::Hub;
@@ -121,6 +123,7 @@ impl Noun for Pair {
     type Entry = Half;
     type Update = Running;
     type Policy = Duration;
+    type Step = Infallible;
     type Case = ();
 
     fn membership(pod: &Pod) -> Option<Membership> {
@@ -169,7 +172,7 @@ impl Noun for Pair {
         key: &str,
         life: &Duration,
         now: Timestamp,
-    ) -> Option<Decision> {
+    ) -> Option<Decision<Infallible>> {
         let group = index.group(key)?;
         let newest = group.newest();
         let ends_at = newest.entry.created?.checked_add(*life).ok()?;
@@ -201,7 +204,7 @@ impl Noun for Pair {
             rule: "pairs",
             actions,
             wake_at: (ends_at > now).then_some(wake),
-            unannounced: false,
+            ..Decision::default()
         })
     }
 
@@ -276,6 +279,7 @@ async fn a_pair_is_completed_runs_and_ends_together(cluster: &Cluster) {
         policy,
         clock.clone(),
         leadership,
+        Arc::new(NoSteps),
         async || {},
     );
     tasks.spawn("lifecycle", driven);

@@ -8,6 +8,7 @@ use super::Explanation;
 use crate::action::{Action, Dependant};
 use crate::cli::client::encode;
 use crate::duration::GoDuration;
+use crate::workspaces::content::step::Step;
 use crate::workspaces::marks::FINALIZER;
 
 /// Renders the object, indented, with a newline at its end.
@@ -25,6 +26,7 @@ pub(super) fn render(explanation: &Explanation) -> String {
     };
     let decision = &explanation.decision;
     let mut actions: Vec<Value> = decision.actions.iter().map(action).collect();
+    actions.extend(decision.step.iter().map(Step::to_json));
     if explanation.is_let_go() {
         // Part of the contract: STOPPED lists the removal even where it is already done (and the daemon writes nothing).
         actions.push(json!({"finalizer": {"remove": FINALIZER}}));

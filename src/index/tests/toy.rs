@@ -1,6 +1,7 @@
 //! The laws of the index, on a noun that has nothing of a workspace: two pods to a group, and a status of both.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -36,6 +37,7 @@ impl Noun for Pair {
     type Entry = Half;
     type Update = Toy;
     type Policy = ();
+    type Step = Infallible;
     type Case = ();
 
     fn membership(pod: &Pod) -> Option<Membership> {
@@ -98,7 +100,13 @@ impl Noun for Pair {
         *offset
     }
 
-    fn decide(&self, _: &Index<Self>, _: &str, (): &(), _: Timestamp) -> Option<Decision> {
+    fn decide(
+        &self,
+        _: &Index<Self>,
+        _: &str,
+        (): &(),
+        _: Timestamp,
+    ) -> Option<Decision<Infallible>> {
         None
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::action::Action;
 use crate::decision::{Decision, Wake};
 use crate::proto::wsman::WorkspacePhase;
+use crate::workspaces::content::step::Step;
 
 use super::Objects;
 
@@ -44,12 +45,16 @@ fn wake(wake: Option<Wake>) -> Value {
 }
 
 /// A decision as a line of an event trace log holds it.
-pub fn decision(decision: &Decision) -> Value {
-    json!({
+pub fn decision(decision: &Decision<Step>) -> Value {
+    let mut value = json!({
         "rule": decision.rule,
         "actions": actions(&decision.actions),
         "wake_at": wake(decision.wake_at),
-    })
+    });
+    if let Some(step) = &decision.step {
+        value["step"] = step.to_json();
+    }
+    value
 }
 
 /// A status as a golden file holds it, and what the name of its case ends in.
@@ -65,17 +70,14 @@ pub fn status(objects: &Objects) -> (&'static str, Value) {
 }
 
 /// A pass of fold and lifecycle as a golden file holds it.
-pub fn pass(phase: WorkspacePhase, decision: &Decision) -> Value {
-    json!({
-        "phase": phase.as_str_name(),
-        "rule": decision.rule,
-        "actions": actions(&decision.actions),
-        "wake_at": wake(decision.wake_at),
-    })
+pub fn pass(phase: WorkspacePhase, decision: &Decision<Step>) -> Value {
+    let mut value = self::decision(decision);
+    value["phase"] = phase.as_str_name().into();
+    value
 }
 
 /// The strongest write of a decision: what the name of its case ends in.
-pub fn outcome(decision: &Decision) -> &'static str {
+pub fn outcome(decision: &Decision<Step>) -> &'static str {
     let has = |wanted: fn(&Action) -> bool| decision.actions.iter().any(wanted);
     if has(|a| matches!(a, Action::Discard(_))) {
         "DISCARD"

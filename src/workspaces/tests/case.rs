@@ -10,6 +10,7 @@ use crate::index::observed::KnownNode;
 use crate::objects::Node;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::case::{self, Objects};
+use crate::workspaces::content::step::Step;
 use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::status::{Defaults, NotWorkspace, Why};
 
@@ -75,7 +76,7 @@ impl Case {
     }
 
     /// Folds the pod as the only one of its workspace, and decides.
-    pub(super) fn pass(&self) -> (WorkspacePhase, Decision) {
+    pub(super) fn pass(&self) -> (WorkspacePhase, Decision<Step>) {
         let case = case::Case {
             members: vec![self.objects()],
             activity: self.activity,

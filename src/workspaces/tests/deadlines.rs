@@ -9,6 +9,7 @@ use super::life::{case, marks};
 use super::mutate;
 use crate::action::Action;
 use crate::decision::{Decision, Wake};
+use crate::workspaces::content::step::Step;
 use crate::workspaces::marks::annotation;
 
 /// What a limit does when it ends.
@@ -23,7 +24,7 @@ const BELOW: [&str; 4] = [
 ];
 
 /// The actions, but for the texts that say when something happened, or how long it took.
-fn actions(decision: &Decision) -> Vec<Action> {
+fn actions(decision: &Decision<Step>) -> Vec<Action> {
     if LIMITS.contains(&decision.rule) {
         return Vec::new();
     }
