@@ -37,6 +37,7 @@ mod pairs;
 mod processes;
 mod readme;
 mod recorded;
+mod release;
 mod reload;
 mod replicas;
 mod restarts;
