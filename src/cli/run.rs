@@ -79,7 +79,7 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
              set rpcServer.tls.ca, so that they need a client certificate"
         );
     }
-    let (client, embedded) = cluster(args, &settings).await?;
+    let (client, mut embedded) = cluster(args, &settings).await?;
     let shutdown = match &embedded {
         Some(_) => ShutdownTimeouts::LOCAL,
         None => ShutdownTimeouts::CLUSTER,
@@ -105,11 +105,20 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
     let ended = tokio::select! {
         ended = daemon::run(parts, stop) => ended,
         ended = reload => ended?.context("cannot follow the configuration"),
+        error = failed(embedded.as_mut()) => return Err(error),
     };
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
     ended
+}
+
+/// Waits until the embedded cluster fails, if there is one.
+async fn failed(embedded: Option<&mut Embedded>) -> anyhow::Error {
+    match embedded {
+        Some(embedded) => embedded.failed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Whether clients of other hosts get owner tokens without authentication.

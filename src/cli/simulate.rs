@@ -1,10 +1,12 @@
 //! `wsman simulate`: simulated nodes, scheduler and kubelet for an API server; or, with `--serve`, an embedded cluster
 //! in its own process, which outlives the daemons that use it.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Namespace;
@@ -73,14 +75,17 @@ async fn simulate(args: Args) -> anyhow::Result<()> {
         ..nodes_of(args.namespace.clone())
     };
     if let Some(listen) = args.serve {
-        let embedded = Embedded::serve(listen, args.kubeconfig_out.as_deref(), options).await?;
+        let mut embedded = Embedded::serve(listen, args.kubeconfig_out.as_deref(), options).await?;
         let path = embedded.kubeconfig().display();
         // A closed pipe does not stop the server.
         let _ = writeln!(
             std::io::stdout(),
             "embedded cluster, nothing is real: kubectl --kubeconfig {path} get nodes"
         );
-        interrupted().await?;
+        tokio::select! {
+            signal = interrupted() => signal?,
+            error = embedded.failed() => return Err(error),
+        }
         embedded.stop().await;
         return Ok(());
     }
@@ -107,6 +112,20 @@ fn nodes_of(namespace: Option<String>) -> Options {
         namespace,
         ..Options::default()
     }
+}
+
+/// The default of `guest.command`.
+const GUEST: &str = "/wsman-guest";
+
+/// Images have the guest at their root; processes run the one beside this program.
+fn programs() -> BTreeMap<String, PathBuf> {
+    let here = std::env::current_exe().ok();
+    let guest = here.map(|path| path.with_file_name("wsman-guest"));
+    let found = guest.filter(|path| path.is_file());
+    found
+        .map(|path| (GUEST.to_owned(), path))
+        .into_iter()
+        .collect()
 }
 
 /// The user agent of the nodes.
@@ -152,6 +171,7 @@ impl Embedded {
             options.runtime = Runtime::Process(ProcessRuntime {
                 directory,
                 allow_root: processes.allow_root,
+                programs: programs(),
             });
         }
         let mut embedded = Self::serve(listen, None, options).await?;
@@ -198,7 +218,12 @@ impl Embedded {
             make_namespace(client.clone(), namespace).await?;
         }
         let shutdown = CancellationToken::new();
-        let kubelet = tasks::scoped(kubelet::run(client, options, shutdown.clone()));
+        let mut kubelet = kubelet::run(client, options, shutdown.clone());
+        // It opens its directory at once: nobody waits for a kubelet that cannot.
+        if let Poll::Ready(ended) = futures::poll!(&mut kubelet) {
+            return Err(kubelet_ended(ended));
+        }
+        let kubelet = tasks::scoped(kubelet);
         Ok(Self {
             server,
             kubeconfig,
@@ -213,6 +238,14 @@ impl Embedded {
         &self.kubeconfig
     }
 
+    /// Waits until the kubelet ends by itself, which it should not.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match (&mut self.kubelet).await {
+            Ok(ended) => kubelet_ended(ended),
+            Err(error) => anyhow::Error::new(error).context("the kubelet ended"),
+        }
+    }
+
     /// Stops the nodes, then the API server; all objects are gone.
     pub async fn stop(self) {
         self.shutdown.cancel();
@@ -220,6 +253,16 @@ impl Embedded {
         self.server.stop().await;
         // A kubeconfig of a cluster that is gone would mislead.
         let _ = std::fs::remove_file(&self.kubeconfig);
+    }
+}
+
+fn kubelet_ended(ended: Result<(), kubelet::Error>) -> anyhow::Error {
+    match ended {
+        Ok(()) => anyhow::anyhow!("the kubelet of the embedded cluster ended"),
+        Err(kubelet::Error::Root) => anyhow::anyhow!(
+            "containers would run as processes of root: run as another user, or set kubernetes.allowRoot"
+        ),
+        Err(error) => anyhow::Error::new(error).context("the embedded cluster has no kubelet"),
     }
 }
 

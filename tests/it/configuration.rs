@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use super::processes::wsman;
+use super::processes::{write_config, wsman};
 
 fn example() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/example-config.json");
@@ -137,4 +137,27 @@ fn the_program_prints_its_keys() {
     assert!(output.status.success());
     let keys = String::from_utf8(output.stdout).unwrap();
     assert!(keys.contains("| `heartbeatInterval` | duration | required |"));
+}
+
+#[test]
+fn a_kubelet_that_cannot_start_ends_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_config(folder.path(), "default", 0);
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let mut run = |root: bool, why: &str| {
+        config["kubernetes"] = json!({
+            "mode": "embedded", "runtime": "process", "allowRoot": root, "directory": path,
+        });
+        std::fs::write(&path, config.to_string()).unwrap();
+        let output = wsman().arg("run").arg("--config").arg(&path).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(why), "{stderr}");
+    };
+    // Its directory is a file.
+    run(true, "cannot use ");
+    if rustix::process::getuid().is_root() {
+        run(false, "run as another user, or set kubernetes.allowRoot");
+    }
 }

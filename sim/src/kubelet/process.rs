@@ -9,7 +9,7 @@
 //! `worker` runs a pod, `order` decides its next step, `server` has logs and exec for the API server. All state is in
 //! the pods and in the `directories`; processes never outlive the kubelet (`group`, `leftovers`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -55,6 +55,8 @@ pub struct ProcessRuntime {
     pub directory: PathBuf,
     /// Run them even as root.
     pub allow_root: bool,
+    /// Programs that images would have, by their path in them: where this machine has them.
+    pub programs: BTreeMap<String, PathBuf>,
 }
 
 /// What all pods share.
@@ -62,6 +64,7 @@ pub(crate) struct Shared {
     client: Client,
     recorder: Recorder,
     directories: Directories,
+    programs: BTreeMap<String, PathBuf>,
     groups: Groups,
     table: Table,
     pace: Pace,
@@ -88,6 +91,7 @@ impl Shared {
 /// The opened directory, before any pod.
 pub(crate) struct Opened {
     directories: Directories,
+    programs: BTreeMap<String, PathBuf>,
     socket: Socket,
 }
 
@@ -109,6 +113,7 @@ pub(crate) fn open(runtime: &ProcessRuntime) -> Result<Opened, Error> {
     let socket = socket.map_err(|error| Error::Directory(path(), error))?;
     Ok(Opened {
         directories,
+        programs: runtime.programs.clone(),
         socket,
     })
 }
@@ -131,6 +136,7 @@ impl Opened {
             client,
             recorder,
             directories: self.directories,
+            programs: self.programs,
             groups: Groups::default(),
             table: Table::default(),
             pace,

@@ -58,6 +58,7 @@ pub(crate) fn options(directory: &Path, allow_root: bool) -> kubelet::Options {
         runtime: Runtime::Process(ProcessRuntime {
             directory: directory.to_owned(),
             allow_root,
+            ..ProcessRuntime::default()
         }),
         ..kubelet::Options::default()
     }

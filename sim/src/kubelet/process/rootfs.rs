@@ -31,6 +31,7 @@ pub(crate) fn build(
     home: &Path,
     container: &Container,
     volumes: &BTreeMap<String, PathBuf>,
+    programs: &BTreeMap<String, PathBuf>,
     variables: &[(String, String)],
 ) -> Result<Rootfs, String> {
     let io = |error: io::Error| error.to_string();
@@ -43,7 +44,8 @@ pub(crate) fn build(
     let mut mounts: Vec<_> = container.volume_mounts.iter().flatten().collect();
     // An outer mount comes before those inside it, which are then links in its volume.
     mounts.sort_by_key(|mount| mount.mount_path.len());
-    let mut pairs = Vec::new();
+    let real = |(path, real): (&String, &PathBuf)| (path.clone(), real.display().to_string());
+    let mut pairs: Vec<_> = programs.iter().map(real).collect();
     for mount in mounts {
         let path = mount.mount_path.trim_end_matches('/');
         let relative = path.trim_start_matches('/');
@@ -145,7 +147,14 @@ mod tests {
         });
         let container = serde_json::from_value(container).unwrap();
         let variables = [("NAME".to_owned(), "x".to_owned())];
-        build(&folder.join("c"), &container, &volumes.into(), &variables)
+        let programs = [("/tool".to_owned(), PathBuf::from("/opt/tool"))].into();
+        build(
+            &folder.join("c"),
+            &container,
+            &volumes.into(),
+            &programs,
+            &variables,
+        )
     }
 
     #[test]
@@ -162,6 +171,7 @@ mod tests {
         assert!(rootfs.directory.is_dir());
         let real = rootfs.paths.rewrite("--log=/dev/termination-log");
         assert_eq!(real, format!("--log={}", rootfs.termination_log.display()));
+        assert_eq!(rootfs.paths.rewrite("/tool"), "/opt/tool");
         // A restart finds them.
         built(folder.path(), container).unwrap();
     }

@@ -324,7 +324,7 @@ impl Worker {
             .container(self.pod.uid(), &spec.name);
         let none = BTreeMap::new();
         let volumes = self.volumes.as_ref().unwrap_or(&none);
-        let rootfs = rootfs::build(&home, spec, volumes, &variables)?;
+        let rootfs = rootfs::build(&home, spec, volumes, &self.shared.programs, &variables)?;
         let member = &self.members[index];
         let init = || Duration::try_from(self.shared.pace.init).unwrap_or_default();
         let policy = spec.termination_message_policy.as_deref();
