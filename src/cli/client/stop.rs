@@ -10,12 +10,13 @@ use super::connect::Connection;
 use super::follow::{Event, Follow};
 use super::list::Selection;
 use super::wait::Wait;
+use super::words;
 use crate::cli::confirm;
 use crate::cli::exit::{Exit, Failure, note};
 use crate::cli::output::Output;
 use crate::proto::wsman::{
     DescribeWorkspaceRequest, GetWorkspacesRequest, StopWorkspacePolicy, StopWorkspaceRequest,
-    WorkspacePhase, WorkspaceStatus,
+    WorkspaceConditionBool, WorkspacePhase, WorkspaceStatus,
 };
 
 /// Most workspaces that a question lists.
@@ -132,7 +133,7 @@ async fn select(args: &Args, connection: &Connection) -> Result<Vec<String>, Fai
     };
     let mut listed = connection.call(request).await?.status;
     listed.retain(|status| !is_stopped(status));
-    super::words::sort(&mut listed);
+    words::sort(&mut listed);
     let ids: Vec<String> = listed.into_iter().map(|status| status.id).collect();
     if !ids.is_empty() && !args.yes {
         let which = match ids.len() {
@@ -192,24 +193,23 @@ async fn until_stopped(
     wait.until(follow, &goal, "the workspaces keep stopping", |event| {
         let ended = match event {
             Event::Initial(status) => {
-                is_stopped(&status)
-                    .then_some(status.id.clone())
-                    .or_else(|| {
-                        present.insert(status.id.clone());
-                        None
-                    })
+                if !is_stopped(&status) {
+                    present.insert(status.id.clone());
+                }
+                Some(status).filter(is_stopped)
             }
-            Event::Update { now, .. } => is_stopped(&now).then_some(now.id),
-            Event::Gone(last) => Some(last.id),
+            Event::Update { now, .. } => Some(*now).filter(is_stopped),
+            Event::Gone(last) => Some(last),
             Event::Complete => {
                 complete = true;
                 None
             }
             _ => None,
         };
-        if let Some(id) = ended.filter(|id| left.remove(id)) {
+        if let Some(last) = ended.filter(|last| left.remove(&last.id)) {
+            let (id, after) = (&last.id, since.elapsed().as_secs_f64());
             print(
-                &format!("Stopped {id} after {:.1}s", since.elapsed().as_secs_f64()),
+                &format!("Stopped {id} after {after:.1}s{}", outcome(&last)),
                 out,
             )?;
         }
@@ -223,6 +223,19 @@ async fn until_stopped(
         Ok((complete && left.is_empty()).then_some(()))
     })
     .await
+}
+
+/// What became of its work.
+fn outcome(last: &WorkspaceStatus) -> String {
+    let conditions = last.conditions.as_ref();
+    let saved = conditions.is_some_and(|all| {
+        all.final_backup_complete() == WorkspaceConditionBool::True && is_stopped(last)
+    });
+    match words::failure(last) {
+        Some(why) => format!(": {why}"),
+        None if saved => ", its content is saved".to_owned(),
+        None => String::new(),
+    }
 }
 
 fn is_stopped(status: &WorkspaceStatus) -> bool {
