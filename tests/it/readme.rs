@@ -1,9 +1,11 @@
-//! README's tour by copy and paste: every command of it runs, and prints what README has, except for what differs each
-//! time (ports, times, versions, addresses).
+//! The tours of the documents by copy and paste: every command runs, and prints what the document has, except for what
+//! differs each time (ports, times, versions, addresses).
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
 
 use super::support::skip_without;
 
@@ -20,7 +22,7 @@ fn the_tour_prints_its_output() {
     let steps = steps(&readme);
     assert!(steps.len() > 5, "the tour has {} commands", steps.len());
     let folder = tempfile::tempdir().unwrap();
-    let mut tour = Tour::begin(folder.path(), &steps[0]);
+    let mut tour = Tour::begin(folder.path(), "example-config.json", &steps[0]);
     let watch = steps.iter().find(|step| follows(step));
     let mut watching = watch.map(|step| (step, tour.spawn(&step.command)));
     for step in steps.iter().skip(1).filter(|step| !follows(step)) {
@@ -29,15 +31,7 @@ fn the_tour_prints_its_output() {
             skip_without("the_tour_prints_its_output", "envtest", "kubectl");
             continue;
         }
-        let output = tour.shell(&step.command).output().unwrap();
-        let printed = String::from_utf8(output.stdout).unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(
-            settled(printed.lines()),
-            settled(step.printed.iter().map(String::as_str)),
-            "$ {}\n{printed}{errors}",
-            step.command
-        );
+        tour.take(step);
     }
     if let Some((step, child)) = &mut watching {
         // States in between may be merged; these never are.
@@ -53,6 +47,23 @@ fn the_tour_prints_its_output() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+    tour.end();
+}
+
+#[test]
+fn contents_on_one_machine_print_their_output() {
+    let operations = read("docs/operations.md");
+    let section = operations.split("\n## Contents on one machine\n").nth(1);
+    let steps = steps(section.unwrap().split("\n## ").next().unwrap());
+    assert!(steps.len() > 8, "the story has {} commands", steps.len());
+    let folder = tempfile::tempdir().unwrap();
+    let tour = Tour::begin(folder.path(), "example-content.json", &steps[0]);
+    if Path::new(&tour.kubectl).exists() {
+        steps[1..].iter().for_each(|step| tour.take(step));
+    } else {
+        let test = "contents_on_one_machine_print_their_output";
+        skip_without(test, "envtest", "kubectl");
     }
     tour.end();
 }
@@ -89,6 +100,8 @@ fn every_link_leads_somewhere() {
 /// A running `wsman run`, and how the tour's commands reach it.
 struct Tour {
     daemon: Child,
+    /// Where the commands run.
+    folder: PathBuf,
     addr: String,
     kubeconfig: String,
     kubectl: String,
@@ -96,11 +109,14 @@ struct Tour {
 
 impl Tour {
     /// Runs the first command, on ports of its own.
-    fn begin(folder: &Path, first: &Step) -> Self {
-        assert_eq!(first.command, "wsman run --config example-config.json");
-        let mut config: serde_json::Value =
-            serde_json::from_str(&read("example-config.json")).unwrap();
+    fn begin(folder: &Path, file: &str, first: &Step) -> Self {
+        assert_eq!(first.command, format!("wsman run --config {file}"));
+        let mut config: serde_json::Value = serde_json::from_str(&read(file)).unwrap();
         config["rpcServer"]["addr"] = "127.0.0.1:0".into();
+        if config["kubernetes"]["runtime"] == "process" {
+            config["kubernetes"]["allowRoot"] = rustix::process::getuid().is_root().into();
+            config["content"]["storage"]["local"]["path"] = json!(folder.join("store"));
+        }
         for key in ["health", "prometheus", "pprof"] {
             config.as_object_mut().unwrap().remove(key);
         }
@@ -134,6 +150,7 @@ impl Tour {
         let assets = std::env::var("KUBEBUILDER_ASSETS").unwrap_or_default();
         Self {
             daemon,
+            folder: folder.to_owned(),
             addr,
             kubeconfig,
             kubectl: format!("{assets}/kubectl"),
@@ -145,7 +162,7 @@ impl Tour {
         let words: Vec<String> = command
             .split(' ')
             .map(|word| match word {
-                word if word.starts_with("/tmp/") => self.kubeconfig.clone(),
+                word if word.ends_with("/kubeconfig") => self.kubeconfig.clone(),
                 word => word.replace("127.0.0.1:8080", &self.addr),
             })
             .collect();
@@ -162,11 +179,30 @@ impl Tour {
         let mut shell = Command::new("sh");
         shell
             .args(["-c", &words.join(" ")])
-            .current_dir(root())
+            .current_dir(&self.folder)
             .env("PATH", path)
             .env("WSMAN_HOST", &self.addr)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .stdin(Stdio::null());
+        for variable in ["GIT_AUTHOR", "GIT_COMMITTER"] {
+            shell.env(format!("{variable}_NAME"), "Alice");
+            shell.env(format!("{variable}_EMAIL"), "alice@example.com");
+        }
         shell
+    }
+
+    /// Runs a command to its end, and compares what it prints.
+    fn take(&self, step: &Step) {
+        let output = self.shell(&step.command).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            settled(printed.lines()),
+            settled(step.printed.iter().map(String::as_str)),
+            "$ {}\n{printed}{errors}",
+            step.command
+        );
+        assert!(output.status.success(), "$ {}\n{errors}", step.command);
     }
 
     fn spawn(&mut self, command: &str) -> Child {
