@@ -4,8 +4,11 @@
 
 mod download;
 mod git;
+mod invariant;
+mod kills;
 mod prebuild;
 mod s3;
 mod save;
 mod server;
 mod support;
+mod trees;

@@ -49,9 +49,20 @@ impl Pod {
         self.dir.path().join("state")
     }
 
-    pub(crate) fn command(&self, verb: &str) -> Command {
+    /// Everything of the pod.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes the plan and returns its path.
+    pub(crate) fn plan_file(&self) -> PathBuf {
         let plan = self.dir.path().join("plan/plan.json");
         fs::write(&plan, self.plan.to_string()).unwrap();
+        plan
+    }
+
+    pub(crate) fn command(&self, verb: &str) -> Command {
+        let plan = self.plan_file();
         let mut command = Command::new(env!("CARGO_BIN_EXE_wsman-guest"));
         command
             .args(["content", verb, "--plan"])
