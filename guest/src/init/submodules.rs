@@ -4,6 +4,7 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 
+use crate::beneath::Root;
 use crate::git::Git;
 use crate::git::remote::{parse, without_credentials};
 use crate::init::{Context, InitError};
@@ -130,7 +131,8 @@ impl Walk<'_> {
         args.extend(["--", path]);
         let mut result = self.git.run_remote(dir, &args).await;
         if result.is_err() && self.shallow {
-            // Some servers do not give a single commit.
+            // Some servers give no commit but the tips of branches, so all of them are needed.
+            self.deepen(dir, &below, path).await;
             let mut args = whole.to_vec();
             args.extend(["--", path]);
             result = self.git.run_remote(dir, &args).await;
@@ -140,6 +142,17 @@ impl Walk<'_> {
         self.level(&dir.join(path), above).await?;
         above.pop();
         Ok(())
+    }
+
+    /// Fetches the history of a submodule that was cloned without. If it cannot, the update says why.
+    async fn deepen(&self, dir: &Path, below: &RelPath, path: &str) {
+        let is_below = Root::open(dir).is_ok_and(|root| root.dir(below).is_ok());
+        let module = dir.join(path);
+        if is_below && module.join(".git").is_file() {
+            let branches = "+refs/heads/*:refs/remotes/origin/*";
+            let args = ["fetch", "--quiet", "--unshallow", "origin", branches];
+            let _ = self.git.run_remote(&module, &args).await;
+        }
     }
 }
 

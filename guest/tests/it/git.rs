@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::server::{Reply, Server};
 use crate::support::{Pod, files_with, git, repository, terminate};
 
-fn clone(url: &str, more: Value) -> Value {
+pub(crate) fn clone(url: &str, more: Value) -> Value {
     let mut spec = json!({ "remote_uri": url, "checkout_location": "x", "config": {} });
     for (key, value) in more.as_object().unwrap() {
         spec[key] = value.clone();
@@ -304,7 +304,7 @@ fn what_passes_is_tried_again_and_the_rest_is_not() {
 }
 
 /// Adds a submodule to a repository without fetching it.
-fn add_submodule(repo: &Path, path: &str, url: &str, commit: &str) {
+pub(crate) fn add_submodule(repo: &Path, path: &str, url: &str, commit: &str) {
     let text = format!("[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n");
     fs::write(repo.join(".gitmodules"), text).unwrap();
     git(repo, &["add", ".gitmodules"]);

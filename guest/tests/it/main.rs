@@ -10,5 +10,6 @@ mod prebuild;
 mod s3;
 mod save;
 mod server;
+mod ssh;
 mod support;
 mod trees;

@@ -116,6 +116,17 @@ impl Pod {
     }
 }
 
+/// Reports that a test cannot run without `what`, or fails it if WSMAN_TEST_REQUIRE names it.
+pub(crate) fn lacks(test: &str, name: &str, what: &str) -> bool {
+    let required = std::env::var("WSMAN_TEST_REQUIRE").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|required| required.trim() == name),
+        "{test} needs {what}"
+    );
+    eprintln!("skipped {test}: no {what}");
+    true
+}
+
 /// Asks a process to end.
 pub(crate) fn terminate(child: &Child) {
     let pid = rustix::process::Pid::from_child(child);
@@ -137,6 +148,7 @@ pub(crate) fn git(dir: &Path, args: &[&str]) -> String {
         .arg(dir)
         .args(args)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
