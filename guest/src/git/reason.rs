@@ -18,6 +18,12 @@ const TRANSIENT: [&str; 12] = [
     "transfer closed",
 ];
 
+/// Lines that only say that the line before them was a failure.
+const GENERAL: [&str; 2] = [
+    "Could not read from remote repository",
+    "Failed to fetch some objects from",
+];
+
 /// Whether the same command may succeed later.
 pub fn is_transient(stderr: &str) -> bool {
     if TRANSIENT.iter().any(|text| stderr.contains(text)) {
@@ -40,15 +46,15 @@ pub fn of(stderr: &str) -> String {
         .filter(|line| !line.is_empty() && !line.starts_with("debug1:"))
         .collect();
     let stated = |line: &&&str| line.starts_with("fatal: ") || line.starts_with("error: ");
-    let general = "Could not read from remote repository";
+    let general = |line: &str| GENERAL.iter().any(|text| line.contains(text));
     let line = lines
         .iter()
         .rev()
         .filter(stated)
-        .find(|line| !line.contains(general))
+        .find(|line| !general(line))
         .or_else(|| {
-            // ssh says why in the line before git's.
-            let general = lines.iter().position(|line| line.contains(general))?;
+            // ssh and git-lfs say why in the line before.
+            let general = lines.iter().position(|line| general(line))?;
             general.checked_sub(1).and_then(|index| lines.get(index))
         })
         .or(lines.last());
@@ -121,6 +127,10 @@ mod tests {
             (
                 "git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\nand the repository exists.\n",
                 "git@h: Permission denied (publickey).",
+            ),
+            (
+                "[07] Object does not exist: [404] Object does not exist\nFailed to fetch some objects from 'https://h/x.git/info/lfs'\n",
+                "[07] Object does not exist: [404] Object does not exist",
             ),
             (
                 "fatal: unable to access 'https://u:marker@h/x/': SSL problem\n",

@@ -377,40 +377,6 @@ fn submodules_that_lead_elsewhere_or_never_end_are_refused() {
 }
 
 #[test]
-fn lfs_without_git_lfs_is_a_failure_and_no_checkout_of_pointers() {
-    if Command::new("git")
-        .args(["lfs", "version"])
-        .output()
-        .unwrap()
-        .status
-        .success()
-    {
-        eprintln!("skipped: git-lfs is installed");
-        return;
-    }
-    let srv = tempfile::tempdir().unwrap();
-    repository(srv.path(), "repo");
-    let repo = srv.path().join("repo");
-    fs::create_dir(repo.join("assets")).unwrap();
-    fs::write(
-        repo.join("assets/.gitattributes"),
-        "*.bin filter=lfs -text\n",
-    )
-    .unwrap();
-    git(&repo, &["add", "."]);
-    git(&repo, &["commit", "-qm", "lfs"]);
-    let server = Server::git(srv.path());
-    let url = server.url("repo/.git");
-    let message = Pod::new(clone(&url, json!({}))).init_fails();
-    assert_eq!(
-        message,
-        format!(
-            "cannot clone {url}: it keeps files with Git LFS, and git-lfs is not in this image"
-        )
-    );
-}
-
-#[test]
 fn git_daemon_and_repositories_on_disk_are_cloned() {
     let srv = tempfile::tempdir().unwrap();
     let [_, two, _] = repository(srv.path(), "repo");

@@ -6,6 +6,7 @@ mod download;
 mod git;
 mod invariant;
 mod kills;
+mod lfs;
 mod prebuild;
 mod s3;
 mod save;
