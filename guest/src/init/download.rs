@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
@@ -25,6 +25,9 @@ use crate::walk::OWN_PREFIX;
 const ATTEMPTS: u32 = 4;
 const REDIRECTS: usize = 5;
 
+/// How much of an error is read.
+const FAULT: usize = 16 * 1024;
+
 /// Why a file was not downloaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
@@ -36,6 +39,8 @@ pub enum DownloadError {
     Http(String, String),
     #[error("cannot download {0}: it answers {1}")]
     Status(String, StatusCode),
+    #[error("cannot download {0}: {1}")]
+    Signature(String, &'static str),
     #[error("cannot download {0}: it is larger than the {1} bytes that are allowed")]
     TooLarge(String, u64),
     #[error("{0} has the digest sha256:{1} instead of {2}")]
@@ -255,6 +260,11 @@ async fn fetch<'a>(
     let mut response = client.get(url.clone()).send().await.map_err(http)?;
     let status = response.status();
     if !status.is_success() {
+        if status == StatusCode::FORBIDDEN
+            && let Some(why) = signature_fault(&mut response).await
+        {
+            return Err((DownloadError::Signature(shown(text), why), false));
+        }
         let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         return Err((DownloadError::Status(shown(text), status), passes));
     }
@@ -283,6 +293,23 @@ async fn fetch<'a>(
         return Err((DownloadError::Mismatch(shown(text), found, expected), false));
     }
     Ok((bytes, part))
+}
+
+/// What a store says of a signed URL that it does not accept.
+async fn signature_fault(response: &mut Response) -> Option<&'static str> {
+    let mut body = Vec::new();
+    while body.len() < FAULT
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    let body = String::from_utf8_lossy(&body);
+    if body.contains("<Code>RequestTimeTooSkewed</Code>") {
+        return Some("the clock of this node differs too much from that of the store");
+    }
+    let expired = ["Request has expired", "<Code>ExpiredToken</Code>"];
+    let is_expired = expired.iter().any(|text| body.contains(text));
+    is_expired.then_some("its signature has expired, by the clock of the store")
 }
 
 /// The innermost reason, which says most: the outer ones repeat the URL.

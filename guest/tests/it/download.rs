@@ -31,6 +31,17 @@ fn server() -> Server {
                 "location: http://169.254.169.254/latest\r\n",
                 b"",
             ),
+            "/skewed" => Reply::status(
+                "403 Forbidden",
+                "",
+                b"<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large.</Message></Error>",
+            ),
+            "/expired" => Reply::status(
+                "403 Forbidden",
+                "",
+                b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>",
+            ),
+            "/denied" => Reply::status("403 Forbidden", "", b"<Error><Code>AccessDenied</Code></Error>"),
             _ => Reply::status("404 Not Found", "", b""),
         }
     })
@@ -103,6 +114,28 @@ fn refusals_say_what_and_why_and_leave_no_file() {
         let left = fs::read_dir(pod.root().join("in")).map_or(0, Iterator::count);
         assert_eq!(left, 0, "{why}");
     }
+}
+
+#[test]
+fn a_signed_url_is_refused_for_a_clock_and_its_signature_is_not_repeated() {
+    let server = server();
+    for (path, why) in [
+        (
+            "skewed",
+            "the clock of this node differs too much from that of the store",
+        ),
+        (
+            "expired",
+            "its signature has expired, by the clock of the store",
+        ),
+        ("denied", "it answers 403 Forbidden"),
+    ] {
+        let url = server.url(path);
+        let signed = format!("{url}?X-Amz-Signature=marker-31c0");
+        let message = Pod::new(download(&signed, "f", DIGEST)).init()["message"].clone();
+        assert_eq!(message, format!("cannot download {url}: {why}"));
+    }
+    assert_eq!(server.count(), 3, "none is tried again");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod bad_input;
 mod download;
 mod git;
 mod invariant;
