@@ -88,16 +88,18 @@ impl Common {
     fn progress(&self) -> Progress {
         Progress {
             json: matches!(self.log, LogFormat::Json),
+            termination_log: Some(self.message_path()),
         }
     }
 
-    fn finish(&self, message: &str, ok: bool) -> ExitCode {
+    fn message_path(&self) -> PathBuf {
         let from_environment = || std::env::var_os("WSMAN_TERMINATION_LOG").map(PathBuf::from);
         let path = self.termination_log.clone().or_else(from_environment);
-        write_message(
-            &path.unwrap_or_else(|| "/dev/termination-log".into()),
-            message,
-        );
+        path.unwrap_or_else(|| "/dev/termination-log".into())
+    }
+
+    fn finish(&self, message: &str, ok: bool) -> ExitCode {
+        write_message(&self.message_path(), message);
         println!("{message}");
         if ok {
             ExitCode::SUCCESS

@@ -267,7 +267,7 @@ async fn timed<T: Timed>(
     run: impl Future<Output = Result<T, InitError>>,
 ) -> Result<T, StepError> {
     let begun = Instant::now();
-    context.progress.say(name, "begins");
+    context.progress.begins(name);
     match Box::pin(run).await {
         Ok(mut result) => {
             let step = result.step();

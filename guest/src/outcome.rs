@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -174,13 +174,24 @@ pub fn write_message(path: &Path, message: &str) {
 }
 
 /// Lines about what goes on, on stderr.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Progress {
     /// One JSON object per line instead of text.
     pub json: bool,
+    /// The termination message of a run that is killed names the step that it was in.
+    pub termination_log: Option<PathBuf>,
 }
 
 impl Progress {
+    /// A step begins.
+    pub fn begins(&self, step: &str) {
+        self.say(step, "begins");
+        if let Some(path) = &self.termination_log {
+            let cut = InitOutcome::failed(step, format!("{step} was cut off before it was done"));
+            write_message(path, &cut.message());
+        }
+    }
+
     pub fn say(&self, step: &str, text: &str) {
         if self.json {
             let line = serde_json::json!({ "step": step, "message": text });
