@@ -191,8 +191,10 @@ impl Case<'_> {
         self.state.stop_grace.is_some()
     }
 
+    /// A pod whose init containers run is Pending, and never more than that without its node.
     fn lives_on_lost_node(&self) -> bool {
-        self.state.pod_phase == PodPhase::Running && self.node_is_lost()
+        let runs = self.state.pod_phase == PodPhase::Running;
+        (runs || self.phase() == WorkspacePhase::Initializing) && self.node_is_lost()
     }
 
     fn lacks_secret(&self) -> bool {

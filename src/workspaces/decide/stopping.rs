@@ -174,6 +174,10 @@ impl Case<'_> {
             marks.push((annotation::EXPLICIT_FAIL, why.to_owned()));
         }
         marks.extend(self.saved());
+        if self.saves() && self.state.disposal != Disposal::Finished {
+            let why = "the pod was deleted by force before its content was saved";
+            marks.push((annotation::DISPOSAL_STATUS, finished(why)));
+        }
         self.end(marks, false)
     }
 
