@@ -21,6 +21,7 @@ mod client;
 mod configuration;
 mod conformance;
 mod content;
+mod content_faults;
 mod control;
 mod edited;
 mod ended;

@@ -17,7 +17,7 @@ use wsman::cluster::connect::{AGENT, Source, connect};
 use wsman::workspaces::node;
 use wsman_sim::apiserver::store::Store;
 use wsman_sim::apiserver::{Options, Server};
-use wsman_sim::kubelet;
+use wsman_sim::kubelet::{self, ProcessRuntime, Runtime};
 
 use super::envtest::{self, RealCluster};
 use super::world::TIMEOUT;
@@ -36,6 +36,15 @@ pub(crate) struct Cluster {
 
 /// Starts an embedded API server of its own for a test.
 pub(crate) async fn embedded() -> Cluster {
+    running(Runtime::Simulated).await
+}
+
+/// Starts an embedded API server whose containers are processes.
+pub(crate) async fn with_processes(runtime: ProcessRuntime) -> Cluster {
+    running(Runtime::Process(runtime)).await
+}
+
+async fn running(runtime: Runtime) -> Cluster {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new();
     let server = Server::start(store.clone(), options("127.0.0.1:0".parse().unwrap()))
@@ -43,7 +52,7 @@ pub(crate) async fn embedded() -> Cluster {
         .unwrap();
     let kubeconfig = folder.path().join("kubeconfig");
     std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
-    let _kubelet = spawn_kubelet(&kubeconfig, "default").await;
+    let _kubelet = spawn_kubelet(&kubeconfig, "default", runtime).await;
     let (server, store) = (Some(server), Some(store));
     Cluster {
         namespace: "default".to_owned(),
@@ -81,7 +90,7 @@ pub(crate) async fn own_real(test: &str) -> Option<(RealCluster, Cluster)> {
 async fn on(server: &RealCluster, test: &str) -> Cluster {
     let namespace = envtest::namespace(&server.client(), test).await;
     let kubeconfig = server.kubeconfig_path();
-    let _kubelet = spawn_kubelet(&kubeconfig, &namespace).await;
+    let _kubelet = spawn_kubelet(&kubeconfig, &namespace, Runtime::Simulated).await;
     let _folder = tempfile::tempdir().unwrap();
     Cluster {
         namespace,
@@ -103,7 +112,7 @@ fn options(listen: SocketAddr) -> Options {
     }
 }
 
-async fn spawn_kubelet(kubeconfig: &Path, namespace: &str) -> DropGuard {
+async fn spawn_kubelet(kubeconfig: &Path, namespace: &str, runtime: Runtime) -> DropGuard {
     let client = connect(Source::Kubeconfig(kubeconfig), "kubelet")
         .await
         .unwrap();
@@ -111,6 +120,7 @@ async fn spawn_kubelet(kubeconfig: &Path, namespace: &str) -> DropGuard {
         namespace: Some(namespace.to_owned()),
         node_prefix: namespace.to_owned(),
         node_labels: node::labels(namespace),
+        runtime,
         ..kubelet::Options::default()
     };
     let stop = CancellationToken::new();

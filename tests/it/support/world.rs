@@ -326,17 +326,7 @@ impl World {
     }
 
     pub(crate) async fn subscribe_to(&self, must_match: Option<MetadataFilter>) -> Updates {
-        let stream = self
-            .client
-            .clone()
-            .subscribe(SubscribeRequest { must_match })
-            .await
-            .unwrap()
-            .into_inner();
-        Updates {
-            stream,
-            seen: Vec::new(),
-        }
+        Updates::open(self.client.clone(), must_match).await
     }
 }
 
@@ -363,6 +353,18 @@ pub(crate) struct Updates {
 }
 
 impl Updates {
+    pub(crate) async fn open(
+        mut client: WorkspaceManagerClient<Channel>,
+        must_match: Option<MetadataFilter>,
+    ) -> Self {
+        let request = SubscribeRequest { must_match };
+        let stream = client.subscribe(request).await.unwrap().into_inner();
+        Self {
+            stream,
+            seen: Vec::new(),
+        }
+    }
+
     /// Returns the next update; panics if it breaks a guarantee.
     pub(crate) async fn next(&mut self) -> Option<WorkspaceStatus> {
         let next = tokio::time::timeout(TIMEOUT, self.stream.next());
