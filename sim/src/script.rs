@@ -14,6 +14,10 @@
 //! | `pull-after`, `start-after` | duration | time that pulling takes, and then starting |
 //! | `init-after` | duration | time that each init container runs |
 //! | `init-exit-code` | 0 to 255 | how each init container ends |
+//! | `init-message` | text | the termination message of each init container |
+//! | `sidecar-stop-after` | duration | time from the end of the containers to that of the native sidecars |
+//! | `sidecar-exit-code` | 0 to 255 | how native sidecars end |
+//! | `sidecar-message` | text | the termination message of native sidecars |
 //! | `ready-after` | duration | time from the start of a container until it is ready (instead of the probe's delay) |
 //! | `never-ready` | `true` | it never is; event Unhealthy |
 //! | `exit-after` | duration | the containers end by themselves, so long after each start |
@@ -91,6 +95,10 @@ pub(crate) enum Act {
     Terminate {
         killed: bool,
     },
+    /// The native sidecars end after the containers; killed after the grace period when `true`.
+    EndSidecars {
+        killed: bool,
+    },
     /// Confirm to the API server that nothing of the pod is left.
     Confirm,
 }
@@ -163,6 +171,14 @@ pub(crate) fn never_started(pod: &Pod) -> bool {
     })
 }
 
+/// Whether the containers have ended, and native sidecars run on.
+pub(crate) fn only_sidecars_run(pod: &Pod) -> bool {
+    let runs = |s: &ContainerStatus| s.state.as_ref().is_some_and(|s| s.running.is_some());
+    let sidecar = |s: &ContainerStatus| runs(s) && pod.is_sidecar(&s.name);
+    let ended = !never_started(pod) && !pod.statuses().iter().any(runs);
+    ended && pod.init_statuses().iter().any(sidecar)
+}
+
 /// The exit code of a container that is not running: now terminated, or waiting to be started again.
 pub(crate) fn last_exit(status: &ContainerStatus) -> Option<i32> {
     let state = status.state.as_ref()?;
@@ -232,6 +248,11 @@ impl View<'_> {
             return None;
         }
         let grace = SignedDuration::from_secs(grace).max(MINIMUM_GRACE);
+        if only_sidecars_run(pod) {
+            let deadline = self.since(Anchor::Deleted, grace, Act::EndSidecars { killed: true });
+            let end = self.end_sidecars();
+            return Some(if end.at <= deadline.at { end } else { deadline });
+        }
         let stop = script.stop_after.unwrap_or(self.pace.stop);
         let (delay, killed) = match () {
             () if never_started(pod) => (SignedDuration::ZERO, false),
@@ -239,6 +260,11 @@ impl View<'_> {
             () => (stop, false),
         };
         Some(self.since(Anchor::Deleted, delay, Act::Terminate { killed }))
+    }
+
+    fn end_sidecars(&self) -> Step {
+        let delay = self.script.sidecar_stop_after.unwrap_or(self.pace.stop);
+        self.since(Anchor::Ended, delay, Act::EndSidecars { killed: false })
     }
 
     fn run(&self, spared: bool) -> Option<Step> {
@@ -317,12 +343,16 @@ impl View<'_> {
             let status = statuses.iter().find(|s| s.name == container.name);
             let state = status.and_then(|s| s.state.as_ref());
             let restarts = status.map_or(0, |s| s.restart_count);
-            if state.is_some_and(|s| s.running.is_some()) {
+            let running = state.is_some_and(|s| s.running.is_some());
+            if running && container.is_sidecar() {
+                continue;
+            }
+            if running {
                 let delay = self.script.init_after.unwrap_or(self.pace.init);
                 return Some(self.since(Anchor::Init, delay, Act::EndInit(index)));
             }
             match status.and_then(last_exit) {
-                Some(0) => {}
+                Some(0) if !container.is_sidecar() => {}
                 Some(_) => {
                     let paused = state.is_some_and(|s| s.waiting.is_some());
                     return Some(self.again(
@@ -368,6 +398,9 @@ impl View<'_> {
             let paused = status.state.as_ref().is_some_and(|s| s.waiting.is_some());
             let restarts = status.restart_count;
             steps.push(self.again(Anchor::Ended, restarts, paused, Act::Start, Act::BackOff));
+        }
+        if steps.is_empty() && only_sidecars_run(pod) {
+            steps.push(self.end_sidecars());
         }
         let first = steps.iter().map(|step| step.at).min()?;
         // Containers that are due together become ready in one write.

@@ -35,6 +35,7 @@ mod lost;
 mod nodes;
 mod outages;
 mod pairs;
+mod played;
 mod processes;
 mod readme;
 mod recorded;

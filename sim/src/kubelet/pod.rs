@@ -41,6 +41,14 @@ pub(crate) struct Container {
     pub(crate) name: String,
     pub(crate) image: String,
     pub(crate) readiness_probe: Option<Probe>,
+    restart_policy: Option<String>,
+}
+
+impl Container {
+    /// An init container that runs beside the containers: the next one starts as soon as it runs.
+    pub(crate) fn is_sidecar(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
 }
 
 /// A readiness probe; the simulation never calls it, it only uses its delay.
@@ -133,6 +141,11 @@ impl Pod {
             .init_container_statuses
             .as_deref()
             .unwrap_or_default()
+    }
+
+    pub(crate) fn is_sidecar(&self, container: &str) -> bool {
+        let mut inits = self.spec.init_containers.iter();
+        inits.any(|one| one.name == container && one.is_sidecar())
     }
 
     pub(crate) fn restart_policy(&self) -> RestartPolicy {

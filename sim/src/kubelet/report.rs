@@ -15,6 +15,7 @@ use crate::script::{Act, Script, last_exit, never_started, ready_delay};
 
 pub(crate) mod conditions;
 pub(crate) mod containers;
+mod sidecars;
 #[cfg(test)]
 mod tests;
 
@@ -69,6 +70,7 @@ pub(crate) fn of(
         Act::Evict => draft.evict(),
         Act::Unreachable => draft.unreachable(),
         Act::Terminate { killed } => draft.terminate(*killed),
+        Act::EndSidecars { killed } => draft.end_sidecars(*killed),
         Act::Schedule | Act::Unschedulable(_) | Act::LoseNode | Act::Confirm => {}
     }
     draft.report
@@ -160,7 +162,7 @@ impl Draft<'_> {
         }
         self.conditions(&[
             conditions::sandbox(false),
-            conditions::initialized(&self.init).as_ref(),
+            self.initialized().as_ref(),
             conditions::unready(&self.containers, "Ready").as_ref(),
             conditions::unready(&self.containers, "ContainersReady").as_ref(),
         ]);
@@ -239,6 +241,9 @@ impl Draft<'_> {
         self.sandbox();
         self.run_container(at, true);
         self.set("initContainerStatuses", json!(self.init));
+        if self.pod.is_sidecar(&self.init[at].name) {
+            self.more_conditions(&[self.initialized().as_ref()]);
+        }
     }
 
     fn end_init(&mut self, index: usize) {
@@ -247,11 +252,13 @@ impl Draft<'_> {
         };
         let code = self.script.init_exit_code.unwrap_or(0);
         let reason = if code == 0 { "Completed" } else { "Error" };
-        let message = self
+        let message = self.script.init_message.as_ref();
+        let message = message.or(self
             .script
             .termination_message
-            .clone()
-            .filter(|_| code != 0);
+            .as_ref()
+            .filter(|_| code != 0));
+        let message = message.cloned();
         end(&mut self.init[at], code, reason, message, self.now);
         self.init[at].ready = code == 0;
         self.set("initContainerStatuses", json!(self.init));
@@ -262,7 +269,7 @@ impl Draft<'_> {
             }
             return;
         }
-        self.conditions(&[conditions::initialized(&self.init).as_ref()]);
+        self.conditions(&[self.initialized().as_ref()]);
     }
 
     fn back_off_init(&mut self, index: usize) {
@@ -327,7 +334,10 @@ impl Draft<'_> {
         let containers = &self.pod.spec.containers;
         let container = containers.iter().find(|c| c.name == status.name);
         let at_once = container.is_some_and(|c| ready_delay(c, self.script, self.pace).is_zero());
-        status.ready = !is_init && at_once && !self.script.never_ready;
+        status.ready = match is_init {
+            true => self.pod.is_sidecar(&status.name),
+            false => at_once && !self.script.never_ready,
+        };
         let notes = [
             Note::normal(
                 "Pulled",
@@ -367,7 +377,7 @@ impl Draft<'_> {
     fn settle(&mut self) {
         let policy = self.pod.restart_policy();
         let over = |s: &ContainerStatus| last_exit(s).is_some_and(|code| !policy.restarts(code));
-        if self.containers.iter().all(over) {
+        if self.containers.iter().all(over) && !self.has_sidecars() {
             self.finish(phase_of(&self.containers));
             return;
         }
@@ -397,6 +407,7 @@ impl Draft<'_> {
         });
         let message = format!("{EVICTED}{}", usage.collect::<String>());
         self.end_all(137, "Error", None);
+        self.end_init_all(true);
         self.finish("Failed");
         self.set("reason", "Evicted");
         self.set("message", message.as_str());
@@ -426,6 +437,7 @@ impl Draft<'_> {
     fn terminate(&mut self, killed: bool) {
         if never_started(self.pod) {
             self.end_all(137, "ContainerStatusUnknown", Some(UNKNOWN_END));
+            self.end_init_all(false);
             self.finish("Failed");
             return;
         }
@@ -435,7 +447,10 @@ impl Draft<'_> {
         };
         let message = self.script.termination_message.clone();
         self.end_all(code, &reason, message.as_deref());
-        self.finish(phase_of(&self.containers));
+        match self.has_sidecars() {
+            true => self.settle(),
+            false => self.finish(phase_of(&self.containers)),
+        }
     }
 
     /// Ends what has not ended yet: running containers as given, the others with an unknown end.

@@ -312,6 +312,53 @@ fn init_containers_run_one_by_one() {
 }
 
 #[test]
+fn sidecars_run_beside_the_containers_and_end_after_them() {
+    let with = |mut pod: Value, filler: Value, sidecar: Value| {
+        let inits = json!([
+            { "name": "filler", "image": "img", "state": filler },
+            { "name": "sidecar", "image": "img", "state": sidecar },
+        ]);
+        let spec = json!([
+            { "name": "filler", "image": "img" },
+            { "name": "sidecar", "image": "img", "restartPolicy": "Always" },
+        ]);
+        merge(&mut pod["spec"]["initContainers"], spec);
+        merge(&mut pod["status"]["initContainerStatuses"], inits);
+        pod
+    };
+    let runs = json!({ "running": { "startedAt": NOW } });
+    let done = json!({ "terminated": { "exitCode": 0, "finishedAt": NOW } });
+    let mut starting = waiting("PodInitializing");
+    starting["status"]["conditions"] = json!([]);
+    let fresh = with(starting.clone(), done.clone(), json!({ "waiting": {} }));
+    check(&[], fresh, "StartInit(1) @0.0");
+    // It has no end of its own.
+    check(&[], with(starting, done.clone(), runs.clone()), "nothing");
+    check(
+        &[],
+        with(running(), done.clone(), runs.clone()),
+        "Ready([\"main\"]) @3.0",
+    );
+    let over = with(ended(0, 0), done.clone(), runs.clone());
+    let later = [("sidecar-stop-after", "5s")];
+    check(&later, over.clone(), "EndSidecars { killed: false } @5.0");
+    check(
+        &later,
+        deleted(over.clone(), 30),
+        "EndSidecars { killed: false } @5.0",
+    );
+    let late = [("sidecar-stop-after", "40s")];
+    check(
+        &late,
+        deleted(over, 30),
+        "EndSidecars { killed: true } @30.0",
+    );
+    // The containers end first.
+    let both = deleted(with(running(), done, runs), 30);
+    check(&[], both, "Terminate { killed: false } @0.2");
+}
+
+#[test]
 fn what_cannot_be_read_is_reported_and_ignored() {
     let bad = [
         ("exit-after", "soon"),

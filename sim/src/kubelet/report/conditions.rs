@@ -6,7 +6,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use crate::kubelet::pod::Pod;
-use crate::script::last_exit;
 
 /// A desired condition.
 #[derive(Clone, Copy, Debug)]
@@ -73,12 +72,6 @@ pub(crate) fn sandbox(ready: bool) -> Wanted<'static> {
         reason: None,
         message: None,
     }
-}
-
-pub(crate) fn initialized(init: &[ContainerStatus]) -> Owned {
-    let open = init.iter().filter(|s| last_exit(s) != Some(0));
-    let names: Vec<_> = open.map(|s| s.name.as_str()).collect();
-    incomplete(&names)
 }
 
 /// `Initialized`, as long as these containers are not done.
