@@ -46,7 +46,7 @@ pub use schema::schema;
 pub use settings::{
     Broker, Class, ClientAuth, Daemon, Git, GitpodNodes, Guest, ImageBuilder, Kubernetes, Manager,
     MessageBus, Nodes, Processes, Pvc, RateLimit, Recreation, Resources, Rpc, Services, Settings,
-    StorageKind, Store, Templates, Timeouts, Tls, UnknownClass,
+    Store, Templates, Timeouts, Tls, UnknownClass,
 };
 
 /// A parsed configuration file.

@@ -14,7 +14,7 @@ use crate::outcome::{InitOutcome, Progress, SaveOutcome, write_message};
 use crate::plan::{Plan, PlanError};
 use crate::request::{self, Request};
 use crate::save;
-use crate::store::manifest::Kind;
+use wsman_store::manifest::Kind;
 
 /// Commands of `content`.
 #[derive(Subcommand)]

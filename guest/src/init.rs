@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::DataError;
 use crate::git::GitError;
 use crate::git::remote::RemoteError;
 use crate::outcome::{InitOutcome, Progress, Restored, Step};
@@ -21,9 +22,8 @@ use crate::path::PathError;
 use crate::plan::initializer::{Git, Prebuild, Spec};
 use crate::plan::{Initializer, Plan, PlanError};
 use crate::staging::{self, PlaceError};
-use crate::store::StoreError;
-use crate::store::data::DataError;
-use crate::store::manifest::NameError;
+use wsman_store::StoreError;
+use wsman_store::manifest::NameError;
 
 /// What every step needs.
 #[derive(Debug)]

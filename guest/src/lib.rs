@@ -11,6 +11,8 @@ pub mod walk;
 #[cfg(feature = "content")]
 pub mod content;
 #[cfg(feature = "content")]
+pub mod data;
+#[cfg(feature = "content")]
 pub mod git;
 #[cfg(feature = "content")]
 pub mod init;
@@ -22,5 +24,3 @@ pub mod plan;
 pub mod request;
 #[cfg(feature = "content")]
 pub mod save;
-#[cfg(feature = "content")]
-pub mod store;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::manifest::GitStatus;
+use wsman_store::manifest::GitStatus;
 
 /// What Kubernetes keeps of a termination message.
 pub const MESSAGE_LIMIT: usize = 4096;

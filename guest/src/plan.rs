@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use wsman_store::manifest::Kind;
+use wsman_store::settings::StoreSettings;
 
 use crate::archive::Limits;
-use crate::store::manifest::Kind;
 pub use initializer::Initializer;
 
 /// One workspace's content: where it comes from and where it is kept.
@@ -89,46 +90,6 @@ impl Default for PlanLimits {
         Self {
             max_bytes,
             max_files,
-        }
-    }
-}
-
-/// Where backups lie.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StoreSettings {
-    Local {
-        path: PathBuf,
-    },
-    S3 {
-        bucket: String,
-        region: Option<String>,
-        endpoint: Option<String>,
-        #[serde(default)]
-        allow_http: bool,
-        #[serde(default)]
-        path_style: bool,
-        access_key_id: Option<String>,
-        secret_access_key: Option<String>,
-    },
-    Gcs {
-        bucket: String,
-        credentials: Option<String>,
-    },
-    Azure {
-        account: String,
-        container: String,
-        access_key: Option<String>,
-    },
-}
-
-impl StoreSettings {
-    /// What names of backups end in.
-    pub fn bucket(&self) -> &str {
-        match self {
-            Self::Local { .. } => "local",
-            Self::S3 { bucket, .. } | Self::Gcs { bucket, .. } => bucket,
-            Self::Azure { container, .. } => container,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::manifest::Kind;
+use wsman_store::manifest::Kind;
 
 const POLL: Duration = Duration::from_millis(100);
 

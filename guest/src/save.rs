@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::data::{DataError, FORMAT, Uploaded, upload};
 use crate::git::Git;
 use crate::git::status::status;
 use crate::outcome::{Progress, Restored, SaveOutcome, SavedBackup};
@@ -14,10 +15,9 @@ use crate::path::RelPath;
 use crate::plan::initializer::Spec;
 use crate::plan::{Initializer, Plan, SaveSettings};
 use crate::request::{self, Answer};
-use crate::store::data::{DataError, FORMAT, Uploaded};
-use crate::store::manifest::{GitStatus, Kind, Manifest, manifest_name, prefix};
-use crate::store::{Store, StoreError};
 use crate::walk::measure;
+use wsman_store::manifest::{GitStatus, Kind, Manifest, manifest_name, prefix};
+use wsman_store::{Store, StoreError};
 
 /// The file that says that the pod ends.
 const STOPPING: &str = "stopping";
@@ -221,7 +221,7 @@ impl Saver<'_> {
             Some((_, uploaded)) => uploaded.clone(),
             None => {
                 let of = (plan.owner.as_str(), plan.workspace.as_str());
-                store.upload(&plan.root, of, plan.limits(), stop).await?
+                upload(&store, &plan.root, of, plan.limits(), stop).await?
             }
         };
         let manifest = Manifest {
@@ -268,7 +268,7 @@ impl Saver<'_> {
 
     fn open(&self) -> Result<Store, StoreError> {
         match &self.plan.store {
-            Some(settings) => Store::open(settings),
+            Some(settings) => Store::create(settings),
             None => Err(StoreError::Open("the plan names none".into())),
         }
     }

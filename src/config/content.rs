@@ -1,6 +1,6 @@
 //! `guest` and `content`: who fills workspaces on plain nodes, and where their content is saved.
 
-use serde_json::{Value, json};
+use wsman_store::settings::StoreSettings;
 
 use super::endpoints;
 use super::faults::Faults;
@@ -25,14 +25,17 @@ pub(super) fn guest(
     endpoints::absolute_path("guest.command", &guest.command, faults);
     let directory = &content.storage.path;
     endpoints::absolute_path("content.storage.local.path", directory, faults);
-    if *nodes != Nodes::Plain || guest.content_image.is_empty() {
+    if *nodes != Nodes::Plain {
         return None;
     }
-    Some(Guest {
+    // Checked without an image, too: it may be set later.
+    let store = store(&content.storage, files, faults);
+    let git = git(content.git, files, faults);
+    (!guest.content_image.is_empty()).then_some(Guest {
         image: guest.content_image,
         command: guest.command,
-        store: store(&content.storage, files, faults),
-        git: git(content.git, files, faults),
+        store,
+        git,
     })
 }
 
@@ -41,7 +44,7 @@ fn store(storage: &file::Storage, files: &Contents, faults: &mut Faults) -> Opti
         let path = format!("content.storage.{key}");
         faults.unless(!given.is_empty(), &path, format!("is missing; {what}"));
     };
-    let (bucket, value) = match storage.kind {
+    let settings = match storage.kind {
         StorageKind::None => return None,
         StorageKind::Local => {
             need(
@@ -49,15 +52,23 @@ fn store(storage: &file::Storage, files: &Contents, faults: &mut Faults) -> Opti
                 "local.path",
                 "give a directory that every node has",
             );
-            let path = storage.path.as_str();
-            (path, json!({ "local": { "path": path } }))
+            StoreSettings::Local {
+                path: storage.path.clone().into(),
+            }
         }
         StorageKind::S3 => {
             let s3 = &storage.s3;
             need(&s3.bucket, "s3.bucket", "give a bucket that exists");
             let (id, secret) = aws_credentials(&read(&s3.credentials_file, files));
-            let value = s3_value(s3, None, &id, &secret);
-            (s3.bucket.as_str(), value)
+            StoreSettings::S3 {
+                bucket: s3.bucket.clone(),
+                region: given(s3.region.clone()),
+                endpoint: None,
+                allow_http: false,
+                path_style: false,
+                access_key_id: given(id),
+                secret_access_key: given(secret),
+            }
         }
         StorageKind::Minio => {
             let minio = &storage.minio;
@@ -68,18 +79,25 @@ fn store(storage: &file::Storage, files: &Contents, faults: &mut Faults) -> Opti
                 "give host and port, such as \"minio.default.svc:9000\"",
             );
             let scheme = if minio.secure { "https" } else { "http" };
-            let endpoint = format!("{scheme}://{}", minio.endpoint);
             let id = either(&minio.access_key_file, &minio.access_key, files);
             let secret = either(&minio.secret_key_file, &minio.secret_key, files);
-            let value = s3_value(minio, Some(&endpoint), &id, &secret);
-            (minio.bucket.as_str(), value)
+            StoreSettings::S3 {
+                bucket: minio.bucket.clone(),
+                region: given(minio.region.clone()),
+                endpoint: Some(format!("{scheme}://{}", minio.endpoint)),
+                allow_http: !minio.secure,
+                path_style: true,
+                access_key_id: given(id),
+                secret_access_key: given(secret),
+            }
         }
         StorageKind::Gcloud => {
             let gcloud = &storage.gcloud;
             need(&gcloud.bucket, "gcloud.bucket", "give a bucket that exists");
-            let credentials = read(&gcloud.credentials_file, files);
-            let value = json!({ "gcs": without_empty(json!({ "bucket": gcloud.bucket, "credentials": credentials })) });
-            (gcloud.bucket.as_str(), value)
+            StoreSettings::Gcs {
+                bucket: gcloud.bucket.clone(),
+                credentials: given(read(&gcloud.credentials_file, files)),
+            }
         }
         StorageKind::Azure => {
             let azure = &storage.azure;
@@ -89,39 +107,21 @@ fn store(storage: &file::Storage, files: &Contents, faults: &mut Faults) -> Opti
                 "azure.container",
                 "give a container that exists",
             );
-            let key = read(&azure.credentials_file, files);
-            let value = json!({ "azure": without_empty(json!({ "account": azure.account, "container": azure.bucket, "access_key": key })) });
-            (azure.bucket.as_str(), value)
+            StoreSettings::Azure {
+                account: azure.account.clone(),
+                container: azure.bucket.clone(),
+                access_key: given(read(&azure.credentials_file, files)),
+            }
         }
     };
     Some(Store {
-        kind: storage.kind,
-        bucket: bucket.to_owned(),
         keep: storage.keep,
-        value,
+        settings,
     })
 }
 
-fn s3_value(bucket: &file::Bucket, endpoint: Option<&str>, id: &str, secret: &str) -> Value {
-    let mut value = without_empty(json!({
-        "bucket": bucket.bucket,
-        "region": bucket.region,
-        "endpoint": endpoint.unwrap_or_default(),
-        "access_key_id": id,
-        "secret_access_key": secret,
-    }));
-    if let Some(endpoint) = endpoint {
-        value["allow_http"] = endpoint.starts_with("http:").into();
-        value["path_style"] = true.into();
-    }
-    json!({ "s3": value })
-}
-
-fn without_empty(mut value: Value) -> Value {
-    if let Some(fields) = value.as_object_mut() {
-        fields.retain(|_, value| value != "");
-    }
-    value
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn read(path: &str, files: &Contents) -> String {

@@ -1,9 +1,9 @@
 //! The values of a checked configuration.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Deserialize;
+use wsman_store::settings::StoreSettings;
 
 use crate::duration::GoDuration;
 use crate::quantity::Quantity;
@@ -154,7 +154,7 @@ pub struct Guest {
 
 /// `content.storage.kind`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum StorageKind {
+pub(super) enum StorageKind {
     /// Nothing is saved.
     #[default]
     None,
@@ -171,25 +171,12 @@ pub enum StorageKind {
 }
 
 /// `content.storage`.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Store {
-    pub kind: StorageKind,
-    /// Bucket, container or directory.
-    pub bucket: String,
     /// Backups of a workspace that are kept.
     pub keep: u32,
     /// As the guest reads it, with its credentials.
-    pub value: serde_json::Value,
-}
-
-/// It shows no secret.
-impl fmt::Debug for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("kind", &self.kind)
-            .field("bucket", &self.bucket)
-            .finish_non_exhaustive()
-    }
+    pub settings: StoreSettings,
 }
 
 /// `content.git`.

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::{Git, GitError};
-use crate::store::manifest::GitStatus;
+use wsman_store::manifest::GitStatus;
 
 /// How many entries of a list are kept.
 const LISTED: usize = 100;

@@ -1,12 +1,13 @@
 //! Restores a workspace from what lies in the store.
 
+use crate::data::download;
 use crate::init::{Context, InitError};
 use crate::outcome::{Restored, Step};
 use crate::path::RelPath;
 use crate::plan::initializer::{Backup, Snapshot};
 use crate::staging::Staging;
-use crate::store::Store;
-use crate::store::manifest::{BackupName, Manifest, prefix};
+use wsman_store::Store;
+use wsman_store::manifest::{BackupName, Manifest, prefix};
 
 type Outcome = Result<(Step, Option<Restored>), InitError>;
 
@@ -63,7 +64,7 @@ fn volume() -> (Step, Option<Restored>) {
 
 fn open(context: &Context<'_>) -> Result<Store, InitError> {
     match &context.plan.store {
-        Some(settings) => Ok(Store::open(settings)?),
+        Some(settings) => Ok(Store::create(settings)?),
         None => Err(InitError::Other(
             "the plan names no store to restore from".into(),
         )),
@@ -92,9 +93,7 @@ async fn restore(
     }
     let staging = Staging::new(&plan.root)
         .map_err(|error| InitError::Io(plan.root.display().to_string(), error))?;
-    let counted = store
-        .download(manifest, staging.path(), plan.limits())
-        .await?;
+    let counted = download(store, manifest, staging.path(), plan.limits()).await?;
     staging.place(&RelPath::default())?;
     let restored = Restored {
         name: name.clone(),

@@ -16,8 +16,9 @@ use s3s::service::S3ServiceBuilder;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use wsman_guest::archive::Limits;
-use wsman_guest::plan::StoreSettings;
-use wsman_guest::store::Store;
+use wsman_guest::data::upload;
+use wsman_store::Store;
+use wsman_store::settings::StoreSettings;
 
 use crate::support::{Pod, terminate};
 
@@ -168,8 +169,7 @@ async fn a_cut_upload_leaves_the_last_backup_as_it_was() {
         let store = Store::open_with(&cut, retry).unwrap();
         let stop = CancellationToken::new();
         let of = ("owner", "workspace");
-        let error = store
-            .upload(tree.path(), of, Limits::default(), &stop)
+        let error = upload(&store, tree.path(), of, Limits::default(), &stop)
             .await
             .unwrap_err();
         assert!(

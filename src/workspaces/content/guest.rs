@@ -10,9 +10,10 @@ use k8s_openapi::api::core::v1::{
     LifecycleHandler, PodSpec, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use serde_json::{Value, json};
+use wsman_store::settings::StoreSettings;
 
 use super::report::{INIT, SAVE};
-use crate::config::{Class, Guest, Manager, StorageKind};
+use crate::config::{Class, Guest, Manager};
 use crate::proto::contentservice::WorkspaceInitializer;
 use crate::proto::named;
 use crate::proto::wsman::{WorkspaceFeatureFlag as Flag, WorkspaceType};
@@ -85,7 +86,7 @@ pub fn add_plan(
         secrets.insert(secret_key::KNOWN_HOSTS.to_owned(), git.known_hosts.clone());
     }
     if let Some(store) = &guest.store {
-        plan["store"] = store.value.clone();
+        plan["store"] = json!(store.settings);
         if saves(request, guest) {
             plan["save"] = save(request, manager, class, store.keep);
         }
@@ -135,20 +136,17 @@ pub fn add_containers(
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..Volume::default()
     });
-    if let Some(store) = guest
-        .store
-        .as_ref()
-        .filter(|store| store.kind == StorageKind::Local)
-    {
+    if let Some(StoreSettings::Local { path }) = guest.store.as_ref().map(|s| &s.settings) {
+        let path = path.display().to_string();
         volumes.push(Volume {
             name: STORE_VOLUME.to_owned(),
             host_path: Some(HostPathVolumeSource {
-                path: store.bucket.clone(),
+                path: path.clone(),
                 type_: Some("DirectoryOrCreate".to_owned()),
             }),
             ..Volume::default()
         });
-        mounts.push(mount(STORE_VOLUME, &store.bucket, false));
+        mounts.push(mount(STORE_VOLUME, &path, false));
     }
     let container = |name: &str, verb: &str| Container {
         name: name.to_owned(),

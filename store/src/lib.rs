@@ -1,8 +1,8 @@
-//! The object store that backups lie in: manifests are listed, read, committed and pruned here.
+//! The object store that backups lie in: manifests are listed, read, committed and pruned here. The data that they name is
+//! written and read inside pods alone.
 
-pub mod channel;
-pub mod data;
 pub mod manifest;
+pub mod settings;
 
 use std::collections::HashSet;
 use std::io;
@@ -20,8 +20,10 @@ use object_store::{
     RetryConfig,
 };
 
-use crate::plan::StoreSettings;
-use manifest::{Kind, Manifest, manifest_name, parse_manifest_name, prefix};
+use manifest::{
+    Kind, Manifest, VERSION, manifest_name, owner_prefix, parse_manifest_name, prefix, unsegment,
+};
+use settings::StoreSettings;
 
 /// How often a commit looks for the next free sequence.
 const COMMIT_ATTEMPTS: usize = 20;
@@ -32,7 +34,8 @@ const ORPHAN_AGE: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// A bucket or a directory.
 #[derive(Clone, Debug)]
 pub struct Store {
-    inner: Arc<dyn ObjectStore>,
+    /// What data is written to and read from.
+    pub inner: Arc<dyn ObjectStore>,
     /// Name of the bucket, as in names of backups.
     pub bucket: String,
 }
@@ -57,15 +60,37 @@ pub enum StoreError {
     },
     #[error("the manifest {0} is not understood: {1}")]
     Manifest(String, serde_json::Error),
-    #[error("the manifest {0} has version {1}; this guest knows version 1")]
+    #[error("the manifest {0} has version {1}; only version 1 is known")]
     Version(String, u32),
     #[error("others commit backups of this workspace at the same time")]
     Contended,
 }
 
+impl StoreError {
+    /// Whether the object is not in the store.
+    pub fn is_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::Object {
+                source: Error::NotFound { .. },
+                ..
+            }
+        )
+    }
+
+    /// Whether an object is there, but not what a guest writes.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Manifest(..) | Self::Version(..))
+    }
+}
+
 impl Store {
-    /// Opens the store that the plan names.
-    pub fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+    /// Opens a store to write to it: a directory is made, and what passes is retried for minutes.
+    pub fn create(settings: &StoreSettings) -> Result<Self, StoreError> {
+        if let StoreSettings::Local { path } = settings {
+            std::fs::create_dir_all(path)
+                .map_err(|e| StoreError::Open(format!("{}: {e}", path.display())))?;
+        }
         let retry = RetryConfig {
             backoff: BackoffConfig::default(),
             max_retries: 8,
@@ -74,18 +99,30 @@ impl Store {
         Self::open_with(settings, retry)
     }
 
-    /// Opens it with another patience.
+    /// Opens a store to look into it: somebody waits for the answer.
+    pub fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+        let retry = RetryConfig {
+            backoff: BackoffConfig::default(),
+            max_retries: 3,
+            retry_timeout: Duration::from_secs(10),
+        };
+        Self::open_with(settings, retry)
+    }
+
+    /// Opens it with another policy of retries.
     pub fn open_with(settings: &StoreSettings, retry: RetryConfig) -> Result<Self, StoreError> {
         let open = |error: Error| StoreError::Open(reason(&error));
+        // A second call finds one installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let options = ClientOptions::new()
             .with_timeout(Duration::from_secs(300))
             .with_connect_timeout(Duration::from_secs(10));
         let inner: Arc<dyn ObjectStore> = match settings {
             StoreSettings::Local { path } => {
+                // Without this the error names neither the path nor what is wrong with it.
                 let failed = |e: io::Error| StoreError::Open(format!("{}: {e}", path.display()));
-                std::fs::create_dir_all(path).map_err(failed)?;
-                let local = LocalFileSystem::new_with_prefix(path).map_err(open)?;
-                Arc::new(local)
+                std::fs::read_dir(path).map_err(failed)?;
+                Arc::new(LocalFileSystem::new_with_prefix(path).map_err(open)?)
             }
             StoreSettings::S3 {
                 bucket,
@@ -156,6 +193,23 @@ impl Store {
         }
     }
 
+    /// Every workspace of an owner that has something in the store, in the order of their prefixes.
+    pub async fn workspaces(&self, owner: &str) -> Result<Vec<String>, StoreError> {
+        let prefix = owner_prefix(owner);
+        let listed = self
+            .inner
+            .list_with_delimiter(Some(&key(&prefix)?))
+            .await
+            .map_err(|source| failed("list", &prefix, source))?;
+        let mut found: Vec<_> = listed
+            .common_prefixes
+            .iter()
+            .filter_map(|path| path.filename())
+            .collect();
+        found.sort_unstable();
+        Ok(found.into_iter().filter_map(unsegment).collect())
+    }
+
     /// Every manifest of a workspace, the oldest first.
     pub async fn list(&self, owner: &str, workspace: &str) -> Result<Vec<Listed>, StoreError> {
         let prefix = prefix(owner, workspace);
@@ -192,7 +246,7 @@ impl Store {
         let bytes = read.await.map_err(|source| failed("read", &path, source))?;
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|error| StoreError::Manifest(path.clone(), error))?;
-        if manifest.version != 1 {
+        if manifest.version != VERSION {
             return Err(StoreError::Version(path, manifest.version));
         }
         Ok(manifest)
@@ -294,11 +348,12 @@ impl Store {
 }
 
 /// A key that is encoded already.
-fn key(path: &str) -> Result<Path, Error> {
+pub fn key(path: &str) -> Result<Path, Error> {
     Ok(Path::parse(path)?)
 }
 
-fn failed(verb: &'static str, key: &str, source: Error) -> StoreError {
+/// Names what was tried with which key.
+pub fn failed(verb: &'static str, key: &str, source: Error) -> StoreError {
     StoreError::Object {
         verb,
         key: key.to_owned(),

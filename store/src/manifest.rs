@@ -1,5 +1,7 @@
 //! The manifest of a backup and the names of what lies in the store.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What a backup was made for.
@@ -73,6 +75,14 @@ impl GitStatus {
     }
 }
 
+/// The only version of manifests.
+pub const VERSION: u32 = 1;
+
+/// Where the backups of an owner lie: those of each workspace below it.
+pub fn owner_prefix(owner: &str) -> String {
+    segment(owner)
+}
+
 /// Where the backups of one workspace lie.
 pub fn prefix(owner: &str, workspace: &str) -> String {
     format!("{}/{}", segment(owner), segment(workspace))
@@ -106,6 +116,13 @@ pub struct BackupName {
     pub bucket: String,
 }
 
+impl fmt::Display for BackupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let home = prefix(&self.owner, &self.workspace);
+        write!(f, "{home}/{}@{}", self.manifest, self.bucket)
+    }
+}
+
 /// Why a name is none of a backup.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0:?} is no name of a backup such as \"owner/workspace/0000000007-backup.json@bucket\"")]
@@ -131,7 +148,7 @@ impl BackupName {
 }
 
 /// A text as one segment of a path: what is neither a letter, a digit nor one of `-_.` is percent-encoded.
-fn segment(text: &str) -> String {
+pub fn segment(text: &str) -> String {
     let dots = text.bytes().all(|b| b == b'.');
     let mut segment = String::new();
     for byte in text.bytes() {
@@ -146,7 +163,7 @@ fn segment(text: &str) -> String {
 }
 
 /// What a segment stands for; none if it was not made by [`segment`].
-fn unsegment(segment_text: &str) -> Option<String> {
+pub fn unsegment(segment_text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = segment_text.bytes();
     while let Some(byte) = rest.next() {
@@ -189,6 +206,7 @@ mod tests {
             (name.owner.as_str(), name.bucket.as_str()),
             ("o@x", "bucket")
         );
+        assert_eq!(name.to_string(), "o%40x/w/0000000007-snapshot.json@bucket");
         for wrong in [
             "o/w/0000000007-backup.json",
             "o/w/7-backup.json@b",

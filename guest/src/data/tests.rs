@@ -1,13 +1,16 @@
-//! What is committed comes back whole; what fails leaves the last backup as it was.
+//! What is written comes back whole; what fails leaves nothing.
 
 use std::fs;
 use std::path::Path as FsPath;
+use std::sync::Arc;
+use std::time::Duration;
 
+use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use tokio_util::sync::CancellationToken;
+use wsman_store::manifest::Kind;
 
-use super::data::{DataError, FORMAT, Uploaded};
 use super::*;
 use crate::archive::Limits;
 
@@ -37,9 +40,7 @@ fn manifest(kind: Kind, uploaded: &Uploaded) -> Manifest {
 
 async fn upload(store: &Store, root: &FsPath) -> Result<Uploaded, DataError> {
     let stop = CancellationToken::new();
-    store
-        .upload(root, ("o", "w"), Limits::default(), &stop)
-        .await
+    super::upload(store, root, ("o", "w"), Limits::default(), &stop).await
 }
 
 /// Bytes that do not compress.
@@ -69,8 +70,7 @@ async fn a_tree_of_several_parts_comes_back() {
         .await
         .unwrap();
     let into = tempfile::tempdir().unwrap();
-    let counted = store
-        .download(&manifest, into.path(), Limits::default())
+    let counted = download(&store, &manifest, into.path(), Limits::default())
         .await
         .unwrap();
     assert_eq!(counted.files, 1);
@@ -117,80 +117,10 @@ async fn data_that_differs_from_its_manifest_is_refused() {
     ];
     for (manifest, why) in wrong {
         let into = tempfile::tempdir().unwrap();
-        let error = store
-            .download(&manifest, into.path(), Limits::default())
+        let error = download(&store, &manifest, into.path(), Limits::default())
             .await
             .unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn sequences_count_up_and_conflicts_take_the_next() {
-    let tree = tempfile::tempdir().unwrap();
-    let store = memory();
-    let uploaded = upload(&store, tree.path()).await.unwrap();
-    let one = store
-        .commit(manifest(Kind::Backup, &uploaded))
-        .await
-        .unwrap();
-    let two = store
-        .commit(manifest(Kind::Snapshot, &uploaded))
-        .await
-        .unwrap();
-    assert_eq!((one.sequence, two.sequence), (1, 2));
-    let different = Manifest {
-        instance: "other".into(),
-        ..manifest(Kind::Backup, &uploaded)
-    };
-    let (three, four) = tokio::join!(
-        store.commit(manifest(Kind::Backup, &uploaded)),
-        store.commit(different)
-    );
-    let mut sequences = [three.unwrap().sequence, four.unwrap().sequence];
-    sequences.sort_unstable();
-    assert_eq!(sequences, [3, 4]);
-    let (name, latest) = store.latest("o", "w").await.unwrap().unwrap();
-    assert_eq!(
-        (name.as_str(), latest.sequence),
-        ("0000000004-backup.json", 4)
-    );
-}
-
-#[tokio::test]
-async fn retention_keeps_the_last_backups_every_snapshot_and_shared_data() {
-    let tree = tempfile::tempdir().unwrap();
-    let store = memory();
-    let mut keys = Vec::new();
-    for (number, kind) in [Kind::Backup, Kind::Snapshot, Kind::Backup, Kind::Backup]
-        .into_iter()
-        .enumerate()
-    {
-        fs::write(tree.path().join("f"), number.to_string()).unwrap();
-        let uploaded = upload(&store, tree.path()).await.unwrap();
-        store.commit(manifest(kind, &uploaded)).await.unwrap();
-        keys.push(uploaded);
-    }
-    // A second manifest over the data of the third.
-    store
-        .commit(manifest(Kind::Backup, &keys[2]))
-        .await
-        .unwrap();
-    store.prune("o", "w", 1).await.unwrap();
-    let names: Vec<_> = store
-        .list("o", "w")
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|listed| listed.name)
-        .collect();
-    assert_eq!(
-        names,
-        ["0000000002-snapshot.json", "0000000005-backup.json"]
-    );
-    for (uploaded, there) in keys.iter().zip([false, true, true, false]) {
-        let found = store.inner.head(&key(&uploaded.key).unwrap()).await.is_ok();
-        assert_eq!(found, there, "{}", uploaded.key);
     }
 }
 
@@ -209,7 +139,7 @@ async fn a_stopped_upload_leaves_nothing() {
         stop.cancel();
     };
     let (result, ()) = tokio::join!(
-        store.upload(tree.path(), ("o", "w"), Limits::default(), &stop),
+        super::upload(&store, tree.path(), ("o", "w"), Limits::default(), &stop),
         stopping
     );
     assert_eq!(result.unwrap_err().to_string(), "stopped");
@@ -226,45 +156,10 @@ async fn a_tree_past_the_limit_is_never_a_backup() {
         max_bytes: 10,
         max_files: 10,
     };
-    let error = store
-        .upload(tree.path(), ("o", "w"), limits, &stop)
+    let error = super::upload(&store, tree.path(), ("o", "w"), limits, &stop)
         .await
         .unwrap_err();
     assert_eq!(error.to_string(), "the tree holds more than 10 bytes");
     let left: Vec<_> = store.inner.list(None).try_collect().await.unwrap();
     assert!(left.is_empty(), "{left:?}");
-}
-
-#[test]
-fn reasons_are_plain() {
-    let generic = |text: &str| Error::Generic {
-        store: "S3",
-        source: text.into(),
-    };
-    for (error, plain) in [
-        (
-            generic("403 Forbidden: <Code>RequestTimeTooSkewed</Code>"),
-            "the clock of this node differs too much from that of the store",
-        ),
-        (
-            generic("<Code>NoSuchBucket</Code>"),
-            "the bucket does not exist",
-        ),
-        (
-            Error::Generic {
-                store: "LocalFileSystem",
-                source: Box::new(io::Error::from(io::ErrorKind::StorageFull)),
-            },
-            "it is full",
-        ),
-        (
-            Error::PermissionDenied {
-                path: "p".into(),
-                source: "x".into(),
-            },
-            "access is denied",
-        ),
-    ] {
-        assert_eq!(reason(&error), plain);
-    }
 }
