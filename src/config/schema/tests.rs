@@ -57,6 +57,10 @@ const BEYOND: [(&str, &str); 16] = [
         "reads no hosts, but checks characters",
     ),
     (
+        "but this kind needs it",
+        "does not know which kind of node there is",
+    ),
+    (
         "is given more than once",
         "sees what a parser keeps of two equal keys",
     ),
