@@ -14,11 +14,13 @@ use tracing::info;
 
 use crate::admin::{self, Page};
 use crate::amqp::{self, Publisher};
+use crate::backups::Backups;
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::lease::LeaderElector;
 use crate::cluster::{reconcile, rights, watch as cluster_watch};
 use crate::config::{ClientAuth, Settings};
+use crate::grpc::backups::Saved;
 use crate::grpc::forward::Forward;
 use crate::grpc::images::Images;
 use crate::grpc::inspect::Inspect;
@@ -29,6 +31,7 @@ use crate::hub::Hub;
 use crate::index::input::Input;
 use crate::index::{Changes, Index};
 use crate::lease::LeaseState;
+use crate::proto::served::backups_server::BackupsServer;
 use crate::proto::served::inspector_server::InspectorServer;
 use crate::proto::served::spec_provider_server::SpecProviderServer;
 use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
@@ -156,6 +159,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let closing = CancellationToken::new();
     let builder = Forward::new(initial.image_builder.as_ref(), drain.clone())?;
 
+    let backups = Backups::new(settings.clone());
     let mut tasks = Tasks::default();
     let followed = workspaces::follow_policy(
         &mut tasks,
@@ -239,6 +243,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let images = Images {
         lookup: lookup.clone(),
     };
+    let saved = Saved {
+        lookup: lookup.clone(),
+        backups,
+    };
     let inspect = Inspect {
         lookup,
         policy: followed.policy,
@@ -249,6 +257,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         .register(WorkspaceManagerServer::new(workspaces).max_decoding_message_size(REQUEST_LIMIT))?
         .register(SpecProviderServer::new(images).max_decoding_message_size(REQUEST_LIMIT))?
         .register(InspectorServer::new(inspect).max_decoding_message_size(REQUEST_LIMIT))?
+        .register(BackupsServer::new(saved).max_decoding_message_size(REQUEST_LIMIT))?
         .passthrough(builder);
     let methods = services.methods().clone();
     new_limits.send_replace(Limits::new(&initial.rpc.rate_limits, &methods, &clock)?);

@@ -96,6 +96,7 @@ pub mod workspaces;
 
 pub mod admin;
 pub mod amqp;
+pub mod backups;
 pub mod clock;
 pub mod cluster;
 pub mod daemon;

@@ -14,6 +14,15 @@ pub mod wsman {
     tonic::include_proto!("wsman");
     include!(concat!(env!("OUT_DIR"), "/wsman.serde.rs"));
 
+    /// Package `wsman.backups`: what was saved of workspaces.
+    pub mod backups {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("wsman.backups.v1");
+            include!(concat!(env!("OUT_DIR"), "/wsman.backups.v1.serde.rs"));
+        }
+    }
+
     /// Package `wsman.inspect`: what a daemon knows and is about to do.
     pub mod inspect {
         /// Version 1.
@@ -43,6 +52,7 @@ pub mod served {
     include!(concat!(env!("OUT_DIR"), "/served/wsman.rs"));
     include!(concat!(env!("OUT_DIR"), "/served/registryfacade.rs"));
     include!(concat!(env!("OUT_DIR"), "/served/wsman.inspect.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/served/wsman.backups.v1.rs"));
 }
 
 /// The encoded `FileDescriptorSet` of everything above.

@@ -8,6 +8,7 @@ use transport::Target;
 use super::exit::Failure;
 use super::output::{Format, Formats, Output};
 
+mod backups;
 pub(crate) mod bus_tail;
 mod call;
 mod changes;
@@ -54,6 +55,8 @@ enum Verb {
     List(list::Args),
     /// Describes one workspace.
     Describe(describe::Args),
+    /// Lists what was saved of a workspace, or of an owner.
+    Backups(backups::Args),
     /// Explains the state of one workspace, and what happens next.
     Explain(explain::Args),
     /// Prints the current workspaces, then every change.
@@ -79,6 +82,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Verb::Stop(args) => Box::pin(stop::run(args, &connection, &mut out)).await,
         Verb::List(args) => Box::pin(list::run(args, &connection, &mut out)).await,
         Verb::Describe(args) => Box::pin(describe::run(args, &connection, &mut out)).await,
+        Verb::Backups(args) => Box::pin(backups::run(args, &connection, &mut out)).await,
         Verb::Explain(args) => Box::pin(explain::run(args, &connection, &mut out)).await,
         Verb::Watch(args) => Box::pin(watch::run(args, &connection, &mut out)).await,
         // It connects to no server: see above.

@@ -1,5 +1,6 @@
 //! The content of a workspace: its initialisation and its backup (docs/protocol.md#content).
 
+pub mod backups;
 pub mod guest;
 pub mod remote;
 pub mod report;

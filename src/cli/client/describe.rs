@@ -136,7 +136,7 @@ fn images(status: &WorkspaceStatus) -> Vec<Fact> {
         (
             "Image size",
             metrics.map_or_else(String::new, |image| {
-                bytes(image.total_size.max(0).unsigned_abs())
+                words::bytes(image.total_size.max(0).unsigned_abs())
             }),
         ),
         ("IDE image", ide.web_ref),
@@ -222,15 +222,7 @@ fn content(status: &WorkspaceStatus) -> Vec<(&'static str, String)> {
 fn measured(step: &InitializerMetric) -> String {
     let duration = step.duration.unwrap_or_default();
     let seconds = duration.seconds as f64 + f64::from(duration.nanos) / 1e9;
-    format!("{} in {seconds:.1}s", bytes(step.size))
-}
-
-fn bytes(size: u64) -> String {
-    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    match units.iter().find(|(_, shift)| size >> shift > 0) {
-        Some((unit, shift)) => format!("{:.1} {unit}", size as f64 / (1_u64 << shift) as f64),
-        None => format!("{size} B"),
-    }
+    format!("{} in {seconds:.1}s", words::bytes(step.size))
 }
 
 fn count(number: i64) -> String {

@@ -122,7 +122,16 @@ pub(super) fn rfc3339(time: Timestamp) -> String {
     jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", time).unwrap_or_else(|_| time.to_string())
 }
 
-fn timestamp(time: &pbjson_types::Timestamp) -> Option<Timestamp> {
+/// Bytes in the largest unit of which there is at least one.
+pub(super) fn bytes(size: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    match units.iter().find(|(_, shift)| size >> shift > 0) {
+        Some((unit, shift)) => format!("{:.1} {unit}", size as f64 / (1_u64 << shift) as f64),
+        None => format!("{size} B"),
+    }
+}
+
+pub(super) fn timestamp(time: &pbjson_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(time.seconds, time.nanos).ok()
 }
 

@@ -8,7 +8,7 @@ use super::{code_lines, module, sources};
 const SHELLS: [&str; 4] = ["cli", "daemon", "lib", "main"];
 
 /// Which modules of ours a module may use.
-pub(super) const LAYERS: [(&str, &[&str]); 35] = [
+pub(super) const LAYERS: [(&str, &[&str]); 36] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -62,6 +62,7 @@ pub(super) const LAYERS: [(&str, &[&str]); 35] = [
         "amqp",
         &["config", "outbox", "leadership", "retry", "tls", "updates"],
     ),
+    ("backups", &["config", "error", "proto", "workspaces"]),
     ("readiness", &[]),
     ("tasks", &["retry"]),
     ("rpc", &["clock", "config", "error", "proto", "tasks"]),
@@ -70,6 +71,7 @@ pub(super) const LAYERS: [(&str, &[&str]); 35] = [
         "grpc",
         &[
             "action",
+            "backups",
             "clock",
             "cluster",
             "config",
