@@ -217,7 +217,9 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             followed.policy.clone(),
             clock.clone(),
             elector.leadership(),
-            Arc::new(content::Backends),
+            Arc::new(content::Backends {
+                backups: backups.clone(),
+            }),
             {
                 let (hub, actor, clock) = (hub.clone(), actor.clone(), clock.clone());
                 async move || activity::read(&hub, &actor, &clock).await

@@ -75,6 +75,10 @@ pub fn policy(settings: &Settings) -> LifecyclePolicy {
             Some(_) => Content::Guest,
             None => Content::None,
         },
+        has_backups: manager
+            .guest
+            .as_ref()
+            .is_some_and(|guest| guest.store.is_some()),
         report_stuck_after: Some(REPORT_STUCK_AFTER),
         announce_within: bus.map(|bus| bus.stopped_timeout.to_std()),
     }

@@ -320,6 +320,12 @@ pub struct Terminated {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
+    pub finished_at: Option<Timestamp>,
     /// Exit code.
     #[serde(
         deserialize_with = "lenient::any",

@@ -2,6 +2,7 @@
 
 pub mod backups;
 pub mod guest;
+pub mod last_backup;
 pub mod remote;
 pub mod report;
 pub mod step;

@@ -35,6 +35,8 @@ pub struct LifecyclePolicy {
     pub services: Services,
     /// Backend for the content of workspaces.
     pub content: Content,
+    /// There is a store in which the last backup of a workspace can be looked up.
+    pub has_backups: bool,
     /// How long after its grace a pod that still stops is reported; `None`: never.
     pub report_stuck_after: Option<Duration>,
     /// How long a stopped pod is held until the message bus has confirmed its STOPPED; `None`: there is no bus.
@@ -76,6 +78,9 @@ pub(super) fn decide(
     Decision {
         rule: row.map_or("nothing to do", |row| row.name),
         actions: row.map_or_else(Vec::new, |row| (row.then)(&case)),
+        step: row
+            .filter(|row| row.name == NOT_SAVED)
+            .map(|_| case.look_up()),
         wake_at: case.wake_at(),
         ..Decision::default()
     }
@@ -98,6 +103,7 @@ impl<'a> Case<'a> {
         row(BUS_IS_SILENT, Self::bus_is_silent, Self::let_go),
         row("stopped", Self::is_stopped, Self::let_go),
         row("rejected, on its way out", Self::is_replaced, Self::make_again),
+        row(NOT_SAVED, Self::seeks_backup, Self::wait),
         row("node lost while stopping", Self::stops_on_lost_node, Self::force),
         row("pod ended", Self::stops_and_ended, Self::finish),
         row("stopping took too long", Self::stop_expired, Self::give_up),
@@ -134,6 +140,9 @@ pub const REPORT_STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// The rule that lets a stopped pod go although the message bus has not confirmed its STOPPED.
 pub const BUS_IS_SILENT: &str = "stopped, but the message bus is silent";
+
+/// The rule that looks for the last backup before a workspace is STOPPED without its content.
+const NOT_SAVED: &str = "content not saved";
 
 /// Grace of every stop that nobody asked for.
 const STOP_GRACE: Duration = Duration::from_secs(30);

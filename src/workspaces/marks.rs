@@ -143,6 +143,9 @@ pub mod annotation {
     /// RFC 3339: since when the workspace is STOPPED, although the pod has its finalizer until the message bus
     /// confirms that. Written once by `decide`, only with a message bus.
     pub const STOPPED: &str = "wsman.dev/stopped";
+    /// What the store has of a workspace that was not saved at its end, as JSON ([`crate::workspaces::content::last_backup`]).
+    /// Written once by the step that looks for it.
+    pub const LAST_BACKUP: &str = "wsman.dev/last-backup";
     /// The trace of the workspace's start ([`crate::workspaces::trace`]).
     pub const TRACEPARENT: &str = "wsman.dev/traceparent";
     /// The same in Jaeger's format, if the caller used that.

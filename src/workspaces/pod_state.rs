@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::container;
 pub use super::container::PodPhase;
+use super::content::last_backup::LastBackup;
 use super::content::report::{self, Saving};
 use super::marks::{FINALIZER, annotation};
 use super::names;
@@ -67,6 +68,10 @@ pub struct PodState {
     pub pod_phase: PodPhase,
     /// How far the guest is with saving the content.
     pub saving: Saving,
+    /// What the store has of content that was not saved at the end, once that was looked up.
+    pub last_backup: Option<Box<LastBackup>>,
+    /// When the container `workspace` ended, if the kubelet says so.
+    pub ended_at: Option<Timestamp>,
     /// Content disposal.
     pub disposal: Disposal,
     /// The node object is gone.
@@ -176,6 +181,8 @@ pub fn of(observed: &Observed<'_>, status: &WorkspaceStatus) -> PodState {
         evicted_at: node.and_then(|node| earliest(node, pod, evicted_at)),
         pod_phase: container::phase(pod),
         saving: report::saving(pod),
+        last_backup: mark(annotation::LAST_BACKUP).map(|text| Box::new(LastBackup::read(text))),
+        ended_at: container::status(pod).and_then(|c| c.state.terminated.as_ref()?.finished_at),
         disposal: disposal(mark(annotation::DISPOSAL_STATUS)),
         node_gone: bound && matches!(observed.node, NodeView::Gone),
         bound,

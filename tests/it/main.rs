@@ -13,6 +13,7 @@ mod accepted;
 mod activity;
 mod again;
 mod answers;
+mod backups;
 mod bad_input;
 mod builder;
 mod bus;

@@ -175,6 +175,7 @@ pub fn policy(value: &Value) -> Result<LifecyclePolicy, String> {
             Some("ws-daemon") => Content::WsDaemon,
             _ => Content::None,
         },
+        has_backups: value["has_backups"] == true,
         report_stuck_after: span("report_stuck_after")?,
         announce_within: span("announce_within")?,
     })
@@ -206,6 +207,7 @@ fn write_policy(policy: &LifecyclePolicy) -> Map<String, Value> {
         ("recreate_after", again.map(span)),
         ("services", services),
         ("content", content),
+        ("has_backups", policy.has_backups.then(|| json!(true))),
         ("report_stuck_after", policy.report_stuck_after.map(span)),
         ("announce_within", policy.announce_within.map(span)),
     ];

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::last_backup;
 use crate::objects::{ContainerStatus, Pod};
 use crate::proto::wsman::{InitializerMetric, InitializerMetrics};
 
@@ -33,16 +34,18 @@ pub struct Saved {
     pub name: String,
     /// Why it failed; empty where it did not.
     pub failure: String,
+    /// The backup that stays valid then, as far as the guest knows one.
+    pub last: Option<last_backup::Saved>,
     /// `gitStatus` of the disposal, as JSON; empty without a repository.
     pub git_status: String,
 }
 
 impl Saved {
-    /// Returns the value of `gitpod.io/disposalStatus` for it.
-    pub fn disposal(&self) -> String {
+    /// Returns the value of `gitpod.io/disposalStatus` for it, with the reason of a failure.
+    pub fn disposal(&self, failure: &str) -> String {
         let mut mark = json!({ "status": "finished" });
-        if !self.failure.is_empty() {
-            mark["backupFailure"] = self.failure.as_str().into();
+        if !failure.is_empty() {
+            mark["backupFailure"] = failure.into();
         }
         if let Ok(git @ Value::Object(_)) = serde_json::from_str(&self.git_status) {
             mark["gitStatus"] = git;
@@ -79,14 +82,13 @@ fn saved(message: &str, exit_code: i64) -> Saved {
         ok: bool,
         message: String,
         backup: Backup,
-        last: Option<Backup>,
+        last: Option<last_backup::Saved>,
         git: Option<Value>,
     }
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Backup {
         name: String,
-        created: String,
     }
     let Ok(report) = serde_json::from_str::<Report>(message) else {
         return Saved {
@@ -94,16 +96,17 @@ fn saved(message: &str, exit_code: i64) -> Saved {
             ..Saved::default()
         };
     };
-    let mut failure = String::new();
-    if !report.ok {
-        failure = shortened(&report.message).to_owned();
-        if let Some(last) = &report.last {
-            failure.push_str(&format!("; there is a backup of {}", last.created));
-        }
-    }
     Saved {
         name: report.backup.name,
-        failure,
+        failure: match report.ok {
+            true => String::new(),
+            false => shortened(&report.message).to_owned(),
+        },
+        // What was final for an earlier instance is not all of this one's content.
+        last: report.last.map(|last| last_backup::Saved {
+            is_final: false,
+            ..last
+        }),
         git_status: report.git.map(|git| git.to_string()).unwrap_or_default(),
     }
 }

@@ -7,7 +7,9 @@ use super::{Case, NODE_VANISHED};
 use crate::action::Action;
 use crate::proto::wsman::WorkspacePhase;
 use crate::workspaces::content::Content;
-use crate::workspaces::content::report::Saving;
+use crate::workspaces::content::last_backup::{self, LastBackup};
+use crate::workspaces::content::report::{Saved, Saving};
+use crate::workspaces::content::step::{LookUp, Step};
 use crate::workspaces::marks::{FINALIZER, annotation};
 use crate::workspaces::pod_state::{Disposal, PodPhase};
 
@@ -78,6 +80,49 @@ impl Case<'_> {
     /// Nothing runs any more, and nobody has content to save.
     pub(super) fn stops_and_ended(&self) -> bool {
         self.is_stopping() && self.has_ended() && !self.awaits_disposal()
+    }
+
+    /// It is about to be STOPPED without its last save, and nobody has looked yet what the store has of it.
+    pub(super) fn seeks_backup(&self) -> bool {
+        let ends = self.stops_on_lost_node() || self.stops_and_ended() || self.stop_expired();
+        ends && self.policy.has_backups
+            && self.state.last_backup.is_none()
+            && self.lost().is_some_and(|(_, known)| known.is_none())
+    }
+
+    /// What finds out what the store has of it.
+    pub(super) fn look_up(&self) -> Step {
+        let status = self.group.status().read();
+        let metadata = status.metadata.unwrap_or_default();
+        Step::LastBackup(LookUp {
+            pod: self.pod.clone(),
+            owner: metadata.owner,
+            meta_id: metadata.meta_id,
+            instance: status.id,
+        })
+    }
+
+    /// Why the guest did not save the content at the end, and which backup it knows; `None` where it did, or had nothing
+    /// to save.
+    fn lost(&self) -> Option<(&str, Option<&last_backup::Saved>)> {
+        let state = self.state;
+        if state.disposal == Disposal::Finished || state.abort {
+            return None;
+        }
+        match &state.saving {
+            Saving::Never => None,
+            Saving::Waits => Some((self.unsaved(), None)),
+            Saving::Ended(saved) if saved.failure.is_empty() => None,
+            Saving::Ended(saved) => Some((&saved.failure, saved.last.as_ref())),
+        }
+    }
+
+    /// Why a guest that should save never will.
+    fn unsaved(&self) -> &'static str {
+        match self.node_is_lost() {
+            true => NODE_VANISHED,
+            false => "the pod was deleted by force before its content was saved",
+        }
     }
 
     pub(super) fn stop_expired(&self) -> bool {
@@ -174,26 +219,46 @@ impl Case<'_> {
             marks.push((annotation::EXPLICIT_FAIL, why.to_owned()));
         }
         marks.extend(self.saved());
-        if self.saves() && self.state.disposal != Disposal::Finished {
-            let why = "the pod was deleted by force before its content was saved";
-            marks.push((annotation::DISPOSAL_STATUS, finished(why)));
-        }
         self.end(marks, false)
     }
 
-    /// What the guest reported of its save.
+    /// What became of the content: what the guest reported, and where it was not saved, how old it is.
     fn saved(&self) -> Vec<(&'static str, String)> {
-        let Saving::Ended(saved) = &self.state.saving else {
-            return Vec::new();
-        };
         if self.state.disposal == Disposal::Finished || self.state.abort {
             return Vec::new();
         }
-        let mut marks = vec![(annotation::DISPOSAL_STATUS, saved.disposal())];
+        let unreported = Saved::default();
+        let saved = match &self.state.saving {
+            Saving::Never => return Vec::new(),
+            Saving::Waits => &unreported,
+            Saving::Ended(saved) => saved,
+        };
+        let failure = self.lost().map(|(why, known)| self.with_age(why, known));
+        let disposal = saved.disposal(&failure.unwrap_or_default());
+        let mut marks = vec![(annotation::DISPOSAL_STATUS, disposal)];
         if self.is_headless() && !saved.name.is_empty() {
             marks.push((annotation::SNAPSHOT, saved.name.clone()));
         }
         marks
+    }
+
+    /// Why the content was not saved, and how old it is; empty where it was saved, but not reported.
+    fn with_age(&self, why: &str, known: Option<&last_backup::Saved>) -> String {
+        let known = known.cloned().map(LastBackup::Backup);
+        match self.state.last_backup.as_deref().or(known.as_ref()) {
+            None => why.to_owned(),
+            Some(last) if last.is_final() => String::new(),
+            Some(last) => format!("{why}; {}", last.age(self.content_ended_at())),
+        }
+    }
+
+    /// When the workspace last changed its content: at the end of its container or, where nobody reported that, when it was
+    /// asked to end.
+    fn content_ended_at(&self) -> Timestamp {
+        let state = self.state;
+        let grace = SignedDuration::from_secs(state.grace.unwrap_or_default());
+        let asked = state.deleting.and_then(|end| end.checked_sub(grace).ok());
+        state.ended_at.or(asked).unwrap_or(self.now).min(self.now)
     }
 
     /// The node will never report the end of the pod.
@@ -202,7 +267,9 @@ impl Case<'_> {
         if self.is_unexplained() {
             marks.push((annotation::EXPLICIT_FAIL, NODE_VANISHED.to_owned()));
         }
-        if self.awaits_disposal() && !self.state.never_ready && !self.is_headless() {
+        marks.extend(self.saved());
+        let by_daemon = self.policy.content == Content::WsDaemon && self.awaits_disposal();
+        if by_daemon && !self.state.never_ready && !self.is_headless() {
             marks.push((annotation::DISPOSAL_STATUS, finished(NODE_VANISHED)));
         }
         let by_force = self.state.grace != Some(0);
@@ -239,8 +306,12 @@ impl Case<'_> {
             false => format!("its pod did not end within {}", limit.limit()),
         };
         let mut marks = vec![(annotation::FORCED, why)];
-        if self.awaits_disposal() {
-            marks.push((annotation::DISPOSAL_STATUS, finished(&message)));
+        match self.awaits_disposal() {
+            true => {
+                let failure = self.with_age(&message, None);
+                marks.push((annotation::DISPOSAL_STATUS, finished(&failure)));
+            }
+            false => marks.extend(self.saved()),
         }
         if !self.state.timed_out {
             marks.push((annotation::TIMED_OUT, message));
@@ -276,7 +347,7 @@ impl Case<'_> {
     }
 }
 
-/// A disposal that ended without a backup.
+/// A disposal that ended without a report.
 fn finished(backup_failure: &str) -> String {
-    serde_json::json!({"status": "finished", "backupFailure": backup_failure}).to_string()
+    Saved::default().disposal(backup_failure)
 }
