@@ -42,7 +42,11 @@ pub(super) fn guest(
 fn store(storage: &file::Storage, files: &Contents, faults: &mut Faults) -> Option<Store> {
     let mut need = |given: &str, key: &str, what: &str| {
         let path = format!("content.storage.{key}");
-        faults.unless(!given.is_empty(), &path, format!("is missing, but this kind needs it; {what}"));
+        faults.unless(
+            !given.is_empty(),
+            &path,
+            format!("is missing, but this kind needs it; {what}"),
+        );
     };
     let settings = match storage.kind {
         StorageKind::None => return None,

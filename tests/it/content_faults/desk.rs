@@ -232,6 +232,9 @@ impl Desk {
     }
 }
 
+/// What a failure says where an earlier backup is there.
+pub(super) const AGE: &str = "its content is from a backup ";
+
 pub(super) const YES: WorkspaceConditionBool = WorkspaceConditionBool::True;
 
 pub(super) type Client = WorkspaceManagerClient<Channel>;

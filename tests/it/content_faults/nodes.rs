@@ -59,6 +59,7 @@ async fn after_a_backup_of_the_interval() {
     let last = lost(&desk, &world, &mut updates, "one").await;
     let failed = last.conditions.unwrap().failed;
     assert!(failed.starts_with(VANISHED), "{failed}");
+    assert!(failed.contains(AGE), "{failed}");
     assert_eq!(desk.last_backups("one"), 0);
     desk.restores(&world.client, Some(&name), &work).await;
     world.drain().await.unwrap();
@@ -79,6 +80,7 @@ async fn while_the_last_backup_is_made() {
     let failed = last.conditions.unwrap().failed;
     assert!(failed.starts_with("last backup failed: "), "{failed}");
     assert!(failed.contains(VANISHED), "{failed}");
+    assert!(failed.contains(AGE), "{failed}");
     assert_eq!(desk.last_backups("one"), 0);
     // What was cut off is nothing to begin with.
     desk.restores(&world.client, None, &work).await;

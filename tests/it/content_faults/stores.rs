@@ -30,7 +30,7 @@ async fn breaks(desk: &Desk, breaks: impl FnOnce(), repairs: impl FnOnce(), reas
     let failed = conditions.failed.as_str();
     assert!(failed.starts_with("last backup failed: "), "{failed}");
     assert!(failed.contains(reason), "{failed}");
-    assert!(failed.contains("; there is a backup of "), "{failed}");
+    assert!(failed.contains(AGE), "{failed}");
     assert_ne!(conditions.final_backup_complete(), YES);
     repairs();
     assert_eq!(desk.manifests().len(), 1);
