@@ -134,7 +134,10 @@ async fn work<N: Noun>(
                 queue.clear(&key);
                 failures.remove(&key);
                 stops.forget(&key);
-                running.end(&key);
+                // One of which an answer showed more than the watch is decided on as soon as that has it.
+                if hub.read(|index| index.group(&key).is_none()) {
+                    running.end(&key);
+                }
                 continue;
             };
             match decision.wake_at {
