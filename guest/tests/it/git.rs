@@ -6,12 +6,11 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use crate::server::{Reply, Server};
-use crate::support::{Pod, files_with, git, repository, terminate};
+use crate::support::{Pod, git, repository, terminate};
 
 pub(crate) fn clone(url: &str, more: Value) -> Value {
     let mut spec = json!({ "remote_uri": url, "checkout_location": "x", "config": {} });
@@ -175,75 +174,6 @@ fn a_link_in_the_workspace_does_not_lead_a_clone_out() {
     let outcome = pod.init();
     assert_eq!(outcome["ok"], false, "{outcome}");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
-}
-
-/// Processes whose arguments or environment contain `marker`.
-fn processes_with(marker: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        for file in ["cmdline", "environ"] {
-            let text = fs::read(entry.path().join(file)).unwrap_or_default();
-            if text
-                .windows(marker.len())
-                .any(|part| part == marker.as_bytes())
-            {
-                found.push(format!("{}/{file}", entry.path().display()));
-            }
-        }
-    }
-    found
-}
-
-#[test]
-fn a_password_reaches_the_remote_and_nothing_else() {
-    let marker = "marker-9f2c51";
-    let srv = tempfile::tempdir().unwrap();
-    repository(srv.path(), "repo");
-    let leaks = Arc::new(Mutex::new(Vec::new()));
-    let found = leaks.clone();
-    let server = Server::new(srv.path(), move |request| {
-        found.lock().unwrap().extend(processes_with(marker));
-        // user:marker-9f2c51
-        match request.header("authorization") {
-            Some("Basic dXNlcjptYXJrZXItOWYyYzUx") => Reply::Git,
-            _ => Reply::status(
-                "401 Unauthorized",
-                "www-authenticate: Basic realm=\"x\"\r\n",
-                b"",
-            ),
-        }
-    });
-    let config = json!({ "authentication": "BASIC_AUTH", "auth_user": "user",
-                         "auth_password": "extracted-secret/initializer.git" });
-    let store = srv.path().join("store");
-    let pod = Pod::new(clone(&server.url("repo/.git"), json!({ "config": config })))
-        .secret("initializer.git", marker)
-        .set("store", json!({ "local": { "path": store } }))
-        .set("save", json!({ "final_timeout": "60s" }));
-    let output = pod.command("init").output().unwrap();
-    assert_eq!(pod.outcome(&output)["ok"], true);
-    for text in [&output.stdout, &output.stderr] {
-        assert!(!String::from_utf8_lossy(text).contains(marker));
-    }
-    assert_eq!(pod.read("x/file"), "two");
-    assert_eq!(leaks.lock().unwrap().as_slice(), [] as [String; 0]);
-    for dir in [pod.root(), pod.state()] {
-        assert_eq!(files_with(&dir, marker), [] as [std::path::PathBuf; 0]);
-    }
-
-    let mut saver = pod.command("save").spawn().unwrap();
-    crate::save::wait_for_save(&mut saver);
-    terminate(&saver);
-    let output = saver.wait_with_output().unwrap();
-    assert_eq!(pod.outcome(&output)["ok"], true);
-    let copy =
-        Pod::new(json!({ "backup": {} })).set("store", json!({ "local": { "path": store } }));
-    copy.init_ok();
-    assert_eq!(
-        files_with(&copy.root(), marker),
-        [] as [std::path::PathBuf; 0]
-    );
-    assert_eq!(copy.read("x/file"), "two");
 }
 
 #[test]

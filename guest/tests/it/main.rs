@@ -8,6 +8,7 @@ mod git;
 mod invariant;
 mod kills;
 mod lfs;
+mod marker;
 mod prebuild;
 mod s3;
 mod save;
