@@ -3,10 +3,33 @@
 use std::os::unix::fs::PermissionsExt;
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::world::{empty_dir, shell, start};
+use crate::world::{empty_dir, poll, shell, start};
+
+#[tokio::test]
+async fn files_follow_their_secret() {
+    let world = start().await;
+    let data = json!({ "metadata": { "name": "s" }, "stringData": { "token": "old" } });
+    let _: Secret = world.create(data).await;
+    let spec = json!({
+        "containers": [{
+            "name": "main", "image": "i", "command": ["sleep", "1000"],
+            "volumeMounts": [{ "name": "secret", "mountPath": "/secret" }],
+        }],
+        "volumes": [{ "name": "secret", "secret": { "secretName": "s" } }],
+    });
+    world.pod("p", spec).await;
+    let pod = world.until_ready("p").await;
+    let file = world.home(&pod).join("volumes/secret/token");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "old");
+    let patch = Patch::Merge(json!({ "stringData": { "token": "new" } }));
+    let secrets = world.api::<Secret>();
+    let params = PatchParams::default();
+    secrets.patch("s", &params, &patch).await.unwrap();
+    poll(|| std::fs::read_to_string(&file).is_ok_and(|text| text == "new")).await;
+}
 
 #[tokio::test]
 async fn secrets_are_files_and_variables() {

@@ -239,7 +239,7 @@ pub(crate) async fn until_ended(pid: &str) {
 }
 
 /// Checks until it is so: the file system and `/proc` say nothing by themselves.
-async fn poll(done: impl Fn() -> bool) {
+pub(crate) async fn poll(done: impl Fn() -> bool) {
     let wait = async {
         while !done() {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,21 +1,26 @@
 //! The volumes of a pod as directories.
 //!
-//! They are written once, before the first container starts: a Secret that changes later does not change its files.
-//! Sizes, media and read-only mounts are not enforced.
+//! They are written before the first container starts. Later, files follow their Secrets and ConfigMaps within seconds,
+//! each at once; those that are mounted by a subPath do, too. Sizes, media and read-only mounts are not enforced.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
 
+use super::Shared;
 use super::directories::{self, Directories};
 use super::fields;
 use super::sources::Reader;
 
 const DEFAULT_MODE: i32 = 0o644;
+/// How often volumes follow their objects.
+const REFRESH: Duration = Duration::from_secs(5);
 
 /// Creates the volumes; returns where they are, by name. The error is the kubelet's text.
 pub(crate) async fn mount(
@@ -63,6 +68,31 @@ pub(crate) async fn mount(
         found.insert(volume.name.clone(), own);
     }
     Ok(found)
+}
+
+/// Brings what changes in Secrets and ConfigMaps into the volumes of a pod, for ever.
+pub(crate) async fn follow(shared: Arc<Shared>, reader: Reader, pod: Pod) {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    let changing: Vec<_> = volumes
+        .filter(|one| one.secret.is_some() || one.config_map.is_some() || one.projected.is_some())
+        .collect();
+    while !changing.is_empty() {
+        tokio::time::sleep(REFRESH).await;
+        for volume in &changing {
+            // What is gone or cannot be read leaves the files as they are.
+            let Ok(files) = files(&reader, &pod, volume).await else {
+                continue;
+            };
+            let path = shared.directories.volume(uid, &volume.name);
+            if let Err(error) = update(&path, &files) {
+                tracing::warn!(%error, uid, volume = volume.name, "a volume is not updated");
+            }
+        }
+    }
 }
 
 /// A file of a volume.
@@ -205,24 +235,48 @@ fn downward_files(
 fn write(volume: &Path, files: &[Content]) -> io::Result<()> {
     fs::remove_dir_all(volume)?;
     directories::create(volume)?;
-    for file in files {
-        if !is_inside(&file.path) {
-            let why = format!("{:?} is no path inside a volume", file.path);
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    // Two sources of a projected volume may have the same path: the later one stays.
+    files.iter().try_for_each(|file| put(volume, file))
+}
+
+/// Writes the files that have changed, and removes those that are not there any more.
+fn update(volume: &Path, files: &[Content]) -> io::Result<()> {
+    let wanted: BTreeMap<_, _> = files.iter().map(|f| (volume.join(&f.path), f)).collect();
+    let mut open = vec![volume.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => open.push(path),
+                false if wanted.contains_key(&path) => {}
+                false => fs::remove_file(path)?,
+            }
         }
-        let path = volume.join(&file.path);
-        if let Some(parent) = path.parent() {
-            directories::create(parent)?;
-        }
-        let mut open = OpenOptions::new();
-        // Two sources of a projected volume may have the same path: the later one stays.
-        let _ = fs::remove_file(&path);
-        let mut opened = open.write(true).create_new(true).mode(0o600).open(&path)?;
-        opened.write_all(&file.bytes)?;
-        let mode = u32::try_from(file.mode).unwrap_or(0o600) & 0o777;
-        opened.set_permissions(Permissions::from_mode(mode))?;
     }
-    Ok(())
+    let changed = |path: &Path, file: &Content| fs::read(path).ok().as_ref() != Some(&file.bytes);
+    let mut changes = wanted.iter().filter(|(path, file)| changed(path, file));
+    changes.try_for_each(|(_, file)| put(volume, file))
+}
+
+/// Replaces a file at once.
+fn put(volume: &Path, file: &Content) -> io::Result<()> {
+    if !is_inside(&file.path) {
+        let why = format!("{:?} is no path inside a volume", file.path);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    let path = volume.join(&file.path);
+    if let Some(parent) = path.parent() {
+        directories::create(parent)?;
+    }
+    // No key has such a name.
+    let new = path.with_file_name("..new");
+    let _ = fs::remove_file(&new);
+    let mut open = OpenOptions::new();
+    let mut opened = open.write(true).create_new(true).mode(0o600).open(&new)?;
+    opened.write_all(&file.bytes)?;
+    let mode = u32::try_from(file.mode).unwrap_or(0o600) & 0o777;
+    opened.set_permissions(Permissions::from_mode(mode))?;
+    fs::rename(new, path)
 }
 
 /// Whether a relative path stays below its directory.
@@ -267,6 +321,14 @@ mod tests {
         assert_eq!(mode(&volume.join("a/b")), 0o600);
         assert_eq!(mode(&volume.join("c")), 0o444);
         assert!(!volume.join("old").exists());
+        let changed = Content {
+            bytes: b"2".to_vec(),
+            ..files[0].clone()
+        };
+        update(&volume, &[changed]).unwrap();
+        assert_eq!(fs::read(volume.join("a/b")).unwrap(), b"2");
+        assert_eq!(mode(&volume.join("a/b")), 0o600);
+        assert!(!volume.join("c").exists());
     }
 
     #[test]

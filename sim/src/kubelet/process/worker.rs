@@ -238,6 +238,9 @@ impl Worker {
                 match mounted.await {
                     Ok(volumes) => {
                         self.volumes = Some(volumes);
+                        let (shared, reader) = (self.shared.clone(), self.reader.clone());
+                        self.helpers
+                            .spawn(volumes::follow(shared, reader, self.full.clone()));
                         self.prepared();
                     }
                     Err(why) => {
