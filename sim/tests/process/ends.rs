@@ -66,6 +66,26 @@ async fn what_ignores_sigterm_is_killed_after_the_grace() {
 }
 
 #[tokio::test]
+async fn a_container_that_does_not_live_is_restarted() {
+    let world = start().await;
+    let mut main = shell("main", "sleep 1000");
+    main["livenessProbe"] = json!({
+        "exec": { "command": ["test", "-e", "/data/lives"] },
+        "periodSeconds": 1, "failureThreshold": 1, "terminationGracePeriodSeconds": 1,
+    });
+    let spec = json!({
+        "containers": [main], "volumes": empty_dir(), "restartPolicy": "Always",
+    });
+    world.pod("p", spec).await;
+    let again = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"] == 1;
+    let pod = world.until("p", again).await;
+    let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!(last["exitCode"], 143);
+    let message = world.event("Unhealthy").await;
+    assert!(message.starts_with("Liveness probe failed: "), "{message}");
+}
+
+#[tokio::test]
 async fn a_signal_is_an_exit_code() {
     let world = start().await;
     // The kubelet makes one dollar of two.

@@ -157,6 +157,14 @@ impl Running {
         self.signal(Signal::KILL);
     }
 
+    /// Ends it alone: SIGTERM, and after the grace SIGKILL.
+    pub(crate) async fn end_within(self: Arc<Self>, grace: Duration) {
+        self.terminate();
+        if timeout(grace, self.ended.cancelled()).await.is_err() {
+            self.kill();
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         self.stopped.cancel();
         if let Some(group) = &self.group {

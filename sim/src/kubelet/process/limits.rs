@@ -60,9 +60,6 @@ pub(crate) fn omitted(pod: &Pod) -> Vec<String> {
         if container.command.iter().flatten().next().is_none() {
             omit("the entry point of the image (it only waits, because it has no command)");
         }
-        if container.liveness_probe.is_some() {
-            omit("the livenessProbe");
-        }
         let lifecycle = container.lifecycle.as_ref();
         if lifecycle.is_some_and(|hooks| hooks.post_start.is_some()) {
             omit("the postStart hook");
@@ -126,6 +123,7 @@ fn probes(container: &Container) -> impl Iterator<Item = (&'static str, &Probe)>
     let all = [
         ("readinessProbe", &container.readiness_probe),
         ("startupProbe", &container.startup_probe),
+        ("livenessProbe", &container.liveness_probe),
     ];
     all.into_iter()
         .filter_map(|(kind, probe)| Some((kind, probe.as_ref()?)))
@@ -176,13 +174,12 @@ mod tests {
     #[test]
     fn what_is_left_out_is_listed() {
         let all = omitted(&pod(json!({ "containers": [
-            { "name": "a", "command": ["x"], "livenessProbe": {}, "tty": true },
+            { "name": "a", "command": ["x"], "tty": true },
             { "name": "b" },
         ] })));
         assert_eq!(
             all,
             [
-                "the livenessProbe of container \"a\"",
                 "the terminal of container \"a\"",
                 "the entry point of the image (it only waits, because it has no command) of container \"b\"",
             ]

@@ -1,11 +1,11 @@
-//! Startup and readiness probes: commands of the container, and requests to its ports on loopback.
+//! Startup, readiness and liveness probes: commands of the container, and requests to its ports on loopback.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::{Container, Probe};
+use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ pub(crate) enum Finding {
     StartupFailed(String),
     Ready,
     Unready(String),
+    Dead(String),
 }
 
 /// Probes a container until it ends, and reports each change with the container's index and run.
@@ -50,25 +51,45 @@ pub(crate) async fn run(
                 Err(why) => return report(Finding::StartupFailed(why)).await,
             }
         }
-        if let Some(probe) = &spec.readiness_probe {
-            let mut ready = false;
-            delay(probe).await;
-            loop {
-                let result = prober.until_change(probe, ready).await;
-                ready = result.is_ok();
-                report(match result {
-                    Ok(()) => Finding::Ready,
-                    Err(why) => Finding::Unready(why),
-                })
-                .await;
-                pause(probe).await;
+        let readiness = async {
+            if let Some(probe) = &spec.readiness_probe {
+                let mut ready = false;
+                delay(probe).await;
+                loop {
+                    let result = prober.until_change(probe, ready).await;
+                    ready = result.is_ok();
+                    report(match result {
+                        Ok(()) => Finding::Ready,
+                        Err(why) => Finding::Unready(why),
+                    })
+                    .await;
+                    pause(probe).await;
+                }
             }
-        }
+        };
+        let liveness = async {
+            if let Some(probe) = &spec.liveness_probe {
+                delay(probe).await;
+                if let Err(why) = prober.until_change(probe, true).await {
+                    report(Finding::Dead(why)).await;
+                }
+            }
+        };
+        tokio::join!(readiness, liveness);
     };
     tokio::select! {
         () = running.ended.cancelled() => {}
         () = probing => {}
     }
+}
+
+/// The grace of a container that fails its liveness probe.
+pub(crate) fn grace(container: &Container, pod: &Pod) -> Duration {
+    let probe = container.liveness_probe.as_ref();
+    let own = probe.and_then(|probe| probe.termination_grace_period_seconds);
+    let spec = pod.spec.as_ref();
+    let grace = own.or(spec.and_then(|spec| spec.termination_grace_period_seconds));
+    Duration::from_secs(grace.unwrap_or(30).try_into().unwrap_or(0))
 }
 
 struct Prober<'a> {

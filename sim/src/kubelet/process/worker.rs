@@ -418,6 +418,14 @@ impl Worker {
                 status.ready = false;
                 self.note(unhealthy(format!("Readiness probe failed: {why}")));
             }
+            Finding::Dead(why) => {
+                let grace = probes::grace(&self.specs[index], &self.full);
+                self.helpers.spawn(running.clone().end_within(grace));
+                let name = &status.name;
+                let text = format!("Container {name} failed liveness probe, will be restarted");
+                self.note(unhealthy(format!("Liveness probe failed: {why}")));
+                self.note(Note::normal("Killing", text));
+            }
         }
     }
 
