@@ -20,7 +20,7 @@ use pods::Kubelet;
 use recorder::Recorder;
 
 pub(crate) use node::SOCKET;
-pub use process::ProcessRuntime;
+pub use process::{ProcessRuntime, remove_abandoned};
 
 mod garbage;
 mod informer;

@@ -114,6 +114,18 @@ fn nodes_of(namespace: Option<String>) -> Options {
     }
 }
 
+/// Directories of containers that nobody named.
+const PODS: &str = "wsman-pods-";
+
+/// Ends what daemons left behind that were killed: nothing else knows their directories.
+fn remove_abandoned() {
+    let entries = std::fs::read_dir(std::env::temp_dir());
+    let names = entries.into_iter().flatten().flatten();
+    for entry in names.filter(|entry| entry.file_name().to_string_lossy().starts_with(PODS)) {
+        kubelet::remove_abandoned(&entry.path());
+    }
+}
+
 /// The default of `guest.command`.
 const GUEST: &str = "/wsman-guest";
 
@@ -163,7 +175,8 @@ impl Embedded {
             let directory = match &processes.directory {
                 Some(directory) => directory.into(),
                 None => {
-                    let made = tempfile::Builder::new().prefix("wsman-pods-").tempdir()?;
+                    remove_abandoned();
+                    let made = tempfile::Builder::new().prefix(PODS).tempdir()?;
                     folder.insert(made).path().to_owned()
                 }
             };

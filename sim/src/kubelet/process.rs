@@ -10,8 +10,9 @@
 //! the pods and in the `directories`; processes never outlive the kubelet (`group`, `leftovers`).
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::watch;
@@ -106,6 +107,7 @@ pub(crate) fn open(runtime: &ProcessRuntime) -> Result<Opened, Error> {
         directories::Error::Io(error) => Error::Directory(path(), error),
     })?;
     let killed = leftovers::kill(&directories.pods());
+    leftovers::sweep(&directories.pods());
     if killed > 0 {
         tracing::info!(killed, "containers of an earlier kubelet are ended");
     }
@@ -116,6 +118,26 @@ pub(crate) fn open(runtime: &ProcessRuntime) -> Result<Opened, Error> {
         programs: runtime.programs.clone(),
         socket,
     })
+}
+
+/// Ends the containers of a kubelet that was killed and will not come back, and removes its directory; one that a kubelet
+/// uses stays.
+pub fn remove_abandoned(directory: &Path) {
+    let lock = std::fs::metadata(directory.join("lock"));
+    let opened = lock.and_then(|lock| lock.modified());
+    let age = opened.ok().and_then(|opened| opened.elapsed().ok());
+    // A directory that is just being opened is not locked yet.
+    if age.is_none_or(|age| age < Duration::from_secs(60)) {
+        return;
+    }
+    let Ok(directories) = Directories::open(directory) else {
+        return;
+    };
+    leftovers::kill(&directories.pods());
+    leftovers::sweep(&directories.pods());
+    if let Err(error) = directories.remove() {
+        tracing::warn!(%error, directory = %directory.display(), "an abandoned directory stays");
+    }
 }
 
 impl Opened {
@@ -210,5 +232,6 @@ impl Drop for Workers {
         self.tasks.abort_all();
         // The tasks end later, in the background.
         self.shared.groups.kill_all();
+        leftovers::sweep(&self.shared.directories.pods());
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::world::{World, empty_dir, shell, start, terminated, until_terminated};
+use crate::world::{World, empty_dir, shell, start, terminated, until_ended, until_terminated};
 
 /// Deletes a pod and returns its last state; a finalizer keeps it.
 async fn end(world: &World, name: &str) -> Value {
@@ -63,6 +63,18 @@ async fn what_ignores_sigterm_is_killed_after_the_grace() {
         (&json!(137), &json!("Error"))
     );
     assert_eq!(pod["status"]["phase"], "Failed");
+}
+
+#[tokio::test]
+async fn what_leaves_its_group_ends_with_its_container() {
+    let world = start().await;
+    let script = "setsid sh -c 'echo $$$$ > \"$WSMAN_ROOTFS/data/pid\"; sleep 1000' & \
+        while [ ! -s \"$WSMAN_ROOTFS/data/pid\" ]; do sleep 0.05; done";
+    let spec = json!({ "containers": [shell("main", script)], "volumes": empty_dir() });
+    world.pod("p", spec).await;
+    let pod = world.until_phase("p", "Succeeded").await;
+    let pid = std::fs::read_to_string(world.home(&pod).join("volumes/data/pid")).unwrap();
+    until_ended(pid.trim()).await;
 }
 
 #[tokio::test]

@@ -59,6 +59,38 @@ async fn a_kubelet_that_stops_kills_its_processes() {
 }
 
 #[tokio::test]
+async fn an_abandoned_directory_is_removed_with_its_processes() {
+    let world = start().await;
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let age = |directory: &std::path::Path| {
+        let lock = std::fs::File::options()
+            .append(true)
+            .open(directory.join("lock"));
+        lock.unwrap().set_modified(old).unwrap();
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let abandoned = folder.path().join("pods-1");
+    let root = abandoned.join("pods/gone/containers/main/rootfs");
+    std::fs::create_dir_all(&root).unwrap();
+    std::fs::write(abandoned.join("lock"), "").unwrap();
+    let mut left = std::process::Command::new("sleep");
+    left.arg("1000").env("WSMAN_ROOTFS", &root);
+    let mut left = left.spawn().unwrap();
+    // It may just be opened.
+    kubelet::remove_abandoned(&abandoned);
+    assert!(abandoned.exists());
+    age(&abandoned);
+    kubelet::remove_abandoned(&abandoned);
+    assert!(!abandoned.exists());
+    let ended = tokio::task::spawn_blocking(move || left.wait().unwrap());
+    assert!(!ended.await.unwrap().success());
+    // That of a kubelet that lives stays.
+    age(&world.directory());
+    kubelet::remove_abandoned(&world.directory());
+    assert!(world.directory().exists());
+}
+
+#[tokio::test]
 async fn a_restart_kills_leftovers() {
     let mut world = world::without_kubelet().await;
     // As a kubelet that was killed leaves it.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, Groups};
+use super::leftovers;
 use super::logs::{self, Progress, Writer};
 use super::paths::Paths;
 use super::rootfs::Rootfs;
@@ -46,7 +47,7 @@ impl Environment {
             ("PATH", path),
             ("HOME", home.display().to_string()),
             ("TMPDIR", rootfs.tmp.display().to_string()),
-            ("WSMAN_ROOTFS", rootfs.root.display().to_string()),
+            (leftovers::ROOTFS, rootfs.root.display().to_string()),
             (
                 "TERMINATION_LOG",
                 rootfs.termination_log.display().to_string(),
@@ -211,7 +212,10 @@ pub(crate) fn start(
     let end = async move {
         let _ended = handle.ended.clone().drop_guard();
         let code = match child {
-            Some(child) => run(child, &log, group).await,
+            Some(child) => {
+                let root = launch.home.join("rootfs");
+                run(child, &log, group, root).await
+            }
             None => {
                 wait(&handle.stopped, launch.waits).await;
                 0
@@ -226,8 +230,8 @@ pub(crate) fn start(
     Ok((running, end))
 }
 
-/// Copies the output of a process until its end, which is also that of its group.
-async fn run(mut child: Child, log: &Writer, group: Option<Arc<Group>>) -> i32 {
+/// Copies the output of a process until its end, which is also that of its group and of all that it started.
+async fn run(mut child: Child, log: &Writer, group: Option<Arc<Group>>, root: PathBuf) -> i32 {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let output = async { tokio::join!(log.copy("stdout", stdout), log.copy("stderr", stderr)) };
     tokio::pin!(output);
@@ -241,6 +245,7 @@ async fn run(mut child: Child, log: &Writer, group: Option<Arc<Group>>) -> i32 {
     if let Some(group) = group {
         group.end();
     }
+    let _ = tokio::task::spawn_blocking(move || leftovers::sweep(&root)).await;
     if !closed {
         let _ = timeout(DRAIN, output).await;
     }

@@ -119,6 +119,11 @@ impl Directories {
         found
     }
 
+    /// Removes everything.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        remove(&self.root)
+    }
+
     pub(crate) fn remove_pod(&self, uid: &str) -> io::Result<()> {
         match is_component(uid) {
             true => remove(&self.pod(uid)),

@@ -1,11 +1,11 @@
-//! What a kubelet that was killed left running: each process group has a file in its container's directory, and the
-//! next kubelet kills the groups of those.
+//! What is left running. Of a kubelet that was killed: each process group has a file in its container's directory, and
+//! the next kubelet kills the groups of those. Of a container: what left its group is found by a variable.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// The directory of these files.
 const PROCESSES: &str = "processes";
@@ -49,6 +49,37 @@ pub(crate) fn kill(pods: &Path) -> usize {
         }
     }
     killed
+}
+
+/// The variable that every process of a container inherits: where its root is.
+pub(crate) const ROOTFS: &str = "WSMAN_ROOTFS";
+
+/// How often processes are looked for: one that forks meanwhile is found in the next round.
+const ROUNDS: usize = 5;
+
+/// Kills every process whose root is below a directory, or is that directory. One that removed the variable stays.
+pub(crate) fn sweep(directory: &Path) {
+    let root = format!("{ROOTFS}={}", directory.display());
+    for _ in 0..ROUNDS {
+        let ids = processes().into_iter().map(|process| process.pid);
+        let found: Vec<_> = ids.filter(|id| has_root(*id, root.as_bytes())).collect();
+        if found.is_empty() {
+            return;
+        }
+        for pid in found.into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+fn has_root(pid: i32, root: &[u8]) -> bool {
+    // That of a process of another user cannot be read.
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let mut variables = environment.split(|byte| *byte == 0);
+    variables.any(|one| {
+        let rest = one.strip_prefix(root);
+        rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    })
 }
 
 /// The group and its leader's start, if the machine has not been restarted since.
