@@ -9,6 +9,9 @@ use protox::prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor}
 /// What reads and writes a message in this crate, rather than in the one that uses it.
 const CODEC: &str = "crate::wire::Codec";
 
+/// What others serve: wsman calls it, and its own descriptors do not have it.
+const CALLED: [&str; 1] = ["wsdaemon.proto"];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=.");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
@@ -21,7 +24,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptors.bin"), &descriptors)?;
     let pool = compiler.descriptor_pool();
     std::fs::write(out.join("calls.rs"), calls(&pool))?;
-    std::fs::write(out.join("wire.rs"), wire(&pool))?;
+    let mut called = protox::Compiler::new(["."])?;
+    called.include_source_info(true).include_imports(true);
+    called.open_files(CALLED)?;
+    let of_others = called.descriptor_pool();
+    let messages = [
+        wire(&pool, |name| !name.starts_with("google/")),
+        wire(&of_others, |name| CALLED.contains(&name)),
+    ];
+    std::fs::write(out.join("wire.rs"), messages.concat())?;
     tonic_prost_build::configure()
         .build_server(false)
         .codec_path(CODEC)
@@ -48,6 +59,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     servers.compile_fds(files)?;
+    // With servers, for tests.
+    let clients = out.join("called");
+    std::fs::create_dir_all(&clients)?;
+    tonic_prost_build::configure()
+        .codec_path(CODEC)
+        .out_dir(clients)
+        .extern_path(".contentservice", "crate::contentservice")
+        .compile_fds(called.file_descriptor_set())?;
     pbjson_build::Builder::new()
         .btree_map(["."])
         .register_descriptors(&descriptors)?
@@ -55,12 +74,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The descriptions, by their names.
+/// The descriptions of what is served, by their names.
 fn protos() -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(".")? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        names.extend(name.ends_with(".proto").then_some(name));
+        let is_ours = name.ends_with(".proto") && !CALLED.contains(&name.as_str());
+        names.extend(is_ours.then_some(name));
     }
     names.sort();
     Ok(names)
@@ -93,11 +113,9 @@ fn calls(pool: &DescriptorPool) -> String {
     text
 }
 
-/// Implements `Wire` for the messages of our packages.
-fn wire(pool: &DescriptorPool) -> String {
-    let ours = pool
-        .files()
-        .filter(|file| !file.package_name().starts_with("google."));
+/// Implements `Wire` for the messages of some files.
+fn wire(pool: &DescriptorPool, is_wanted: impl Fn(&str) -> bool) -> String {
+    let ours = pool.files().filter(|file| is_wanted(file.name()));
     let messages = ours.flat_map(|file| file.messages().collect::<Vec<_>>());
     messages
         .map(|message| format!("wire!({});\n", path(message)))

@@ -46,6 +46,12 @@ pub mod registryfacade {
     tonic::include_proto!("registryfacade");
 }
 
+/// Package `wsdaemon`: the daemon of each of Gitpod's nodes.
+#[allow(unreachable_pub, clippy::all)]
+pub mod wsdaemon {
+    include!(concat!(env!("OUT_DIR"), "/called/wsdaemon.rs"));
+}
+
 /// The services as they are served: answers that hold statuses are those of [`answers`].
 #[allow(unreachable_pub, clippy::all)]
 pub mod served {
@@ -55,5 +61,5 @@ pub mod served {
     include!(concat!(env!("OUT_DIR"), "/served/wsman.backups.v1.rs"));
 }
 
-/// The encoded `FileDescriptorSet` of everything above.
+/// The encoded `FileDescriptorSet` of everything that is served.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
