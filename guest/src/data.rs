@@ -2,13 +2,19 @@
 
 pub mod channel;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, StreamExt};
-use object_store::{Error, GetOptions, GetRange, MultipartUpload, ObjectStoreExt, PutPayload};
+use bytes::Bytes;
+use futures::stream::StreamExt;
+use object_store::{
+    Error, GetOptions, GetRange, GetResultPayload, MultipartUpload, ObjectStoreExt, PutPayload,
+};
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wsman_store::manifest::{Manifest, prefix};
 use wsman_store::{Store, StoreError, failed, key};
@@ -16,8 +22,9 @@ use wsman_store::{Store, StoreError, failed, key};
 use crate::archive::read::{ReadError, extract};
 use crate::archive::write::{WriteError, Written, write};
 use crate::archive::{Counted, Limits};
-use crate::tree::Hashing;
-use channel::{ChannelReader, ChannelWriter};
+use crate::tree::{Hashing, hex};
+use crate::walk::measure;
+use channel::{BUFFERS, ChannelReader, ChannelWriter, PipeReader, PipeWriter, pipe};
 
 /// The format of the data, as manifests name it.
 pub const FORMAT: &str = "tar+zstd";
@@ -29,8 +36,8 @@ const MAX_PARTS: u64 = 9_000;
 /// Parts that are under way at once.
 const IN_FLIGHT: usize = 2;
 
-/// Buffers between two threads.
-const BUFFERS: usize = 8;
+/// How much of a store's file is read at once.
+const READ: usize = 64 * 1024;
 
 /// How often a download goes on where it was cut.
 const RESUMES: u32 = 5;
@@ -76,27 +83,27 @@ pub async fn upload(
 ) -> Result<Uploaded, DataError> {
     let id = uuid::Uuid::new_v4();
     let path = format!("{}/data/{id}.tar.zst", prefix(owner, workspace));
-    let (tar, compress) = mpsc::channel(BUFFERS);
+    let (tar, compress) = pipe();
     let (compressed, parts) = mpsc::channel(BUFFERS);
     let root = root.to_owned();
-    let archiving =
-        tokio::task::spawn_blocking(move || write(&root, ChannelWriter::new(tar), &limits));
+    let tree = root.clone();
+    let part = tokio::task::spawn_blocking(move || part_size(&tree, &limits)).await?;
+    let archiving = tokio::task::spawn_blocking(move || write(&root, tar, &limits));
     let compressing = tokio::task::spawn_blocking(move || zstd(compress, compressed));
     let mut upload = None;
-    let part = usize::try_from(PART.max(limits.max_bytes / MAX_PARTS)).unwrap_or(usize::MAX);
     let sending = async {
-        let rest = send_parts(store, &path, part, parts, &mut upload).await?;
+        let sent = send_parts(store, &path, part, parts, &mut upload).await?;
         // Parts that are whole say nothing yet about the tree behind them.
         let written = archiving.await??;
-        let (size, sha256) = compressing
+        compressing
             .await?
             .map_err(|error| DataError::Write(error.into()))?;
         Ok((
-            rest,
+            sent.rest,
             Uploaded {
                 key: path.clone(),
-                size,
-                sha256,
+                size: sent.size,
+                sha256: hex(&sent.hash.finalize()),
                 written,
             },
         ))
@@ -120,26 +127,32 @@ pub async fn upload(
     completed
 }
 
-/// Sends every full part and returns what is left over; `upload` is set once there was one.
+/// Sends every full part; `upload` is set once there was one.
 async fn send_parts(
     store: &Store,
     path: &str,
     part: usize,
     mut chunks: Receiver<Vec<u8>>,
     upload: &mut Option<Box<dyn MultipartUpload>>,
-) -> Result<Vec<u8>, DataError> {
+) -> Result<Sent, DataError> {
     let failed = |source| DataError::from(failed("write", path, source));
-    let mut filling: Vec<u8> = Vec::new();
-    let mut under_way = FuturesUnordered::new();
+    let mut sent = Sent::default();
+    let mut filling: Vec<Bytes> = Vec::new();
+    let mut left = part;
+    // Tasks, because a part must go on while the next one is filled.
+    let mut under_way: JoinSet<Result<(), Error>> = JoinSet::new();
     while let Some(chunk) = chunks.recv().await {
-        let fits = chunk.len().min(part - filling.len());
-        filling.extend_from_slice(&chunk[..fits]);
-        if filling.len() < part {
+        sent.hash.update(&chunk);
+        sent.size += chunk.len() as u64;
+        let mut chunk = Bytes::from(chunk);
+        let fits = chunk.split_to(chunk.len().min(left));
+        left -= fits.len();
+        filling.push(fits);
+        if left > 0 {
             continue;
         }
-        let mut next = Vec::with_capacity(part);
-        next.extend_from_slice(&chunk[fits..]);
-        let full = PutPayload::from(std::mem::replace(&mut filling, next));
+        left = part - chunk.len();
+        let full = PutPayload::from_iter(std::mem::replace(&mut filling, vec![chunk]));
         let target = match upload {
             Some(upload) => upload,
             None => {
@@ -147,32 +160,35 @@ async fn send_parts(
                 upload.insert(store.inner.put_multipart(&path).await.map_err(failed)?)
             }
         };
-        while under_way.len() >= IN_FLIGHT {
-            under_way.next().await.transpose().map_err(failed)?;
+        while under_way.len() >= IN_FLIGHT
+            && let Some(done) = under_way.join_next().await
+        {
+            done?.map_err(failed)?;
         }
-        under_way.push(target.put_part(full));
+        under_way.spawn(target.put_part(full));
     }
-    while let Some(done) = under_way.next().await {
-        done.map_err(failed)?;
+    while let Some(done) = under_way.join_next().await {
+        done?.map_err(failed)?;
     }
-    Ok(filling)
+    sent.rest = PutPayload::from_iter(filling);
+    Ok(sent)
 }
 
 async fn complete(
     store: &Store,
     path: &str,
-    rest: Vec<u8>,
+    rest: PutPayload,
     upload: Option<&mut Box<dyn MultipartUpload>>,
 ) -> Result<(), Error> {
     match upload {
         Some(upload) => {
-            if !rest.is_empty() {
-                upload.put_part(rest.into()).await?;
+            if rest.content_length() > 0 {
+                upload.put_part(rest).await?;
             }
             upload.complete().await?;
         }
         None => {
-            store.inner.put(&key(path)?, rest.into()).await?;
+            store.inner.put(&key(path)?, rest).await?;
         }
     }
     Ok(())
@@ -189,12 +205,15 @@ pub async fn download(
         return Err(DataError::Format(manifest.format.clone()));
     }
     let (chunks, compressed) = mpsc::channel(BUFFERS);
+    let (plain, tar) = pipe();
     let into = into.to_owned();
-    let extracting = tokio::task::spawn_blocking(move || unpack(compressed, &into, &limits));
+    let decompressing = tokio::task::spawn_blocking(move || unzstd(compressed, plain));
+    let extracting = tokio::task::spawn_blocking(move || extract(tar, &into, &limits));
     let fetched = fetch(store, manifest, chunks).await;
     let extracted = extracting.await?;
+    let (size, sha256) = decompressing.await?.map_err(ReadError::Input)?;
     fetched?;
-    let (counted, size, sha256) = extracted?;
+    let counted = extracted?;
     let differs = |what: String| {
         let key = manifest.data.clone();
         Err(DataError::Differs { key, what })
@@ -212,7 +231,7 @@ pub async fn download(
 async fn fetch(
     store: &Store,
     manifest: &Manifest,
-    chunks: Sender<bytes::Bytes>,
+    chunks: Sender<Bytes>,
 ) -> Result<(), StoreError> {
     let failed = |source| failed("read", &manifest.data, source);
     let path = key(&manifest.data).map_err(failed)?;
@@ -225,7 +244,13 @@ async fn fetch(
             ..GetOptions::default()
         };
         let result = async {
-            let mut stream = store.inner.get_opts(&path, options).await?.into_stream();
+            let found = store.inner.get_opts(&path, options).await?;
+            let mut stream = match found.payload {
+                GetResultPayload::Stream(stream) => stream,
+                GetResultPayload::File(file, _) => {
+                    return send_file(file, offset, chunks.clone()).await;
+                }
+            };
             while let Some(chunk) = stream.next().await.transpose()? {
                 offset += chunk.len() as u64;
                 if chunks.send(chunk).await.is_err() {
@@ -249,28 +274,80 @@ async fn fetch(
     Ok(())
 }
 
-fn zstd(input: Receiver<Vec<u8>>, output: Sender<Vec<u8>>) -> io::Result<(u64, String)> {
-    let output = Hashing::new(ChannelWriter::new(output));
-    let mut encoder = zstd::Encoder::new(output, 1)?;
-    io::copy(&mut ChannelReader::new(input), &mut encoder)?;
-    let mut output = encoder.finish()?;
-    io::Write::flush(&mut output)?;
-    Ok(output.finish())
+/// What was sent, and what is left for the last part.
+#[derive(Default)]
+struct Sent {
+    size: u64,
+    hash: Sha256,
+    rest: PutPayload,
 }
 
-fn unpack(
-    input: Receiver<bytes::Bytes>,
-    into: &Path,
-    limits: &Limits,
-) -> Result<(Counted, u64, String), ReadError> {
+/// Several parts are in memory, so they are small where a store takes enough of them.
+fn part_size(root: &Path, limits: &Limits) -> usize {
+    let enough = |bytes: u64| PART.max(bytes / MAX_PARTS);
+    let mut part = enough(limits.max_bytes);
+    if part > 2 * PART
+        && let Ok(extent) = measure(root)
+    {
+        // The tree may grow meanwhile, and what it adds does not compress.
+        part = part.min(enough(2 * extent.bytes + 4096 * extent.files));
+    }
+    usize::try_from(part).unwrap_or(usize::MAX)
+}
+
+/// Reads a store in a directory: its own stream changes threads for each 8 KiB.
+async fn send_file(mut file: File, from: u64, chunks: Sender<Bytes>) -> Result<(), Error> {
+    let reading = tokio::task::spawn_blocking(move || {
+        file.seek(SeekFrom::Start(from))?;
+        loop {
+            let mut chunk = Vec::with_capacity(READ);
+            (&mut file).take(READ as u64).read_to_end(&mut chunk)?;
+            if chunk.is_empty() || chunks.blocking_send(chunk.into()).is_err() {
+                return Ok(());
+            }
+        }
+    });
+    let read: io::Result<()> = reading.await.unwrap_or_else(|error| Err(error.into()));
+    read.map_err(|error| Error::Generic {
+        store: "LocalFileSystem",
+        source: error.into(),
+    })
+}
+
+fn zstd(mut input: PipeReader, output: Sender<Vec<u8>>) -> io::Result<()> {
+    let mut encoder = zstd::Encoder::new(ChannelWriter::new(output), 1)?;
+    loop {
+        let chunk = input.fill_buf()?;
+        if chunk.is_empty() {
+            return encoder.finish()?.flush();
+        }
+        encoder.write_all(chunk)?;
+        let len = chunk.len();
+        input.consume(len);
+    }
+}
+
+/// Returns the size and the hash of all of `input`; what is wrong with it comes out of the pipe.
+fn unzstd(input: Receiver<Bytes>, mut output: PipeWriter) -> io::Result<(u64, String)> {
     let hashing = Hashing::new(ChannelReader::new(input));
-    let mut decoder = zstd::Decoder::new(hashing).map_err(ReadError::Input)?;
-    decoder
-        .window_log_max(WINDOW_LOG)
-        .map_err(ReadError::Input)?;
-    let counted = extract(&mut decoder, into, limits)?;
-    let (size, sha256) = decoder.finish().into_inner().finish();
-    Ok((counted, size, sha256))
+    let mut decoder = zstd::Decoder::new(hashing)?;
+    decoder.window_log_max(WINDOW_LOG)?;
+    let mut buffer = vec![0; READ];
+    let result = loop {
+        match decoder.read(&mut buffer) {
+            Ok(0) => break output.flush(),
+            Ok(read) => {
+                if let Err(error) = output.write_all(&buffer[..read]) {
+                    break Err(error);
+                }
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    if let Err(error) = result {
+        output.fail(error);
+    }
+    Ok(decoder.finish().into_inner().finish())
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ use crate::path::{PathError, RelPath};
 /// What the headers of one entry may take; a name is far shorter.
 const HEADERS: u64 = 1 << 20;
 
+/// How much of a file is copied at once.
+const BUFFER: usize = 64 * 1024;
+
 /// Why an archive is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -62,6 +65,7 @@ pub fn extract(input: impl Read, into: &Path, limits: &Limits) -> Result<Counted
         owners: rustix::process::geteuid().is_root(),
         parent: None,
         open: Vec::new(),
+        buffer: vec![0; BUFFER],
     };
     {
         let mut entries = archive.entries().map_err(ReadError::Input)?;
@@ -120,6 +124,8 @@ struct Extraction<'a> {
     /// Directories on the way down: their modes and times are set once they are left, because a directory that
     /// may not be written cannot be filled.
     open: Vec<(RelPath, Attributes)>,
+    /// The data of a file on its way.
+    buffer: Vec<u8>,
 }
 
 /// What an entry says about itself beside its content.
@@ -187,7 +193,7 @@ impl Extraction<'_> {
                 let fd = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
                     .map_err(failed)?;
                 let mut file = File::from(fd);
-                copy(&mut entry, &mut file, size, &path)?;
+                copy(&mut entry, &mut file, size, &path, &mut self.buffer)?;
                 self.set(&file, &attributes).map_err(failed)?;
             }
         }
@@ -356,11 +362,16 @@ fn timespec(text: &str) -> Option<Timespec> {
 }
 
 /// Copies the data of a file, all of it.
-fn copy(from: &mut impl Read, to: &mut File, size: u64, path: &RelPath) -> Result<(), ReadError> {
-    let mut buffer = [0; 64 * 1024];
+fn copy(
+    from: &mut impl Read,
+    to: &mut File,
+    size: u64,
+    path: &RelPath,
+    buffer: &mut [u8],
+) -> Result<(), ReadError> {
     let mut copied = 0;
     loop {
-        let read = match from.read(&mut buffer) {
+        let read = match from.read(buffer) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
