@@ -48,6 +48,7 @@ use crate::workspaces::decide::LifecyclePolicy;
 use crate::workspaces::entry::Workspace;
 use crate::workspaces::status::Defaults;
 use crate::workspaces::{defaults, policy};
+use crate::wsdaemon::Daemons;
 use workspaces::{activity, content, feed};
 
 /// The parts of a daemon. Everything is bound and connected before it starts.
@@ -66,6 +67,8 @@ pub struct Parts {
     pub in_flight: watch::Sender<InFlight>,
     /// The publisher on the message bus, if there is one.
     pub bus: Option<Publisher>,
+    /// The client of the ws-daemons of Gitpod's nodes.
+    pub daemons: Daemons,
     /// The TLS configuration; without it, connections are in plaintext.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// The listener of the probes.
@@ -123,6 +126,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         listener,
         in_flight,
         bus,
+        daemons,
         tls,
         probes,
         clock,
@@ -192,6 +196,16 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         follow_synced(hub.synced(), workspaces_component),
     );
     tasks.spawn(
+        "watch ws-daemons",
+        content::follow_daemons(
+            client.clone(),
+            namespace.clone(),
+            daemons.clone(),
+            settings.clone(),
+            readiness.optional("ws-daemons"),
+        ),
+    );
+    tasks.spawn(
         "watch activity",
         activity::follow(
             client,
@@ -219,6 +233,9 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             elector.leadership(),
             Arc::new(content::Backends {
                 backups: backups.clone(),
+                actor: actor.clone(),
+                settings: settings.clone(),
+                daemons: daemons.clone(),
             }),
             {
                 let (hub, actor, clock) = (hub.clone(), actor.clone(), clock.clone());
@@ -241,6 +258,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         lookup.clone(),
         settings.clone(),
         clock.clone(),
+        daemons,
     );
     let images = Images {
         lookup: lookup.clone(),

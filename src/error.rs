@@ -117,6 +117,14 @@ pub enum Error {
         /// When to try again, if known.
         retry_after: Option<Duration>,
     },
+    /// Another server was asked, and refuses: its code and its text.
+    #[error("{why}")]
+    Upstream {
+        /// Number of the gRPC code.
+        code: i32,
+        /// The server's text.
+        why: String,
+    },
     /// The caller's deadline is over.
     #[error("deadline exceeded while {doing}")]
     Deadline {
@@ -160,6 +168,7 @@ impl Error {
             Self::Exhausted { .. } => "EXHAUSTED",
             Self::Aborted { .. } | Self::Contended { .. } => "CONFLICT",
             Self::Unavailable { .. } | Self::Unreachable { .. } => "UNAVAILABLE",
+            Self::Upstream { .. } => "UPSTREAM",
             Self::Deadline { .. } => "DEADLINE_EXCEEDED",
             Self::Unimplemented { .. } => "UNIMPLEMENTED",
             Self::Internal { .. } => "INTERNAL",

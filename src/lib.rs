@@ -111,6 +111,7 @@ pub mod spans;
 pub mod tasks;
 pub mod telemetry;
 pub mod trace;
+pub mod wsdaemon;
 
 pub mod cli;
 

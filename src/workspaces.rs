@@ -71,9 +71,10 @@ pub fn policy(settings: &Settings) -> LifecyclePolicy {
         maintenance: manager.maintenance_mode.then_some(maintenance::FOR_EVER),
         recreate_after: manager.recreation.backoff.to_std(),
         services: manager.services,
-        content: match manager.guest {
-            Some(_) => Content::Guest,
-            None => Content::None,
+        content: match (&manager.guest, manager.daemon()) {
+            (Some(_), _) => Content::Guest,
+            (None, Some(_)) => Content::WsDaemon,
+            (None, None) => Content::None,
         },
         has_backups: manager
             .guest

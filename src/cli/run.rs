@@ -23,6 +23,7 @@ use crate::cluster::process;
 use crate::config::{ClientAuth, Kubernetes, Settings};
 use crate::daemon::{self, Parts, ShutdownTimeouts};
 use crate::server::listen;
+use crate::wsdaemon::{self, Daemons};
 use crate::{tasks, telemetry};
 
 /// Options of `wsman run`.
@@ -97,6 +98,7 @@ async fn serve(args: &Args, content: config::Content, settings: Settings) -> any
         listener,
         in_flight: watch::Sender::default(),
         bus,
+        daemons: Daemons::new(wsdaemon::Timing::CLASSIC),
         tls,
         probes,
         clock: Clock::system(),

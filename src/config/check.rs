@@ -294,6 +294,9 @@ fn web_url(text: &str) -> Result<(), String> {
 
 fn nodes(m: &file::Manager, faults: &mut Faults) -> Nodes {
     let daemon_tls = tls("manager.wsdaemon.tls", "crt", m.daemon_tls.clone(), faults);
+    let named = daemon_tls.as_ref().is_none_or(|tls| !tls.ca.is_empty());
+    let why = "is missing: give the authority of the ws-daemons";
+    faults.unless(named, "manager.wsdaemon.tls.ca", why);
     let path = "manager.workspaceHostPath";
     if m.registry_facade_host.is_empty() {
         if !m.workspace_host_path.is_empty() {

@@ -76,6 +76,14 @@ pub struct Manager {
 }
 
 impl Manager {
+    /// Returns the ws-daemon of the nodes, if they have one that is called.
+    pub fn daemon(&self) -> Option<&Daemon> {
+        match &self.nodes {
+            Nodes::Plain => None,
+            Nodes::Gitpod(nodes) => nodes.daemon.as_ref(),
+        }
+    }
+
     /// Returns the id and the class for a request with `id`: unknown ones fall back to `default`
     /// (docs/protocol.md#what-callers-can-rely-on). `None` only for settings with errors.
     pub fn class(&self, id: &str) -> Option<(&str, &Class)> {

@@ -44,8 +44,10 @@ use crate::workspaces::entry::Workspace;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::trace::Trace;
 use crate::workspaces::{self, activity, classes, content, ending};
+use crate::wsdaemon::Daemons;
 use change::Changes;
 use maintenance::Maintenance;
+use save::Savers;
 use start::Starts;
 use subscribe::Updates;
 
@@ -66,6 +68,7 @@ pub struct Workspaces {
     maintenance: Maintenance,
     starts: Starts,
     changes: Changes,
+    savers: Savers,
 }
 
 #[tonic::async_trait]
@@ -290,7 +293,10 @@ impl WorkspaceManager for Workspaces {
         let (request, deadline) = call::take(request);
         workspaces::id::check(&request.id)?;
         self.maintenance.check()?;
-        let url = self.save(&request.id, Save::Snapshot, deadline);
+        let save = Save::Snapshot {
+            return_immediately: request.return_immediately,
+        };
+        let url = self.save(&request.id, save, deadline);
         Ok(Response::new(TakeSnapshotResponse { url: url.await? }))
     }
 
@@ -321,8 +327,14 @@ impl Workspaces {
         lookup: Lookup,
         settings: watch::Receiver<Arc<Settings>>,
         clock: Clock,
+        daemons: Daemons,
     ) -> Self {
         Self {
+            savers: Savers {
+                lookup: lookup.clone(),
+                settings: settings.clone(),
+                daemons,
+            },
             maintenance: Maintenance {
                 settings: settings.clone(),
                 lookup: lookup.clone(),
@@ -362,15 +374,13 @@ impl Workspaces {
     /// Saves the content of a workspace, also after its caller hangs up.
     async fn save(&self, id: &str, save: Save, deadline: Instant) -> Result<String, Error> {
         let (doing, method) = match save {
-            Save::Snapshot => ("taking the snapshot", "TakeSnapshot"),
+            Save::Snapshot { .. } => ("taking the snapshot", "TakeSnapshot"),
             Save::Backup => ("backing up the workspace", "BackupWorkspace"),
         };
         let span = spans::call(method, Workspace::KIND, id);
-        let (lookup, settings) = (self.lookup.clone(), self.settings.borrow().clone());
-        let ask = save::new_id()?;
-        let id = id.to_owned();
-        let saving =
-            async move { save::save(&lookup, &settings.manager, &id, save, ask, deadline).await };
+        let savers = self.savers.clone();
+        let (ask, id) = (save::new_id()?, id.to_owned());
+        let saving = async move { savers.save(&id, save, ask, deadline).await };
         self.calls.mutate(doing, deadline, span, saving).await
     }
 

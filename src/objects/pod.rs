@@ -151,6 +151,13 @@ pub struct PodStatus {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub host_ip: String,
+    /// Address of the pod.
+    #[serde(
+        rename = "podIP",
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
+    pub pod_ip: String,
     /// PodScheduled, Ready and others.
     #[serde(
         deserialize_with = "lenient::any",

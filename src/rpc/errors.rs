@@ -75,6 +75,7 @@ pub fn status(failure: Error) -> Status {
         Error::Denied { .. }
         | Error::Aborted { .. }
         | Error::Contended { .. }
+        | Error::Upstream { .. }
         | Error::Deadline { .. }
         | Error::Unimplemented { .. } => {}
     }
@@ -117,6 +118,7 @@ fn code(error: &Error) -> Code {
         Error::Exhausted { .. } => Code::ResourceExhausted,
         Error::Aborted { .. } | Error::Contended { .. } => Code::Aborted,
         Error::Unavailable { .. } | Error::Unreachable { .. } => Code::Unavailable,
+        Error::Upstream { code, .. } => Code::from_i32(*code),
         Error::Deadline { .. } => Code::DeadlineExceeded,
         Error::Unimplemented { .. } => Code::Unimplemented,
         Error::Internal { .. } => Code::Internal,

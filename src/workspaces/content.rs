@@ -6,6 +6,7 @@ pub mod last_backup;
 pub mod remote;
 pub mod report;
 pub mod step;
+pub mod wsdaemon;
 
 use self::report::Saving;
 use super::entry::Workspace;
@@ -26,7 +27,7 @@ pub enum Content {
     None,
     /// Containers of the pod; their reports are in its status.
     Guest,
-    /// The ws-daemon of the node; its outcomes arrive as marks.
+    /// The ws-daemon of the node; its outcomes are marks.
     WsDaemon,
 }
 
@@ -39,19 +40,23 @@ pub fn check(request: &StartRequest, manager: &Manager) -> Result<(), Error> {
     if !request.needs_content() {
         return Ok(());
     }
-    let Some(guest) = &manager.guest else {
+    let guest = manager.guest.as_ref();
+    if guest.is_none() && manager.daemon().is_none() {
         return Err(missing(
             "spec.initializer asks for content, but this cluster has no content backend: only `empty` can be started",
         ));
-    };
+    }
     let Some(initializer) = &request.spec.initializer else {
         return Ok(());
     };
-    let faults = remote::faults(initializer, guest.git.allow_file_remotes);
+    let allow_files = guest.is_some_and(|guest| guest.git.allow_file_remotes);
+    let faults = remote::faults(initializer, allow_files);
     if !faults.is_empty() {
         return Err(id::invalid(faults));
     }
-    if guest.store.is_none() && initializer::needs_store(initializer) {
+    // A ws-daemon has its own store.
+    let lacks_store = guest.is_some_and(|guest| guest.store.is_none());
+    if lacks_store && initializer::needs_store(initializer) {
         return Err(missing(
             "spec.initializer asks for saved content, but content.storage is not configured",
         ));
@@ -63,13 +68,25 @@ pub fn check(request: &StartRequest, manager: &Manager) -> Result<(), Error> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Save {
     /// Kept until it is deleted.
-    Snapshot,
+    Snapshot {
+        /// The answer does not wait for it; only a ws-daemon can do that.
+        return_immediately: bool,
+    },
     /// One of the newest, which are kept.
     Backup,
 }
 
-/// Returns the command that saves the content of a running workspace (docs/protocol.md#what-each-call-checks). `ask` names
-/// this request: running it again saves nothing anew.
+/// What saves the content of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Saver {
+    /// A command of its guest.
+    Guest(Command),
+    /// The ws-daemon of this node; empty for none.
+    Node(String),
+}
+
+/// Returns what saves the content of a running workspace (docs/protocol.md#what-each-call-checks). `ask` names this request:
+/// running a command again saves nothing anew.
 ///
 /// # Errors
 /// [`Error::Precondition`]: a snapshot of a workspace that does not run, or nothing that could save it.
@@ -78,18 +95,21 @@ pub fn save(
     manager: &Manager,
     save: Save,
     ask: &str,
-) -> Result<Command, Error> {
+) -> Result<Saver, Error> {
     let (kind, what) = match save {
-        Save::Snapshot => ("snapshot", "take a snapshot"),
+        Save::Snapshot { .. } => ("snapshot", "take a snapshot"),
         Save::Backup => ("backup", "back up the workspace"),
     };
-    if save == Save::Snapshot && group.phase() != WorkspacePhase::Running {
+    if matches!(save, Save::Snapshot { .. }) && group.phase() != WorkspacePhase::Running {
         return Err(Error::Precondition {
             state: "NOT_RUNNING",
             why: "can only take snapshots of running workspaces".to_owned(),
         });
     }
     let newest = group.newest();
+    if manager.daemon().is_some() {
+        return Ok(Saver::Node(newest.node.to_string()));
+    }
     let saves = newest.entry.state.saving == Saving::Waits;
     let Some(guest) = manager.guest.as_ref().filter(|_| saves) else {
         let why = match manager.guest {
@@ -98,12 +118,12 @@ pub fn save(
         };
         return Err(missing(&format!("cannot {what}: {why}")));
     };
-    Ok(Command {
+    Ok(Saver::Guest(Command {
         pod: newest.pod.clone(),
         container: report::SAVE,
         argv: guest::request(guest, kind, ask),
         doing: what.to_owned(),
-    })
+    }))
 }
 
 /// Returns where the content is, from what the guest printed.
@@ -113,7 +133,7 @@ pub fn save(
 pub fn saved(save: Save, output: &str) -> Result<Url, Error> {
     report::saved_on_request(output).map_err(|why| Error::Unavailable {
         why: match save {
-            Save::Snapshot => format!("cannot take snapshot: {why}"),
+            Save::Snapshot { .. } => format!("cannot take snapshot: {why}"),
             Save::Backup => format!("cannot back up the workspace: {why}"),
         },
         retry_after: None,

@@ -1,6 +1,7 @@
 //! The lifecycle: one workspace as the index holds it in, the writes it needs now and the next moment to look out
 //! (docs/protocol.md#lifecycle).
 
+mod content;
 mod stopping;
 mod timeouts;
 
@@ -78,9 +79,10 @@ pub(super) fn decide(
     Decision {
         rule: row.map_or("nothing to do", |row| row.name),
         actions: row.map_or_else(Vec::new, |row| (row.then)(&case)),
-        step: row
-            .filter(|row| row.name == NOT_SAVED)
-            .map(|_| case.look_up()),
+        step: match row.map(|row| row.name) {
+            Some(NOT_SAVED) => Some(case.look_up()),
+            _ => case.node_step().map(Step::Node),
+        },
         wake_at: case.wake_at(),
         ..Decision::default()
     }
@@ -107,6 +109,7 @@ impl<'a> Case<'a> {
         row("node lost while stopping", Self::stops_on_lost_node, Self::force),
         row("pod ended", Self::stops_and_ended, Self::finish),
         row("stopping took too long", Self::stop_expired, Self::give_up),
+        row("content is disposed of", Self::disposes, Self::wait),
         row("grace is over", Self::is_stuck, Self::report_stuck),
         row("waiting for the pod to end", Self::is_deleting, Self::wait),
         // ---
@@ -123,6 +126,7 @@ impl<'a> Case<'a> {
         row("failed without a reason", Self::failed_silently, Self::fail_silently),
         row("limit reached", Self::limit_reached, Self::mark_timeout),
         row("ready", Self::became_ready, Self::mark_ready),
+        row("content is initialized", Self::is_filled_by_node, Self::wait),
         row("content needs nobody", Self::init_is_free, Self::mark_initialized),
     ];
 }
@@ -232,12 +236,15 @@ impl Case<'_> {
         !self.in_maintenance() && self.expired().is_some()
     }
 
-    /// The kubelet's Ready condition counts; headless workspaces skip INITIALIZING.
+    /// The kubelet's Ready condition counts; headless workspaces skip INITIALIZING. Where a ws-daemon fills them it is asked
+    /// once more.
     fn became_ready(&self) -> bool {
         self.state.never_ready_mark
             && match self.phase() {
                 WorkspacePhase::Running => true,
-                WorkspacePhase::Initializing => self.state.kubelet_ready,
+                WorkspacePhase::Initializing => {
+                    self.state.kubelet_ready && self.policy.content != Content::WsDaemon
+                }
                 _ => false,
             }
     }

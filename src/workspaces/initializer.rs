@@ -65,6 +65,29 @@ pub fn extract_secrets(initializer: &mut WorkspaceInitializer) -> BTreeMap<Strin
     secrets
 }
 
+/// Puts the passwords that were extracted back; `secret` returns the value of a key.
+///
+/// # Errors
+/// Those of `secret`.
+pub fn inject_secrets<E>(
+    initializer: &mut WorkspaceInitializer,
+    secret: impl Fn(&str) -> Result<String, E>,
+) -> Result<(), E> {
+    let mut injected = Ok(());
+    each_git(initializer, "initializer", &mut |_, git| {
+        let Some(config) = git.config.as_mut().filter(|_| injected.is_ok()) else {
+            return;
+        };
+        let key = config.auth_password.strip_prefix(EXTRACTED);
+        match key.map(&secret) {
+            None => {}
+            Some(Ok(password)) => config.auth_password = password,
+            Some(Err(error)) => injected = Err(error),
+        }
+    });
+    injected
+}
+
 fn each_git(
     initializer: &mut WorkspaceInitializer,
     path: &str,

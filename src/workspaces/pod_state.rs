@@ -16,7 +16,7 @@ use super::trace::{self, Trace};
 use crate::duration::GoDuration;
 use crate::index::observed::{NodeView, Observed};
 use crate::objects::{ContainerStatus, Node, Pod, Taint};
-use crate::proto::wsman::{PortSpec, WorkspaceConditionBool, WorkspaceStatus};
+use crate::proto::wsman::{PortSpec, WorkspaceConditionBool, WorkspaceStatus, WorkspaceType};
 
 /// How far the node component is with disposing of the content (`gitpod.io/disposalStatus`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Disposal {
     None,
     /// Under way.
     Started,
+    /// Under way, after an attempt that failed.
+    Retrying,
     /// Done, with or without success.
     Finished,
 }
@@ -126,6 +128,10 @@ pub struct PodState {
     pub failure: Box<str>,
     /// Nobody looks at it.
     pub headless: bool,
+    /// It is a prebuild.
+    pub prebuild: bool,
+    /// Its snapshot is there.
+    pub has_snapshot: bool,
     /// Its images are being pulled.
     pub pulling_images: bool,
     /// The last backup is complete.
@@ -210,6 +216,8 @@ pub fn of(observed: &Observed<'_>, status: &WorkspaceStatus) -> PodState {
         stuck: has(annotation::STUCK),
         failure: conditions.map_or("", |c| c.failed.as_str()).into(),
         headless: spec.is_some_and(|spec| spec.headless),
+        prebuild: spec.is_some_and(|spec| spec.r#type() == WorkspaceType::Prebuild),
+        has_snapshot: has(annotation::SNAPSHOT),
         pulling_images: conditions.is_some_and(|c| c.pulling_images() == yes),
         backed_up: conditions.is_some_and(|c| c.final_backup_complete() == yes),
         exposed_ports: spec
@@ -229,7 +237,8 @@ fn disposal(mark: Option<&str>) -> Disposal {
     let value = mark.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
     match value.as_ref().map(|v| v["status"].as_str()) {
         Some(Some("finished")) => Disposal::Finished,
-        Some(Some("started" | "retrying")) => Disposal::Started,
+        Some(Some("started")) => Disposal::Started,
+        Some(Some("retrying")) => Disposal::Retrying,
         _ => Disposal::None,
     }
 }

@@ -57,3 +57,4 @@ mod trace;
 mod trace_log;
 mod wire;
 mod writes;
+mod wsdaemon;

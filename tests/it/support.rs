@@ -27,6 +27,7 @@ pub(crate) mod queue;
 pub(crate) mod rabbit;
 pub(crate) mod story;
 pub(crate) mod world;
+pub(crate) mod wsdaemon;
 
 /// Reports that a test cannot run without a real API server, or fails it if one is required.
 pub(crate) fn skip(test: &str) {

@@ -38,7 +38,15 @@ impl Actor {
         Err(contested("Secret", &pod.name))
     }
 
-    async fn read_secret(&self, name: &str, deadline: Instant) -> Result<Option<Secret>, Error> {
+    /// Reads the Secret of a name.
+    ///
+    /// # Errors
+    /// As [`Actor::act`].
+    pub async fn read_secret(
+        &self,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Option<Secret>, Error> {
         let path = self.path("secrets", Some(name));
         let doing = format!("reading Secret {name}");
         self.call(&doing, deadline).find(&path).await

@@ -202,11 +202,18 @@ fn the_url_of_a_broker_is_one_and_never_repeated() {
 }
 
 #[test]
-fn files_without_effect_are_not_opened() {
-    let patch = json!({"manager": {"wsdaemon": {"port": 1, "tls": {"crt": "/c", "key": "/k"}}}});
+fn the_files_of_a_ws_daemon_are_checked() {
+    let patch = json!({"manager": {
+        "registryFacadeHost": "reg.example.com", "workspaceHostPath": "/var/gitpod/workspaces",
+        "wsdaemon": {"port": 1, "tls": {"crt": "/c", "key": "/k"}},
+    }});
     let found = problems(patch, &[("/c", ""), ("/k", "")]);
     assert_eq!(
         found,
-        ["manager.wsdaemon: has no effect: wsman does not call the ws-daemon yet"]
+        [
+            "manager.wsdaemon.tls.ca: is missing: give the authority of the ws-daemons",
+            "manager.wsdaemon.tls.crt: /c: holds no certificate in PEM form",
+            "manager.wsdaemon.tls.key: /k: holds no private key in PEM form",
+        ]
     );
 }

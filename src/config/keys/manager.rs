@@ -114,18 +114,17 @@ pub(super) fn manager(f: &mut Fields) -> Manager {
             .example("/var/gitpod/workspaces"),
     );
     let (daemon_port, daemon_tls) = f.object(
-        key("wsdaemon", "The ws-daemon of each node, on Gitpod's nodes.")
-            .idle("wsman does not call the ws-daemon yet"),
+        key("wsdaemon", "The ws-daemon of each of Gitpod's nodes, which fills and saves workspaces. Without effect on plain nodes."),
         |f| {
             let port = f.whole(
-                key("port", "Port on the node; 0 for none.")
+                key("port", "Its port; 0: it is not called, and only empty workspaces start.")
                     .default(0)
                     .example(8080),
                 0..=u16::MAX,
             );
             let tls = f.object(
-                key("tls", "Certificates, if the ws-daemon uses TLS.")
-                    .rules(|| needs(&CERTIFICATES)),
+                key("tls", "Certificates, if the ws-daemon uses TLS. Its own is for the name `wsdaemon`. The files are read for each connection, and changed ones lead to a new one.")
+                    .rules(|| [needs(&CERTIFICATES), needs(&[("crt", "ca")])].concat()),
                 |f| client_tls(f, "crt"),
             );
             (port, tls)

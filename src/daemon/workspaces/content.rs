@@ -1,39 +1,43 @@
 //! Carries out what decisions ask for the content of workspaces.
 
-use std::time::Duration;
+mod last_backup;
+mod node;
 
+use std::sync::Arc;
+
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::time::Instant;
+use tokio::sync::watch;
+
+pub(in crate::daemon) use self::node::follow_daemons;
 
 use crate::action::Action;
 use crate::backups::Backups;
+use crate::cluster::act::Actor;
 use crate::cluster::reconcile::Steps;
+use crate::config::Settings;
 use crate::error::Error;
 use crate::workspaces::content::step::Step;
-
-/// How long the store may take to say what it has: the pod waits for it.
-const LOOK_UP: Duration = Duration::from_secs(10);
+use crate::wsdaemon::Daemons;
 
 /// The backends of the content.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::daemon) struct Backends {
+    pub(in crate::daemon) actor: Actor,
+    pub(in crate::daemon) settings: watch::Receiver<Arc<Settings>>,
+    pub(in crate::daemon) daemons: Daemons,
     pub(in crate::daemon) backups: Backups,
 }
 
 impl Steps<Step> for Backends {
     fn carry_out(&self, step: Step) -> BoxFuture<'static, Result<Vec<Action>, Error>> {
-        let backups = self.backups.clone();
-        Box::pin(async move {
+        let backends = self.clone();
+        async move {
             match step {
-                Step::LastBackup(look_up) => {
-                    let deadline = Instant::now() + LOOK_UP;
-                    let found = backups
-                        .last(&look_up.owner, &look_up.meta_id, deadline)
-                        .await;
-                    // A store that does not answer is an outcome, too: it must not hold the pod.
-                    Ok(vec![look_up.outcome(found)])
-                }
+                Step::Node(step) => backends.on_node(&step).await,
+                Step::LastBackup(look_up) => Ok(backends.look_up(&look_up).await),
             }
-        })
+        }
+        .boxed()
     }
 }

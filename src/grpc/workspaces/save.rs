@@ -1,30 +1,84 @@
-//! Saves the content of a workspace on request, by the guest in its pod.
+//! Saves the content of a workspace on request: by the guest in its pod, or by the ws-daemon of its node.
 
+use std::sync::Arc;
+
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::config::Manager;
+use crate::config::Settings;
 use crate::error::Error;
 use crate::grpc::lookup::Lookup;
-use crate::workspaces::content::{self, Save};
+use crate::workspaces::content::{self, Save, Saver};
+use crate::wsdaemon::{Daemons, Failure, Target};
 
-/// Saves and returns where the content is. `ask` names the request.
-///
-/// # Errors
-/// Those of [`content::save`], of the command, and of the guest.
-pub(super) async fn save(
-    lookup: &Lookup,
-    manager: &Manager,
-    id: &str,
-    save: Save,
-    ask: String,
-    deadline: Instant,
-) -> Result<String, Error> {
-    let command = lookup.look(id, deadline, |group| {
-        content::save(group, manager, save, &ask)
-    });
-    let command = command.await?.ok_or_else(|| lookup.not_found(id))??;
-    let output = lookup.actor().run(&command, deadline).await?;
-    content::saved(save, &output)
+#[derive(Debug, Clone)]
+pub(super) struct Savers {
+    pub(super) lookup: Lookup,
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
+    pub(super) daemons: Daemons,
+}
+
+impl Savers {
+    /// Saves and returns where the content is. `ask` names the request.
+    ///
+    /// # Errors
+    /// Those of [`content::save`], of the command and of the guest, or of the ws-daemon.
+    pub(super) async fn save(
+        &self,
+        id: &str,
+        save: Save,
+        ask: String,
+        deadline: Instant,
+    ) -> Result<String, Error> {
+        let lookup = &self.lookup;
+        let settings = self.settings.borrow().clone();
+        let saver = lookup.look(id, deadline, |group| {
+            content::save(group, &settings.manager, save, &ask)
+        });
+        let saver = saver.await?.ok_or_else(|| lookup.not_found(id))??;
+        let node = match saver {
+            Saver::Guest(command) => {
+                let output = lookup.actor().run(&command, deadline).await?;
+                return content::saved(save, &output);
+            }
+            Saver::Node(node) => node,
+        };
+        let Some(daemon) = settings.manager.daemon().cloned() else {
+            let why = "no ws-daemon is configured".to_owned();
+            return Err(Error::Internal { why });
+        };
+        let target = Target {
+            node,
+            daemon,
+            limit: deadline.saturating_duration_since(Instant::now()),
+        };
+        let saved = match save {
+            Save::Snapshot { return_immediately } => {
+                let taken = self.daemons.snapshot(&target, id, return_immediately);
+                taken.await
+            }
+            Save::Backup => self.daemons.backup(&target, id).await,
+        };
+        saved.map_err(error)
+    }
+}
+
+/// What the ws-daemon answers is passed through.
+fn error(failure: Failure) -> Error {
+    let why = failure.to_string();
+    match failure {
+        Failure::Absent(_) | Failure::Unreachable(_) => Error::Unavailable {
+            why,
+            retry_after: None,
+        },
+        Failure::Late(_) => Error::Deadline {
+            doing: "waiting for the ws-daemon".to_owned(),
+        },
+        Failure::Refused { code, .. } => Error::Upstream {
+            code: code.into(),
+            why,
+        },
+    }
 }
 
 /// Returns the name of a new request.

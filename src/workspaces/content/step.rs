@@ -9,11 +9,35 @@ use crate::action::{Action, Mark, PodRef};
 use crate::error::Error;
 use crate::workspaces::marks::annotation;
 
+use super::wsdaemon::NodeStep;
+
 /// One thing that a backend does. Doing it again does nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Finds out what the store has of a workspace that was not saved at its end.
     LastBackup(LookUp),
+    /// The ws-daemon of a node does it.
+    Node(NodeStep),
+}
+
+impl Step {
+    /// Says what is done.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::LastBackup(_) => "look for the last backup in the store".to_owned(),
+            Self::Node(step) => step.sentence(),
+        }
+    }
+
+    /// Returns the step as `explain` and golden files have it.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::LastBackup(look_up) => json!({ "last backup": {
+                "owner": look_up.owner, "meta id": look_up.meta_id, "instance": look_up.instance,
+            } }),
+            Self::Node(step) => step.to_json(),
+        }
+    }
 }
 
 /// Whose last backup is looked for.
@@ -24,24 +48,6 @@ pub struct LookUp {
     pub meta_id: String,
     /// Only a final backup of this instance has all of its content.
     pub instance: String,
-}
-
-impl Step {
-    /// Says what is done.
-    pub fn sentence(&self) -> String {
-        match self {
-            Self::LastBackup(_) => "look for the last backup in the store".to_owned(),
-        }
-    }
-
-    /// Returns the step as `explain` and golden files have it.
-    pub fn to_json(&self) -> Value {
-        match self {
-            Self::LastBackup(look_up) => json!({ "last backup": {
-                "owner": look_up.owner, "meta id": look_up.meta_id, "instance": look_up.instance,
-            } }),
-        }
-    }
 }
 
 impl LookUp {

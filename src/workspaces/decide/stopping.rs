@@ -69,7 +69,7 @@ impl Case<'_> {
         self.state.stopped_at.filter(|at| *at <= self.now)
     }
 
-    fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         self.phase() == WorkspacePhase::Stopping && self.is_deleting()
     }
 
@@ -135,7 +135,7 @@ impl Case<'_> {
 
     /// Its container ended; besides, what was never bound or has no grace left cannot run, and a pod that ended has no
     /// containers.
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         let state = self.state;
         state.container_ended
             || !state.bound
@@ -144,10 +144,11 @@ impl Case<'_> {
             || state.evicted_at.is_some_and(|at| at <= self.now)
     }
 
-    fn awaits_disposal(&self) -> bool {
+    pub(super) fn awaits_disposal(&self) -> bool {
         let state = self.state;
         let works = match self.policy.content {
-            Content::WsDaemon => !self.failed_to_start(),
+            // What was on no node has no content there.
+            Content::WsDaemon => state.bound && !self.failed_to_start(),
             // What cannot run any more saves nothing.
             Content::None | Content::Guest => {
                 let runs = state.bound && state.grace != Some(0);
@@ -169,7 +170,7 @@ impl Case<'_> {
 
     /// When a pod that still stops is reported.
     pub(super) fn stuck_at(&self) -> Option<Timestamp> {
-        let reports = self.is_stopping() && !self.state.stuck;
+        let reports = self.is_stopping() && !self.state.stuck && !self.disposes();
         let grace_over = self.state.deleting.filter(|_| reports)?;
         grace_over.checked_add(self.policy.report_stuck_after?).ok()
     }

@@ -25,6 +25,7 @@ use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 use wsman::retry::Backoff;
 use wsman::rpc::in_flight::InFlight;
+use wsman::wsdaemon::Daemons;
 
 use super::cluster::Cluster;
 
@@ -146,6 +147,7 @@ impl World {
             listener,
             in_flight: meter,
             bus,
+            daemons: Daemons::new(super::wsdaemon::PROMPT),
             tls,
             probes: Some(probes),
             clock: clock.clone(),

@@ -8,7 +8,7 @@ use super::{code_lines, module, sources};
 const SHELLS: [&str; 4] = ["cli", "daemon", "lib", "main"];
 
 /// Which modules of ours a module may use.
-pub(super) const LAYERS: [(&str, &[&str]); 36] = [
+pub(super) const LAYERS: [(&str, &[&str]); 37] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -87,8 +87,10 @@ pub(super) const LAYERS: [(&str, &[&str]); 36] = [
             "leadership",
             "updates",
             "workspaces",
+            "wsdaemon",
         ],
     ),
+    ("wsdaemon", &["config", "objects", "proto"]),
     ("admin", &["readiness"]),
     (
         "server",
