@@ -39,7 +39,7 @@ async fn a_pod_deleted_by_force_states_that_it_is_not_saved() {
     let last = updates.until("one", WorkspacePhase::Stopped).await;
     let conditions = last.conditions.unwrap();
     let why = "last backup failed: the pod was deleted by force before its content was saved; ";
-    let failed = conditions.failed;
+    let failed = &conditions.failed;
     assert!(failed.starts_with(why), "{failed}");
     assert!(failed.contains(AGE), "{failed}");
     assert_ne!(conditions.final_backup_complete(), YES);
@@ -88,7 +88,7 @@ async fn a_saver_that_is_killed_at_the_end_is_a_stated_failure() {
     let last = updates.until("one", WorkspacePhase::Stopped).await;
     let conditions = last.conditions.unwrap();
     let why = "last backup failed: the guest ended without a report, exit code 137; ";
-    let failed = conditions.failed;
+    let failed = &conditions.failed;
     assert!(failed.starts_with(why), "{failed}");
     assert!(failed.contains(AGE), "{failed}");
     assert_ne!(conditions.final_backup_complete(), YES);
