@@ -14,7 +14,7 @@ use crate::outcome::{Progress, Restored, SaveOutcome, SavedBackup};
 use crate::path::RelPath;
 use crate::plan::initializer::Spec;
 use crate::plan::{Initializer, Plan, SaveSettings};
-use crate::request::{self, Answer};
+use crate::request::{self, Answer, Request};
 use crate::walk::measure;
 use wsman_store::manifest::{GitStatus, Kind, Manifest, manifest_name, prefix};
 use wsman_store::{Store, StoreError};
@@ -130,7 +130,7 @@ impl Saver<'_> {
                 () = stop.cancelled() => return,
                 () = sleep_until(next) => {
                     let token = CancellationToken::new();
-                    let backup = self.backup(Kind::Backup, false, true, None, &token);
+                    let backup = self.backup(Kind::Backup, false, true, None, None, &token);
                     match bounded(backup, stop.cancelled(), &token).await {
                         Some(Ok(Some(saved))) => {
                             self.progress.say("save", &format!("backup {}", saved.name));
@@ -154,7 +154,7 @@ impl Saver<'_> {
         let git = self.git_status().await;
         let token = CancellationToken::new();
         let kind = self.settings.kind;
-        let backup = self.backup(kind, true, false, git.clone(), &token);
+        let backup = self.backup(kind, true, false, git.clone(), None, &token);
         let result = match bounded(backup, sleep(within), &token).await {
             Some(Ok(Some(saved))) => Ok(saved),
             Some(Ok(None)) => Err(SaveError::Stopped),
@@ -180,9 +180,9 @@ impl Saver<'_> {
         tokio::pin!(end);
         for request in requests {
             let token = CancellationToken::new();
-            let backup = self.backup(request.kind, false, false, None, &token);
+            let backup = self.backup_for(&request, &token);
             let answer = match bounded(backup, &mut end, &token).await {
-                Some(Ok(Some(saved))) => Answer::done(request.id, saved.name),
+                Some(Ok(Some(name))) => Answer::done(request.id, name),
                 Some(Ok(None)) => continue,
                 Some(Err(error)) => Answer::failed(request.id, error.to_string()),
                 // The last backup comes first; the request is still there afterwards.
@@ -195,6 +195,29 @@ impl Saver<'_> {
         }
     }
 
+    /// Makes the backup of a request, unless an earlier run made it and ended before it answered.
+    async fn backup_for(
+        &mut self,
+        request: &Request,
+        stop: &CancellationToken,
+    ) -> Result<Option<String>, SaveError> {
+        let (owner, workspace) = (&self.plan.owner, &self.plan.workspace);
+        let store = self.open()?;
+        for listed in store.list(owner, workspace).await?.iter().rev() {
+            // One that cannot be read answers nothing.
+            let Ok(manifest) = store.manifest(owner, workspace, &listed.name).await else {
+                continue;
+            };
+            let is_same = manifest.request.as_ref() == Some(&request.id);
+            if is_same && manifest.instance == self.plan.instance {
+                return Ok(Some(self.named(&manifest).name));
+            }
+        }
+        let id = Some(request.id.clone());
+        let saved = self.backup(request.kind, false, false, None, id, stop);
+        Ok(saved.await?.map(|saved| saved.name))
+    }
+
     /// Makes one backup. With `if_changed` there is none when the store holds the tree as it is.
     async fn backup(
         &mut self,
@@ -202,6 +225,7 @@ impl Saver<'_> {
         is_final: bool,
         if_changed: bool,
         git: Option<GitStatus>,
+        request: Option<String>,
         stop: &CancellationToken,
     ) -> Result<Option<SavedBackup>, SaveError> {
         let plan = self.plan;
@@ -239,6 +263,7 @@ impl Saver<'_> {
             files: uploaded.written.counted.files,
             bytes: uploaded.written.counted.bytes,
             created: jiff::Timestamp::now().to_string(),
+            request,
             git,
         };
         let manifest = store.commit(manifest).await?;

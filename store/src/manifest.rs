@@ -42,6 +42,9 @@ pub struct Manifest {
     /// Sizes of the files added up.
     pub bytes: u64,
     pub created: String,
+    /// Id of the request that it was made for: one that is asked again gets the same backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitStatus>,
 }

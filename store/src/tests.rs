@@ -33,6 +33,7 @@ fn manifest(kind: Kind, data: &str) -> Manifest {
         files: 1,
         bytes: 1,
         created: "2026-01-01T00:00:00Z".into(),
+        request: None,
         git: None,
     }
 }

@@ -64,6 +64,7 @@ async fn save(path: &Path, (owner, workspace): (&str, &str), kind: Kind, age: Si
         files: 7,
         bytes: 5 << 20,
         created: (Timestamp::now() - age).to_string(),
+        request: None,
         git: Some(git),
     };
     store.commit(manifest).await.unwrap();

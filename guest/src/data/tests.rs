@@ -34,6 +34,7 @@ fn manifest(kind: Kind, uploaded: &Uploaded) -> Manifest {
         files: uploaded.written.counted.files,
         bytes: uploaded.written.counted.bytes,
         created: "2026-01-01T00:00:00Z".into(),
+        request: None,
         git: None,
     }
 }

@@ -113,6 +113,46 @@ fn snapshots_are_made_on_request_and_share_their_data_with_the_end() {
 }
 
 #[test]
+fn a_request_that_is_asked_again_after_a_kill_gets_the_backup_that_was_made_for_it() {
+    let store = tempfile::tempdir().unwrap();
+    let pod = saved(store.path());
+    fs::write(pod.root().join("file"), "content").unwrap();
+    // The saver can write its manifest, and no answer.
+    let results = pod.state().join("results");
+    std::os::unix::fs::symlink("/nowhere/results", &results).unwrap();
+    let mut child = pod.command("save").spawn().unwrap();
+    ask(&pod, &["--kind", "snapshot", "--id", "s1", "--no-wait"]);
+    let home = store.path().join("owner/workspace");
+    let manifests = || {
+        let entries = fs::read_dir(&home).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.ends_with(".json"))
+            .collect::<Vec<_>>()
+    };
+    while manifests().is_empty() {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::remove_file(&results).unwrap();
+    fs::write(pod.root().join("file"), "later").unwrap();
+
+    let child = pod.command("save").spawn().unwrap();
+    let answer = ask(&pod, &["--kind", "snapshot", "--id", "s1"]);
+    let name = "0000000001-snapshot.json";
+    assert_eq!(answer["name"], format!("owner/workspace/{name}@local"));
+    assert_eq!(manifests(), [name], "it is not saved twice");
+    // Another id is another snapshot.
+    let other = ask(&pod, &["--kind", "snapshot", "--id", "s2"]);
+    assert_eq!(
+        other["name"],
+        "owner/workspace/0000000002-snapshot.json@local"
+    );
+    finish(&pod, child);
+}
+
+#[test]
 fn the_last_save_does_not_wait_for_a_workspace_that_does_not_end() {
     let store = tempfile::tempdir().unwrap();
     let settings =
