@@ -2,6 +2,7 @@
 
 pub mod clone;
 pub mod download;
+pub mod one_time;
 pub mod restore;
 pub mod submodules;
 
@@ -65,6 +66,8 @@ pub enum InitError {
     Name(#[from] NameError),
     #[error(transparent)]
     Download(#[from] download::DownloadError),
+    #[error(transparent)]
+    OneTime(#[from] one_time::OneTimeError),
     #[error("cannot use {0}: {1}")]
     Io(String, io::Error),
     #[error("{0}")]
@@ -126,6 +129,7 @@ fn prepare(context: &Context<'_>) -> Result<State, InitError> {
     };
     fs::create_dir_all(root).map_err(failed(root))?;
     fs::create_dir_all(context.state).map_err(failed(context.state))?;
+    clone::remove_leftovers(context.state).map_err(failed(context.state))?;
     if let Ok(text) = fs::read(context.state.join("init.json"))
         && let Ok(state) = serde_json::from_slice::<State>(&text)
     {

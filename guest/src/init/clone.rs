@@ -8,7 +8,7 @@ use crate::beneath::Root;
 use crate::git::askpass::{Answers, VARIABLE};
 use crate::git::remote::{Remote, check_ref, parse};
 use crate::git::{Git, GitError, config};
-use crate::init::{Context, InitError, submodules};
+use crate::init::{Context, InitError, one_time, submodules};
 use crate::outcome::Step;
 use crate::path::RelPath;
 use crate::plan::initializer::{AuthMethod, Git as Spec, TargetMode};
@@ -58,7 +58,7 @@ pub async fn run(context: &Context<'_>, spec: &Spec, position: &str) -> Result<S
     let root = Root::open(&plan.root).map_err(io(&plan.root))?;
     let is_dir = |path: PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let there = root.dir(&location).is_ok() && is_dir(target.join(".git"));
-    let (git, own) = job.surroundings(&home.0, position)?;
+    let (git, own) = job.surroundings(&home.0, position).await?;
     let commit = if there {
         let keys = git
             .run(&target, &["config", "--name-only", "--list", "-z"])
@@ -89,12 +89,30 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> InitError + use<> {
     move |error| InitError::Io(path.clone(), error)
 }
 
+/// What the names of such directories begin with.
+const HOME: &str = "git-init-";
+
+/// Removes the settings and keys that runs that were killed have left.
+pub(super) fn remove_leftovers(state: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(state)? {
+        let entry = entry?;
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(HOME.as_bytes())
+        {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// The directory for git's settings and copies of keys; it goes with the step.
 struct Home(PathBuf);
 
 impl Home {
     fn new(state: &Path) -> Result<Self, InitError> {
-        let path = state.join(format!("git-{}", std::process::id()));
+        let path = state.join(format!("{HOME}{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).map_err(io(&path))?;
         fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(io(&path))?;
@@ -110,7 +128,7 @@ impl Drop for Home {
 
 impl Job<'_> {
     /// Git with the settings, the secrets and the protocols of this step.
-    fn surroundings(
+    async fn surroundings(
         &self,
         home: &Path,
         position: &str,
@@ -151,7 +169,7 @@ impl Job<'_> {
         let path = home.join("config");
         fs::write(&path, config::file(&lines)).map_err(io(&path))?;
         let mut git = Git::new(home, protocols);
-        if let Some(answers) = self.answers()? {
+        if let Some(answers) = self.answers(home).await? {
             let path = home.join("askpass.json");
             let text = serde_json::to_vec(&answers).unwrap_or_default();
             fs::write(&path, text).map_err(io(&path))?;
@@ -164,19 +182,23 @@ impl Job<'_> {
     }
 
     /// What askpass may answer for this remote.
-    fn answers(&self) -> Result<Option<Answers>, InitError> {
+    async fn answers(&self, home: &Path) -> Result<Option<Answers>, InitError> {
         let config = &self.spec.config;
-        match config.authentication {
-            AuthMethod::NoAuth => return Ok(None),
-            AuthMethod::BasicAuth => {}
-            AuthMethod::BasicAuthOts => {
-                let text = "one-time secrets (BASIC_AUTH_OTS) are not supported on plain nodes";
-                return Err(InitError::Other(text.into()));
-            }
+        if config.authentication == AuthMethod::NoAuth {
+            return Ok(None);
         }
         let Some(origin) = self.remote.origin.clone() else {
             return Ok(None);
         };
+        if config.authentication == AuthMethod::BasicAuthOts {
+            let password = home.join("password");
+            let user = one_time::fetch(self.context, config, &password).await?;
+            return Ok(Some(Answers {
+                origin,
+                user,
+                password,
+            }));
+        }
         let Some(name) = config.auth_password.strip_prefix("extracted-secret/") else {
             let text = "config.auth_password must name an extracted secret";
             return Err(InitError::Other(text.into()));

@@ -22,7 +22,7 @@ use crate::plan::initializer::{Download, FileInfo};
 use crate::tree::hex;
 use crate::walk::OWN_PREFIX;
 
-const ATTEMPTS: u32 = 4;
+pub(super) const ATTEMPTS: u32 = 4;
 const REDIRECTS: usize = 5;
 
 /// How much of an error is read.
@@ -82,7 +82,7 @@ fn shown(url: &str) -> String {
         .to_owned()
 }
 
-fn check_url(text: &str, hosts: &[String]) -> Result<Url, DownloadError> {
+pub(super) fn check_url(text: &str, hosts: &[String]) -> Result<Url, DownloadError> {
     let refused = |why| Err(DownloadError::Url(shown(text), why));
     let Ok(url) = Url::parse(text) else {
         return refused("it is no URL");
@@ -125,7 +125,7 @@ fn check_digest(text: &str) -> Result<String, DownloadError> {
         .ok_or_else(|| DownloadError::Digest(text.to_owned()))
 }
 
-fn client(url: &Url, hosts: Arc<[String]>) -> reqwest::Result<Client> {
+pub(super) fn client(url: &Url, hosts: Arc<[String]>) -> reqwest::Result<Client> {
     let first = url.host_str().unwrap_or_default().to_owned();
     let secure = url.scheme() == "https";
     let redirect_hosts = hosts.clone();
@@ -255,7 +255,9 @@ async fn fetch<'a>(
 ) -> Result<(u64, Part<'a>), (DownloadError, bool)> {
     let http = |error: reqwest::Error| {
         let passes = !error.is_redirect() && !error.is_builder();
-        (DownloadError::Http(shown(text), chain(&error)), passes)
+        // Its own text has the URL with its signature.
+        let why = chain(&error.without_url());
+        (DownloadError::Http(shown(text), why), passes)
     };
     let mut response = client.get(url.clone()).send().await.map_err(http)?;
     let status = response.status();
@@ -313,7 +315,7 @@ async fn signature_fault(response: &mut Response) -> Option<&'static str> {
 }
 
 /// The innermost reason, which says most: the outer ones repeat the URL.
-fn chain(error: &reqwest::Error) -> String {
+pub(super) fn chain(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

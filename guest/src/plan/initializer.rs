@@ -69,6 +69,8 @@ pub struct GitConfig {
     pub auth_user: String,
     /// `extracted-secret/<name of a file beside the plan>`.
     pub auth_password: String,
+    /// URL that gives user and password once, or `extracted-secret/<name>` of a file with it.
+    pub auth_ots: String,
 }
 
 impl std::fmt::Debug for GitConfig {

@@ -375,8 +375,12 @@ fn a_run_that_was_cut_begins_anew_and_one_that_was_done_does_not() {
     .unwrap();
     fs::create_dir_all(pod.root().join("x")).unwrap();
     fs::write(pod.root().join("x/half"), "half").unwrap();
+    // A key that a killed run has copied.
+    let home = pod.state().join("git-init-7");
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("ssh-key"), "key").unwrap();
     let first = pod.init_ok();
-    assert!(!pod.root().join("x/half").exists());
+    assert!(!pod.root().join("x/half").exists() && !home.exists());
     let requests = server.count();
     fs::write(pod.root().join("x/edit"), "edit").unwrap();
     assert_eq!(pod.init_ok(), first);

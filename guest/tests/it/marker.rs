@@ -168,6 +168,48 @@ fn a_password_reaches_the_remote_and_nothing_else() {
 }
 
 #[test]
+fn a_one_time_secret_is_fetched_once_and_kept_nowhere() {
+    let srv = tempfile::tempdir().unwrap();
+    repository(srv.path(), "repo");
+    let (server, leaks) = private(srv.path());
+    let given = AtomicBool::new(false);
+    let secrets = Server::new(srv.path(), move |request| match request.path.as_str() {
+        "/busy" => Reply::status("403 Forbidden", "", b""),
+        "/empty" => Reply::status("200 OK", "", b"\n"),
+        _ if given.swap(true, Ordering::SeqCst) => Reply::status("404 Not Found", "", b""),
+        _ => Reply::status("200 OK", "", format!("user:{MARKER}").as_bytes()),
+    });
+    let (programs, record) = recorder(srv.path());
+    let pod = |ots: &str| {
+        let config =
+            json!({ "authentication": "BASIC_AUTH_OTS", "auth_user": "nobody", "auth_ots": ots });
+        Pod::new(clone(&server.url("repo/.git"), json!({ "config": config })))
+    };
+    let url = secrets.url("key-77d0");
+    let first = pod("extracted-secret/ots").secret("ots", &url);
+    assert_eq!(run(&first, "init", &programs)["ok"], true);
+    assert_eq!(first.read("x/file"), "two");
+    for dir in [first.root(), first.state()] {
+        assert_eq!(files(&dir), [] as [PathBuf; 0], "{}", dir.display());
+    }
+    assert!(!contains(&fs::read(record).unwrap()));
+    assert_eq!(leaks.lock().unwrap().as_slice(), [] as [String; 0]);
+
+    let from = "cannot fetch the one-time secret from 127.0.0.1:";
+    for (ots, why) in [
+        (url.as_str(), format!("{from} it is gone, which is how it is once it was fetched")),
+        (&secrets.url("busy"), format!("{from} it answers 403 Forbidden")),
+        (&secrets.url("empty"), format!("{from} it is empty, too long or no text")),
+        (
+            "file:///run/key-77d0",
+            "config.auth_ots is refused: it must be an http or https URL, without credentials in it, of another machine".into(),
+        ),
+    ] {
+        assert_eq!(pod(ots).init_fails(), why);
+    }
+}
+
+#[test]
 fn a_wrong_password_is_the_remotes_own_refusal() {
     let srv = tempfile::tempdir().unwrap();
     repository(srv.path(), "repo");
