@@ -61,10 +61,12 @@ pub fn parse(url: &str, allow_file: bool) -> Result<Remote, RemoteError> {
                 refused("only http, https, ssh and git are allowed")
             }
             Some((host, rest)) if !host.contains('@') && rest.contains('@') => {
-                refused("it contains a password")
+                let shown = url.rsplit('@').next().unwrap_or_default().to_owned();
+                Err(RemoteError::Remote(shown, "it contains a password"))
             }
             Some((host, _)) if plain_host(host.rsplit('@').next()) => remote(None),
             Some(_) => refused("its host looks like an option"),
+            None if !url.starts_with('/') => refused("it is no URL and no absolute path"),
             None if allow_file => remote(None),
             None => refused("remotes on disk are not allowed"),
         }
@@ -130,8 +132,27 @@ mod tests {
             let remote = parse(url, false).unwrap();
             assert_eq!(remote.origin.as_deref(), origin, "{url}");
         }
-        for url in ["file:///srv/x.git", "/srv/x.git", "../x"] {
-            assert!(parse(url, true).is_ok());
+    }
+
+    /// The daemon reads the same cases.
+    #[test]
+    fn remotes_are_accepted_as_the_daemon_accepts_them() {
+        let cases: Vec<serde_json::Value> =
+            serde_json::from_str(include_str!("../../../testdata/remotes.json")).unwrap();
+        for case in cases {
+            let url = case["remote"].as_str().unwrap();
+            for allow_files in [false, true] {
+                let accepted = match case["accepted"].as_str().unwrap() {
+                    "always" => true,
+                    "with files" => allow_files,
+                    "never" => false,
+                    other => panic!("{other}"),
+                };
+                let result = parse(url, allow_files);
+                assert_eq!(result.is_ok(), accepted, "{url:?}: {result:?}");
+                let message = result.map_or_else(|error| error.to_string(), |_| String::new());
+                assert!(!message.contains("marker"), "{message}");
+            }
         }
     }
 
