@@ -2,7 +2,6 @@
 
 pub mod channel;
 
-use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +23,7 @@ use crate::archive::write::{WriteError, Written, write};
 use crate::archive::{Counted, Limits};
 use crate::tree::{Hashing, hex};
 use crate::walk::measure;
-use channel::{BUFFERS, ChannelReader, ChannelWriter, PipeReader, PipeWriter, pipe};
+use channel::{BUFFERS, ChannelReader, ChannelWriter, Chunk, PipeReader, PipeWriter, pipe};
 
 /// The format of the data, as manifests name it.
 pub const FORMAT: &str = "tar+zstd";
@@ -36,7 +35,7 @@ const MAX_PARTS: u64 = 9_000;
 /// Parts that are under way at once.
 const IN_FLIGHT: usize = 2;
 
-/// How much of a store's file is read at once.
+/// How much is decompressed at once.
 const READ: usize = 64 * 1024;
 
 /// How often a download goes on where it was cut.
@@ -231,7 +230,7 @@ pub async fn download(
 async fn fetch(
     store: &Store,
     manifest: &Manifest,
-    chunks: Sender<Bytes>,
+    chunks: Sender<Chunk>,
 ) -> Result<(), StoreError> {
     let failed = |source| failed("read", &manifest.data, source);
     let path = key(&manifest.data).map_err(failed)?;
@@ -247,13 +246,17 @@ async fn fetch(
             let found = store.inner.get_opts(&path, options).await?;
             let mut stream = match found.payload {
                 GetResultPayload::Stream(stream) => stream,
-                GetResultPayload::File(file, _) => {
-                    return send_file(file, offset, chunks.clone()).await;
+                // Its own stream changes threads for each 8 KiB.
+                GetResultPayload::File(mut file, _) => {
+                    file.seek(SeekFrom::Start(offset)).map_err(local)?;
+                    // Whoever reads may have stopped.
+                    let _ = chunks.send(Chunk::File(file)).await;
+                    return Ok(());
                 }
             };
             while let Some(chunk) = stream.next().await.transpose()? {
                 offset += chunk.len() as u64;
-                if chunks.send(chunk).await.is_err() {
+                if chunks.send(Chunk::Bytes(chunk)).await.is_err() {
                     break;
                 }
             }
@@ -295,23 +298,11 @@ fn part_size(root: &Path, limits: &Limits) -> usize {
     usize::try_from(part).unwrap_or(usize::MAX)
 }
 
-/// Reads a store in a directory: its own stream changes threads for each 8 KiB.
-async fn send_file(mut file: File, from: u64, chunks: Sender<Bytes>) -> Result<(), Error> {
-    let reading = tokio::task::spawn_blocking(move || {
-        file.seek(SeekFrom::Start(from))?;
-        loop {
-            let mut chunk = Vec::with_capacity(READ);
-            (&mut file).take(READ as u64).read_to_end(&mut chunk)?;
-            if chunk.is_empty() || chunks.blocking_send(chunk.into()).is_err() {
-                return Ok(());
-            }
-        }
-    });
-    let read: io::Result<()> = reading.await.unwrap_or_else(|error| Err(error.into()));
-    read.map_err(|error| Error::Generic {
+fn local(error: io::Error) -> Error {
+    Error::Generic {
         store: "LocalFileSystem",
         source: error.into(),
-    })
+    }
 }
 
 fn zstd(mut input: PipeReader, output: Sender<Vec<u8>>) -> io::Result<()> {
@@ -328,7 +319,7 @@ fn zstd(mut input: PipeReader, output: Sender<Vec<u8>>) -> io::Result<()> {
 }
 
 /// Returns the size and the hash of all of `input`; what is wrong with it comes out of the pipe.
-fn unzstd(input: Receiver<Bytes>, mut output: PipeWriter) -> io::Result<(u64, String)> {
+fn unzstd(input: Receiver<Chunk>, mut output: PipeWriter) -> io::Result<(u64, String)> {
     let hashing = Hashing::new(ChannelReader::new(input));
     let mut decoder = zstd::Decoder::new(hashing)?;
     decoder.window_log_max(WINDOW_LOG)?;

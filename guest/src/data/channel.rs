@@ -1,8 +1,10 @@
 //! Pipes between threads that hold a bounded number of buffers.
 
+use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc as threads;
 
+use bytes::{Buf, Bytes};
 use tokio::sync::mpsc::{Receiver, Sender};
 
 const BUFFER: usize = 256 * 1024;
@@ -144,41 +146,41 @@ impl Write for ChannelWriter {
     }
 }
 
-/// Reads what the other side gives.
+/// What a store gives: bytes, or a file from where it stands to its end.
 #[derive(Debug)]
-pub struct ChannelReader<B> {
-    receiver: Receiver<B>,
-    chunk: Option<B>,
-    read: usize,
+pub enum Chunk {
+    Bytes(Bytes),
+    File(File),
 }
 
-impl<B: AsRef<[u8]>> ChannelReader<B> {
-    pub fn new(receiver: Receiver<B>) -> Self {
+/// Reads what the other side gives.
+#[derive(Debug)]
+pub struct ChannelReader {
+    receiver: Receiver<Chunk>,
+    chunk: Chunk,
+}
+
+impl ChannelReader {
+    pub fn new(receiver: Receiver<Chunk>) -> Self {
         Self {
             receiver,
-            chunk: None,
-            read: 0,
+            chunk: Chunk::Bytes(Bytes::new()),
         }
     }
 }
 
-impl<B: AsRef<[u8]>> Read for ChannelReader<B> {
+impl Read for ChannelReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if let Some(chunk) = &self.chunk {
-                let left = &chunk.as_ref()[self.read..];
-                if !left.is_empty() {
-                    let len = left.len().min(buffer.len());
-                    buffer[..len].copy_from_slice(&left[..len]);
-                    self.read += len;
-                    return Ok(len);
-                }
+            let read = match &mut self.chunk {
+                Chunk::Bytes(bytes) => bytes.reader().read(buffer)?,
+                Chunk::File(file) => file.read(buffer)?,
+            };
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
             }
             match self.receiver.blocking_recv() {
-                Some(chunk) => {
-                    self.chunk = Some(chunk);
-                    self.read = 0;
-                }
+                Some(next) => self.chunk = next,
                 None => return Ok(0),
             }
         }
