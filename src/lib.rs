@@ -80,6 +80,7 @@ pub mod json;
 pub mod objects;
 pub mod proto;
 pub mod quantity;
+pub mod random;
 pub mod redact;
 pub mod retry;
 pub mod spelling;

@@ -33,6 +33,7 @@ use crate::proto::wsman::{
     StopWorkspaceRequest, StopWorkspaceResponse, SubscribeRequest, TakeSnapshotRequest,
     TakeSnapshotResponse, UpdateSshKeyRequest, UpdateSshKeyResponse,
 };
+use crate::random;
 use crate::rpc::call::{self, CallContext};
 use crate::rpc::errors;
 use crate::rpc::keyed_lock::KeyedLock;
@@ -379,7 +380,7 @@ impl Workspaces {
         };
         let span = spans::call(method, Workspace::KIND, id);
         let savers = self.savers.clone();
-        let (ask, id) = (save::new_id()?, id.to_owned());
+        let (ask, id) = (random::uuid()?, id.to_owned());
         let saving = async move { savers.save(&id, save, ask, deadline).await };
         self.calls.mutate(doing, deadline, span, saving).await
     }

@@ -16,6 +16,7 @@ use crate::cli::exit::{Exit, Failure, note};
 use crate::cli::output::Output;
 use crate::proto::contentservice::{EmptyInitializer, WorkspaceInitializer, workspace_initializer};
 use crate::proto::wsman::*;
+use crate::random;
 use crate::workspaces::classes;
 
 /// Arguments of `start`.
@@ -242,16 +243,10 @@ fn port(text: &str) -> Result<PortSpec, String> {
 }
 
 fn random_id() -> Result<String, Failure> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format!("no random id, pass one with --id: {error}"),
-        )
-    })?;
-    Ok(uuid::Builder::from_random_bytes(bytes)
-        .into_uuid()
-        .to_string())
+    random::uuid().map_err(|error| {
+        let text = format!("no random id, pass one with --id: {error}");
+        Failure::new(Exit::Failed, text)
+    })
 }
 
 fn filter(request: &StartWorkspaceRequest) -> Option<MetadataFilter> {

@@ -80,15 +80,3 @@ fn error(failure: Failure) -> Error {
         },
     }
 }
-
-/// Returns the name of a new request.
-///
-/// # Errors
-/// [`Error::Internal`] without random numbers.
-pub(super) fn new_id() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|e| Error::Internal { why: e.to_string() })?;
-    Ok(uuid::Builder::from_random_bytes(bytes)
-        .into_uuid()
-        .to_string())
-}

@@ -8,7 +8,7 @@ use super::{code_lines, module, sources};
 const SHELLS: [&str; 4] = ["cli", "daemon", "lib", "main"];
 
 /// Which modules of ours a module may use.
-pub(super) const LAYERS: [(&str, &[&str]); 37] = [
+pub(super) const LAYERS: [(&str, &[&str]); 38] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -18,6 +18,7 @@ pub(super) const LAYERS: [(&str, &[&str]); 37] = [
     ("objects", &[]),
     ("action", &["objects"]),
     ("decision", &["action"]),
+    ("random", &["error"]),
     ("spans", &[]),
     ("retry", &[]),
     ("spelling", &[]),
@@ -80,6 +81,7 @@ pub(super) const LAYERS: [(&str, &[&str]); 37] = [
             "index",
             "objects",
             "proto",
+            "random",
             "rpc",
             "spans",
             "tasks",
