@@ -25,7 +25,7 @@ pub struct Step {
     pub ms: u64,
 }
 
-/// Which backup a workspace began from.
+/// A backup, as far as a workspace that began from it has to know.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Restored {
     pub name: String,
@@ -52,11 +52,9 @@ pub struct InitOutcome {
 /// A backup that is in the store.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct SavedBackup {
-    pub name: String,
+    #[serde(flatten)]
+    pub backup: Restored,
     pub sequence: u64,
-    pub created: String,
-    #[serde(rename = "final")]
-    pub is_final: bool,
     pub size: u64,
     pub files: u64,
     /// Entries that could not be read and are missing.

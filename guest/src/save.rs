@@ -133,7 +133,7 @@ impl Saver<'_> {
                     let backup = self.backup(Kind::Backup, false, true, None, None, &token);
                     match bounded(backup, stop.cancelled(), &token).await {
                         Some(Ok(Some(saved))) => {
-                            self.progress.say("save", &format!("backup {}", saved.name));
+                            self.progress.say("save", &format!("backup {}", saved.backup.name));
                         }
                         Some(Err(error)) => {
                             self.progress.say("save", &format!("backup failed: {error}"));
@@ -215,7 +215,7 @@ impl Saver<'_> {
         }
         let id = Some(request.id.clone());
         let saved = self.backup(request.kind, false, false, None, id, stop);
-        Ok(saved.await?.map(|saved| saved.name))
+        Ok(saved.await?.map(|saved| saved.backup.name))
     }
 
     /// Makes one backup. With `if_changed` there is none when the store holds the tree as it is.
@@ -269,10 +269,8 @@ impl Saver<'_> {
         let manifest = store.commit(manifest).await?;
         let restored = self.named(&manifest);
         let saved = SavedBackup {
-            name: restored.name.clone(),
+            backup: restored.clone(),
             sequence: manifest.sequence,
-            created: manifest.created.clone(),
-            is_final,
             size: manifest.size,
             files: manifest.files,
             unreadable: uploaded.written.skipped.named.clone(),
