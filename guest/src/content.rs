@@ -50,9 +50,9 @@ pub enum ContentCommand {
 pub struct Common {
     #[arg(long, default_value = "/run/wsman/content/plan.json")]
     plan: PathBuf,
-    /// The workspace, where the plan does not say it.
-    #[arg(long)]
-    root: Option<PathBuf>,
+    /// The workspace.
+    #[arg(long, default_value = "/workspace")]
+    root: PathBuf,
     /// Directory that the containers of the content share.
     #[arg(long, default_value = "/run/wsman/state")]
     state: PathBuf,
@@ -78,11 +78,7 @@ pub enum RequestKind {
 
 impl Common {
     fn read_plan(&self) -> Result<Plan, PlanError> {
-        let mut plan = Plan::read(&self.plan)?;
-        if let Some(root) = &self.root {
-            plan.root.clone_from(root);
-        }
-        Ok(plan)
+        Plan::read(&self.plan, &self.root)
     }
 
     fn progress(&self) -> Progress {

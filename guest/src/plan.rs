@@ -20,7 +20,8 @@ pub struct Plan {
     pub instance: String,
     pub owner: String,
     pub workspace: String,
-    #[serde(default = "default_root")]
+    /// The workspace: where it is mounted, the command line says.
+    #[serde(skip)]
     pub root: PathBuf,
     #[serde(default)]
     pub initializer: Initializer,
@@ -139,12 +140,13 @@ pub enum PlanError {
 }
 
 impl Plan {
-    pub fn read(path: &Path) -> Result<Self, PlanError> {
+    pub fn read(path: &Path, root: &Path) -> Result<Self, PlanError> {
         let name = || path.display().to_string();
         let text = std::fs::read(path).map_err(|error| PlanError::Read(name(), error))?;
         let mut plan: Plan =
             serde_json::from_slice(&text).map_err(|error| PlanError::Syntax(name(), error))?;
         plan.secrets = path.parent().unwrap_or(Path::new("/")).to_owned();
+        plan.root = root.to_owned();
         plan.check()?;
         Ok(plan)
     }
@@ -164,9 +166,6 @@ impl Plan {
             if value.is_empty() {
                 return refused(field, value, "it must not be empty");
             }
-        }
-        if !self.root.is_absolute() {
-            return refused("root", &self.root.to_string_lossy(), "it must be absolute");
         }
         if self.save.as_ref().is_some_and(|save| save.keep == 0) {
             return refused("save.keep", "0", "at least one backup must stay");
@@ -203,10 +202,6 @@ impl Plan {
         }
         Ok(self.secrets.join(name))
     }
-}
-
-fn default_root() -> PathBuf {
-    "/workspace".into()
 }
 
 fn default_keep() -> usize {
@@ -271,13 +266,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("plan.json");
         std::fs::write(&path, text).unwrap();
-        Plan::read(&path)
+        Plan::read(&path, Path::new("/workspace"))
     }
 
     #[test]
     fn reads_the_plan_of_the_contract() {
         let plan = read(
-            r#"{"version":1,"instance":"i","owner":"o","workspace":"w","root":"/workspace",
+            r#"{"version":1,"instance":"i","owner":"o","workspace":"w",
             "initializer":{"prebuild":{"prebuild":{"snapshot":"o/w/0000000001-snapshot.json@b"},
               "git":[{"remote_uri":"https://host/x","upstream_Remote_uri":"https://host/y",
                 "target_mode":"REMOTE_BRANCH","clone_taget":"main","checkout_location":"x","full_clone":true,
@@ -314,10 +309,6 @@ mod tests {
             read(&text).map(|_| ()).unwrap_err().to_string()
         };
         let cases = [
-            (
-                r#","root":"here""#,
-                r#"the plan's root is "here": it must be absolute"#,
-            ),
             (
                 r#","save":{"final_timeout":"1s"}"#,
                 r#"the plan's save is "set": there is no store to save to"#,

@@ -21,7 +21,6 @@ impl Pod {
         }
         let plan = json!({
             "version": 1, "instance": "i", "owner": "owner", "workspace": "workspace",
-            "root": dir.path().join("root"),
             "initializer": initializer,
             "git": { "allow_file_remotes": false },
             "download": { "allow_hosts": ["127.0.0.1"] },
@@ -67,6 +66,8 @@ impl Pod {
         command
             .args(["content", verb, "--plan"])
             .arg(&plan)
+            .arg("--root")
+            .arg(self.root())
             .arg("--state")
             .arg(self.state())
             .arg("--termination-log")

@@ -68,7 +68,6 @@ pub fn add_plan(
         "instance": request.id,
         "owner": request.metadata.owner,
         "workspace": request.metadata.meta_id,
-        "root": ROOT,
         "initializer": initializer,
         "git": {
             "accept_new_host_keys": git.accept_new_host_keys,
