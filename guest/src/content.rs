@@ -151,7 +151,12 @@ pub fn run(command: ContentCommand) -> ExitCode {
                     RequestKind::Snapshot => Kind::Snapshot,
                     RequestKind::Backup => Kind::Backup,
                 };
-                ask(&state, &Request { id, kind }, !no_wait).await
+                let request = Request {
+                    id,
+                    kind,
+                    early: no_wait,
+                };
+                ask(&state, &request, !no_wait).await
             }
             ContentCommand::Stopping { state } => match save::announce_end(&state) {
                 Ok(()) => ExitCode::SUCCESS,

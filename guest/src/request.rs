@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use wsman_store::manifest::Kind;
+use wsman_store::manifest::{Kind, is_request_id};
 
 const POLL: Duration = Duration::from_millis(100);
 
@@ -16,6 +16,9 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Request {
     pub id: String,
     pub kind: Kind,
+    /// Nobody waits for the answer: what is saved is found by the id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub early: bool,
 }
 
 /// How it ended.
@@ -51,7 +54,7 @@ impl Answer {
 
 /// Writes the request unless it is answered, and waits for its answer; without `wait`, the answer may be none yet.
 pub async fn ask(state: &Path, request: &Request, wait: bool) -> io::Result<Option<Answer>> {
-    if !is_id(&request.id) {
+    if !is_request_id(&request.id) {
         let text = format!(
             "the id {:?} is none: letters, digits, `-`, `_` and `.`",
             request.id
@@ -87,7 +90,7 @@ pub fn pending(state: &Path) -> io::Result<Vec<Request>> {
         let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
             continue;
         };
-        if !is_id(id) || file(state, "results", id).exists() {
+        if !is_request_id(id) || file(state, "results", id).exists() {
             continue;
         }
         let text = fs::read(file(state, "requests", id))?;
@@ -121,11 +124,6 @@ fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-fn is_id(id: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (1..=128).contains(&id.len()) && !id.starts_with('.') && id.bytes().all(plain)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +134,7 @@ mod tests {
         let request = Request {
             id: "a-1".into(),
             kind: Kind::Snapshot,
+            early: false,
         };
         assert_eq!(ask(state.path(), &request, false).await.unwrap(), None);
         assert_eq!(
@@ -155,6 +154,7 @@ mod tests {
             let request = Request {
                 id: id.into(),
                 kind: Kind::Backup,
+                early: false,
             };
             assert!(ask(state.path(), &request, false).await.is_err(), "{id}");
         }

@@ -16,7 +16,7 @@ use crate::plan::initializer::Spec;
 use crate::plan::{Initializer, Plan, SaveSettings};
 use crate::request::{self, Answer, Request};
 use crate::walk::measure;
-use wsman_store::manifest::{GitStatus, Kind, Manifest, manifest_name, prefix};
+use wsman_store::manifest::{BackupName, GitStatus, Kind, Manifest};
 use wsman_store::{Store, StoreError};
 
 /// The file that says that the pod ends.
@@ -213,8 +213,7 @@ impl Saver<'_> {
                 return Ok(Some(self.named(&manifest).name));
             }
         }
-        let id = Some(request.id.clone());
-        let saved = self.backup(request.kind, false, false, None, id, stop);
+        let saved = self.backup(request.kind, false, false, None, Some(request), stop);
         Ok(saved.await?.map(|saved| saved.backup.name))
     }
 
@@ -225,7 +224,7 @@ impl Saver<'_> {
         is_final: bool,
         if_changed: bool,
         git: Option<GitStatus>,
-        request: Option<String>,
+        request: Option<&Request>,
         stop: &CancellationToken,
     ) -> Result<Option<SavedBackup>, SaveError> {
         let plan = self.plan;
@@ -263,7 +262,8 @@ impl Saver<'_> {
             files: uploaded.written.counted.files,
             bytes: uploaded.written.counted.bytes,
             created: jiff::Timestamp::now().to_string(),
-            request,
+            request: request.map(|request| request.id.clone()),
+            early: request.is_some_and(|request| request.early),
             git,
         };
         let manifest = store.commit(manifest).await?;
@@ -298,11 +298,15 @@ impl Saver<'_> {
 
     fn named(&self, manifest: &Manifest) -> Restored {
         let plan = self.plan;
-        let home = prefix(&plan.owner, &plan.workspace);
-        let file = manifest_name(manifest.sequence, manifest.kind);
         let bucket = plan.store.as_ref().map_or("", |store| store.bucket());
+        let name = BackupName {
+            owner: plan.owner.clone(),
+            workspace: plan.workspace.clone(),
+            manifest: manifest.file_name(),
+            bucket: bucket.to_owned(),
+        };
         Restored {
-            name: format!("{home}/{file}@{bucket}"),
+            name: name.to_string(),
             created: manifest.created.clone(),
             is_final: manifest.is_final,
         }

@@ -8,6 +8,8 @@ pub mod report;
 pub mod step;
 pub mod wsdaemon;
 
+use wsman_store::manifest::{BackupName, Kind};
+
 use self::report::Saving;
 use super::entry::Workspace;
 use super::start_request::StartRequest;
@@ -69,7 +71,7 @@ pub fn check(request: &StartRequest, manager: &Manager) -> Result<(), Error> {
 pub enum Save {
     /// Kept until it is deleted.
     Snapshot {
-        /// The answer does not wait for it; only a ws-daemon can do that.
+        /// The caller gets its name before it is saved.
         return_immediately: bool,
     },
     /// One of the newest, which are kept.
@@ -79,8 +81,13 @@ pub enum Save {
 /// What saves the content of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Saver {
-    /// A command of its guest.
-    Guest(Command),
+    /// Its guest.
+    Guest {
+        /// What asks the guest to save.
+        command: Command,
+        /// The name that the caller gets before anything is saved under it.
+        early: Option<Url>,
+    },
     /// The ws-daemon of this node; empty for none.
     Node(String),
 }
@@ -96,11 +103,13 @@ pub fn save(
     save: Save,
     ask: &str,
 ) -> Result<Saver, Error> {
-    let (kind, what) = match save {
-        Save::Snapshot { .. } => ("snapshot", "take a snapshot"),
-        Save::Backup => ("backup", "back up the workspace"),
+    let (kind, what, early) = match save {
+        Save::Snapshot { return_immediately } => {
+            (Kind::Snapshot, "take a snapshot", return_immediately)
+        }
+        Save::Backup => (Kind::Backup, "back up the workspace", false),
     };
-    if matches!(save, Save::Snapshot { .. }) && group.phase() != WorkspacePhase::Running {
+    if kind == Kind::Snapshot && group.phase() != WorkspacePhase::Running {
         return Err(Error::Precondition {
             state: "NOT_RUNNING",
             why: "can only take snapshots of running workspaces".to_owned(),
@@ -111,27 +120,36 @@ pub fn save(
         return Ok(Saver::Node(newest.node.to_string()));
     }
     let saves = newest.entry.state.saving == Saving::Waits;
-    let Some(guest) = manager.guest.as_ref().filter(|_| saves) else {
+    let guest = manager.guest.as_ref().filter(|_| saves);
+    let Some((guest, store)) = guest.and_then(|guest| Some((guest, guest.store.as_ref()?))) else {
         let why = match manager.guest {
             None => "this cluster has no content backend",
             Some(_) => "it runs without a guest that saves its content",
         };
         return Err(missing(&format!("cannot {what}: {why}")));
     };
-    Ok(Saver::Guest(Command {
-        pod: newest.pod.clone(),
-        container: report::SAVE,
-        argv: guest::request(guest, kind, ask),
-        doing: what.to_owned(),
-    }))
+    let name = || {
+        let metadata = group.status().read().metadata.unwrap_or_default();
+        let (owner, workspace) = (&metadata.owner, &metadata.meta_id);
+        BackupName::of_request(owner, workspace, kind, ask, store.settings.bucket()).to_string()
+    };
+    Ok(Saver::Guest {
+        command: Command {
+            pod: newest.pod.clone(),
+            container: report::SAVE,
+            argv: guest::request(guest, kind, ask, early),
+            doing: what.to_owned(),
+        },
+        early: early.then(name),
+    })
 }
 
-/// Returns where the content is, from what the guest printed.
+/// Returns where the content is or, with an early name, will be, from what the guest printed.
 ///
 /// # Errors
 /// [`Error::Unavailable`] with its reason.
-pub fn saved(save: Save, output: &str) -> Result<Url, Error> {
-    report::saved_on_request(output).map_err(|why| Error::Unavailable {
+pub fn saved(save: Save, early: Option<Url>, output: &str) -> Result<Url, Error> {
+    report::saved_on_request(early, output).map_err(|why| Error::Unavailable {
         why: match save {
             Save::Snapshot { .. } => format!("cannot take snapshot: {why}"),
             Save::Backup => format!("cannot back up the workspace: {why}"),

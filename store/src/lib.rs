@@ -21,7 +21,8 @@ use object_store::{
 };
 
 use manifest::{
-    Kind, Manifest, VERSION, manifest_name, owner_prefix, parse_manifest_name, prefix, unsegment,
+    BackupName, Kind, Manifest, VERSION, owner_prefix, parse_manifest_name, parse_request_name,
+    prefix, unsegment,
 };
 use settings::StoreSettings;
 
@@ -223,7 +224,7 @@ impl Store {
             .iter()
             .filter_map(|object| {
                 let name = object.location.filename()?;
-                let (sequence, _) = parse_manifest_name(name)?;
+                let sequence = parse_manifest_name(name)?.sequence;
                 Some(Listed {
                     sequence,
                     name: name.to_owned(),
@@ -232,6 +233,20 @@ impl Store {
             .collect();
         manifests.sort();
         Ok(manifests)
+    }
+
+    /// The name of the manifest that a name of a backup stands for; none if it was given before it was saved, and nothing was
+    /// saved under it.
+    pub async fn resolve(&self, name: &BackupName) -> Result<Option<String>, StoreError> {
+        let Some(wanted) = parse_request_name(&name.manifest) else {
+            return Ok(Some(name.manifest.clone()));
+        };
+        let listed = self.list(&name.owner, &name.workspace).await?;
+        let mut newest_first = listed.into_iter().rev().map(|listed| listed.name);
+        Ok(newest_first.find(|file| {
+            let parsed = parse_manifest_name(file);
+            parsed.is_some_and(|parsed| Some(wanted) == parsed.request.map(|id| (parsed.kind, id)))
+        }))
     }
 
     /// The manifest of that name.
@@ -271,7 +286,7 @@ impl Store {
         for _ in 0..COMMIT_ATTEMPTS {
             let last = self.list(&owner, &workspace).await?.pop();
             manifest.sequence = last.map_or(0, |last| last.sequence) + 1;
-            let name = manifest_name(manifest.sequence, manifest.kind);
+            let name = manifest.file_name();
             let path = format!("{}/{name}", prefix(&owner, &workspace));
             let bytes = serde_json::to_vec(&manifest)
                 .map_err(|error| StoreError::Manifest(path.clone(), error))?;
@@ -303,7 +318,7 @@ impl Store {
         let mut manifests = self.list(owner, workspace).await?;
         let mut backups: Vec<_> = manifests
             .iter()
-            .filter(|m| parse_manifest_name(&m.name).is_some_and(|(_, kind)| kind == Kind::Backup))
+            .filter(|m| parse_manifest_name(&m.name).is_some_and(|m| m.kind == Kind::Backup))
             .cloned()
             .collect();
         backups.truncate(backups.len().saturating_sub(keep));

@@ -45,6 +45,9 @@ pub struct Manifest {
     /// Id of the request that it was made for: one that is asked again gets the same backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The request was answered before it was saved: it is found by the id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub early: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitStatus>,
 }
@@ -91,26 +94,67 @@ pub fn prefix(owner: &str, workspace: &str) -> String {
     format!("{}/{}", segment(owner), segment(workspace))
 }
 
-/// Name of a manifest below the prefix.
-pub fn manifest_name(sequence: u64, kind: Kind) -> String {
-    format!("{sequence:010}-{}.json", kind.as_str())
+impl Manifest {
+    /// Name of the manifest below its prefix.
+    pub fn file_name(&self) -> String {
+        let (sequence, kind) = (self.sequence, self.kind.as_str());
+        match self.request.as_ref().filter(|_| self.early) {
+            Some(request) => format!("{sequence:010}-{kind}-{request}.json"),
+            None => format!("{sequence:010}-{kind}.json"),
+        }
+    }
 }
 
-/// Sequence and kind of a manifest, from its name; none for anything else.
-pub fn parse_manifest_name(name: &str) -> Option<(u64, Kind)> {
-    let (sequence, kind) = name.strip_suffix(".json")?.split_once('-')?;
+/// What the name of a manifest says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ManifestName<'a> {
+    pub sequence: u64,
+    pub kind: Kind,
+    pub request: Option<&'a str>,
+}
+
+/// What a name says, if it is one of a manifest.
+pub fn parse_manifest_name(name: &str) -> Option<ManifestName<'_>> {
+    let (sequence, rest) = name.strip_suffix(".json")?.split_once('-')?;
     if sequence.len() != 10 || !sequence.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let kind = match kind {
-        "backup" => Kind::Backup,
-        "snapshot" => Kind::Snapshot,
-        _ => return None,
+    let (kind, request) = match rest.split_once('-') {
+        Some((kind, request)) => (kind, Some(request)),
+        None => (rest, None),
     };
-    Some((sequence.parse().ok()?, kind))
+    if request.is_some_and(|request| !is_request_id(request)) {
+        return None;
+    }
+    Some(ManifestName {
+        sequence: sequence.parse().ok()?,
+        kind: parse_kind(kind)?,
+        request,
+    })
 }
 
-/// A backup as others name it: `<owner>/<workspace>/<manifest>@<bucket>`.
+/// Kind and request of a name that was given before anything was saved; none for anything else.
+pub fn parse_request_name(name: &str) -> Option<(Kind, &str)> {
+    let (kind, request) = name.split_once('-')?;
+    Some((parse_kind(kind)?, request)).filter(|_| is_request_id(request))
+}
+
+/// Whether it can name a request: letters, digits, `-`, `_` and `.`.
+pub fn is_request_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=128).contains(&id.len()) && !id.starts_with('.') && id.bytes().all(plain)
+}
+
+fn parse_kind(text: &str) -> Option<Kind> {
+    match text {
+        "backup" => Some(Kind::Backup),
+        "snapshot" => Some(Kind::Snapshot),
+        _ => None,
+    }
+}
+
+/// A backup as others name it: `<owner>/<workspace>/<manifest>@<bucket>`, or `<owner>/<workspace>/<kind>-<request>@<bucket>`
+/// where the name was given before it was saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupName {
     pub owner: String,
@@ -132,13 +176,25 @@ impl fmt::Display for BackupName {
 pub struct NameError(String);
 
 impl BackupName {
+    /// The name of what a request will have saved.
+    pub fn of_request(owner: &str, workspace: &str, kind: Kind, id: &str, bucket: &str) -> Self {
+        Self {
+            owner: owner.to_owned(),
+            workspace: workspace.to_owned(),
+            manifest: format!("{}-{id}", kind.as_str()),
+            bucket: bucket.to_owned(),
+        }
+    }
+
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let refused = || NameError(text.to_owned());
         let (path, bucket) = text.rsplit_once('@').ok_or_else(refused)?;
         let mut parts = path.split('/');
         let mut part = || parts.next().ok_or_else(refused);
         let (owner, workspace, manifest) = (part()?, part()?, part()?);
-        if parts.next().is_some() || parse_manifest_name(manifest).is_none() {
+        let is_name =
+            parse_manifest_name(manifest).is_some() || parse_request_name(manifest).is_some();
+        if parts.next().is_some() || !is_name {
             return Err(refused());
         }
         Ok(Self {
@@ -203,6 +259,33 @@ mod tests {
     }
 
     #[test]
+    fn manifests_say_what_they_are_by_their_names() {
+        for (name, sequence, kind, request) in [
+            ("0000000007-backup.json", 7, Kind::Backup, None),
+            (
+                "0000000012-snapshot-a-1.json",
+                12,
+                Kind::Snapshot,
+                Some("a-1"),
+            ),
+        ] {
+            let parsed = ManifestName {
+                sequence,
+                kind,
+                request,
+            };
+            assert_eq!(parse_manifest_name(name), Some(parsed));
+        }
+        for name in [
+            "7-backup.json",
+            "0000000007-backup",
+            "0000000007-backup-.json",
+        ] {
+            assert_eq!(parse_manifest_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
     fn names_of_backups_come_back() {
         let name = BackupName::parse("o%40x/w/0000000007-snapshot.json@bucket").unwrap();
         assert_eq!(
@@ -210,7 +293,13 @@ mod tests {
             ("o@x", "bucket")
         );
         assert_eq!(name.to_string(), "o%40x/w/0000000007-snapshot.json@bucket");
+        let early = BackupName::of_request("o@x", "w", Kind::Snapshot, "3f-0a", "bucket");
+        assert_eq!(early.to_string(), "o%40x/w/snapshot-3f-0a@bucket");
+        assert_eq!(BackupName::parse(&early.to_string()), Ok(early));
         for wrong in [
+            "o/w/snapshot-@b",
+            "o/w/snapshot-.a@b",
+            "o/w/archive-a@b",
             "o/w/0000000007-backup.json",
             "o/w/7-backup.json@b",
             "o/w/data/x.tar.zst@b",

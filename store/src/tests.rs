@@ -34,6 +34,7 @@ fn manifest(kind: Kind, data: &str) -> Manifest {
         bytes: 1,
         created: "2026-01-01T00:00:00Z".into(),
         request: None,
+        early: false,
         git: None,
     }
 }
@@ -96,6 +97,29 @@ async fn retention_keeps_the_last_backups_every_snapshot_and_shared_data() {
         let found = store.inner.head(&key(data).unwrap()).await.is_ok();
         assert_eq!(found, there, "{}", data);
     }
+}
+
+#[tokio::test]
+async fn a_name_that_was_given_early_finds_what_was_saved_under_it() {
+    let store = memory();
+    let name = BackupName::of_request("o", "w", Kind::Snapshot, "a-1", "memory");
+    let data = put(&store, 0).await;
+    store.commit(manifest(Kind::Snapshot, &data)).await.unwrap();
+    assert_eq!(store.resolve(&name).await.unwrap(), None);
+    let answering = Manifest {
+        request: Some("a-1".into()),
+        ..manifest(Kind::Snapshot, &data)
+    };
+    store.commit(answering).await.unwrap();
+    let file = store.resolve(&name).await.unwrap().unwrap();
+    assert_eq!(file, "0000000002-snapshot-a-1.json");
+    let found = store.manifest("o", "w", &file).await.unwrap();
+    assert_eq!(found.request.as_deref(), Some("a-1"));
+    let by_file = BackupName {
+        manifest: file.clone(),
+        ..name
+    };
+    assert_eq!(store.resolve(&by_file).await.unwrap(), Some(file));
 }
 
 #[test]

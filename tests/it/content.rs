@@ -215,17 +215,36 @@ async fn work_survives_the_workspace() {
     };
     let answer = desk.client.take_snapshot(request).await.unwrap();
     let name = answer.into_inner().url;
+    // One that nobody waits for has its name before it is saved: at the latest by the end.
+    let request = TakeSnapshotRequest {
+        id: "two".to_owned(),
+        return_immediately: true,
+    };
+    let answer = desk.client.take_snapshot(request).await.unwrap();
+    let early = answer.into_inner().url;
+    assert!(early.starts_with("jane/demo/snapshot-"), "{early}");
     desk.stop("two").await;
-    let snapshot = || {
+    let snapshot = |name: &str| {
         Spec::Snapshot(SnapshotInitializer {
-            snapshot: name.clone(),
+            snapshot: name.to_owned(),
             from_volume_snapshot: false,
         })
     };
-    desk.start("three", "jane", snapshot()).await.unwrap();
-    assert!(desk.workspace().join("app/new").exists());
-    desk.stop("three").await;
-    let refused = desk.start("four", "eve", snapshot()).await.unwrap_err();
+    for (id, name) in [("three", &name), ("early", &early)] {
+        desk.start(id, "jane", snapshot(name)).await.unwrap();
+        assert!(desk.workspace().join("app/new").exists());
+        desk.stop(id).await;
+    }
+    let never = snapshot("jane/demo/snapshot-never@local");
+    let unsaved = desk.start("never", "jane", never).await.unwrap_err();
+    assert!(
+        unsaved.message().contains("nothing was saved as"),
+        "{unsaved:?}"
+    );
+    let refused = desk
+        .start("four", "eve", snapshot(&name))
+        .await
+        .unwrap_err();
     assert!(refused.message().contains("another owner"), "{refused:?}");
     desk.close().await;
 }

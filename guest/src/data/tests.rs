@@ -35,6 +35,7 @@ fn manifest(kind: Kind, uploaded: &Uploaded) -> Manifest {
         bytes: uploaded.written.counted.bytes,
         created: "2026-01-01T00:00:00Z".into(),
         request: None,
+        early: false,
         git: None,
     }
 }

@@ -30,10 +30,15 @@ pub async fn snapshot(context: &Context<'_>, snapshot: &Snapshot) -> Outcome {
         );
         return Err(InitError::Other(text));
     }
-    let manifest = store
-        .manifest(&name.owner, &name.workspace, &name.manifest)
-        .await?;
-    restore(context, &store, &name.manifest, &manifest).await
+    let Some(file) = store.resolve(&name).await? else {
+        let text = format!(
+            "nothing was saved as {}: it is not saved yet, or saving it failed",
+            snapshot.snapshot
+        );
+        return Err(InitError::Other(text));
+    };
+    let manifest = store.manifest(&name.owner, &name.workspace, &file).await?;
+    restore(context, &store, &file, &manifest).await
 }
 
 /// Restores the newest content of this workspace.
@@ -71,12 +76,7 @@ fn open(context: &Context<'_>) -> Result<Store, InitError> {
     }
 }
 
-async fn restore(
-    context: &Context<'_>,
-    store: &Store,
-    manifest_name: &str,
-    manifest: &Manifest,
-) -> Outcome {
+async fn restore(context: &Context<'_>, store: &Store, file: &str, manifest: &Manifest) -> Outcome {
     let plan = context.plan;
     if manifest.owner != plan.owner {
         return Err(InitError::Other(
@@ -84,7 +84,7 @@ async fn restore(
         ));
     }
     let home = prefix(&manifest.owner, &manifest.workspace);
-    let name = format!("{home}/{manifest_name}@{}", store.bucket);
+    let name = format!("{home}/{file}@{}", store.bucket);
     // A manifest that names data of another workspace was not written by a guest.
     if !manifest.data.starts_with(&format!("{home}/data/")) {
         return Err(InitError::Other(format!(

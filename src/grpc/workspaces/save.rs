@@ -37,9 +37,9 @@ impl Savers {
         });
         let saver = saver.await?.ok_or_else(|| lookup.not_found(id))??;
         let node = match saver {
-            Saver::Guest(command) => {
+            Saver::Guest { command, early } => {
                 let output = lookup.actor().run(&command, deadline).await?;
-                return content::saved(save, &output);
+                return content::saved(save, early, &output);
             }
             Saver::Node(node) => node,
         };

@@ -154,9 +154,9 @@ pub fn unreadable(name: &BackupName, why: String) -> Backup {
 }
 
 fn named(name: &BackupName) -> Backup {
-    let kind = match parse_manifest_name(&name.manifest) {
-        Some((_, Kind::Backup)) => BackupKind::Backup,
-        Some((_, Kind::Snapshot)) => BackupKind::Snapshot,
+    let kind = match parse_manifest_name(&name.manifest).map(|name| name.kind) {
+        Some(Kind::Backup) => BackupKind::Backup,
+        Some(Kind::Snapshot) => BackupKind::Snapshot,
         None => BackupKind::Unspecified,
     };
     Backup {

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
     LifecycleHandler, PodSpec, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use serde_json::{Value, json};
+use wsman_store::manifest::Kind;
 use wsman_store::settings::StoreSettings;
 
 use super::report::{INIT, SAVE};
@@ -205,9 +206,10 @@ fn stateful(guest: &Guest, verb: &str) -> Vec<String> {
 }
 
 /// Returns what a request to save runs in the saver.
-pub(super) fn request(guest: &Guest, kind: &str, id: &str) -> Vec<String> {
+pub(super) fn request(guest: &Guest, kind: Kind, id: &str, early: bool) -> Vec<String> {
     let mut argv = stateful(guest, "request");
-    argv.extend(["--kind", kind, "--id", id].map(str::to_owned));
+    argv.extend(["--kind", kind.as_str(), "--id", id].map(str::to_owned));
+    argv.extend(early.then(|| "--no-wait".to_owned()));
     argv
 }
 

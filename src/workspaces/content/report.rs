@@ -111,10 +111,13 @@ fn saved(message: &str, exit_code: i64) -> Saved {
     }
 }
 
-/// Returns the name of what was saved on request, from what the guest printed.
-pub(super) fn saved_on_request(output: &str) -> Result<String, String> {
+/// Returns the name of what was saved on request, from what the guest printed; `early` if it has only begun.
+pub(super) fn saved_on_request(early: Option<String>, output: &str) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Report {
+        #[serde(default)]
+        pending: bool,
+        #[serde(default)]
         ok: bool,
         #[serde(default)]
         name: String,
@@ -123,6 +126,7 @@ pub(super) fn saved_on_request(output: &str) -> Result<String, String> {
     }
     let line = output.lines().last().unwrap_or_default();
     match serde_json::from_str::<Report>(line) {
+        Ok(report) if report.pending => early.ok_or_else(|| "the guest did not wait".to_owned()),
         Ok(report) if report.ok => Ok(report.name),
         Ok(report) => Err(shortened(&report.message).to_owned()),
         Err(_) => Err("the guest printed no report".to_owned()),
