@@ -16,8 +16,8 @@ use super::exit::{Exit, Failure};
 use crate::decision::Decision;
 use crate::proto::wsman::{WorkspacePhase, WorkspaceStatus};
 use crate::workspaces::content::step::Step;
-use crate::workspaces::explanation;
 use crate::workspaces::status::{NotWorkspace, Why};
+use crate::workspaces::{decide, explanation};
 
 /// What to explain, and how to print it.
 #[derive(Debug, clap::Args)]
@@ -90,7 +90,8 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         (None, None) => String::new(),
         (None, Some(decision)) => {
             let events = &objects.events;
-            let explained = explanation::explain(&group, &decision, case.activity, events);
+            let content = decide::content_step(&group, case.activity, &case.policy, case.now);
+            let explained = explanation::explain(&group, &decision, content, case.activity, events);
             let config = args.config.is_some();
             let activity = case.activity.is_some();
             people::render(&explained, Origin::File { config, activity })

@@ -12,7 +12,7 @@ use crate::index::noun::Noun;
 use crate::leadership::Leadership;
 use crate::proto::served::inspector_server::Inspector;
 use crate::proto::wsman::inspect::v1::{ExplainWorkspaceRequest, ExplainWorkspaceResponse};
-use crate::workspaces::decide::LifecyclePolicy;
+use crate::workspaces::decide::{self, LifecyclePolicy};
 use crate::workspaces::{explanation, id};
 
 #[derive(Debug, Clone)]
@@ -40,8 +40,11 @@ impl Inspector for Inspect {
             let group = index.by_id(&id)?;
             let decision = noun.decide(index, &group.key, &policy, now)?;
             let active = noun.activity(group);
+            let content = decide::content_step(group, active, &policy, now);
             let warnings = index.warnings(&group.newest().pod);
-            Some(explanation::explain(group, &decision, active, warnings))
+            Some(explanation::explain(
+                group, &decision, content, active, warnings,
+            ))
         });
         let explained = explained.ok_or(Error::NotFound { id })?;
         Ok(Response::new(ExplainWorkspaceResponse {

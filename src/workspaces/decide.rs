@@ -2,11 +2,13 @@
 //! (docs/protocol.md#lifecycle).
 
 mod content;
+mod content_step;
 mod stopping;
 mod timeouts;
 
 use std::time::Duration;
 
+pub use content_step::ContentStep;
 use jiff::Timestamp;
 
 use super::content::Content;
@@ -66,15 +68,7 @@ pub(super) fn decide(
     policy: &LifecyclePolicy,
     now: Timestamp,
 ) -> Decision<Step> {
-    let newest = group.newest();
-    let case = Case {
-        group,
-        pod: &newest.pod,
-        state: &newest.entry.state,
-        activity,
-        policy,
-        now,
-    };
+    let case = Case::new(group, activity, policy, now);
     let row = Case::TABLE.iter().find(|row| (row.when)(&case));
     Decision {
         rule: row.map_or("nothing to do", |row| row.name),
@@ -86,6 +80,16 @@ pub(super) fn decide(
         wake_at: case.wake_at(),
         ..Decision::default()
     }
+}
+
+/// Returns which step of its content a workspace waits for.
+pub fn content_step(
+    group: &Group<Workspace>,
+    activity: Option<Timestamp>,
+    policy: &LifecyclePolicy,
+    now: Timestamp,
+) -> Option<ContentStep> {
+    Case::new(group, activity, policy, now).content_step()
 }
 
 /// One row: the first whose predicate holds decides.
@@ -168,6 +172,25 @@ struct Case<'a> {
     activity: Option<Timestamp>,
     policy: &'a LifecyclePolicy,
     now: Timestamp,
+}
+
+impl<'a> Case<'a> {
+    fn new(
+        group: &'a Group<Workspace>,
+        activity: Option<Timestamp>,
+        policy: &'a LifecyclePolicy,
+        now: Timestamp,
+    ) -> Self {
+        let newest = group.newest();
+        Self {
+            group,
+            pod: &newest.pod,
+            state: &newest.entry.state,
+            activity,
+            policy,
+            now,
+        }
+    }
 }
 
 // === Predicates of the living ===

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::content::step::Step;
+use super::decide::ContentStep;
 use super::entry::Workspace;
 use super::status::timestamp;
 use crate::action::Action;
@@ -10,6 +11,7 @@ use crate::decision::Decision;
 use crate::duration::GoDuration;
 use crate::index::noun::Group;
 use crate::objects::Event;
+use crate::proto::wsman::inspect::v1 as wire;
 use crate::proto::wsman::inspect::v1::{Condition, ExplainWorkspaceResponse, Next, Warning};
 use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceConditions, WorkspaceStatus};
 
@@ -18,6 +20,7 @@ use crate::proto::wsman::{WorkspaceConditionBool, WorkspaceConditions, Workspace
 pub fn explain<'a>(
     group: &Group<Workspace>,
     decision: &Decision<Step>,
+    content: Option<ContentStep>,
     last_activity: Option<Timestamp>,
     warnings: impl IntoIterator<Item = &'a Event>,
 ) -> ExplainWorkspaceResponse {
@@ -52,6 +55,11 @@ pub fn explain<'a>(
         last_activity: last_activity.map(timestamp),
         warnings: warnings.into_iter().map(warning).collect(),
         leader: false,
+        content: content.map(|content| wire::ContentStep {
+            step: content.doing.to_owned(),
+            deadline: content.until.map(|wake| timestamp(wake.at)),
+            source: content.until.map_or("", |wake| wake.source).to_owned(),
+        }),
     }
 }
 

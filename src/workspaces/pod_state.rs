@@ -68,6 +68,8 @@ pub struct PodState {
     /// When any taint of the node drives the pod away.
     pub evicted_at: Option<Timestamp>,
     pub pod_phase: PodPhase,
+    /// The guest fills the workspace.
+    pub filling: bool,
     /// How far the guest is with saving the content.
     pub saving: Saving,
     /// What the store has of content that was not saved at the end, once that was looked up.
@@ -186,6 +188,7 @@ pub fn of(observed: &Observed<'_>, status: &WorkspaceStatus) -> PodState {
         },
         evicted_at: node.and_then(|node| earliest(node, pod, evicted_at)),
         pod_phase: container::phase(pod),
+        filling: report::is_filling(pod),
         saving: report::saving(pod),
         last_backup: mark(annotation::LAST_BACKUP).map(|text| Box::new(LastBackup::read(text))),
         ended_at: container::status(pod).and_then(|c| c.state.terminated.as_ref()?.finished_at),

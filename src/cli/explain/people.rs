@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::proto::wsman::WorkspacePhase;
-use crate::proto::wsman::inspect::v1::ExplainWorkspaceResponse;
+use crate::proto::wsman::inspect::v1::{ContentStep, ExplainWorkspaceResponse};
 
 /// Where an explanation comes from, and so what it cannot know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,9 @@ pub(in crate::cli) fn render(explained: &ExplainWorkspaceResponse, origin: Origi
             None => lines.add("last active", "never"),
         }
     }
+    if let Some(content) = &explained.content {
+        lines.add("content", &awaited(content));
+    }
     if explained.actions.is_empty() {
         lines.add("now", &explained.rule);
     }
@@ -99,6 +102,18 @@ pub(in crate::cli) fn render(explained: &ExplainWorkspaceResponse, origin: Origi
         lines.add("leader", "another replica acts, not the one that answered");
     }
     lines.0
+}
+
+/// What the content waits for, and how long the lifecycle waits for it.
+fn awaited(content: &ContentStep) -> String {
+    let source = match content.source.as_str() {
+        "" => String::new(),
+        source => format!(" ({source})"),
+    };
+    match &content.deadline {
+        Some(at) => format!("{}, until {}{source}", content.step, moment(at)),
+        None => content.step.clone(),
+    }
 }
 
 /// What a file does not say although the next moment depends on it.

@@ -59,6 +59,37 @@ fn object(text: &str) -> Value {
 }
 
 #[test]
+fn names_the_step_of_the_content_and_its_deadline() {
+    let runs = json!({"running": {"startedAt": "2026-03-01T10:00:01Z"}});
+    let mut config = config();
+    config["guest"] = json!({"contentImage": "guest"});
+    let mut pod = pod();
+    pod["metadata"]["annotations"]["wsman.dev/ready-by"] = "condition".into();
+    pod["status"] = json!({
+        "phase": "Pending",
+        "containerStatuses": [{"name": "workspace", "state": {"waiting": {"reason": "PodInitializing"}}}],
+        "initContainerStatuses": [{"name": "content-init", "state": runs}],
+    });
+    let (result, out) = explain(&pod.to_string(), &config, "--config CONFIG FILE");
+    assert!(result.is_ok());
+    let startup = "content          content-init fills the workspace, until 2026-03-01T11:00:00Z (manager.timeouts.startup)\n";
+    assert!(out.contains(startup), "{out}");
+
+    pod["metadata"]["deletionTimestamp"] = "2026-03-01T11:00:00Z".into();
+    pod["metadata"]["deletionGracePeriodSeconds"] = 3600.into();
+    let ended = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
+    pod["status"] = json!({
+        "phase": "Running",
+        "containerStatuses": [{"name": "workspace", "state": ended}],
+        "initContainerStatuses": [{"name": "content-save", "state": runs}],
+    });
+    let line = "--config CONFIG --now 2026-03-01T10:30:00Z FILE";
+    let (result, out) = explain(&pod.to_string(), &config, line);
+    assert!(result.is_ok());
+    assert!(out.contains("content          content-save saves the content, until 2026-03-01T12:00:00Z (manager.timeouts.contentFinalization)\n"), "{out}");
+}
+
+#[test]
 fn prints_the_status_in_proto_names_for_programs() {
     let (result, out) = explain(&pod().to_string(), &json!({}), "-o json FILE");
     assert!(result.is_ok());

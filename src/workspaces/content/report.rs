@@ -133,6 +133,11 @@ pub(super) fn saved_on_request(early: Option<String>, output: &str) -> Result<St
     }
 }
 
+/// Whether the workspace is being filled.
+pub fn is_filling(pod: &Pod) -> bool {
+    status(pod, INIT).is_some_and(|status| status.state.running.is_some())
+}
+
 /// Whether the workspace is being filled, or was, and its container has not started since.
 pub fn has_begun(pod: &Pod) -> bool {
     let state = status(pod, INIT).map(|status| &status.state);
