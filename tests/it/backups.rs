@@ -281,6 +281,16 @@ async fn content_that_was_lost_says_how_old_it_is(cluster: &Cluster) {
         conditions.final_backup_complete(),
         WorkspaceConditionBool::True
     );
+
+    // Whoever begins with it learns how old it is.
+    let address = format!("grpc://{}", story.world.addr);
+    let start = "start --image i --id again --owner jane --meta-id m-saved --restore";
+    let start: Vec<_> = start.split(' ').collect();
+    let (_, errors) = client_with_errors(&address, &start).await;
+    for part in ["begins with a backup that is 7m", " old and was made before the end"] {
+        assert!(errors.contains(part), "{errors}");
+    }
+
     story.run("unsaved").await;
     let conditions = lose(&mut story, "unsaved").await;
     let why = "; there is no backup of its content.";
@@ -306,12 +316,16 @@ async fn lose(story: &mut Story<'_>, id: &str) -> WorkspaceConditions {
 }
 
 async fn client(address: &str, args: &[&str]) -> String {
+    client_with_errors(address, args).await.0
+}
+
+async fn client_with_errors(address: &str, args: &[&str]) -> (String, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wsman"));
     command.arg("client").args(["-H", address]).args(args);
     command.env_remove("WSMAN_HOST").stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
+    let errors = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{errors}");
-    String::from_utf8(output.stdout).unwrap()
+    (String::from_utf8(output.stdout).unwrap(), errors)
 }

@@ -1,11 +1,17 @@
 //! The flags of `start` for the content of a workspace.
 
+use jiff::Timestamp;
+
+use super::connect::Connection;
+use super::words;
+use crate::cli::exit::note;
 use crate::proto::contentservice::workspace_initializer::Spec;
 use crate::proto::contentservice::{
     CloneTargetMode, FromBackupInitializer, GitConfig, GitInitializer, SnapshotInitializer,
     WorkspaceInitializer,
 };
-use crate::proto::wsman::StartWorkspaceSpec;
+use crate::proto::wsman::backups::v1::ListBackupsRequest;
+use crate::proto::wsman::{StartWorkspaceRequest, StartWorkspaceSpec};
 
 /// Arguments about the content.
 #[derive(Debug, clap::Args)]
@@ -31,6 +37,34 @@ struct Remote {
 }
 
 impl Flags {
+    /// Says which backup a workspace will begin with, if it is asked to begin with the last one: what came after it is not
+    /// there. A server that does not list backups says so at the start, if it matters.
+    pub(super) async fn announce(&self, request: &StartWorkspaceRequest, connection: &Connection) {
+        let Some(metadata) = request.metadata.as_ref().filter(|_| self.restore) else {
+            return;
+        };
+        let newest = ListBackupsRequest {
+            owner: metadata.owner.clone(),
+            meta_id: metadata.meta_id.clone(),
+            page_size: 1,
+            ..ListBackupsRequest::default()
+        };
+        let Ok(answer) = connection.call(newest).await else {
+            return;
+        };
+        let Some(backup) = answer.backups.first() else {
+            return;
+        };
+        let created = backup.created.as_ref().and_then(words::timestamp);
+        let age = words::age_of(created, Timestamp::now());
+        note(&match backup.r#final {
+            true => format!("begins with the final backup, {age} old"),
+            false => format!(
+                "begins with a backup that is {age} old and was made before the end: what was done after it is not in it"
+            ),
+        });
+    }
+
     /// Sets what the flags say.
     pub(super) fn apply(&self, spec: &mut StartWorkspaceSpec, has_file: bool) {
         let initializer = if let Some(remote) = &self.git {

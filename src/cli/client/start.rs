@@ -113,6 +113,7 @@ pub(super) async fn run(
         true => Some(Follow::open(connection, filter(&request), std::slice::from_ref(&id)).await?),
         false => None,
     };
+    args.content.announce(&request, connection).await;
     let since = Instant::now();
     let asked = request.spec.as_ref().map(|spec| spec.class.clone());
     let (answer, metadata) = connection
