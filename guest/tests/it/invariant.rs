@@ -26,7 +26,7 @@ pub(crate) fn workspace(store: &Path) -> Pod {
 
 /// Saves without a process of its own.
 pub(crate) async fn save_here(pod: &Pod) -> SaveOutcome {
-    let plan = Plan::read(&pod.plan_file()).unwrap();
+    let plan = Plan::read(&pod.plan_file(), &pod.root()).unwrap();
     let stop = CancellationToken::new();
     stop.cancel();
     save::run(&plan, &pod.state(), Progress::default(), stop).await
@@ -34,7 +34,7 @@ pub(crate) async fn save_here(pod: &Pod) -> SaveOutcome {
 
 /// Restores without a process of its own.
 pub(crate) async fn init_here(pod: &Pod) -> InitOutcome {
-    let plan = Plan::read(&pod.plan_file()).unwrap();
+    let plan = Plan::read(&pod.plan_file(), &pod.root()).unwrap();
     let context = Context {
         plan: &plan,
         state: &pod.state(),
@@ -61,7 +61,7 @@ async fn two_hundred_random_trees_come_back_byte_for_byte() {
         let copy = workspace(store.path());
         let restored = init_here(&copy).await;
         assert!(restored.ok, "{about}: {:?}", restored.message);
-        assert_eq!(restored.restored.unwrap().name, backup.name, "{about}");
+        assert_eq!(restored.restored.unwrap().name, backup.backup.name, "{about}");
         assert_same(&contents(&copy.root()), &before, &about);
     }
 }
