@@ -65,6 +65,7 @@ async fn save(path: &Path, (owner, workspace): (&str, &str), kind: Kind, age: Si
         bytes: 5 << 20,
         created: (Timestamp::now() - age).to_string(),
         request: None,
+        early: false,
         git: Some(git),
     };
     store.commit(manifest).await.unwrap();
