@@ -182,7 +182,7 @@ fn manifests_that_are_none_or_name_what_others_own_are_refused() {
         (
             "version",
             json!(2),
-            format!("the manifest {name} has version 2; this guest knows version 1"),
+            format!("the manifest {name} has version 2; only version 1 is known"),
         ),
         (
             "size",
