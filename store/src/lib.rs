@@ -307,7 +307,13 @@ impl Store {
                         return Ok(manifest);
                     }
                 }
-                Err(source) => return Err(failed("write", &path, source)),
+                Err(source) => {
+                    // An answer that was lost is no failure of the write.
+                    return match self.manifest(&owner, &workspace, &name).await {
+                        Ok(there) if there == manifest => Ok(manifest),
+                        _ => Err(failed("write", &path, source)),
+                    };
+                }
             }
         }
         Err(StoreError::Contended)
@@ -403,11 +409,11 @@ fn reason(error: &Error) -> String {
     }
     let has = |part: &str| text.contains(part);
     let plain = match error {
+        _ if has("NoSuchBucket") => Some("the bucket does not exist"),
         Error::NotFound { .. } => Some("it is not there"),
         _ if has("RequestTimeTooSkewed") => {
             Some("the clock of this node differs too much from that of the store")
         }
-        _ if has("NoSuchBucket") => Some("the bucket does not exist"),
         _ if has("507 ") || has("QuotaExceeded") || has("StorageFull") => Some("it is full"),
         Error::PermissionDenied { .. } => Some("access is denied"),
         Error::Unauthenticated { .. } => Some("the credentials are not accepted"),

@@ -14,5 +14,6 @@ mod s3;
 mod save;
 mod server;
 mod ssh;
+mod stores;
 mod support;
 mod trees;
