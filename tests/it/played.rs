@@ -13,6 +13,7 @@ on_both_clusters! {
     a_workspace_that_cannot_be_filled_fails
     a_workspace_that_cannot_be_saved_says_so
     a_saver_that_takes_its_time_is_waited_for
+    a_workspace_that_its_node_evicts_is_not_saved
 }
 
 fn guest(config: &mut Value) {
@@ -115,5 +116,24 @@ async fn a_saver_that_takes_its_time_is_waited_for(cluster: &Cluster) {
         .await;
     let conditions = story.ends("d").await;
     assert!(conditions.final_backup_complete() == WorkspaceConditionBool::True);
+    story.end().await;
+}
+
+async fn a_workspace_that_its_node_evicts_is_not_saved(cluster: &Cluster) {
+    let mut story = Story::begin_with(cluster, guest).await;
+    story.start_as(cloned("e"), well("0s")).await;
+    story.until("e", WorkspacePhase::Running).await;
+    story.script("ws-e", json!({ "evict-after": "0s" })).await;
+    let conditions = story.ends("e").await;
+    let failed = conditions.failed.as_str();
+    assert!(
+        failed.starts_with("The node was low on resource"),
+        "{failed}"
+    );
+    assert!(
+        failed.contains("; last backup failed: the guest ended without a report"),
+        "{failed}"
+    );
+    assert!(conditions.final_backup_complete() != WorkspaceConditionBool::True);
     story.end().await;
 }

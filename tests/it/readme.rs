@@ -210,9 +210,12 @@ impl Tour {
         shell.stdout(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Ends it as people do: what it runs ends with it.
     fn end(mut self) {
-        self.daemon.kill().unwrap();
-        self.daemon.wait().unwrap();
+        let id = i32::try_from(self.daemon.id()).unwrap();
+        let daemon = rustix::process::Pid::from_raw(id).unwrap();
+        rustix::process::kill_process(daemon, rustix::process::Signal::TERM).unwrap();
+        assert!(self.daemon.wait().unwrap().success());
     }
 }
 

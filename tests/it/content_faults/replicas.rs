@@ -1,5 +1,6 @@
 //! Two daemons on one cluster, in every state of the content: either may be killed, and the content is saved once.
 
+use k8s_openapi::api::core::v1::Pod;
 use rustix::process::Signal;
 use wsman::lease::DURATION;
 use wsman::proto::wsman::*;
@@ -73,6 +74,51 @@ async fn the_leader_is_killed_while_the_last_backup_is_made() {
     updates.until("one", WorkspacePhase::Stopping).await;
     killed(leader, &follower).await;
     desk.signal("one", SAVER, Signal::CONT).await;
+    let last = updates.until("one", WorkspacePhase::Stopped).await;
+    desk.ended_well(&follower.client, &last, &work).await;
+    silent(&follower.client, &mut updates).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_replica_that_takes_a_snapshot_is_killed() {
+    let desk = Desk::open(SELDOM).await;
+    let (leader, follower) = pair(&desk).await;
+    let mut updates = leader.subscribe().await;
+    desk.run(&leader.client, "one", empty()).await;
+    let work = desk.work("one", "work", 1).await;
+    desk.signal("one", SAVER, Signal::STOP).await;
+    let client = follower.client.clone();
+    let asks = tokio::spawn(async move { snapshot(&client, "one").await });
+    desk.is_asked("one").await;
+    follower.kill().await;
+    asks.await.unwrap().unwrap_err();
+    desk.signal("one", SAVER, Signal::CONT).await;
+    let name = snapshot(&leader.client, "one").await.unwrap();
+    desk.restores(&leader.client, Some(&name), &work).await;
+    stop(&leader.client, "one").await;
+    let last = updates.until("one", WorkspacePhase::Stopped).await;
+    desk.ended_well(&leader.client, &last, &work).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_is_killed_after_the_last_backup_and_before_the_end() {
+    let desk = Desk::open(SELDOM).await;
+    let (leader, follower) = pair(&desk).await;
+    let mut updates = follower.subscribe().await;
+    desk.run(&follower.client, "one", empty()).await;
+    let work = desk.work("one", "work", 1).await;
+    desk.signal("one", SAVER, Signal::STOP).await;
+    stop(&leader.client, "one").await;
+    updates.until("one", WorkspacePhase::Stopping).await;
+    leader.kill().await;
+    desk.signal("one", SAVER, Signal::CONT).await;
+    let is_over = |pod: &Pod| {
+        let phase = pod.status.as_ref().unwrap().phase.as_deref();
+        matches!(phase, Some("Succeeded" | "Failed"))
+    };
+    // Nobody leads: the pod waits for the other one.
+    desk.cluster.until_pod("ws-one", is_over).await;
+    follower.clock.advance(DURATION);
     let last = updates.until("one", WorkspacePhase::Stopped).await;
     desk.ended_well(&follower.client, &last, &work).await;
     silent(&follower.client, &mut updates).await;
