@@ -127,7 +127,7 @@ async fn a_workspace_that_its_node_evicts_is_not_saved(cluster: &Cluster) {
     let conditions = story.ends("e").await;
     let failed = conditions.failed.as_str();
     assert!(
-        failed.starts_with("The node was low on resource"),
+        failed.starts_with("Evicted: The node was low on resource"),
         "{failed}"
     );
     assert!(
