@@ -24,6 +24,7 @@ mod reviews;
 pub mod rights;
 pub mod rules;
 mod selectors;
+mod snapshots;
 mod spec;
 mod status;
 pub mod store;

@@ -23,7 +23,7 @@ pub(crate) use node::SOCKET;
 pub use process::{ProcessRuntime, remove_abandoned};
 
 mod garbage;
-mod informer;
+pub(crate) mod informer;
 pub(crate) mod node;
 mod perform;
 pub(crate) mod pod;

@@ -11,6 +11,7 @@ pub mod kubelet;
 mod logs;
 mod scheduler;
 mod script;
+pub mod snapshots;
 
 /// The Kubernetes version of the embedded cluster.
 pub(crate) const KUBERNETES: &str = "v1.36.0+wsman";

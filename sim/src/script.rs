@@ -45,7 +45,7 @@ use super::kubelet::pod::{Container, Pod};
 pub(crate) use annotations::{Fault, PREFIX, Script};
 pub(crate) use seen::{Anchor, Seen};
 
-mod annotations;
+pub(crate) mod annotations;
 mod seen;
 #[cfg(test)]
 mod tests;

@@ -289,6 +289,9 @@ impl Api {
                 return Err(Status::new(415, "UnsupportedMediaType", message));
             }
             let kind = patch::Kind::of(media)?;
+            if kind == patch::Kind::Strategic && target.resource.is_custom() {
+                return Err(patch::unsupported());
+            }
             return write::patch(store, target, kind, &body, query.dry_run()?).map(written);
         }
         let body = to_json(media, body)?;

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Map, Value, json};
 
 use super::claims;
-use super::resources::{CLAIMS, Index, NAMESPACES, NODES, PODS, SECRETS, SERVICES};
+use super::resources::{CLAIMS, Index, NAMESPACES, NODES, PODS, RESOURCES, SECRETS, SERVICES};
 use super::store::State;
 use super::validate::text;
 
@@ -65,6 +65,16 @@ pub(crate) fn created(index: Index, object: &mut Value) {
         NODES => {
             default(object, "spec", json!({}));
             default(object, "status", json!({}));
+        }
+        _ if RESOURCES[index].is_custom() => {
+            object["metadata"]["generation"] = 1.into();
+            // A status comes only through the subresource.
+            if let Some(fields) = object
+                .as_object_mut()
+                .filter(|_| RESOURCES[index].has_status)
+            {
+                fields.remove("status");
+            }
         }
         _ => {}
     }

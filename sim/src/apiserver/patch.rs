@@ -21,11 +21,16 @@ impl Kind {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
-            _ => Err(Status {
-                details: Some(Value::Object(Map::new())),
-                ..Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
-            }),
+            _ => Err(unsupported()),
         }
+    }
+}
+
+/// The answer to a patch of another kind than the object has.
+pub(crate) fn unsupported() -> Status {
+    Status {
+        details: Some(Value::Object(Map::new())),
+        ..Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
     }
 }
 

@@ -14,6 +14,8 @@ use k8s_openapi::api::{
     scheduling::v1::PriorityClass,
 };
 
+use super::snapshots::{self, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
+
 /// One kind of object and how the server treats it.
 #[derive(Debug)]
 pub(crate) struct Resource {
@@ -114,6 +116,31 @@ pub(crate) static RESOURCES: &[Resource] = &[
         short: &["pc"],
         ..cluster::<PriorityClass>("PriorityClass", "priorityclasses", "priorityclass")
     },
+    Resource {
+        group: snapshots::GROUP,
+        short: &["vs"],
+        has_status: true,
+        ..core::<VolumeSnapshot>("VolumeSnapshot", "volumesnapshots", "volumesnapshot")
+    },
+    Resource {
+        group: snapshots::GROUP,
+        short: &["vsc", "vscs"],
+        has_status: true,
+        ..cluster::<VolumeSnapshotContent>(
+            "VolumeSnapshotContent",
+            "volumesnapshotcontents",
+            "volumesnapshotcontent",
+        )
+    },
+    Resource {
+        group: snapshots::GROUP,
+        short: &["vsclass", "vsclasses"],
+        ..cluster::<VolumeSnapshotClass>(
+            "VolumeSnapshotClass",
+            "volumesnapshotclasses",
+            "volumesnapshotclass",
+        )
+    },
 ];
 
 pub(crate) const NAMESPACES: Index = 0;
@@ -160,6 +187,11 @@ fn canonical<T: DeserializeOwned + Serialize>(value: Value) -> Result<Value, Str
 }
 
 impl Resource {
+    /// Whether a definition adds it to the server: it has no strategic merge patch.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.group == snapshots::GROUP
+    }
+
     /// The group's only version; every group served here is stable.
     pub(crate) const VERSION: &'static str = "v1";
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::claims;
 use super::resources::{CLAIMS, Index, PODS, RESOURCES, SECRETS, SERVICES};
+use super::snapshots;
 use super::status::{Cause, Status};
 use super::store::State;
 use super::typed;
@@ -28,6 +29,9 @@ pub(crate) fn check(index: Index, object: &Value) -> Vec<Cause> {
         _ if RESOURCES[index].kind == "ConfigMap" => {
             typed::data(object, &["data", "binaryData"], &mut causes)
         }
+        _ if RESOURCES[index].is_custom() => {
+            snapshots::check(RESOURCES[index].kind, object, &mut causes);
+        }
         _ => {}
     }
     causes
@@ -38,6 +42,7 @@ pub(crate) fn check_update(index: Index, new: &Value, old: &Value) -> Vec<Cause>
     let mut causes = Vec::new();
     match index {
         CLAIMS => claims::check_update(new, old, &mut causes),
+        _ if RESOURCES[index].is_custom() => snapshots::check_update(new, old, &mut causes),
         PODS => pod_update(&new["spec"], &old["spec"], &mut causes),
         SERVICES => {
             let (new, old) = (&new["spec"], &old["spec"]);

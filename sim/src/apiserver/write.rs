@@ -169,7 +169,8 @@ pub(crate) fn replace(
     }
     validate::report(index, &object, &causes)?;
     validate::size(&object)?;
-    if index == PODS && object["spec"] != old.value["spec"] {
+    let counted = index == PODS || resource.is_custom();
+    if counted && object["spec"] != old.value["spec"] {
         let generation = old.value["metadata"]["generation"].as_i64().unwrap_or(0);
         object["metadata"]["generation"] = (generation + 1).into();
     }

@@ -118,6 +118,8 @@ impl Script {
             // The logs of the pod use these.
             "logs" => {}
             name if name.starts_with("logs.") => {}
+            // The snapshots of its volumes use these.
+            "snapshot-after" | "snapshot-error" | "snapshot-never" => {}
             _ => return Err("unknown annotation".to_owned()),
         }
         Ok(())
