@@ -2,6 +2,7 @@
 
 mod copy;
 mod services;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use copy::PodCopy;
 pub use services::{BuildServices, ServiceSync};
+pub use volumes::{SNAPSHOTS, VolumeSnapshotPlan, VolumeSnapshotRestore};
 
 /// The pod an action is meant for. Actions never touch a newer pod of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +153,16 @@ pub enum Action {
     CopyPod(Box<PodCopy>),
     /// Delete the pod at once and take a finalizer off, unless somebody wants it.
     Discard(Discard),
+    /// Snapshot the volume of a pod.
+    CreateVolumeSnapshot(Box<VolumeSnapshotPlan>),
+    /// Make a snapshot known again that only its driver has.
+    RestoreVolumeSnapshot(Box<VolumeSnapshotRestore>),
+    /// Delete the volume snapshot with this name and uid.
+    DeleteVolumeSnapshot(String, String),
+    /// Delete a PersistentVolumeClaim that the pod owns.
+    DeletePvc(PodRef, String),
+    /// Keep a PersistentVolumeClaim when the pod goes that owns it.
+    KeepPvc(PodRef, String),
 }
 
 /// A command in a container of a pod. Running it again does what running it once does.

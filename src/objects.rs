@@ -11,6 +11,7 @@ mod node;
 mod pod;
 mod secret;
 mod service;
+mod volume_snapshot;
 
 pub use config_map::ConfigMap;
 pub use event::Event;
@@ -24,3 +25,7 @@ pub use pod::{
 };
 pub use secret::Secret;
 pub use service::{Service, ServicePort, ServiceSpec};
+pub use volume_snapshot::{
+    VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent, VolumeSnapshotError,
+    VolumeSnapshotSource, VolumeSnapshotSpec, VolumeSnapshotStatus,
+};

@@ -12,6 +12,7 @@ mod run;
 mod secrets;
 mod services;
 mod shared;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -49,6 +50,8 @@ pub enum Outcome {
     Changed,
     /// What was to be marked or deleted is gone.
     Gone,
+    /// It is being deleted, when these finalizers of others are taken off.
+    Kept(Vec<String>),
     /// The Lease as it is now.
     Lease(Box<Lease>),
     /// The ConfigMap as it is now.
@@ -109,6 +112,15 @@ impl Actor {
             Action::CopyPod(copy) => self.copy_pod(copy, deadline).await,
             Action::CopyMarks(from, to, keys) => self.copy_marks(from, to, keys, deadline).await,
             Action::Discard(discard) => self.discard(discard, deadline).await,
+            Action::CreateVolumeSnapshot(plan) => self.create_volume_snapshot(plan, deadline).await,
+            Action::RestoreVolumeSnapshot(restore) => {
+                self.restore_volume_snapshot(restore, deadline).await
+            }
+            Action::DeleteVolumeSnapshot(name, uid) => {
+                self.delete_volume_snapshot(name, uid, deadline).await
+            }
+            Action::DeletePvc(owner, name) => self.delete_pvc(owner, name, deadline).await,
+            Action::KeepPvc(owner, name) => self.keep_pvc(owner, name, deadline).await,
         }
     }
 

@@ -228,6 +228,11 @@ impl Failure {
         matches!(self, Self::Found) || self.is(Cause::Exists)
     }
 
+    /// Whether there is no API server, or one without this kind.
+    pub(super) fn is_not_served(&self) -> bool {
+        self.is(Cause::NotServed)
+    }
+
     /// Whether the object is gone, or is not the expected one, or not in the expected version.
     pub(super) fn is_outdated(&self) -> bool {
         matches!(self, Self::Server(error) if errors::is_outdated(error))

@@ -32,7 +32,7 @@ pub struct Right {
 }
 
 /// All rights that wsman uses.
-pub static RIGHTS: [Right; 9] = [
+pub static RIGHTS: [Right; 12] = [
     Right {
         verbs: &["get", "list", "watch", "create", "patch", "delete"],
         ..needed("pods", "everything that runs")
@@ -58,6 +58,29 @@ pub static RIGHTS: [Right; 9] = [
         verbs: &["get", "create", "patch", "delete"],
         optional: true,
         ..needed("persistentvolumeclaims", "PERSISTENT_VOLUME_CLAIM")
+    },
+    Right {
+        group: "snapshot.storage.k8s.io",
+        verbs: &["get", "create", "delete"],
+        optional: true,
+        ..needed("volumesnapshots", "the content of volumes")
+    },
+    Right {
+        group: "snapshot.storage.k8s.io",
+        verbs: &["get", "create"],
+        cluster: true,
+        optional: true,
+        ..needed("volumesnapshotcontents", "handles of volume snapshots")
+    },
+    Right {
+        group: "snapshot.storage.k8s.io",
+        verbs: &["get"],
+        cluster: true,
+        optional: true,
+        ..needed(
+            "volumesnapshotclasses",
+            "restoring volume snapshots from handles",
+        )
     },
     Right {
         verbs: &["create", "get"],

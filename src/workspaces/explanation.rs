@@ -88,18 +88,22 @@ fn conditions(status: &WorkspaceStatus) -> Vec<Condition> {
         first_user_activity: _,
         headless_task_failed,
         stopped_by_request,
-        volume_snapshot: _,
+        volume_snapshot,
         aborted,
     } = conditions;
     let flag = |condition: &i32| match WorkspaceConditionBool::try_from(*condition) {
         Ok(WorkspaceConditionBool::True) => "yes".to_owned(),
         _ => String::new(),
     };
+    let snapshot_of_volume = volume_snapshot.as_ref();
+    let snapshot_of_volume = snapshot_of_volume.map(|info| info.volume_snapshot_name.clone());
+    let snapshot_of_volume = snapshot_of_volume.unwrap_or_default();
     let all = [
         ("failed", failed.clone()),
         ("timeout", timeout.clone()),
         ("pulling images", flag(pulling_images)),
         ("snapshot", snapshot.clone()),
+        ("volume snapshot", snapshot_of_volume),
         ("backup complete", flag(final_backup_complete)),
         ("network down", flag(network_not_ready)),
         ("task failed", headless_task_failed.clone()),
@@ -155,5 +159,12 @@ fn sentence(action: &Action) -> String {
             ),
             None => format!("delete pod {}", discard.pod.name),
         },
+        Action::CreateVolumeSnapshot(plan) => format!("create volume snapshot {}", plan.name),
+        Action::RestoreVolumeSnapshot(restore) => {
+            format!("restore volume snapshot {}", restore.name)
+        }
+        Action::DeleteVolumeSnapshot(name, _) => format!("delete volume snapshot {name}"),
+        Action::DeletePvc(_, name) => format!("delete PersistentVolumeClaim {name}"),
+        Action::KeepPvc(_, name) => format!("keep PersistentVolumeClaim {name}"),
     }
 }

@@ -71,6 +71,13 @@ fn action(action: &Action) -> Value {
         Action::CopyPod(copy) => json!({"recreate": copy.to}),
         Action::CopyMarks(from, to, _) => json!({"copy": {"marks": from.name, "to": to.name}}),
         Action::Discard(discard) => json!({"discard": {"pod": discard.pod.name}}),
+        Action::CreateVolumeSnapshot(plan) => json!({"create": {"volumeSnapshot": plan.name}}),
+        Action::RestoreVolumeSnapshot(restore) => {
+            json!({"create": {"volumeSnapshot": restore.name}})
+        }
+        Action::DeleteVolumeSnapshot(name, _) => json!({"delete": {"volumeSnapshot": name}}),
+        Action::DeletePvc(_, name) => json!({"delete": {"pvc": name}}),
+        Action::KeepPvc(_, name) => json!({"keep": {"pvc": name}}),
         Action::CreatePod(pod) => json!({ "create": pod }),
         Action::CreateDependant(_, Dependant::Secret(secret)) => json!({ "create": secret }),
         Action::CreateDependant(_, Dependant::Pvc(claim)) => json!({ "create": claim }),

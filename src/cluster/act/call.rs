@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 
 use super::Actor;
+use crate::action::SNAPSHOTS;
 use crate::cluster::request::{self, Failure, JSON, Request};
 use crate::error::Error;
 use crate::objects::{List, Meta, Object};
@@ -152,6 +153,13 @@ impl Call<'_> {
         match request::send(&self.actor.client, &request, self.deadline).await {
             Ok(text) => Ok(Some(text)),
             Err(failure) if expected(&failure) => Ok(None),
+            // Built-in kinds are always served: what does not serve them is no API server.
+            Err(failure) if failure.is_not_served() && path.contains(SNAPSHOTS) => {
+                Err(Error::Precondition {
+                    state: "NOT_SERVED",
+                    why: format!("{}: this cluster serves no {SNAPSHOTS}", self.doing),
+                })
+            }
             Err(failure) => Err(failure.into_error(self.doing)),
         }
     }

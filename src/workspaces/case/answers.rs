@@ -28,7 +28,12 @@ fn line(action: &Action) -> Value {
         Action::CopyMarks(from, to, _) => json!({"copy marks": [from.name, to.name]}),
         Action::Discard(discard) => json!({"discard": discard.pod.name}),
         Action::SyncServices(sync) => json!({"services": {"headless": sync.headless}}),
+        Action::KeepPvc(_, name) => json!({"keep": name}),
+        Action::DeletePvc(_, name) => json!({"delete": name}),
         // The lifecycle does none of these.
+        Action::CreateVolumeSnapshot(_)
+        | Action::RestoreVolumeSnapshot(_)
+        | Action::DeleteVolumeSnapshot(..) => json!("other"),
         Action::CreatePod(_)
         | Action::CreateDependant(..)
         | Action::ChangeSecret(..)

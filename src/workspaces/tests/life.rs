@@ -106,6 +106,8 @@ impl Cluster {
                     all.retain(|f| f != discard.finalizer);
                 }
             }
+            // Nothing of its pod changes.
+            Action::KeepPvc(..) => {}
             other => panic!("the lifecycle never creates: {other:?}"),
         }
         self.case.now = now;
