@@ -28,6 +28,7 @@ mod entries;
 mod kubectl;
 mod normalize;
 mod rights;
+mod snapshots;
 
 use crate::support::{envtest, skip};
 use std::fmt::Write as _;
@@ -123,6 +124,10 @@ async fn run(client: &kube::Client, prefix: &str, controllers: bool, update: boo
         .chain(edges::ENTRIES)
         .filter(|entry| entry.name.starts_with(prefix) && entry.name.contains(&only))
         .collect();
+    run_all(client, &entries, controllers, update).await;
+}
+
+async fn run_all(client: &kube::Client, entries: &[&Entry], controllers: bool, update: bool) {
     let skipped = entries
         .iter()
         .filter(|entry| entry.controllers && !controllers)

@@ -31,6 +31,35 @@ pub(crate) async fn real() -> Option<&'static RealCluster> {
     SHARED.get_or_init(RealCluster::start_own).await.as_ref()
 }
 
+/// Has the API server serve volume snapshots, with the definitions in `WSMAN_SNAPSHOT_CRDS`; false where that names none.
+pub(crate) async fn serve_snapshots(client: &Client) -> bool {
+    let Some(folder) = std::env::var_os("WSMAN_SNAPSHOT_CRDS") else {
+        return false;
+    };
+    let group = "snapshot.storage.k8s.io";
+    for kinds in [
+        "volumesnapshots",
+        "volumesnapshotcontents",
+        "volumesnapshotclasses",
+    ] {
+        let file = Path::new(&folder).join(format!("{group}_{kinds}.yaml"));
+        let definition = fs::read(&file).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let request = http::Request::post(path).header("content-type", "application/yaml");
+        match client.request_text(request.body(definition).unwrap()).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            made => drop(made.unwrap()),
+        }
+        let start = Instant::now();
+        let list = || http::Request::get(format!("/apis/{group}/v1/{kinds}"));
+        while let Err(why) = client.request_text(list().body(Vec::new()).unwrap()).await {
+            assert!(start.elapsed() < Duration::from_secs(60), "{why}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    true
+}
+
 /// Makes a namespace for one test.
 pub(crate) async fn namespace(client: &Client, test: &str) -> String {
     let mut namespace = Namespace::default();
