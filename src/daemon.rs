@@ -236,6 +236,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
                 actor: actor.clone(),
                 settings: settings.clone(),
                 daemons: daemons.clone(),
+                clock: clock.clone(),
             }),
             {
                 let (hub, actor, clock) = (hub.clone(), actor.clone(), clock.clone());

@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wsman_sim::apiserver::store::Store;
 use wsman_sim::apiserver::{self, Server};
 use wsman_sim::kubelet::{self, Options, ProcessRuntime, Runtime};
+use wsman_sim::snapshots;
 
 use super::exit::Failure;
 use super::input;
@@ -149,6 +150,7 @@ pub struct Embedded {
     server: Server,
     kubeconfig: PathBuf,
     kubelet: AbortOnDropHandle<Result<(), kubelet::Error>>,
+    snapshots: AbortOnDropHandle<()>,
     shutdown: CancellationToken,
     /// Removed with its kubeconfig.
     _folder: Option<TempDir>,
@@ -231,6 +233,8 @@ impl Embedded {
             make_namespace(client.clone(), namespace).await?;
         }
         let shutdown = CancellationToken::new();
+        let snapshots = snapshots::run(client.clone(), options.namespace.clone());
+        let snapshots = tasks::scoped(snapshots);
         let mut kubelet = kubelet::run(client, options, shutdown.clone());
         // It opens its directory at once: nobody waits for a kubelet that cannot.
         if let Poll::Ready(ended) = futures::poll!(&mut kubelet) {
@@ -241,6 +245,7 @@ impl Embedded {
             server,
             kubeconfig,
             kubelet,
+            snapshots,
             shutdown,
             _folder: folder,
             _pods: None,
@@ -263,6 +268,7 @@ impl Embedded {
     pub async fn stop(self) {
         self.shutdown.cancel();
         let _ = self.kubelet.await;
+        self.snapshots.abort();
         self.server.stop().await;
         // A kubeconfig of a cluster that is gone would mislead.
         let _ = std::fs::remove_file(&self.kubeconfig);

@@ -7,6 +7,7 @@ mod change;
 mod maintenance;
 mod save;
 mod stop;
+mod volumes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,10 +42,11 @@ use crate::spans;
 use crate::updates::SubscribeFrom;
 use crate::workspaces::change::Change;
 use crate::workspaces::content::Save;
+use crate::workspaces::content::volume;
 use crate::workspaces::entry::Workspace;
 use crate::workspaces::filter::Filter;
 use crate::workspaces::trace::Trace;
-use crate::workspaces::{self, activity, classes, content, ending};
+use crate::workspaces::{self, activity, classes, ending};
 use crate::wsdaemon::Daemons;
 use change::Changes;
 use maintenance::Maintenance;
@@ -315,9 +317,22 @@ impl WorkspaceManager for Workspaces {
         &self,
         request: Request<DeleteVolumeSnapshotRequest>,
     ) -> Result<Response<DeleteVolumeSnapshotResponse>, Status> {
-        let request = request.into_inner();
-        let was_deleted = content::delete_volume_snapshot(&request)?;
-        Ok(Response::new(DeleteVolumeSnapshotResponse { was_deleted }))
+        let (request, deadline) = call::take(request);
+        volume::check_deletion(&request)?;
+        let (lookup, settings) = (self.lookup.clone(), self.settings.borrow().clone());
+        let span = spans::call("DeleteVolumeSnapshot", "snapshot", &request.id);
+        let deleting =
+            async move { volumes::delete(&lookup, &settings.manager, &request, deadline).await };
+        let deleted = self
+            .calls
+            .mutate("deleting the volume snapshot", deadline, span, deleting)
+            .await?;
+        let was_deleted = deleted.was_deleted;
+        let mut response = Response::new(DeleteVolumeSnapshotResponse { was_deleted });
+        if let Some(kept) = deleted.kept_by.and_then(|names| names.parse().ok()) {
+            response.metadata_mut().insert(volumes::KEPT_BY, kept);
+        }
+        Ok(response)
     }
 }
 
@@ -379,9 +394,21 @@ impl Workspaces {
             Save::Backup => ("backing up the workspace", "BackupWorkspace"),
         };
         let span = spans::call(method, Workspace::KIND, id);
-        let savers = self.savers.clone();
+        let wait = !matches!(
+            save,
+            Save::Snapshot {
+                return_immediately: true
+            }
+        );
+        let (savers, clock) = (self.savers.clone(), self.clock.clone());
         let (ask, id) = (random::uuid()?, id.to_owned());
-        let saving = async move { savers.save(&id, save, ask, deadline).await };
+        let saving = async move {
+            let clock = wait.then_some(&clock);
+            match volumes::save(&savers, &id, (save, &ask), clock, deadline).await? {
+                Some(name) => Ok(name),
+                None => savers.save(&id, save, ask, deadline).await,
+            }
+        };
         self.calls.mutate(doing, deadline, span, saving).await
     }
 

@@ -86,6 +86,12 @@ pub fn any_started(pod: &Pod) -> bool {
     all.any(|c| started(&c.state) || started(&c.last_state) || c.restart_count > 0)
 }
 
+/// Whether the workspace container ever started.
+pub fn started(pod: &Pod) -> bool {
+    let started = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
+    status(pod).is_some_and(|c| started(&c.state) || started(&c.last_state) || c.restart_count > 0)
+}
+
 /// Whether the workspace was ready once: by the pod's condition, if the pod is marked so, otherwise by the mark
 /// [`annotation::NEVER_READY`], which is removed then.
 pub fn was_ready(pod: &Pod) -> bool {

@@ -6,6 +6,7 @@ pub mod last_backup;
 pub mod remote;
 pub mod report;
 pub mod step;
+pub mod volume;
 pub mod wsdaemon;
 
 use wsman_store::manifest::{BackupName, Kind};
@@ -13,13 +14,12 @@ use wsman_store::manifest::{BackupName, Kind};
 use self::report::Saving;
 use super::entry::Workspace;
 use super::start_request::StartRequest;
-use super::{id, initializer, names};
+use super::{id, initializer};
 use crate::action::Command;
 use crate::config::Manager;
-use crate::error::{Error, FieldViolation};
+use crate::error::Error;
 use crate::index::noun::Group;
-use crate::proto::wsman::{DeleteVolumeSnapshotRequest, WorkspacePhase, WorkspaceType};
-use crate::redact::show;
+use crate::proto::wsman::WorkspacePhase;
 
 /// Who fills a workspace and saves its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +39,10 @@ pub enum Content {
 /// [`Error::Invalid`] for what no guest may do, with every violation; [`Error::Precondition`] for every initializer
 /// except `empty` where there is no guest, and for saved content where there is no store.
 pub fn check(request: &StartRequest, manager: &Manager) -> Result<(), Error> {
+    let faults = volume::faults(request);
+    if !faults.is_empty() {
+        return Err(id::invalid(faults));
+    }
     if !request.needs_content() {
         return Ok(());
     }
@@ -156,28 +160,6 @@ pub fn saved(save: Save, early: Option<Url>, output: &str) -> Result<Url, Error>
         },
         retry_after: None,
     })
-}
-
-/// Deletes a volume snapshot; returns whether it existed.
-///
-/// # Errors
-/// [`Error::Invalid`] with every violation, otherwise [`Error::Precondition`]: there is no backend.
-pub fn delete_volume_snapshot(request: &DeleteVolumeSnapshotRequest) -> Result<bool, Error> {
-    let mut faults = Vec::new();
-    if !names::is_dns_subdomain(&request.id) {
-        let why = format!("is {}, no name of a volume snapshot", show(&request.id));
-        faults.push(FieldViolation::new("id", why));
-    }
-    if WorkspaceType::try_from(request.ws_type).is_err() {
-        let why = format!("value {} is out of range", request.ws_type);
-        faults.push(FieldViolation::new("ws_type", why));
-    }
-    if !faults.is_empty() {
-        return Err(id::invalid(faults));
-    }
-    Err(missing(
-        "cannot delete the volume snapshot: this cluster has no content backend with volume snapshots",
-    ))
 }
 
 /// Where saved content is.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::content::Content;
 use super::content::report::Saving;
 use super::content::step::Step;
+use super::content::volume;
 use super::entry::Workspace;
 use super::maintenance::{FOR_EVER, Switch};
 use super::marks::annotation;
@@ -70,11 +71,13 @@ pub(super) fn decide(
 ) -> Decision<Step> {
     let case = Case::new(group, activity, policy, now);
     let row = Case::TABLE.iter().find(|row| (row.when)(&case));
+    let rule = row.map_or("nothing to do", |row| row.name);
     Decision {
-        rule: row.map_or("nothing to do", |row| row.name),
+        rule,
         actions: row.map_or_else(Vec::new, |row| (row.then)(&case)),
-        step: match row.map(|row| row.name) {
-            Some(NOT_SAVED) => Some(case.look_up()),
+        step: match rule {
+            NOT_SAVED => Some(case.look_up()),
+            SNAPSHOTS_VOLUME => Some(Step::SnapshotVolume(Box::new(volume::ending(group)))),
             _ => case.node_step().map(Step::Node),
         },
         wake_at: case.wake_at(),
@@ -111,6 +114,7 @@ impl<'a> Case<'a> {
         row("rejected, on its way out", Self::is_replaced, Self::make_again),
         row(NOT_SAVED, Self::seeks_backup, Self::wait),
         row("node lost while stopping", Self::stops_on_lost_node, Self::force),
+        row(SNAPSHOTS_VOLUME, Self::snapshots_volume, Self::wait),
         row("pod ended", Self::stops_and_ended, Self::finish),
         row("stopping took too long", Self::stop_expired, Self::give_up),
         row("content is disposed of", Self::disposes, Self::wait),
@@ -145,6 +149,9 @@ const fn row<'a>(
 
 /// What [`LifecyclePolicy::report_stuck_after`] should be: a kubelet that lives ends a pod seconds after its grace.
 pub const REPORT_STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// The rule under which the volume of a workspace that ended is snapshotted.
+const SNAPSHOTS_VOLUME: &str = "volume is snapshotted";
 
 /// The rule that lets a stopped pod go although the message bus has not confirmed its STOPPED.
 pub const BUS_IS_SILENT: &str = "stopped, but the message bus is silent";

@@ -114,6 +114,14 @@ pub fn needs_content(initializer: &WorkspaceInitializer) -> bool {
     match &initializer.spec {
         None | Some(Spec::Empty(_)) => false,
         Some(Spec::Composite(composite)) => composite.initializer.iter().any(needs_content),
+        // A volume that is made from a snapshot has it.
+        Some(Spec::Backup(backup)) => !backup.from_volume_snapshot,
+        Some(Spec::Snapshot(snapshot)) => !snapshot.from_volume_snapshot,
+        Some(Spec::Prebuild(prebuild)) => {
+            let from_volume = prebuild.prebuild.as_ref();
+            let from_volume = from_volume.is_some_and(|snapshot| snapshot.from_volume_snapshot);
+            !(from_volume && prebuild.git.is_empty())
+        }
         Some(_) => true,
     }
 }

@@ -93,7 +93,7 @@ pub mod annotation {
     pub const FAILED_BEFORE_STOPPING: &str = "gitpod/failedBeforeStopping";
     /// URL of a prebuild's snapshot.
     pub const SNAPSHOT: &str = "gitpod/snapshot";
-    /// JSON {volumeSnapshotName, volumeSnapshotHandle}.
+    /// JSON {volumeSnapshotName, volumeSnapshotHandle}. Written when the snapshot is ready.
     pub const VOLUME_SNAPSHOT: &str = "gitpod.io/volumeSnapshotName";
     /// JSON {backupFailure?, gitStatus?, status?}.
     pub const DISPOSAL_STATUS: &str = "gitpod.io/disposalStatus";
@@ -146,6 +146,8 @@ pub mod annotation {
     /// What the store has of a workspace that was not saved at its end, as JSON ([`crate::workspaces::content::last_backup`]).
     /// Written once by the step that looks for it.
     pub const LAST_BACKUP: &str = "wsman.dev/last-backup";
+    /// VolumeSnapshotClass of its volume, where the class names one. Written at creation.
+    pub const SNAPSHOT_CLASS: &str = "wsman.dev/snapshot-class";
     /// The trace of the workspace's start ([`crate::workspaces::trace`]).
     pub const TRACEPARENT: &str = "wsman.dev/traceparent";
     /// The same in Jaeger's format, if the caller used that.

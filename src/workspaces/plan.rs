@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::content::guest;
+use super::content::{guest, volume};
 use super::env::{self, Source};
 use super::start_request::StartRequest;
 use super::trace::{self, Trace};
@@ -37,6 +37,8 @@ pub struct Plan {
     pub pod: Pod,
     /// The Secret and the volume claim, if any, then the Services. Without owner references: they need the uid of the created pod.
     pub dependants: Vec<Dependant>,
+    /// The volume snapshot that its claim begins with.
+    pub volume: Option<volume::Source>,
     /// The URL of the workspace.
     pub url: String,
     /// For the owner's access.
@@ -120,7 +122,19 @@ pub fn plan(request: &StartRequest, manager: &Manager, tokens: &Tokens) -> Resul
             services::of_pod(&manager.namespace, &labels, &annotations, headless)
         }
     };
-    let pvc = pvc::build(request, class, &name, &manager.namespace, &labels);
+    let pvc = pvc::build(
+        request,
+        class,
+        &name,
+        &manager.namespace,
+        &labels,
+        volume::source_name(request),
+    );
+    let size = pvc::of(class, request.kind).filter(|_| pvc.is_some());
+    let volume = size.and_then(|pvc| {
+        let size = pvc.size.as_ref()?.as_str();
+        volume::source(request, &pvc.snapshot_class, size, &labels, &annotations)
+    });
     let secret_keys: Vec<String> = secrets.keys().cloned().collect();
     let secret = secret::build(&name, &manager.namespace, &labels, secrets);
     let mut dependants: Vec<Dependant> = secret
@@ -152,6 +166,7 @@ pub fn plan(request: &StartRequest, manager: &Manager, tokens: &Tokens) -> Resul
         id: request.id.clone(),
         pod,
         dependants,
+        volume,
         url,
         owner_token: tokens.owner.clone(),
         fingerprint: request.fingerprint.clone(),

@@ -8,7 +8,7 @@ use super::container;
 pub use super::container::PodPhase;
 use super::content::last_backup::LastBackup;
 use super::content::report::{self, Saving};
-use super::marks::{FINALIZER, annotation};
+use super::marks::{FINALIZER, annotation, label};
 use super::names;
 use super::rejected;
 use super::status::NotWorkspace;
@@ -78,6 +78,10 @@ pub struct PodState {
     pub ended_at: Option<Timestamp>,
     /// Content disposal.
     pub disposal: Disposal,
+    /// VolumeSnapshotClass of its volume; empty for the cluster's default.
+    pub snapshot_class: Box<str>,
+    /// The content is on a PersistentVolumeClaim.
+    pub on_volume: bool,
     /// The node object is gone.
     pub node_gone: bool,
     /// The pod is bound to a node.
@@ -100,6 +104,8 @@ pub struct PodState {
     pub kubelet_ready: bool,
     /// Container `workspace` has a status and does not run (waiting counts: docs/protocol.md#lifecycle).
     pub container_ended: bool,
+    /// Container `workspace` started once.
+    pub started: bool,
     /// Since when the pod could start, if it were not for its Secret, which the kubelet does not find.
     pub secret_missing_since: Option<Timestamp>,
     /// The pod was refused: it failed before anything of it started. Another node might take it.
@@ -193,6 +199,8 @@ pub fn of(observed: &Observed<'_>, status: &WorkspaceStatus) -> PodState {
         last_backup: mark(annotation::LAST_BACKUP).map(|text| Box::new(LastBackup::read(text))),
         ended_at: container::status(pod).and_then(|c| c.state.terminated.as_ref()?.finished_at),
         disposal: disposal(mark(annotation::DISPOSAL_STATUS)),
+        snapshot_class: mark(annotation::SNAPSHOT_CLASS).unwrap_or_default().into(),
+        on_volume: meta.label(label::PVC_FEATURE) == Some("true"),
         node_gone: bound && matches!(observed.node, NodeView::Gone),
         bound,
         held: meta.finalizers.iter().any(|f| f == FINALIZER),
@@ -204,6 +212,7 @@ pub fn of(observed: &Observed<'_>, status: &WorkspaceStatus) -> PodState {
         never_ready_mark: has(annotation::NEVER_READY),
         kubelet_ready: container::is_ready(pod),
         container_ended: container::status(pod).is_some_and(|c| c.state.running.is_none()),
+        started: container::started(pod),
         secret_missing_since: secret_missing_since(pod),
         rejected: rejected::is_rejected(pod),
         reported: pod.status.start_time,

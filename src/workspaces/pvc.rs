@@ -42,21 +42,20 @@ pub(super) fn fault(
     })
 }
 
-/// Returns the claim, with the pod's name, if the request has the flag.
+/// Returns the claim, with the pod's name, if the request has the flag. It begins with a volume snapshot, if one is named.
 pub(super) fn build(
     request: &StartRequest,
     class: &Class,
     name: &str,
     namespace: &str,
     labels: &BTreeMap<String, String>,
+    snapshot: Option<&str>,
 ) -> Option<PersistentVolumeClaim> {
     if !request.has_flag(WorkspaceFeatureFlag::PersistentVolumeClaim) {
         return None;
     }
     let pvc = of(class, request.kind)?;
     let size = pvc.size.as_ref()?.as_str();
-    let snapshot = request.spec.volume_snapshot.as_ref();
-    let snapshot = snapshot.filter(|snapshot| !snapshot.volume_snapshot_name.is_empty());
     Some(PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -71,10 +70,10 @@ pub(super) fn build(
                 limits: None,
             }),
             storage_class_name: Some(pvc.storage_class.clone()).filter(|name| !name.is_empty()),
-            data_source: snapshot.map(|snapshot| TypedLocalObjectReference {
+            data_source: snapshot.map(|name| TypedLocalObjectReference {
                 api_group: Some("snapshot.storage.k8s.io".to_owned()),
                 kind: "VolumeSnapshot".to_owned(),
-                name: snapshot.volume_snapshot_name.clone(),
+                name: name.to_owned(),
             }),
             ..PersistentVolumeClaimSpec::default()
         }),

@@ -288,7 +288,10 @@ async fn content_that_was_lost_says_how_old_it_is(cluster: &Cluster) {
     let start = "start --image i --id again --owner jane --meta-id m-saved --restore";
     let start: Vec<_> = start.split(' ').collect();
     let (_, errors) = client_with_errors(&address, &start).await;
-    for part in ["begins with a backup that is 7m", " old and was made before the end"] {
+    for part in [
+        "begins with a backup that is 7m",
+        " old and was made before the end",
+    ] {
         assert!(errors.contains(part), "{errors}");
     }
 

@@ -55,6 +55,7 @@ mod timeouts;
 mod tls;
 mod trace;
 mod trace_log;
+mod volumes;
 mod wire;
 mod writes;
 mod wsdaemon;

@@ -61,7 +61,11 @@ async fn two_hundred_random_trees_come_back_byte_for_byte() {
         let copy = workspace(store.path());
         let restored = init_here(&copy).await;
         assert!(restored.ok, "{about}: {:?}", restored.message);
-        assert_eq!(restored.restored.unwrap().name, backup.backup.name, "{about}");
+        assert_eq!(
+            restored.restored.unwrap().name,
+            backup.backup.name,
+            "{about}"
+        );
         assert_same(&contents(&copy.root()), &before, &about);
     }
 }

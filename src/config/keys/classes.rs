@@ -104,9 +104,13 @@ fn pvc(f: &mut Fields) -> Pvc {
                 .example("fast"),
         ),
         snapshot_class: f.text(
-            key("snapshotClass", "Class of volume snapshots.")
-                .format(Format::Subdomain)
-                .example("csi"),
+            key(
+                "snapshotClass",
+                "VolumeSnapshotClass of its snapshots. Restoring them from handles needs one.",
+            )
+            .format(Format::Subdomain)
+            .unset("the cluster's default")
+            .example("csi"),
         ),
     }
 }

@@ -2,6 +2,7 @@
 
 mod last_backup;
 mod node;
+mod volume;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ pub(in crate::daemon) use self::node::follow_daemons;
 
 use crate::action::Action;
 use crate::backups::Backups;
+use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::reconcile::Steps;
 use crate::config::Settings;
@@ -27,6 +29,7 @@ pub(in crate::daemon) struct Backends {
     pub(in crate::daemon) settings: watch::Receiver<Arc<Settings>>,
     pub(in crate::daemon) daemons: Daemons,
     pub(in crate::daemon) backups: Backups,
+    pub(in crate::daemon) clock: Clock,
 }
 
 impl Steps<Step> for Backends {
@@ -36,6 +39,7 @@ impl Steps<Step> for Backends {
             match step {
                 Step::Node(step) => backends.on_node(&step).await,
                 Step::LastBackup(look_up) => Ok(backends.look_up(&look_up).await),
+                Step::SnapshotVolume(snapshot) => backends.snapshot_volume(&snapshot).await,
             }
         }
         .boxed()

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, warn};
 
 use super::stop::{ATTEMPTS, keeps_changing};
+use super::volumes;
 use crate::action::{Action, Dependant, Mark, PodRef};
 use crate::cluster::act::{Actor, Outcome};
 use crate::config::Settings;
@@ -66,6 +67,13 @@ impl Starts {
         }
         if manager.services.exist() {
             self.check_prefix(request.prefix(), &name)?;
+        }
+        let known = self
+            .lookup
+            .hub()
+            .read(|index| index.by_id(&plan.id).is_some());
+        if let Some(source) = plan.volume.as_ref().filter(|_| !known) {
+            volumes::prepare(&self.lookup, source, deadline).await?;
         }
         for _ in 0..ATTEMPTS {
             let create = Action::CreatePod(Box::new(plan.pod.clone()));

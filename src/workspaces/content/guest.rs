@@ -47,9 +47,11 @@ pub fn of<'a>(request: &StartRequest, manager: &'a Manager) -> Option<&'a Guest>
     (has_volume && (request.needs_content() || saves(request, guest))).then_some(guest)
 }
 
-/// Whether the content of a workspace is saved: not that of an image build, which has none.
+/// Whether the content of a workspace is saved: not that of an image build, which has none, nor that on a volume, of which
+/// there are snapshots.
 pub fn saves(request: &StartRequest, guest: &Guest) -> bool {
-    guest.store.is_some() && request.kind != WorkspaceType::Imagebuild
+    let on_volume = request.has_flag(Flag::PersistentVolumeClaim);
+    guest.store.is_some() && request.kind != WorkspaceType::Imagebuild && !on_volume
 }
 
 /// Adds the guest's plan to the Secret, with an initializer whose passwords are there already.

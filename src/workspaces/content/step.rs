@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use wsman_store::manifest::{BackupName, Manifest};
 
 use super::last_backup::{LastBackup, Saved};
-use crate::action::{Action, Mark, PodRef};
+use crate::action::{Action, Mark, PodRef, VolumeSnapshotPlan};
 use crate::error::Error;
 use crate::workspaces::marks::annotation;
 
@@ -18,6 +18,8 @@ pub enum Step {
     LastBackup(LookUp),
     /// The ws-daemon of a node does it.
     Node(NodeStep),
+    /// Snapshot the volume of a workspace that ended, and wait until the snapshot is ready.
+    SnapshotVolume(Box<VolumeSnapshot>),
 }
 
 impl Step {
@@ -26,6 +28,10 @@ impl Step {
         match self {
             Self::LastBackup(_) => "look for the last backup in the store".to_owned(),
             Self::Node(step) => step.sentence(),
+            Self::SnapshotVolume(snapshot) => format!(
+                "make volume snapshot {} of PersistentVolumeClaim {}, and wait until it is ready",
+                snapshot.plan.name, snapshot.plan.pvc
+            ),
         }
     }
 
@@ -36,8 +42,24 @@ impl Step {
                 "owner": look_up.owner, "meta id": look_up.meta_id, "instance": look_up.instance,
             } }),
             Self::Node(step) => step.to_json(),
+            Self::SnapshotVolume(snapshot) => json!({"snapshot": {
+                "volumeSnapshot": snapshot.plan.name,
+                "pvc": snapshot.plan.pvc,
+                "class": snapshot.plan.class,
+            }}),
         }
     }
+}
+
+/// The snapshot of the volume of a workspace that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeSnapshot {
+    /// What is created; its pod gets the outcome.
+    pub plan: VolumeSnapshotPlan,
+    /// The pod that owns the claim.
+    pub owner: PodRef,
+    /// It is that of a prebuild, which `gitpod/snapshot` names too.
+    pub headless: bool,
 }
 
 /// Whose last backup is looked for.

@@ -10,6 +10,7 @@ use crate::workspaces::content::Content;
 use crate::workspaces::content::last_backup::{self, LastBackup};
 use crate::workspaces::content::report::{Saved, Saving};
 use crate::workspaces::content::step::{LookUp, Step};
+use crate::workspaces::content::volume;
 use crate::workspaces::marks::{FINALIZER, annotation};
 use crate::workspaces::pod_state::{Disposal, PodPhase};
 
@@ -73,8 +74,27 @@ impl Case<'_> {
         self.phase() == WorkspacePhase::Stopping && self.is_deleting()
     }
 
+    /// A volume outlives its node: its pod is deleted by force, and the snapshot is made without it.
     pub(super) fn stops_on_lost_node(&self) -> bool {
-        self.is_stopping() && self.node_is_lost()
+        let detached = self.awaits_snapshot() && self.state.grace == Some(0);
+        self.is_stopping() && self.node_is_lost() && !detached
+    }
+
+    /// Nothing runs any more that could write to its volume.
+    pub(super) fn snapshots_volume(&self) -> bool {
+        self.awaits_snapshot_only() && !self.limit_reached()
+    }
+
+    fn awaits_snapshot_only(&self) -> bool {
+        self.is_stopping() && self.has_ended() && self.awaits_snapshot()
+    }
+
+    /// Its content is on a volume, and no snapshot keeps it yet. What never started has no content of its own.
+    pub(super) fn awaits_snapshot(&self) -> bool {
+        let state = self.state;
+        let is_ours = self.policy.content != Content::WsDaemon;
+        let has_content = state.on_volume && state.started && !self.failed_to_start();
+        is_ours && has_content && !state.abort && state.disposal != Disposal::Finished
     }
 
     /// Nothing runs any more, and nobody has content to save.
@@ -146,6 +166,9 @@ impl Case<'_> {
 
     pub(super) fn awaits_disposal(&self) -> bool {
         let state = self.state;
+        if self.awaits_snapshot() {
+            return true;
+        }
         let works = match self.policy.content {
             // What was on no node has no content there.
             Content::WsDaemon => state.bound && !self.failed_to_start(),
@@ -170,7 +193,8 @@ impl Case<'_> {
 
     /// When a pod that still stops is reported.
     pub(super) fn stuck_at(&self) -> Option<Timestamp> {
-        let reports = self.is_stopping() && !self.state.stuck && !self.disposes();
+        let waits = self.disposes() || self.awaits_snapshot_only();
+        let reports = self.is_stopping() && !self.state.stuck && !waits;
         let grace_over = self.state.deleting.filter(|_| reports)?;
         grace_over.checked_add(self.policy.report_stuck_after?).ok()
     }
@@ -269,8 +293,9 @@ impl Case<'_> {
             marks.push((annotation::EXPLICIT_FAIL, NODE_VANISHED.to_owned()));
         }
         marks.extend(self.saved());
+        let snapshots = self.awaits_snapshot();
         let by_daemon = self.policy.content == Content::WsDaemon && self.awaits_disposal();
-        if by_daemon && !self.state.never_ready && !self.is_headless() {
+        if by_daemon && !snapshots && !self.state.never_ready && !self.is_headless() {
             marks.push((annotation::DISPOSAL_STATUS, finished(NODE_VANISHED)));
         }
         let by_force = self.state.grace != Some(0);
@@ -281,7 +306,10 @@ impl Case<'_> {
             };
             marks.push((annotation::FORCED, why.to_owned()));
         }
-        self.end(marks, by_force)
+        match snapshots {
+            true => vec![self.mark(marks), Action::ForceDelete(self.pod.clone())],
+            false => self.end(marks, by_force),
+        }
     }
 
     pub(super) fn report_stuck(&self) -> Vec<Action> {
@@ -307,17 +335,24 @@ impl Case<'_> {
             false => format!("its pod did not end within {}", limit.limit()),
         };
         let mut marks = vec![(annotation::FORCED, why)];
-        match self.awaits_disposal() {
-            true => {
-                let failure = self.with_age(&message, None);
-                marks.push((annotation::DISPOSAL_STATUS, finished(&failure)));
-            }
-            false => marks.extend(self.saved()),
+        let mut actions = Vec::new();
+        if self.awaits_snapshot() {
+            let late = format!("was not ready within {}", limit.limit());
+            let ending = volume::ending(self.group);
+            let late = volume::kept(&ending.plan, &late);
+            marks.push((annotation::DISPOSAL_STATUS, finished(&late)));
+            actions.push(Action::KeepPvc(ending.owner, ending.plan.pvc));
+        } else if self.awaits_disposal() {
+            let failure = self.with_age(&message, None);
+            marks.push((annotation::DISPOSAL_STATUS, finished(&failure)));
+        } else {
+            marks.extend(self.saved());
         }
         if !self.state.timed_out {
             marks.push((annotation::TIMED_OUT, message));
         }
-        self.end(marks, false)
+        actions.extend(self.end(marks, false));
+        actions
     }
 
     /// Makes the workspace STOPPED: a released pod is, and where a bus has to hear of it first, one that is marked.

@@ -156,7 +156,7 @@ impl Case<'_> {
         let since = self.state.deleting;
         let saves = match self.policy.content {
             Content::WsDaemon => !backed_up,
-            Content::None | Content::Guest => self.saves(),
+            Content::None | Content::Guest => self.saves() || self.awaits_snapshot(),
         };
         match saves {
             true => {

@@ -23,7 +23,7 @@ use crate::quantity::Quantity;
 use crate::workspaces::marks::{READY_BY_CONDITION, annotation, label, secret_key};
 use crate::workspaces::start_request::StartRequest;
 use crate::workspaces::url::Values;
-use crate::workspaces::{initializer, names, services, sizes};
+use crate::workspaces::{initializer, names, pvc, services, sizes};
 
 /// Returns the labels. A value that is no label value is hashed, and an annotation has it in full.
 pub(super) fn labels(request: &StartRequest, class: &str) -> BTreeMap<String, String> {
@@ -149,6 +149,12 @@ pub(super) fn annotations(
     }
     if request.has_flag(Flag::WorkspaceConnectionLimiting) {
         set(annotation::CONNECTION_LIMITING, on());
+    }
+    if request.has_flag(Flag::PersistentVolumeClaim) {
+        let pvc = pvc::of(class, request.kind);
+        if let Some(pvc) = pvc.filter(|pvc| !pvc.snapshot_class.is_empty()) {
+            set(annotation::SNAPSHOT_CLASS, pvc.snapshot_class.clone());
+        }
     }
     if request.has_flag(Flag::WorkspacePsi) {
         set(annotation::PSI, on());
