@@ -140,7 +140,7 @@ fn a_request_that_is_asked_again_after_a_kill_gets_the_backup_that_was_made_for_
 
     let child = pod.command("save").spawn().unwrap();
     let answer = ask(&pod, &["--kind", "snapshot", "--id", "s1"]);
-    let name = "0000000001-snapshot.json";
+    let name = "0000000001-snapshot-s1.json";
     assert_eq!(answer["name"], format!("owner/workspace/{name}@local"));
     assert_eq!(manifests(), [name], "it is not saved twice");
     // Another id is another snapshot.
