@@ -108,6 +108,7 @@ async fn a_name_that_was_given_early_finds_what_was_saved_under_it() {
     assert_eq!(store.resolve(&name).await.unwrap(), None);
     let answering = Manifest {
         request: Some("a-1".into()),
+        early: true,
         ..manifest(Kind::Snapshot, &data)
     };
     store.commit(answering).await.unwrap();
