@@ -207,7 +207,7 @@ fn write_policy(policy: &LifecyclePolicy) -> Map<String, Value> {
         ("recreate_after", again.map(span)),
         ("services", services),
         ("content", content),
-        ("has_backups", policy.has_backups.then(|| json!(true))),
+        ("has_backups", policy.has_backups.then_some(json!(true))),
         ("report_stuck_after", policy.report_stuck_after.map(span)),
         ("announce_within", policy.announce_within.map(span)),
     ];
