@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -15,12 +16,20 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wsman::cluster::connect::{AGENT, Source, connect};
 use wsman::workspaces::node;
+use wsman::wsdaemon::Timing;
 use wsman_sim::apiserver::store::Store;
 use wsman_sim::apiserver::{Options, Server};
 use wsman_sim::kubelet::{self, ProcessRuntime, Runtime};
 
 use super::envtest::{self, RealCluster};
 use super::world::TIMEOUT;
+
+/// A client of ws-daemons that soon tries again.
+pub(crate) const PROMPT: Timing = Timing {
+    locate: Duration::from_secs(1),
+    pause: Duration::from_millis(100),
+    look: Duration::from_secs(1),
+};
 
 /// One namespace of one cluster, with its own kubelet.
 pub(crate) struct Cluster {

@@ -147,7 +147,7 @@ impl World {
             listener,
             in_flight: meter,
             bus,
-            daemons: Daemons::new(super::wsdaemon::PROMPT),
+            daemons: Daemons::new(super::cluster::PROMPT),
             tls,
             probes: Some(probes),
             clock: clock.clone(),

@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node as KubeNode, Pod};
@@ -25,17 +24,9 @@ use wsman::proto::wsdaemon::workspace_content_service_server::{
     WorkspaceContentService, WorkspaceContentServiceServer,
 };
 use wsman::proto::wsdaemon::*;
-use wsman::wsdaemon::Timing;
 
 use super::cluster::Cluster;
 use super::world::TIMEOUT;
-
-/// A client of ws-daemons that soon tries again.
-pub(crate) const PROMPT: Timing = Timing {
-    locate: Duration::from_secs(1),
-    pause: Duration::from_millis(100),
-    look: Duration::from_secs(1),
-};
 
 /// What the daemon does with a call.
 #[derive(Debug, Clone)]
