@@ -123,7 +123,9 @@ impl Store {
                 // Without this the error names neither the path nor what is wrong with it.
                 let failed = |e: io::Error| StoreError::Open(format!("{}: {e}", path.display()));
                 std::fs::read_dir(path).map_err(failed)?;
-                Arc::new(LocalFileSystem::new_with_prefix(path).map_err(open)?)
+                let directory = LocalFileSystem::new_with_prefix(path).map_err(open)?;
+                // What is confirmed outlives a power cut.
+                Arc::new(directory.with_fsync(true))
             }
             StoreSettings::S3 {
                 bucket,
