@@ -48,7 +48,7 @@ fn collect_locations<'a>(
     }
 }
 
-/// Extracts the passwords of an initializer and returns them by their keys in the Secret. Those that are extracted
+/// Extracts the passwords of an initializer, and where they are fetched once, and returns them by their keys in the Secret. Those that are extracted
 /// already stay as they are.
 pub fn extract_secrets(initializer: &mut WorkspaceInitializer) -> BTreeMap<String, String> {
     let mut secrets = BTreeMap::new();
@@ -56,10 +56,16 @@ pub fn extract_secrets(initializer: &mut WorkspaceInitializer) -> BTreeMap<Strin
         let Some(config) = git.config.as_mut() else {
             return;
         };
-        if !config.auth_password.is_empty() && !config.auth_password.starts_with(EXTRACTED) {
-            let placeholder = format!("{EXTRACTED}{path}");
-            let password = std::mem::replace(&mut config.auth_password, placeholder);
-            secrets.insert(path, password);
+        let once = format!("{path}.ots");
+        // Whoever has the one-time URL has the password.
+        for (value, key) in [
+            (&mut config.auth_password, path),
+            (&mut config.auth_ots, once),
+        ] {
+            if !value.is_empty() && !value.starts_with(EXTRACTED) {
+                let placeholder = format!("{EXTRACTED}{key}");
+                secrets.insert(key, std::mem::replace(value, placeholder));
+            }
         }
     });
     secrets
@@ -78,11 +84,13 @@ pub fn inject_secrets<E>(
         let Some(config) = git.config.as_mut().filter(|_| injected.is_ok()) else {
             return;
         };
-        let key = config.auth_password.strip_prefix(EXTRACTED);
-        match key.map(&secret) {
-            None => {}
-            Some(Ok(password)) => config.auth_password = password,
-            Some(Err(error)) => injected = Err(error),
+        for value in [&mut config.auth_password, &mut config.auth_ots] {
+            let key = value.strip_prefix(EXTRACTED);
+            match key.map(&secret) {
+                None => {}
+                Some(Ok(text)) => *value = text,
+                Some(Err(error)) => injected = Err(error),
+            }
         }
     });
     injected
