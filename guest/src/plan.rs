@@ -48,6 +48,8 @@ pub struct GitSettings {
     pub ssh_key: Option<String>,
     /// Name of a file beside the plan.
     pub known_hosts: Option<String>,
+    /// Name of a file beside the plan, which may be absent: more of them.
+    pub more_known_hosts: Option<String>,
     /// Whether the key of a host that nobody knows is accepted.
     pub accept_new_host_keys: bool,
     /// Beginnings of URLs and what takes their place.

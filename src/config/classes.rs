@@ -60,6 +60,7 @@ impl Reader<'_> {
         let cpu_min_limit = self.cores(&path, &class.cpu_min).unwrap_or_default();
         self.within(&requests, &limits, cpu_min_limit.as_ref());
         let templates = self.templates(&class, files);
+        self.name(&format!("{}.gitSecret", self.path), &class.git_secret);
         Class {
             requests,
             limits,
@@ -68,6 +69,7 @@ impl Reader<'_> {
             pvc: self.pvc("pvc", class.pvc),
             prebuild_pvc: self.pvc("prebuildPVC", class.prebuild_pvc),
             backup_interval: class.backup_interval,
+            git_secret: class.git_secret,
             name: class.name,
             description: class.description,
             // Prices are small; the wire has 32 bits for them.
@@ -234,6 +236,15 @@ impl Reader<'_> {
         }
     }
 
+    /// Checks the name of an object, if there is one.
+    fn name(&mut self, path: &str, name: &str) {
+        self.faults.unless(
+            name.is_empty() || names::is_dns_subdomain(name),
+            path,
+            format!("is {name:?}; a name has lower-case letters, digits, '-' and '.'"),
+        );
+    }
+
     fn pvc(&mut self, key: &str, pvc: file::Pvc) -> Pvc {
         let path = format!("{}.{key}", self.path);
         let size_path = format!("{path}.size");
@@ -242,16 +253,8 @@ impl Reader<'_> {
             let why = "is 0; a volume needs a size, such as \"30Gi\"";
             self.faults.add(size_path, why);
         }
-        for (key, name) in [
-            ("storageClass", &pvc.storage_class),
-            ("snapshotClass", &pvc.snapshot_class),
-        ] {
-            self.faults.unless(
-                name.is_empty() || names::is_dns_subdomain(name),
-                &format!("{path}.{key}"),
-                format!("is {name:?}; a name has lower-case letters, digits, '-' and '.'"),
-            );
-        }
+        self.name(&format!("{path}.storageClass"), &pvc.storage_class);
+        self.name(&format!("{path}.snapshotClass"), &pvc.snapshot_class);
         Pvc {
             size,
             storage_class: pvc.storage_class,

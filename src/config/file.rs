@@ -69,6 +69,7 @@ pub(super) struct Class {
     pub(super) pvc: Pvc,
     pub(super) prebuild_pvc: Pvc,
     pub(super) backup_interval: GoDuration,
+    pub(super) git_secret: String,
 }
 
 /// Quantities as strings; empty if absent. `cpu` of limits is the burst limit.

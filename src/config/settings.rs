@@ -273,6 +273,8 @@ pub struct Class {
     pub broken: Option<String>,
     /// How often the content of a running workspace is saved; zero: only at its end.
     pub backup_interval: GoDuration,
+    /// Secret with the SSH key and the known hosts that repositories are cloned with; empty for none.
+    pub git_secret: String,
     /// PersistentVolumeClaim of regular workspaces with PERSISTENT_VOLUME_CLAIM.
     pub pvc: Pvc,
     /// PersistentVolumeClaim of prebuilds with PERSISTENT_VOLUME_CLAIM.

@@ -72,10 +72,11 @@ pub(super) fn build(request: &StartRequest, parts: Parts<'_>) -> Pod {
         Nodes::Plain => on_plain_node(&mut spec),
         Nodes::Gitpod(nodes) => on_gitpod_node(&mut spec, request, manager, nodes),
     }
-    apply_flags(&mut spec, request, parts.name);
+    apply_flags(&mut spec, request, parts.name, &manager.nodes);
     if let Some(guest) = parts.guest {
         let keys = parts.secret_keys;
-        guest::add_containers(&mut spec, request, guest, parts.name, keys, &restricted());
+        let with = (guest, parts.class);
+        guest::add_containers(&mut spec, request, with, parts.name, keys, &restricted());
         if guest::saves(request, guest) {
             let finalization = manager.timeouts.content_finalization.to_std();
             let grace = (STOP_GRACE + finalization).as_secs();
@@ -335,7 +336,7 @@ fn affinity(kind: WorkspaceType, namespace: &str) -> Affinity {
 }
 
 /// Feature flags that change volumes (docs/protocol.md#feature-flags); `plan` has those for labels and annotations.
-fn apply_flags(spec: &mut PodSpec, request: &StartRequest, pod_name: &str) {
+fn apply_flags(spec: &mut PodSpec, request: &StartRequest, pod_name: &str, nodes: &Nodes) {
     if request.has_flag(Flag::FullWorkspaceBackup) {
         if let Some(volumes) = &mut spec.volumes {
             volumes.retain(|v| v.name != WORKSPACE_VOLUME);
@@ -348,11 +349,18 @@ fn apply_flags(spec: &mut PodSpec, request: &StartRequest, pod_name: &str) {
     }
     if request.has_flag(Flag::PersistentVolumeClaim) {
         use_pvc(spec, pod_name);
+        match nodes {
+            Nodes::Plain => {
+                let security = spec.security_context.get_or_insert_default();
+                security.fs_group = Some(USER);
+            }
+            // The user of a workspace there is another one on the node.
+            Nodes::Gitpod(_) => change_owner(spec),
+        }
     }
 }
 
-/// Puts the content on the PersistentVolumeClaim with the pod's name, and changes its owner before the workspace
-/// starts.
+/// Puts the content on the PersistentVolumeClaim with the pod's name.
 fn use_pvc(spec: &mut PodSpec, pod_name: &str) {
     for volume in spec.volumes.iter_mut().flatten() {
         if volume.name == WORKSPACE_VOLUME {
@@ -374,6 +382,10 @@ fn use_pvc(spec: &mut PodSpec, pod_name: &str) {
         mount.sub_path = Some("workspace".to_owned());
         mount.mount_propagation = None;
     }
+}
+
+/// Gives the volume to the user of the workspace before it starts.
+fn change_owner(spec: &mut PodSpec) {
     spec.init_containers = Some(vec![Container {
         name: "chown-workspace".to_owned(),
         image: Some("busybox".to_owned()),

@@ -219,7 +219,8 @@ impl Job<'_> {
         let own = plan.secret(&format!("{position}.ssh-key"))?;
         let key = match &plan.git.ssh_key {
             _ if own.exists() => Some(own),
-            Some(name) => Some(plan.secret(name)?),
+            // Without one git says what it needs a key for.
+            Some(name) => Some(plan.secret(name)?).filter(|key| key.exists()),
             None => None,
         };
         if let Some(key) = key {
@@ -234,13 +235,18 @@ impl Job<'_> {
             command += &format!(" -i {}", quoted(&copy));
         }
         let hosts = home.join("known_hosts");
-        let text = match &plan.git.known_hosts {
-            Some(name) => {
-                let path = plan.secret(name)?;
-                fs::read(&path).map_err(io(&path))?
+        let mut text = Vec::new();
+        if let Some(name) = &plan.git.known_hosts {
+            let path = plan.secret(name)?;
+            text = fs::read(&path).map_err(io(&path))?;
+        }
+        if let Some(name) = &plan.git.more_known_hosts {
+            let path = plan.secret(name)?;
+            if path.exists() {
+                text.push(b'\n');
+                text.extend(fs::read(&path).map_err(io(&path))?);
             }
-            None => Vec::new(),
-        };
+        }
         fs::write(&hosts, text).map_err(io(&hosts))?;
         let strict = match plan.git.accept_new_host_keys {
             true => "accept-new",

@@ -150,6 +150,21 @@ fn a_key_and_a_known_host_are_enough() {
 }
 
 #[test]
+fn the_secret_of_a_class_has_the_key_and_may_have_known_hosts() {
+    if no_sshd("the_secret_of_a_class_has_the_key_and_may_have_known_hosts") {
+        return;
+    }
+    let (sshd, _srv, repo) = served();
+    let settings = json!({ "more_known_hosts": "known_hosts" });
+    let with = || pod(&sshd.url(&repo), &sshd.key("user"), None, settings.clone());
+    with()
+        .secret("known_hosts", &sshd.known_as("host"))
+        .init_ok();
+    let message = with().init_fails();
+    assert!(message.contains("is not in known_hosts"), "{message}");
+}
+
+#[test]
 fn a_host_that_nobody_vouches_for_is_named_with_its_fingerprint() {
     if no_sshd("a_host_that_nobody_vouches_for_is_named_with_its_fingerprint") {
         return;

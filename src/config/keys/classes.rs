@@ -57,6 +57,12 @@ pub(super) fn class(f: &mut Fields) -> Class {
         key("backupInterval", "How often the content of a running workspace on a plain node is saved, if it changed; `0s`: only at its end.")
             .default("10m"),
     );
+    class.git_secret = f.text(
+        key("gitSecret", "Secret in the namespace of the workspaces, mounted only by the guest: `ssh-privatekey` is the key for SSH remotes, `known_hosts` has their host keys, beside `content.git.knownHostsFile`.")
+            .format(Format::Subdomain)
+            .unset("none")
+            .example("git-ssh"),
+    );
     class.pvc = f.object(
         key(
             "pvc",

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, ExecAction, HostPathVolumeSource, KeyToPath, Lifecycle,
-    LifecycleHandler, PodSpec, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    LifecycleHandler, PodSpec, ProjectedVolumeSource, SecretProjection, SecretVolumeSource,
+    SecurityContext, Volume, VolumeMount, VolumeProjection,
 };
 use serde_json::{Value, json};
 use wsman_store::manifest::Kind;
@@ -29,6 +30,9 @@ const STATE_DIR: &str = "/run/wsman/state";
 const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Root of the workspace's volume.
 const ROOT: &str = "/workspace";
+/// Keys of the class's Secret, as in Secrets of the type kubernetes.io/ssh-auth.
+const SSH_KEY: &str = "ssh-privatekey";
+const CLASS_KNOWN_HOSTS: &str = "known_hosts";
 const PLAN_VOLUME: &str = "vol-content-plan";
 const STATE_VOLUME: &str = "vol-content-state";
 const STORE_VOLUME: &str = "vol-content-store";
@@ -87,6 +91,10 @@ pub fn add_plan(
         plan["git"]["known_hosts"] = secret_key::KNOWN_HOSTS.into();
         secrets.insert(secret_key::KNOWN_HOSTS.to_owned(), git.known_hosts.clone());
     }
+    if !class.git_secret.is_empty() {
+        plan["git"]["ssh_key"] = SSH_KEY.into();
+        plan["git"]["more_known_hosts"] = CLASS_KNOWN_HOSTS.into();
+    }
     if let Some(store) = &guest.store {
         plan["store"] = json!(store.settings);
         if saves(request, guest) {
@@ -116,7 +124,7 @@ fn save(request: &StartRequest, manager: &Manager, class: &Class, keep: u32) -> 
 pub fn add_containers(
     spec: &mut PodSpec,
     request: &StartRequest,
-    guest: &Guest,
+    (guest, class): (&Guest, &Class),
     secret: &str,
     keys: &[String],
     security: &SecurityContext,
@@ -132,7 +140,7 @@ pub fn add_containers(
     mounts.push(mount(PLAN_VOLUME, PLAN_DIR, true));
     mounts.push(mount(STATE_VOLUME, STATE_DIR, false));
     let volumes = spec.volumes.get_or_insert_default();
-    volumes.push(plan_volume(secret, keys));
+    volumes.push(plan_volume(secret, keys, &class.git_secret));
     volumes.push(Volume {
         name: STATE_VOLUME.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
@@ -215,29 +223,58 @@ pub(super) fn request(guest: &Guest, kind: Kind, id: &str, early: bool) -> Vec<S
     argv
 }
 
-/// The plan, and the secrets beside it.
-fn plan_volume(secret: &str, keys: &[String]) -> Volume {
+/// The plan, and the secrets beside it. `shared` is the Secret of the class, if it has one.
+fn plan_volume(secret: &str, keys: &[String], shared: &str) -> Volume {
     let items = keys.iter().filter_map(|key| {
         let path = match key.as_str() {
             secret_key::CONTENT_PLAN => "plan.json",
             key if key == secret_key::KNOWN_HOSTS || key.starts_with("initializer.") => key,
             _ => return None,
         };
-        Some(KeyToPath {
-            key: key.to_owned(),
-            path: path.to_owned(),
-            mode: None,
-        })
+        Some(item(key, path))
     });
-    Volume {
+    let items = Some(items.collect());
+    let mut volume = Volume {
         name: PLAN_VOLUME.to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret.to_owned()),
-            items: Some(items.collect()),
-            default_mode: Some(0o444),
-            optional: None,
-        }),
         ..Volume::default()
+    };
+    if shared.is_empty() {
+        volume.secret = Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            items,
+            default_mode: Some(READABLE),
+            optional: None,
+        });
+        return volume;
+    }
+    let source = |name: &str, items, optional| VolumeProjection {
+        secret: Some(SecretProjection {
+            name: name.to_owned(),
+            items,
+            optional,
+        }),
+        ..VolumeProjection::default()
+    };
+    let shared_items = [SSH_KEY, CLASS_KNOWN_HOSTS].map(|key| item(key, key));
+    volume.projected = Some(ProjectedVolumeSource {
+        default_mode: Some(READABLE),
+        sources: Some(vec![
+            source(secret, items, None),
+            // It may have no known hosts.
+            source(shared, Some(shared_items.into()), Some(true)),
+        ]),
+    });
+    volume
+}
+
+/// For the user of the workspace.
+const READABLE: i32 = 0o444;
+
+fn item(key: &str, path: &str) -> KeyToPath {
+    KeyToPath {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        mode: None,
     }
 }
 
