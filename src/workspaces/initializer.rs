@@ -57,7 +57,7 @@ pub fn extract_secrets(initializer: &mut WorkspaceInitializer) -> BTreeMap<Strin
             return;
         };
         let once = format!("{path}.ots");
-        // Whoever has the one-time URL has the password.
+        // The one-time URL is as good as the password.
         for (value, key) in [
             (&mut config.auth_password, path),
             (&mut config.auth_ots, once),
