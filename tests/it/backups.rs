@@ -110,12 +110,13 @@ fn names(answer: &ListBackupsResponse) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_saved_is_listed_to_its_owner() {
     let store = tempfile::tempdir().unwrap();
-    let minute = SignedDuration::from_mins(1);
+    // So old that a second more is not seen.
+    let age = SignedDuration::from_mins(36 * 60 + 30);
     for kind in [Kind::Backup, Kind::Snapshot, Kind::Backup] {
-        save(store.path(), ("jane", "m-listed"), kind, minute).await;
+        save(store.path(), ("jane", "m-listed"), kind, age).await;
     }
-    save(store.path(), ("jane", "other one"), Kind::Backup, minute).await;
-    save(store.path(), ("eve", "m-listed"), Kind::Backup, minute).await;
+    save(store.path(), ("jane", "other one"), Kind::Backup, age).await;
+    save(store.path(), ("eve", "m-listed"), Kind::Backup, age).await;
     let cluster = cluster::embedded().await;
     let mut story = with_store(&cluster, directory(store.path())).await;
     story.run("listed").await;
