@@ -165,7 +165,7 @@ fn has_host(url: &str) -> bool {
     ::url::Url::parse(url).is_ok_and(|url| url.host_str().is_some_and(is_host))
 }
 
-/// Whether it is user@host:path, and not <helper>::<address>.
+/// Whether it is `user@host:path`, and not `helper::address`.
 fn is_short_ssh(remote: &str) -> bool {
     let Some((host, path)) = remote.split_once(':') else {
         return false;
