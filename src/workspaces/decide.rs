@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use super::content::Content;
 use super::content::report::Saving;
 use super::content::step::Step;
-use super::content::volume;
 use super::entry::Workspace;
 use super::maintenance::{FOR_EVER, Switch};
 use super::marks::annotation;
@@ -71,15 +70,11 @@ pub(super) fn decide(
 ) -> Decision<Step> {
     let case = Case::new(group, activity, policy, now);
     let row = Case::TABLE.iter().find(|row| (row.when)(&case));
-    let rule = row.map_or("nothing to do", |row| row.name);
+    let step = row.and_then(|row| row.step).map(|step| step(&case));
     Decision {
-        rule,
+        rule: row.map_or("nothing to do", |row| row.name),
         actions: row.map_or_else(Vec::new, |row| (row.then)(&case)),
-        step: match rule {
-            NOT_SAVED => Some(case.look_up()),
-            SNAPSHOTS_VOLUME => Some(Step::SnapshotVolume(Box::new(volume::ending(group)))),
-            _ => case.node_step().map(Step::Node),
-        },
+        step: step.or_else(|| case.node_step().map(Step::Node)),
         wake_at: case.wake_at(),
         ..Decision::default()
     }
@@ -100,6 +95,17 @@ struct Row<'a> {
     name: &'static str,
     when: fn(&Case<'a>) -> bool,
     then: fn(&Case<'a>) -> Vec<Action>,
+    /// What goes on while it decides.
+    step: Option<fn(&Case<'a>) -> Step>,
+}
+
+impl<'a> Row<'a> {
+    const fn with(self, step: fn(&Case<'a>) -> Step) -> Self {
+        Self {
+            step: Some(step),
+            ..self
+        }
+    }
 }
 
 #[rustfmt::skip]
@@ -112,9 +118,9 @@ impl<'a> Case<'a> {
         row(BUS_IS_SILENT, Self::bus_is_silent, Self::let_go),
         row("stopped", Self::is_stopped, Self::let_go),
         row("rejected, on its way out", Self::is_replaced, Self::make_again),
-        row(NOT_SAVED, Self::seeks_backup, Self::wait),
+        row("content not saved", Self::seeks_backup, Self::wait).with(Self::look_up),
         row("node lost while stopping", Self::stops_on_lost_node, Self::force),
-        row(SNAPSHOTS_VOLUME, Self::snapshots_volume, Self::wait),
+        row("volume is snapshotted", Self::snapshots_volume, Self::wait).with(Self::snapshot_volume),
         row("pod ended", Self::stops_and_ended, Self::finish),
         row("stopping took too long", Self::stop_expired, Self::give_up),
         row("content is disposed of", Self::disposes, Self::wait),
@@ -144,20 +150,19 @@ const fn row<'a>(
     when: fn(&Case<'a>) -> bool,
     then: fn(&Case<'a>) -> Vec<Action>,
 ) -> Row<'a> {
-    Row { name, when, then }
+    Row {
+        name,
+        when,
+        then,
+        step: None,
+    }
 }
 
 /// What [`LifecyclePolicy::report_stuck_after`] should be: a kubelet that lives ends a pod seconds after its grace.
 pub const REPORT_STUCK_AFTER: Duration = Duration::from_secs(60);
 
-/// The rule under which the volume of a workspace that ended is snapshotted.
-const SNAPSHOTS_VOLUME: &str = "volume is snapshotted";
-
 /// The rule that lets a stopped pod go although the message bus has not confirmed its STOPPED.
 pub const BUS_IS_SILENT: &str = "stopped, but the message bus is silent";
-
-/// The rule that looks for the last backup before a workspace is STOPPED without its content.
-const NOT_SAVED: &str = "content not saved";
 
 /// Grace of every stop that nobody asked for.
 const STOP_GRACE: Duration = Duration::from_secs(30);

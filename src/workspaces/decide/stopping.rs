@@ -85,6 +85,10 @@ impl Case<'_> {
         self.awaits_snapshot_only() && !self.limit_reached()
     }
 
+    pub(super) fn snapshot_volume(&self) -> Step {
+        Step::SnapshotVolume(Box::new(volume::ending(self.group)))
+    }
+
     fn awaits_snapshot_only(&self) -> bool {
         self.is_stopping() && self.has_ended() && self.awaits_snapshot()
     }
