@@ -350,6 +350,7 @@ impl Workspaces {
                 lookup: lookup.clone(),
                 settings: settings.clone(),
                 daemons,
+                clock: clock.clone(),
             },
             maintenance: Maintenance {
                 settings: settings.clone(),
@@ -394,21 +395,9 @@ impl Workspaces {
             Save::Backup => ("backing up the workspace", "BackupWorkspace"),
         };
         let span = spans::call(method, Workspace::KIND, id);
-        let wait = !matches!(
-            save,
-            Save::Snapshot {
-                return_immediately: true
-            }
-        );
-        let (savers, clock) = (self.savers.clone(), self.clock.clone());
+        let savers = self.savers.clone();
         let (ask, id) = (random::uuid()?, id.to_owned());
-        let saving = async move {
-            let clock = wait.then_some(&clock);
-            match volumes::save(&savers, &id, (save, &ask), clock, deadline).await? {
-                Some(name) => Ok(name),
-                None => savers.save(&id, save, ask, deadline).await,
-            }
-        };
+        let saving = async move { savers.save(&id, save, ask, deadline).await };
         self.calls.mutate(doing, deadline, span, saving).await
     }
 

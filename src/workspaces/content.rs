@@ -15,7 +15,7 @@ use self::report::Saving;
 use super::entry::Workspace;
 use super::start_request::StartRequest;
 use super::{id, initializer};
-use crate::action::Command;
+use crate::action::{Command, VolumeSnapshotPlan};
 use crate::config::Manager;
 use crate::error::Error;
 use crate::index::noun::Group;
@@ -94,19 +94,25 @@ pub enum Saver {
     },
     /// The ws-daemon of this node; empty for none.
     Node(String),
+    /// A snapshot of its volume.
+    Volume(VolumeSnapshotPlan),
 }
 
 /// Returns what saves the content of a running workspace (docs/protocol.md#what-each-call-checks). `ask` names this request:
 /// running a command again saves nothing anew.
 ///
 /// # Errors
-/// [`Error::Precondition`]: a snapshot of a workspace that does not run, or nothing that could save it.
+/// [`Error::Precondition`]: a snapshot of a workspace that does not run, or nothing that could save it; those of
+/// [`volume::on_request`].
 pub fn save(
     group: &Group<Workspace>,
     manager: &Manager,
     save: Save,
     ask: &str,
 ) -> Result<Saver, Error> {
+    if let Some(plan) = volume::on_request(group, manager, save, ask) {
+        return plan.map(Saver::Volume);
+    }
     let (kind, what, early) = match save {
         Save::Snapshot { return_immediately } => {
             (Kind::Snapshot, "take a snapshot", return_immediately)

@@ -1,10 +1,13 @@
-//! Saves the content of a workspace on request: by the guest in its pod, or by the ws-daemon of its node.
+//! Saves the content of a workspace on request: by the guest in its pod, by the ws-daemon of its node, or by a snapshot of
+//! its volume.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::volumes;
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::grpc::lookup::Lookup;
@@ -16,13 +19,14 @@ pub(super) struct Savers {
     pub(super) lookup: Lookup,
     pub(super) settings: watch::Receiver<Arc<Settings>>,
     pub(super) daemons: Daemons,
+    pub(super) clock: Clock,
 }
 
 impl Savers {
     /// Saves and returns where the content is. `ask` names the request.
     ///
     /// # Errors
-    /// Those of [`content::save`], of the command and of the guest, or of the ws-daemon.
+    /// Those of [`content::save`], of the command and of the guest, of the ws-daemon, or of [`volumes::save`].
     pub(super) async fn save(
         &self,
         id: &str,
@@ -36,13 +40,30 @@ impl Savers {
             content::save(group, &settings.manager, save, &ask)
         });
         let saver = saver.await?.ok_or_else(|| lookup.not_found(id))??;
-        let node = match saver {
+        match saver {
             Saver::Guest { command, early } => {
                 let output = lookup.actor().run(&command, deadline).await?;
-                return content::saved(save, early, &output);
+                content::saved(save, early, &output)
             }
-            Saver::Node(node) => node,
-        };
+            Saver::Volume(plan) => {
+                let at_once = Save::Snapshot {
+                    return_immediately: true,
+                };
+                let wait = (save != at_once).then_some(&self.clock);
+                volumes::save(lookup, id, plan, wait, deadline).await
+            }
+            Saver::Node(node) => self.on_node(&settings, node, id, save, deadline).await,
+        }
+    }
+
+    async fn on_node(
+        &self,
+        settings: &Settings,
+        node: String,
+        id: &str,
+        save: Save,
+        deadline: Instant,
+    ) -> Result<String, Error> {
         let Some(daemon) = settings.manager.daemon().cloned() else {
             let why = "no ws-daemon is configured".to_owned();
             return Err(Error::Internal { why });

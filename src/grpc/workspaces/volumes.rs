@@ -2,8 +2,7 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::save::Savers;
-use crate::action::Action;
+use crate::action::{Action, VolumeSnapshotPlan};
 use crate::clock::Clock;
 use crate::cluster::act::Outcome;
 use crate::config::Manager;
@@ -11,33 +10,23 @@ use crate::error::Error;
 use crate::grpc::lookup::Lookup;
 use crate::objects::VolumeSnapshot;
 use crate::proto::wsman::DeleteVolumeSnapshotRequest;
-use crate::workspaces::content::Save;
 use crate::workspaces::content::volume::{self, Deletion, Progress, Source};
 
 /// Metadata of a response: finalizers of others that keep what was deleted.
 pub(super) const KEPT_BY: &str = "wsman-kept-by";
 
-/// Takes a snapshot of the volume of a workspace, and returns its name; none of one without a volume. With a clock to
-/// wait by it is ready then.
+/// Takes a snapshot of the volume of a workspace, and returns its name. With a clock to wait by it is ready then.
 ///
 /// # Errors
-/// Those of [`volume::on_request`] and of the API server; [`Error::Unavailable`] if it fails, [`Error::Deadline`] if it is
-/// late: it stays, and may become ready.
+/// Those of the API server; [`Error::Unavailable`] if it fails, [`Error::Deadline`] if it is late: it stays, and may become
+/// ready.
 pub(super) async fn save(
-    savers: &Savers,
+    lookup: &Lookup,
     id: &str,
-    (save, ask): (Save, &str),
+    plan: VolumeSnapshotPlan,
     wait: Option<&Clock>,
     deadline: Instant,
-) -> Result<Option<String>, Error> {
-    let (lookup, settings) = (&savers.lookup, savers.settings.borrow().clone());
-    let plan = lookup.look(id, deadline, |group| {
-        volume::on_request(group, &settings.manager, save, ask)
-    });
-    let Some(plan) = plan.await?.ok_or_else(|| lookup.not_found(id))? else {
-        return Ok(None);
-    };
-    let plan = plan?;
+) -> Result<String, Error> {
     let name = plan.name.clone();
     let create = Action::CreateVolumeSnapshot(Box::new(plan));
     if let Outcome::Gone = lookup.actor().act(&create, deadline).await? {
@@ -46,7 +35,7 @@ pub(super) async fn save(
     if let Some(clock) = wait {
         await_ready(lookup, &name, clock, deadline).await?;
     }
-    Ok(Some(name))
+    Ok(name)
 }
 
 async fn await_ready(
