@@ -5,11 +5,10 @@ use serde_json::{Value, json};
 use wsman_store::manifest::{BackupName, Manifest};
 
 use super::last_backup::{LastBackup, Saved};
+use super::wsdaemon::NodeStep;
 use crate::action::{Action, Mark, PodRef, VolumeSnapshotPlan};
 use crate::error::Error;
 use crate::workspaces::marks::annotation;
-
-use super::wsdaemon::NodeStep;
 
 /// One thing that a backend does. Doing it again does nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]

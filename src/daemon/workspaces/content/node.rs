@@ -92,12 +92,14 @@ impl Backends {
         target: &Target,
         manager: &Manager,
     ) -> Result<Result<(), String>, Error> {
-        let request = match self.request(step, manager).await? {
-            Ok(request) => request,
-            Err(why) => return Ok(Err(format!("cannot initialize workspace: {why}"))),
+        let filled = match self.request(step, manager).await? {
+            Ok(request) => {
+                let filled = self.daemons.fill(target, &request).await;
+                filled.map_err(|failure| failure.to_string())
+            }
+            Err(why) => Err(why),
         };
-        let filled = self.daemons.fill(target, &request).await;
-        Ok(filled.map_err(|failure| format!("cannot initialize workspace: {failure}")))
+        Ok(filled.map_err(|why| format!("cannot initialize workspace: {why}")))
     }
 
     /// What fills the workspace of a step, or why it cannot be filled.
