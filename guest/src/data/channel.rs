@@ -17,11 +17,7 @@ pub const BUFFERS: usize = 8;
 pub fn pipe() -> (PipeWriter, PipeReader) {
     let (full, filled) = threads::sync_channel(BUFFERS);
     let (empty, emptied) = threads::channel();
-    let writer = PipeWriter {
-        full,
-        emptied,
-        buffer: Vec::with_capacity(BUFFER),
-    };
+    let writer = Filling::new(PipeEnd { full, emptied });
     let reader = PipeReader {
         filled,
         empty,
@@ -31,23 +27,33 @@ pub fn pipe() -> (PipeWriter, PipeReader) {
     (writer, reader)
 }
 
-/// The side that writes.
+/// Collects what is written, and gives it on a buffer at a time.
 #[derive(Debug)]
-pub struct PipeWriter {
-    full: threads::SyncSender<io::Result<Vec<u8>>>,
-    emptied: threads::Receiver<Vec<u8>>,
+pub struct Filling<T> {
+    to: T,
     buffer: Vec<u8>,
 }
 
-impl PipeWriter {
-    /// Ends the pipe with an error, which the other side gets in place of the end.
-    pub fn fail(self, error: io::Error) {
-        // Whoever stopped reading needs no reason.
-        let _ = self.full.send(Err(error));
+/// Where full buffers go.
+pub trait Give {
+    /// Takes a full buffer, and returns one to fill.
+    fn give(&mut self, full: Vec<u8>) -> Result<Vec<u8>, Gone>;
+}
+
+/// Nobody reads any more.
+#[derive(Debug)]
+pub struct Gone;
+
+impl<T> Filling<T> {
+    pub fn new(to: T) -> Self {
+        Self {
+            to,
+            buffer: Vec::with_capacity(BUFFER),
+        }
     }
 }
 
-impl Write for PipeWriter {
+impl<T: Give> Write for Filling<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = bytes.len().min(BUFFER - self.buffer.len());
         self.buffer.extend_from_slice(&bytes[..taken]);
@@ -61,12 +67,38 @@ impl Write for PipeWriter {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        let full = std::mem::take(&mut self.buffer);
+        self.buffer = self
+            .to
+            .give(full)
+            .map_err(|Gone| io::ErrorKind::BrokenPipe)?;
+        Ok(())
+    }
+}
+
+/// The side of a pipe that writes.
+pub type PipeWriter = Filling<PipeEnd>;
+
+/// The other side of a pipe, as its writer sees it.
+#[derive(Debug)]
+pub struct PipeEnd {
+    full: threads::SyncSender<io::Result<Vec<u8>>>,
+    emptied: threads::Receiver<Vec<u8>>,
+}
+
+impl Give for PipeEnd {
+    fn give(&mut self, full: Vec<u8>) -> Result<Vec<u8>, Gone> {
         let next = self.emptied.try_recv();
-        let next = next.unwrap_or_else(|_| Vec::with_capacity(BUFFER));
-        let full = std::mem::replace(&mut self.buffer, next);
-        self.full
-            .send(Ok(full))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.full.send(Ok(full)).map_err(|_| Gone)?;
+        Ok(next.unwrap_or_else(|_| Vec::with_capacity(BUFFER)))
+    }
+}
+
+impl PipeWriter {
+    /// Ends the pipe with an error, which the other side gets in place of the end.
+    pub fn fail(self, error: io::Error) {
+        // A reader that is gone needs no reason.
+        let _ = self.to.full.send(Err(error));
     }
 }
 
@@ -109,40 +141,13 @@ impl Read for PipeReader {
     }
 }
 
-/// Gives what is written to the other side, a buffer at a time.
-#[derive(Debug)]
-pub struct ChannelWriter {
-    sender: Sender<Vec<u8>>,
-    buffer: Vec<u8>,
-}
+/// The side of a channel that writes.
+pub type ChannelWriter = Filling<Sender<Vec<u8>>>;
 
-impl ChannelWriter {
-    pub fn new(sender: Sender<Vec<u8>>) -> Self {
-        Self {
-            sender,
-            buffer: Vec::with_capacity(BUFFER),
-        }
-    }
-}
-
-impl Write for ChannelWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(BUFFER - self.buffer.len());
-        self.buffer.extend_from_slice(&bytes[..taken]);
-        if self.buffer.len() == BUFFER {
-            self.flush()?;
-        }
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER));
-        self.sender
-            .blocking_send(full)
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+impl Give for Sender<Vec<u8>> {
+    fn give(&mut self, full: Vec<u8>) -> Result<Vec<u8>, Gone> {
+        self.blocking_send(full).map_err(|_| Gone)?;
+        Ok(Vec::with_capacity(BUFFER))
     }
 }
 
