@@ -121,7 +121,8 @@ fn guest() -> PathBuf {
     path
 }
 
-fn repository(folder: &Path) {
+/// Makes a bare repository, `origin.git`.
+pub(crate) fn repository(folder: &Path) {
     let git = |words: &str| {
         let mut command = Command::new("git");
         command.args(words.split(' ')).current_dir(folder);

@@ -19,6 +19,7 @@ use wsman::proto::wsman::*;
 use wsman_sim::kubelet::ProcessRuntime;
 
 use super::tree::{self, Tree};
+use crate::content::repository;
 use crate::processes::{Daemon, write_config, wsman};
 use crate::support::cluster::{self, Cluster};
 use crate::support::world::{TIMEOUT, Updates, World, request};
@@ -366,23 +367,4 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.server.abort();
     }
-}
-
-fn repository(folder: &Path) {
-    let git = |words: &str| {
-        let mut command = Command::new("git");
-        command.args(words.split(' ')).current_dir(folder);
-        for variable in ["GIT_AUTHOR", "GIT_COMMITTER"] {
-            command.env(format!("{variable}_NAME"), "Jane");
-            command.env(format!("{variable}_EMAIL"), "jane@example.com");
-        }
-        command.env("GIT_CONFIG_GLOBAL", "/dev/null");
-        let output = command.output().expect("git is installed");
-        assert!(output.status.success(), "git {words}: {output:?}");
-    };
-    git("init -q -b main work");
-    std::fs::write(folder.join("work/README"), "hello\n").unwrap();
-    git("-C work add README");
-    git("-C work commit -q -m first");
-    git("clone -q --bare work origin.git");
 }
