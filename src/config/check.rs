@@ -27,6 +27,7 @@ pub(super) fn settings(
 ) -> (Settings, Vec<Problem>) {
     let mut faults = Faults::new(problems);
     let settings = Settings {
+        guest: super::content::guest_program(&file.guest, &mut faults),
         manager: manager(
             file.manager,
             (file.guest, file.content),

@@ -6,8 +6,21 @@ use super::endpoints;
 use super::faults::Faults;
 use super::file;
 use super::named_file::Contents;
-use super::settings::{Git, Guest, Nodes, StorageKind, Store};
+use super::settings::{Git, Guest, GuestProgram, Nodes, StorageKind, Store};
 use crate::redact::show;
+
+/// Returns the program of pods: in its own image, or in that of the content.
+pub(super) fn guest_program(guest: &file::Guest, faults: &mut Faults) -> Option<GuestProgram> {
+    endpoints::image("guest.image", &guest.image, faults);
+    endpoints::image("guest.contentImage", &guest.content_image, faults);
+    endpoints::absolute_path("guest.command", &guest.command, faults);
+    let mut images = [&guest.image, &guest.content_image].into_iter();
+    let image = images.find(|image| !image.is_empty())?;
+    Some(GuestProgram {
+        image: image.clone(),
+        command: guest.command.clone(),
+    })
+}
 
 /// Returns the guest of plain nodes; Gitpod's nodes have their ws-daemon.
 pub(super) fn guest(
@@ -22,7 +35,6 @@ pub(super) fn guest(
         &content.storage.minio.endpoint,
         faults,
     );
-    endpoints::absolute_path("guest.command", &guest.command, faults);
     let directory = &content.storage.path;
     endpoints::absolute_path("content.storage.local.path", directory, faults);
     if *nodes != Nodes::Plain {

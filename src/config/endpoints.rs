@@ -141,6 +141,17 @@ pub(super) fn absolute_path(path: &str, text: &str, faults: &mut Faults) {
     );
 }
 
+pub(super) fn image(path: &str, text: &str, faults: &mut Faults) {
+    faults.unless(
+        names::is_image(text),
+        path,
+        format!(
+            "is {}; must be the reference of an image, such as \"registry.example.com/guest:1.0\", without credentials",
+            show(text)
+        ),
+    );
+}
+
 pub(super) fn message_bus(bus: file::MessageBus, faults: &mut Faults) -> MessageBus {
     let broker = match (bus.url.is_empty(), bus.url_file.is_empty()) {
         (false, true) => {

@@ -132,6 +132,7 @@ pub(super) struct MessageBus {
 /// `guest`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Guest {
+    pub(super) image: String,
     pub(super) content_image: String,
     pub(super) command: String,
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::rule::no;
 use crate::duration::GoDuration;
 use crate::quantity::Quantity;
-use crate::workspaces::names::{DNS_LABEL, NAME_PART};
+use crate::workspaces::names::{DNS_LABEL, IMAGE, MAX_IMAGE, NAME_PART};
 use crate::workspaces::port::PORT;
 use crate::workspaces::url::Purpose;
 
@@ -41,6 +41,8 @@ pub(super) enum Format {
     PathBelow,
     /// Absolute path on a node.
     Path,
+    /// Reference of an image.
+    Image,
     /// Host without a scheme.
     Host,
     /// Host that may have a port.
@@ -87,6 +89,7 @@ impl Format {
             Self::Class => "id of a class",
             Self::PathBelow => "relative path",
             Self::Path => "absolute path",
+            Self::Image => "image",
             Self::Host => "host",
             Self::HostAndPort => "host or host:port",
             Self::Listen | Self::Loopback | Self::Target => "host:port",
@@ -122,6 +125,7 @@ impl Format {
             Self::Subdomain => "subdomain",
             Self::Class => "class",
             Self::PathBelow => "pathBelow",
+            Self::Image => "image",
             Self::Host => "host",
             Self::HostAndPort => "hostAndPort",
             Self::Listen => "listen",
@@ -161,6 +165,7 @@ impl Format {
             }
             Self::Class => optional(NAME_PART),
             Self::PathBelow => json!({ "not": no("^/|(^|/)\\.\\.(/|$)") }),
+            Self::Image => json!({ "pattern": format!("^({IMAGE})$"), "maxLength": MAX_IMAGE }),
             Self::Host => json!({ "pattern": "^[^/@ \\t\\n\\r]*$" }),
             Self::HostAndPort => optional(&format!("{}(:[0-9]*)?", host("@"))),
             Self::Listen => {

@@ -18,6 +18,8 @@ pub struct Settings {
     pub rpc: Rpc,
     /// The cluster.
     pub kubernetes: Kubernetes,
+    /// The program of wsman in pods, if its image is configured.
+    pub guest: Option<GuestProgram>,
     /// The broker of updates, if any.
     pub message_bus: Option<MessageBus>,
     /// The destination of `builder.ImageBuilder` calls, if any.
@@ -145,6 +147,15 @@ pub struct GitpodNodes {
     pub workspace_host_path: String,
     /// The ws-daemon of each node, if it is called.
     pub daemon: Option<Daemon>,
+}
+
+/// `guest`: the program of wsman that runs in pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestProgram {
+    /// Image with `wsman-guest`; it may have nothing else.
+    pub image: String,
+    /// Path of `wsman-guest` in it.
+    pub command: String,
 }
 
 /// `guest` and `content`: what fills and saves workspaces on plain nodes.

@@ -63,6 +63,7 @@ fn shown(settings: &Settings, part: &str) -> Value {
     match part {
         "classes" => serde_json::to_value(describe_classes(manager)).unwrap(),
         "default" => json!(format!("{:?}", manager.classes[settings::DEFAULT_CLASS])),
+        "guest" => json!(format!("{:?}", settings.guest)),
         "nodes" => json!(format!("{:?}", manager.nodes)),
         "kubernetes" => json!(format!("{:?}", settings.kubernetes)),
         "messagebus" => json!(format!("{:?}", settings.message_bus)),

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use sha2::{Digest, Sha256};
 
 use crate::proto::wsman::WorkspaceType;
+use crate::redact::is_digest;
 
 /// The regular expression of [`is_dns_label`].
 pub const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
@@ -59,6 +60,20 @@ pub fn is_data_key(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         && text != "."
         && !text.starts_with("..")
+}
+
+/// The regular expression of [`is_image`]. A digest follows the `@`.
+pub const IMAGE: &str =
+    "[-A-Za-z0-9._:/+\\[\\]]*|[-A-Za-z0-9._:/+\\[\\]@]*@(sha256|sha384|sha512):[0-9A-Fa-f]+";
+/// Longest image reference.
+pub const MAX_IMAGE: usize = 1024;
+
+/// Returns whether `text` has the characters of an image reference, and nothing before an `@` but a digest's name: it
+/// goes to container runtimes and registries.
+pub fn is_image(text: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-:/@+[]".contains(c);
+    let digest = text.rsplit_once('@').map(|(_, digest)| digest);
+    text.len() <= MAX_IMAGE && text.chars().all(legal) && digest.is_none_or(is_digest)
 }
 
 /// Returns `text` if it is a valid label value, otherwise a hash that is. An annotation has the text itself

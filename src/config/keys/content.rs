@@ -11,13 +11,20 @@ use super::super::settings::StorageKind;
 
 pub(super) fn guest(f: &mut Fields) -> Guest {
     Guest {
+        image: f.text(
+            key("image", "Image with `wsman-guest` and nothing else, for what needs neither git nor a store.")
+                .format(Format::Image)
+                .unset("`contentImage`")
+                .example("registry.example.com/wsman-guest:1.0"),
+        ),
         content_image: f.text(
             key("contentImage", "Image with `wsman-guest`, git, git-lfs and ssh. With it, workspaces on plain nodes begin with their content, and are saved where `content.storage` says.")
+                .format(Format::Image)
                 .unset("off: only empty workspaces start on plain nodes")
                 .example("registry.example.com/wsman-guest-git:1.0"),
         ),
         command: f.text(
-            key("command", "Path of `wsman-guest` in the image.")
+            key("command", "Path of `wsman-guest` in both images.")
                 .format(Format::Path)
                 .default("/wsman-guest"),
         ),

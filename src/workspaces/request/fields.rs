@@ -183,13 +183,12 @@ fn variables(field: &str, list: &[EnvironmentVariable], secrets: bool, faults: &
 /// Checks the characters of an image reference: all of it goes to container runtimes and registries. Credentials are
 /// rejected: they would be in pods, events and logs.
 fn image(field: &str, reference: &str, faults: &mut Faults) {
-    let legal = |c: char| c.is_ascii_alphanumeric() || "._-:/@+[]".contains(c);
     if let Some((_, digest)) = reference.rsplit_once('@')
         && !is_digest(digest)
     {
         let why = "has something before a '@' that is no digest; give credentials as an image pull secret";
         faults.add(field, why);
-    } else if !reference.chars().all(legal) || reference.len() > 1024 {
+    } else if !names::is_image(reference) {
         faults.add(field, format!("is {}, no image reference", show(reference)));
     }
 }

@@ -7,7 +7,7 @@ use super::fields::{FORMER_FLAGS, MAX_TEXT, MAX_VARIABLE};
 use crate::duration::GoDuration;
 use crate::proto::schema::{has, of};
 use crate::proto::{method, wsman::WorkspaceType};
-use crate::workspaces::names;
+use crate::workspaces::names::{self, IMAGE, MAX_IMAGE};
 use crate::workspaces::port::{IDE_PORT, MAX_PORTS, PORT, SUPERVISOR_PORT};
 
 /// Characters except control characters.
@@ -197,11 +197,9 @@ fn named() -> Value {
     json!({ "required": ["name"], "properties": { "name": { "type": "string", "minLength": 1 } } })
 }
 
-/// An image reference. A digest follows the `@`.
+/// An image reference.
 fn image() -> Value {
-    let text = "-A-Za-z0-9._:/+\\[\\]";
-    let digest = "(sha256|sha384|sha512):[0-9A-Fa-f]+";
-    json!({ "pattern": format!("^([{text}]*|[{text}@]*@{digest})$"), "maxLength": 1024 })
+    json!({ "pattern": format!("^({IMAGE})$"), "maxLength": MAX_IMAGE })
 }
 
 /// A text of one line.
