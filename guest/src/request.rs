@@ -52,7 +52,7 @@ impl Answer {
     }
 }
 
-/// Writes the request unless it is answered, and waits for its answer; without `wait`, the answer may be none yet.
+/// Writes the request unless it is there or answered, and waits for its answer; without `wait`, the answer may be none yet.
 pub async fn ask(state: &Path, request: &Request, wait: bool) -> io::Result<Option<Answer>> {
     if !is_request_id(&request.id) {
         let text = format!(
@@ -61,9 +61,13 @@ pub async fn ask(state: &Path, request: &Request, wait: bool) -> io::Result<Opti
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    let answer = file(state, "results", &request.id);
-    if !answer.exists() {
-        write(&file(state, "requests", &request.id), request)?;
+    let (asked, answer) = (
+        file(state, "requests", &request.id),
+        file(state, "results", &request.id),
+    );
+    // The time of the file is that of the first request.
+    if !answer.exists() && !asked.exists() {
+        write(&asked, request)?;
     }
     loop {
         match fs::read(&answer) {
@@ -76,6 +80,12 @@ pub async fn ask(state: &Path, request: &Request, wait: bool) -> io::Result<Opti
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// When it was asked for the first time.
+pub fn asked_at(state: &Path, id: &str) -> Option<jiff::Timestamp> {
+    let written = fs::metadata(file(state, "requests", id)).ok()?.modified();
+    jiff::Timestamp::try_from(written.ok()?).ok()
 }
 
 /// Requests without an answer, in the order of their ids. Files that are none are passed over.

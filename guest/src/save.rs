@@ -17,7 +17,7 @@ use crate::plan::{Initializer, Plan, SaveSettings};
 use crate::request::{self, Answer, Request};
 use crate::walk::measure;
 use wsman_store::manifest::{BackupName, GitStatus, Kind, Manifest};
-use wsman_store::{Store, StoreError};
+use wsman_store::{Listed, Store, StoreError};
 
 /// The file that says that the pod ends.
 const STOPPING: &str = "stopping";
@@ -32,6 +32,9 @@ pub fn announce_end(state: &Path) -> std::io::Result<()> {
 
 /// How often the directory of requests is read.
 const POLL: Duration = Duration::from_millis(200);
+
+/// How far the clocks of a node and of a store may be apart: stores refuse requests beyond it.
+const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_mins(15);
 
 /// What a backup that is stopped may take to clean up.
 const CLEAN_UP: Duration = Duration::from_secs(5);
@@ -203,7 +206,10 @@ impl Saver<'_> {
     ) -> Result<Option<String>, SaveError> {
         let (owner, workspace) = (&self.plan.owner, &self.plan.workspace);
         let store = self.open()?;
-        for listed in store.list(owner, workspace).await?.iter().rev() {
+        let asked = request::asked_at(self.state, &request.id);
+        let answers = |listed: &&Listed| asked.is_none_or(|asked| listed.written >= asked - CLOCKS);
+        let listed = store.list(owner, workspace).await?;
+        for listed in listed.iter().rev().take_while(answers) {
             // One that cannot be read answers nothing.
             let Ok(manifest) = store.manifest(owner, workspace, &listed.name).await else {
                 continue;

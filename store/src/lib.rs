@@ -16,8 +16,8 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
-    RetryConfig,
+    BackoffConfig, ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    PutOptions, RetryConfig,
 };
 
 use manifest::{
@@ -46,6 +46,8 @@ pub struct Store {
 pub struct Listed {
     pub sequence: u64,
     pub name: String,
+    /// When it was written, by the clock of the store.
+    pub written: jiff::Timestamp,
 }
 
 /// Why the store did not do what was asked.
@@ -230,6 +232,7 @@ impl Store {
                 Some(Listed {
                     sequence,
                     name: name.to_owned(),
+                    written: written(object),
                 })
             })
             .collect();
@@ -351,10 +354,7 @@ impl Store {
         let now = jiff::Timestamp::now();
         for object in objects {
             let path = object.location.as_ref();
-            let written = object.last_modified.timestamp();
-            let age = now.duration_since(
-                jiff::Timestamp::from_second(written).unwrap_or(jiff::Timestamp::MAX),
-            );
+            let age = now.duration_since(written(&object));
             if !kept.contains(path) && (released.contains(path) || age > ORPHAN_AGE) {
                 self.delete(path).await?;
             }
@@ -368,6 +368,12 @@ impl Store {
             Err(source) => Err(failed("delete", path, source)),
         }
     }
+}
+
+/// When an object was written, in whole seconds.
+fn written(object: &ObjectMeta) -> jiff::Timestamp {
+    let seconds = object.last_modified.timestamp();
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX)
 }
 
 /// A key that is encoded already.

@@ -150,6 +150,21 @@ fn a_request_that_is_asked_again_after_a_kill_gets_the_backup_that_was_made_for_
         "owner/workspace/0000000002-snapshot.json@local"
     );
     finish(&pod, child);
+
+    // What was saved long before a request is not even read for it.
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let file = fs::File::options().write(true).open(home.join(name));
+    file.unwrap().set_modified(old).unwrap();
+    for dir in ["requests", "results"] {
+        fs::remove_file(pod.state().join(dir).join("s1.json")).unwrap();
+    }
+    let child = pod.command("save").spawn().unwrap();
+    let answer = ask(&pod, &["--kind", "snapshot", "--id", "s1"]);
+    assert_eq!(
+        answer["name"],
+        "owner/workspace/0000000004-snapshot.json@local"
+    );
+    finish(&pod, child);
 }
 
 #[test]
