@@ -90,6 +90,22 @@ fn names_the_step_of_the_content_and_its_deadline() {
 }
 
 #[test]
+fn names_the_search_for_the_last_backup_once() {
+    let path = "testdata/decide/content_lost_looks_for_a_backup_WAIT.json";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let pod = &object(&fs::read_to_string(path).unwrap())["pod"];
+    let mut config = config();
+    config["guest"] = json!({"contentImage": "guest"});
+    config["content"]["storage"] = json!({"kind": "local", "local": {"path": "/store"}});
+    let line = "--config CONFIG --now 2026-03-01T10:20:00Z FILE";
+    let (result, out) = explain(&pod.to_string(), &config, line);
+    assert!(result.is_ok());
+    let now = "now              look for the last backup in the store (content not saved)\n";
+    assert!(out.contains(now), "{out}");
+    assert_eq!(out.matches("in the store").count(), 1, "{out}");
+}
+
+#[test]
 fn prints_the_status_in_proto_names_for_programs() {
     let (result, out) = explain(&pod().to_string(), &json!({}), "-o json FILE");
     assert!(result.is_ok());

@@ -3,7 +3,7 @@
 use super::Case;
 use crate::decision::Wake;
 
-/// A step of the content that goes on.
+/// A step of the content that goes on in the pod; the decision itself names what the daemon does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentStep {
     /// What goes on.
@@ -15,13 +15,6 @@ pub struct ContentStep {
 impl Case<'_> {
     pub(super) fn content_step(&self) -> Option<ContentStep> {
         let state = self.state;
-        if self.seeks_backup() {
-            // It ends by itself, whatever the store does.
-            return Some(ContentStep {
-                doing: "looking for the last backup in the store",
-                until: None,
-            });
-        }
         let saves = self.is_deleting() && self.saves();
         let doing = match state.container_ended {
             _ if state.filling && !self.is_deleting() => "content-init fills the workspace",
