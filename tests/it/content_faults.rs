@@ -6,5 +6,6 @@ mod kills;
 mod nodes;
 mod pods;
 mod replicas;
+mod s3;
 mod stores;
 mod tree;

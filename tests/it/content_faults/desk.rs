@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -18,6 +19,7 @@ use wsman::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use wsman::proto::wsman::*;
 use wsman_sim::kubelet::ProcessRuntime;
 
+use super::s3::{self, S3};
 use super::tree::{self, Tree};
 use crate::content::repository;
 use crate::processes::{Daemon, write_config, wsman};
@@ -40,6 +42,8 @@ pub(super) struct Desk {
     restored: AtomicUsize,
     /// The guest of new workspaces.
     pub(super) guest: PathBuf,
+    /// The server of the store, if it is none in a directory.
+    pub(super) s3: Option<S3>,
 }
 
 impl Desk {
@@ -59,6 +63,7 @@ impl Desk {
             interval,
             restored: AtomicUsize::new(0),
             guest,
+            s3: None,
         }
     }
 
@@ -66,15 +71,25 @@ impl Desk {
         self.folder.path()
     }
 
-    /// What is saved is below this directory.
+    /// What is saved is below this directory, also where a server has it.
     pub(super) fn store(&self) -> PathBuf {
         self.folder().join("store")
     }
 
+    /// Serves that directory as a bucket to what starts from now on.
+    pub(super) async fn serve_store(&mut self) -> Arc<AtomicBool> {
+        let s3 = S3::serve(&self.store()).await;
+        let full = s3.full.clone();
+        self.s3 = Some(s3);
+        full
+    }
+
     pub(super) fn configure(&self, config: &mut Value) {
         config["guest"] = json!({ "contentImage": "guest", "command": self.guest });
-        config["content"]["storage"] =
-            json!({ "kind": "local", "local": { "path": self.store() } });
+        config["content"]["storage"] = match &self.s3 {
+            None => json!({ "kind": "local", "local": { "path": self.store() } }),
+            Some(s3) => json!({ "kind": "minio", "minio": s3.settings() }),
+        };
         config["manager"]["workspaceClass"]["default"]["backupInterval"] = self.interval.into();
         for limit in ["initialization", "startup"] {
             config["manager"]["timeouts"][limit] = "100h".into();
@@ -187,7 +202,8 @@ impl Desk {
                 let name = path.file_name().unwrap().to_str().unwrap();
                 let text = std::fs::read(&path).unwrap();
                 let manifest = serde_json::from_slice(&text).unwrap();
-                all.push((format!("jane/demo/{name}@local"), manifest));
+                let bucket = self.s3.as_ref().map_or("local", |_| s3::BUCKET);
+                all.push((format!("jane/demo/{name}@{bucket}"), manifest));
             }
         }
         all.sort_by(|a, b| a.0.cmp(&b.0));

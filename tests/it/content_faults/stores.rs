@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use wsman::proto::wsman::*;
 
@@ -86,6 +87,14 @@ async fn a_directory_that_is_full() {
         return;
     };
     breaks(&desk, || {}, || {}, "it is full").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_is_full() {
+    let mut desk = Desk::open(SELDOM).await;
+    let full = desk.serve_store().await;
+    let set = |is_full| full.store(is_full, Ordering::SeqCst);
+    breaks(&desk, || set(true), || set(false), "it is full").await;
 }
 
 /// A limit on files, as a quota would have it, needs no rights.
