@@ -193,6 +193,25 @@ async fn a_workspace_begins_with_its_content_and_leaves_a_backup(cluster: &Clust
     life.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewed_certificate_of_the_client_is_used_where_the_daemon_stays() {
+    let cluster = cluster::embedded().await;
+    let folder = tempfile::tempdir().unwrap();
+    let authority = daemon::Authority::new();
+    let first = authority.certify_client(folder.path());
+    let mut node = Node::new(Some(authority.server()));
+    node.appear(&cluster).await;
+    let mut life = Life::with(&cluster, node, Some(folder.path())).await;
+    life.run("a", WorkspaceType::Regular).await;
+    assert_eq!(life.node.clients(), [first.clone()]);
+    let second = authority.certify_client(folder.path());
+    let stopped = life.stop("a").await;
+    assert_eq!(stopped.conditions.unwrap().failed, "");
+    assert_eq!(life.node.clients(), [first, second]);
+    assert_eq!(life.node.connections(), 2);
+    life.end().await;
+}
+
 async fn a_prebuild_leaves_a_snapshot_and_its_logs(cluster: &Cluster) {
     let mut life = Life::begin(cluster).await;
     life.run("p", WorkspaceType::Prebuild).await;

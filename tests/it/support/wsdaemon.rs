@@ -48,6 +48,8 @@ pub(crate) struct Disk {
     calls: mpsc::UnboundedSender<Call>,
     git: Mutex<Option<GitStatus>>,
     connections: AtomicUsize,
+    /// The certificate of the client of each call, one after another without repeats.
+    clients: Mutex<Vec<Vec<u8>>>,
 }
 
 /// A call, and what it asks for beside the id.
@@ -82,6 +84,7 @@ impl Node {
                 calls: sender,
                 git: Mutex::default(),
                 connections: AtomicUsize::default(),
+                clients: Mutex::default(),
             }),
             calls,
             tls,
@@ -101,7 +104,17 @@ impl Node {
         if let Some(tls) = &self.tls {
             server = server.tls_config(tls.clone()).unwrap();
         }
-        let service = WorkspaceContentServiceServer::new(Scripted(Arc::clone(&self.disk)));
+        let disk = Arc::clone(&self.disk);
+        let scripted = Scripted(Arc::clone(&self.disk));
+        let service =
+            WorkspaceContentServiceServer::with_interceptor(scripted, move |call: Request<()>| {
+                if let Some([cert, ..]) = call.peer_certs().as_deref().map(Vec::as_slice) {
+                    let mut clients = disk.clients.lock().unwrap();
+                    clients.push(cert.to_vec());
+                    clients.dedup();
+                }
+                Ok(call)
+            });
         let running = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -161,6 +174,11 @@ impl Node {
     /// How many connections were opened to it.
     pub(crate) fn connections(&self) -> usize {
         self.disk.connections.load(Ordering::Relaxed)
+    }
+
+    /// The certificates of the clients that called, in their order.
+    pub(crate) fn clients(&self) -> Vec<Vec<u8>> {
+        self.disk.clients.lock().unwrap().clone()
     }
 
     /// The daemon loses what it knows.
@@ -387,23 +405,42 @@ pub(crate) fn configure(config: &mut Value, port: u16, tls: Option<&Path>) {
 
 /// Writes the files of a client, all signed by a new authority, and returns what its server needs.
 pub(crate) fn certify(folder: &Path) -> ServerTlsConfig {
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    let signed = |name: &str| {
+    let authority = Authority::new();
+    authority.certify_client(folder);
+    authority.server()
+}
+
+/// Signs the certificates of a server and its clients.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self(CertifiedIssuer::self_signed(params, key).unwrap())
+    }
+
+    /// Writes the files of a client with a new certificate, and returns that.
+    pub(crate) fn certify_client(&self, folder: &Path) -> Vec<u8> {
+        let (cert, key) = self.sign("wsman");
+        std::fs::write(folder.join("ca.crt"), self.0.pem()).unwrap();
+        std::fs::write(folder.join("tls.crt"), cert.pem()).unwrap();
+        std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+        cert.der().to_vec()
+    }
+
+    /// What a server needs that knows clients by their certificates.
+    pub(crate) fn server(&self) -> ServerTlsConfig {
+        let (cert, key) = self.sign("wsdaemon");
+        ServerTlsConfig::new()
+            .identity(Identity::from_pem(cert.pem(), key.serialize_pem()))
+            .client_ca_root(Certificate::from_pem(self.0.pem()))
+    }
+
+    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (
-            params.signed_by(&key, &authority).unwrap().pem(),
-            key.serialize_pem(),
-        )
-    };
-    let (cert, key) = signed("wsman");
-    std::fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
-    std::fs::write(folder.join("tls.crt"), cert).unwrap();
-    std::fs::write(folder.join("tls.key"), key).unwrap();
-    let (cert, key) = signed("wsdaemon");
-    ServerTlsConfig::new()
-        .identity(Identity::from_pem(cert, key))
-        .client_ca_root(Certificate::from_pem(authority.pem()))
+        (params.signed_by(&key, &self.0).unwrap(), key)
+    }
 }
