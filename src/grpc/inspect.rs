@@ -7,7 +7,6 @@ use tonic::{Request, Response, Status};
 
 use super::lookup::Lookup;
 use crate::clock::Clock;
-use crate::error::Error;
 use crate::index::noun::Noun;
 use crate::leadership::Leadership;
 use crate::proto::served::inspector_server::Inspector;
@@ -46,7 +45,7 @@ impl Inspector for Inspect {
                 group, &decision, content, active, warnings,
             ))
         });
-        let explained = explained.ok_or(Error::NotFound { id })?;
+        let explained = explained.ok_or_else(|| self.lookup.not_found(&id))?;
         Ok(Response::new(ExplainWorkspaceResponse {
             leader: self.leadership.holds(),
             ..explained

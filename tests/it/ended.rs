@@ -122,11 +122,13 @@ async fn an_end_is_remembered_with_its_reason(cluster: &Cluster) {
         assert!(code == Some(0) && !stdout.contains("failed"), "{stdout}");
         let (code, stdout, _) = run(&["describe", "failed", "--include-ended"]);
         assert!(code == Some(0) && stdout.contains("STOPPED"), "{stdout}");
-        let (code, _, stderr) = run(&["describe", "failed"]);
-        assert!(
-            code == Some(3) && stderr.contains("exit code 3"),
-            "{stderr}"
-        );
+        for verb in ["describe", "explain"] {
+            let (code, _, stderr) = run(&[verb, "failed"]);
+            assert!(
+                code == Some(3) && stderr.contains("exit code 3"),
+                "{stderr}"
+            );
+        }
     }
 
     // A new start takes the place of what ended before.
