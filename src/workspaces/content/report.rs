@@ -144,6 +144,12 @@ pub fn has_begun(pod: &Pod) -> bool {
     state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
 }
 
+/// Whether the workspace could not be filled.
+pub fn has_failed(pod: &Pod) -> bool {
+    let ended = status(pod, INIT).and_then(|status| status.state.terminated.as_ref());
+    ended.is_some_and(|ended| ended.exit_code != 0)
+}
+
 /// Returns why the workspace could not be filled, if the guest says so.
 pub fn init_failure(message: &str) -> Option<String> {
     #[derive(Deserialize)]

@@ -239,6 +239,8 @@ fn done(status: &WorkspaceStatus, pod: &Pod) -> Row {
             WorkspacePhase::Unknown,
             "Kubernetes reports workspace phase as unknown",
         ),
+        // Its init container ends the pod; where a ws-daemon fills workspaces, the pod runs on until it is deleted.
+        _ if failed && report::has_failed(pod) => ("content", WorkspacePhase::Initializing, ""),
         _ if failed => ("P16", WorkspacePhase::Unknown, ""),
         _ => (
             "P17",
