@@ -9,6 +9,7 @@ pub mod exit;
 pub mod explain;
 mod generate;
 mod input;
+mod manifests;
 mod manual;
 pub mod output;
 mod reload;
@@ -49,7 +50,7 @@ enum Verb {
     Replay(replay::Args),
     /// Turns an event trace log into anonymous cases under testdata/.
     Testdata(testdata::Args),
-    /// Prints the JSON Schema of the configuration or of a start request.
+    /// Prints JSON Schemas, or the Kubernetes manifests of a deployment.
     Generate(generate::Args),
     /// Simulates nodes and a kubelet against any API server, or serves an embedded one.
     Simulate(simulate::Args),

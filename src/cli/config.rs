@@ -18,7 +18,7 @@ const LONGEST: u64 = 1 << 20;
 /// # Errors
 /// Every problem.
 pub fn load(path: &Path) -> Result<Settings, Failure> {
-    let content = Content::read_for(path, |file| file.role == Role::Template);
+    let content = Content::read_templates(path);
     let (settings, mut problems) = content.check();
     problems.retain(|problem| !problem.serving_only);
     content
@@ -31,7 +31,7 @@ pub fn load(path: &Path) -> Result<Settings, Failure> {
 /// # Errors
 /// A file that cannot be read, or is not JSON.
 pub fn load_lenient(path: &Path) -> Result<Settings, Failure> {
-    let content = Content::read_for(path, |file| file.role == Role::Template);
+    let content = Content::read_templates(path);
     let (settings, problems) = content.check();
     settings.ok_or_else(|| content.refuse(&problems))
 }
@@ -50,6 +50,26 @@ impl Content {
     /// Reads every file that can be read.
     pub fn read(path: &Path) -> Self {
         Self::read_for(path, |_| true)
+    }
+
+    /// Reads the pod templates among the files: the others are elsewhere.
+    pub(super) fn read_templates(path: &Path) -> Self {
+        Self::read_for(path, |file| file.role == Role::Template)
+    }
+
+    /// Returns its text, and the files that it names.
+    pub(super) fn named(&self) -> (&str, Vec<NamedFile>) {
+        let text = self.text.as_deref().unwrap_or_default();
+        let parsed = config::parse(text);
+        (
+            text,
+            parsed.map_or_else(|_| Vec::new(), |parsed| parsed.files().to_vec()),
+        )
+    }
+
+    /// Returns the contents of the files that were read.
+    pub(super) fn files(&self) -> &Contents {
+        &self.files
     }
 
     fn read_for(path: &Path, wanted: impl Fn(&NamedFile) -> bool) -> Self {

@@ -41,7 +41,7 @@ pub struct Args {
 
 /// Forms of output.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Output {
+pub(super) enum Output {
     /// One JSON object.
     Json,
     /// YAML.
@@ -160,7 +160,11 @@ fn list(plan: &Plan) -> anyhow::Result<Value> {
     Ok(json!({"apiVersion": "v1", "kind": "List", "items": items}))
 }
 
-fn print(list: &Value, output: Output) -> Result<(), Failure> {
+/// Prints a List for `kubectl apply`.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub(super) fn print(list: &Value, output: Output) -> Result<(), Failure> {
     let mut text = match output {
         Output::Json => serde_json::to_string_pretty(list).context("cannot encode")?,
         Output::Yaml => serde_saphyr::to_string(list).context("cannot encode")?,

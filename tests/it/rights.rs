@@ -1,17 +1,18 @@
-//! A daemon without a right: it names the right, and is not ready without it.
+//! The rights of a daemon: it names one that it lacks, and is not ready without it; its manifests give all of them.
 
 use std::path::PathBuf;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use kube::api::{Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic_health::pb::health_check_response::ServingStatus;
 use wsman::cluster::connect::{AGENT, Source, connect};
 use wsman::cluster::rights::RIGHTS;
 
-use super::processes::Daemon;
+use super::processes::{Daemon, write_config, wsman};
 use super::support::cluster::{self, Cluster};
 use super::support::world::World;
 
@@ -176,13 +177,18 @@ async fn account_without(
     };
     let bindings = cluster.api::<RoleBinding>().await;
     bindings.create(&post, &binding).await.unwrap();
+    kubeconfig_of(cluster, folder, "limited").await
+}
+
+/// Returns the kubeconfig of a service account.
+async fn kubeconfig_of(cluster: &Cluster, folder: &std::path::Path, account: &str) -> PathBuf {
+    let accounts = cluster.api::<ServiceAccount>().await;
     let asked = TokenRequest {
         spec: TokenRequestSpec::default(),
         ..Default::default()
     };
-    let token = accounts
-        .create_token_request("limited", &post, &asked)
-        .await;
+    let post = PostParams::default();
+    let token = accounts.create_token_request(account, &post, &asked).await;
     let token = token.unwrap().status.unwrap().token;
     let text = std::fs::read_to_string(&cluster.kubeconfig).unwrap();
     let mut kubeconfig: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -190,6 +196,97 @@ async fn account_without(
     let path = folder.join("kubeconfig");
     std::fs::write(&path, kubeconfig.to_string()).unwrap();
     path
+}
+
+/// Creates an object in the way of `kubectl create --validate=strict`.
+async fn create(client: &kube::Client, object: &Value) {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let (version, kind) = (text("/apiVersion").unwrap(), text("/kind").unwrap());
+    let prefix = if version.contains('/') { "apis" } else { "api" };
+    let place = text("/metadata/namespace").map(|namespace| format!("namespaces/{namespace}/"));
+    let place = place.unwrap_or_default();
+    let plural = format!("{}s", kind.to_lowercase());
+    let path = format!("/{prefix}/{version}/{place}{plural}?fieldValidation=Strict");
+    let request = http::Request::post(path).header("content-type", "application/json");
+    let request = request.body(object.to_string().into_bytes()).unwrap();
+    let made = client.request::<Value>(request).await;
+    made.unwrap_or_else(|why| panic!("{kind}: {why}"));
+}
+
+/// Whether the user of a client may do something.
+async fn may(client: &kube::Client, namespace: &str, group: &str, what: (&str, &str)) -> bool {
+    let (verb, resource) = what;
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    let review = json!({ "spec": { "resourceAttributes": {
+        "namespace": namespace, "group": group, "resource": resource, "subresource": subresource, "verb": verb,
+    } } });
+    let review: SelfSubjectAccessReview = serde_json::from_value(review).unwrap();
+    let reviews = kube::Api::all(client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await;
+    answer.unwrap().status.unwrap().allowed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_api_server_takes_the_manifests_and_they_give_every_right() {
+    let Some(cluster) = cluster::real("the_manifests").await else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_config(folder.path(), &cluster.namespace, 0);
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["kubernetes"] = json!({ "mode": "in-cluster" });
+    config["rpcServer"]["addr"] = ":8080".into();
+    config["health"]["addr"] = ":8086".into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let mut command = wsman();
+    command.args([
+        "generate",
+        "manifests",
+        "-o",
+        "json",
+        "--image",
+        "registry.example.com/wsman:1",
+    ]);
+    let printed = command.arg("--config").arg(&path).output().unwrap();
+    let stderr = String::from_utf8(printed.stderr).unwrap();
+    assert_eq!(stderr, "");
+    let list: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let admin = cluster.client().await;
+    for object in list["items"].as_array().unwrap() {
+        create(&admin, object).await;
+    }
+    let kubeconfig = kubeconfig_of(&cluster, folder.path(), "wsman").await;
+    let source = Source::Kubeconfig(&kubeconfig);
+    let client = connect(source, AGENT).await.unwrap();
+    for right in &RIGHTS {
+        let namespace = if right.cluster {
+            ""
+        } else {
+            &cluster.namespace
+        };
+        for verb in right.verbs {
+            let what = (*verb, right.resource);
+            assert!(may(&client, namespace, right.group, what).await, "{what:?}");
+        }
+    }
+    let elsewhere = "kube-system";
+    for (namespace, what) in [
+        (elsewhere, ("get", "secrets")),
+        (elsewhere, ("create", "pods")),
+        (cluster.namespace.as_str(), ("list", "secrets")),
+        (cluster.namespace.as_str(), ("create", "serviceaccounts")),
+        ("", ("patch", "nodes")),
+    ] {
+        assert!(!may(&client, namespace, "", what).await, "{what:?}");
+    }
+    let world = World::start_unready(client, &cluster.namespace).await;
+    world.clock.advance(wsman::lease::DURATION);
+    let ready = world.readiness(|answer| {
+        world.clock.advance(wsman::lease::RETRY);
+        answer.starts_with("HTTP/1.0 200")
+    });
+    ready.await;
+    world.drain().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
