@@ -1,6 +1,6 @@
 //! One list of API behaviour, run against the embedded API server and against a real one.
 //!
-//! `entries.rs`, `changes.rs` and `edges.rs` hold the table of scripts, `sim/testdata/conformance/<name>.golden` the
+//! `entries.rs`, `changes.rs`, `edges.rs` and `gates.rs` hold the table of scripts, `sim/testdata/conformance/<name>.golden` the
 //! responses of a real kube-apiserver. `UPDATE=1 cargo test conformance_real` rewrites those files; the embedded server
 //! never does. A script is lines of
 //!
@@ -25,6 +25,7 @@ mod changes;
 mod edges;
 mod embedded;
 mod entries;
+mod gates;
 mod kubectl;
 mod normalize;
 mod rights;
@@ -122,6 +123,7 @@ async fn run(client: &kube::Client, prefix: &str, controllers: bool, update: boo
         .iter()
         .chain(changes::ENTRIES)
         .chain(edges::ENTRIES)
+        .chain(gates::ENTRIES)
         .filter(|entry| entry.name.starts_with(prefix) && entry.name.contains(&only))
         .collect();
     run_all(client, &entries, controllers, update).await;

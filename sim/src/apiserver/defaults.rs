@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Map, Value, json};
 
 use super::claims;
+use super::clock;
 use super::resources::{CLAIMS, Index, NAMESPACES, NODES, PODS, RESOURCES, SECRETS, SERVICES};
 use super::store::State;
 use super::validate::text;
@@ -47,6 +48,14 @@ pub(crate) fn created(index: Index, object: &mut Value) {
         PODS => {
             object["metadata"]["generation"] = 1.into();
             object["status"] = json!({"phase": "Pending", "qosClass": qos_class(&object["spec"])});
+            let gates = object["spec"]["schedulingGates"].as_array();
+            if gates.is_some_and(|gates| !gates.is_empty()) {
+                object["status"]["conditions"] = json!([{
+                    "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                    "message": "Scheduling is blocked due to non-empty scheduling gates",
+                    "lastProbeTime": null, "lastTransitionTime": clock::text(clock::now()),
+                }]);
+            }
             tolerate(&mut object["spec"], "node.kubernetes.io/not-ready");
             tolerate(&mut object["spec"], "node.kubernetes.io/unreachable");
             default(&mut object["spec"], "priority", json!(0));

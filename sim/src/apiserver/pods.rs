@@ -68,6 +68,13 @@ pub(crate) fn bind(
                 target.name
             )));
         }
+        let gates = old.value["spec"]["schedulingGates"].as_array();
+        if gates.is_some_and(|gates| !gates.is_empty()) {
+            return Err(conflict(format!(
+                "pod {} has non-empty .spec.schedulingGates",
+                target.name
+            )));
+        }
         let mut pod = old.value.clone();
         pod["spec"]["nodeName"] = node.into();
         for marks in ["annotations", "labels"] {

@@ -95,6 +95,29 @@ pub(crate) fn canonical(text: &str) -> Option<String> {
     })
 }
 
+/// The quantity in thousandths, rounded up; None if the text is invalid.
+pub(crate) fn milli(text: &str) -> Option<i128> {
+    let text = canonical(text)?;
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.as_str()),
+    };
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (number, suffix) = text.split_at(end.unwrap_or(text.len()));
+    let number: i128 = number.parse().ok()?;
+    let power = |base: i128, exponent: usize| base.checked_pow(u32::try_from(exponent).ok()?);
+    let exponent = || match DECIMAL.iter().find(|(known, _)| *known == suffix) {
+        Some((_, exponent)) => Some(*exponent),
+        None => suffix.strip_prefix('e')?.parse().ok(),
+    };
+    let factor = match BINARY.iter().position(|known| *known == suffix) {
+        Some(at) => power(1024, at + 1)?.checked_mul(1000)?,
+        None => power(10, usize::try_from(exponent()? + 3).ok()?)?,
+    };
+    let milli = number.checked_mul(factor)?;
+    Some(if negative { -milli } else { milli })
+}
+
 /// `mantissa / 10^fraction * 1024^power`.
 fn binary(mantissa: i128, fraction: u32, power: u32) -> Option<String> {
     let product = mantissa.checked_mul(1024_i128.checked_pow(power)?)?;

@@ -3,16 +3,13 @@
 use serde_json::{Value, json};
 
 use super::claims;
+use super::pod_update;
 use super::resources::{CLAIMS, Index, PODS, RESOURCES, SECRETS, SERVICES};
 use super::snapshots;
 use super::status::{Cause, Status};
 use super::store::State;
 use super::typed;
 use super::validate::{self, text};
-
-const POD_UPDATE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
-    `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
-    tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// Checks the spec of a new version of an object.
 pub(crate) fn check(index: Index, object: &Value) -> Vec<Cause> {
@@ -37,13 +34,23 @@ pub(crate) fn check(index: Index, object: &Value) -> Vec<Cause> {
     causes
 }
 
+/// Checks what only a new object may not be.
+pub(crate) fn check_new(index: Index, object: &Value) -> Vec<Cause> {
+    let spec = &object["spec"];
+    let gated = index == PODS && !is_empty_list(&spec["schedulingGates"]);
+    let detail = "cannot be set until all schedulingGates have been cleared";
+    let cause = || Cause::forbidden("spec.nodeName", detail);
+    let placed = gated && !text(spec, "nodeName").is_empty();
+    placed.then(cause).into_iter().collect()
+}
+
 /// Checks the changes of an update.
 pub(crate) fn check_update(index: Index, new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     match index {
         CLAIMS => claims::check_update(new, old, &mut causes),
         _ if RESOURCES[index].is_custom() => snapshots::check_update(new, old, &mut causes),
-        PODS => pod_update(&new["spec"], &old["spec"], &mut causes),
+        PODS => pod_update::check(&new["spec"], &old["spec"], &mut causes),
         SERVICES => {
             let (new, old) = (&new["spec"], &old["spec"]);
             if !text(old, "clusterIP").is_empty()
@@ -180,6 +187,7 @@ fn pod(spec: &Value, causes: &mut Vec<Cause>) {
         ));
     }
     validate::labels(&spec["nodeSelector"], "spec.nodeSelector", causes);
+    gates(spec, causes);
     for (field, name) in [
         ("spec.nodeName", "nodeName"),
         ("spec.serviceAccountName", "serviceAccountName"),
@@ -188,6 +196,20 @@ fn pod(spec: &Value, causes: &mut Vec<Cause>) {
         if !name.is_empty() {
             causes.extend(validate::subdomain(name).map(|why| Cause::invalid(field, name, &why)));
         }
+    }
+}
+
+fn gates(spec: &Value, causes: &mut Vec<Cause>) {
+    let gates = spec["schedulingGates"].as_array();
+    let mut seen = Vec::new();
+    for (at, gate) in gates.into_iter().flatten().enumerate() {
+        let (field, name) = (format!("spec.schedulingGates[{at}]"), text(gate, "name"));
+        let why = validate::qualified_name(name);
+        causes.extend(why.iter().map(|why| Cause::invalid(&field, name, why)));
+        if seen.contains(&name) {
+            causes.push(Cause::duplicate(field, name));
+        }
+        seen.push(name);
     }
 }
 
@@ -360,51 +382,6 @@ fn service(spec: &Value, causes: &mut Vec<Cause>) {
         &["ClientIP", "None"],
         causes,
     );
-}
-
-fn pod_update(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
-    for list in ["containers", "initContainers"] {
-        let count = |spec: &Value| spec[list].as_array().map_or(0, Vec::len);
-        if count(new) != count(old) {
-            let field = format!("spec.{list}");
-            return causes.push(Cause::forbidden(
-                field,
-                "pod updates may not add or remove containers",
-            ));
-        }
-    }
-    let (tolerations, held) = (new["tolerations"].as_array(), old["tolerations"].as_array());
-    let kept = held
-        .into_iter()
-        .flatten()
-        .all(|one| tolerations.into_iter().flatten().any(|other| other == one));
-    if !kept {
-        let detail = "existing toleration can not be modified except its tolerationSeconds";
-        causes.push(Cause::forbidden("spec.tolerations", detail));
-    }
-    let unscheduled = text(old, "nodeName").is_empty();
-    let mut same = new.clone();
-    for list in ["containers", "initContainers"] {
-        let images: Vec<_> = old[list]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|item| item["image"].clone())
-            .collect();
-        for (item, image) in same[list].as_array_mut().into_iter().flatten().zip(images) {
-            item["image"] = image;
-        }
-    }
-    let gates = if unscheduled { "schedulingGates" } else { "" };
-    for field in ["activeDeadlineSeconds", "tolerations", gates] {
-        same[field] = old[field].clone();
-    }
-    if let Some(fields) = same.as_object_mut() {
-        fields.retain(|_, value| !value.is_null());
-    }
-    if same != *old {
-        causes.push(Cause::forbidden("spec", POD_UPDATE));
-    }
 }
 
 fn names(spec: &Value, list: &str, field: &str, causes: &mut Vec<Cause>) -> Vec<String> {

@@ -252,7 +252,8 @@ fn finalizers(finalizers: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
-fn qualified_name(key: &str) -> Vec<String> {
+/// What is wrong with a name that may have a prefix.
+pub(crate) fn qualified_name(key: &str) -> Vec<String> {
     let mut why = Vec::new();
     let name = match key.split_once('/') {
         None => key,

@@ -309,6 +309,7 @@ fn insert(
     defaults::created(index, &mut object);
     let mut causes = validate::metadata(index, &object);
     causes.extend(spec::check(index, &object));
+    causes.extend(spec::check_new(index, &object));
     validate::report(index, &object, &causes)?;
     let name = text(&object["metadata"], "name").to_owned();
     if index == SERVICES {
