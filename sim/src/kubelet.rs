@@ -38,6 +38,8 @@ pub struct Options {
     /// The number of registered nodes; further ones with the label `sim.wsman.dev/kubelet: <node_prefix>` are
     /// adopted.
     pub nodes: usize,
+    /// The nodes to register instead, each with a name of its own.
+    pub machines: Vec<Machine>,
     /// Only the pods of this namespace; all when none.
     pub namespace: Option<String>,
     /// The prefix of node names, before a dash and a number; also a label value.
@@ -54,6 +56,18 @@ pub struct Options {
     pub collect_garbage: bool,
     /// What a container is.
     pub runtime: Runtime,
+}
+
+/// A node that is registered under its own name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Machine {
+    /// A DNS subdomain that is also a label value.
+    pub name: String,
+    /// Labels besides the usual ones.
+    pub labels: BTreeMap<String, String>,
+    /// Quantities by resource; 110 pods unless it says otherwise. Without cpu, memory or ephemeral-storage pods are not
+    /// limited in it.
+    pub capacity: BTreeMap<String, String>,
 }
 
 /// What a container is.
@@ -106,6 +120,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             nodes: 2,
+            machines: Vec::new(),
             namespace: None,
             node_prefix: "sim".to_owned(),
             node_labels: BTreeMap::new(),
@@ -128,6 +143,16 @@ impl Default for Pace {
             ready: SignedDuration::from_millis(100),
             stop: SignedDuration::from_millis(200),
             back_off: SignedDuration::from_secs(1),
+        }
+    }
+}
+
+impl Options {
+    /// How many nodes are registered.
+    pub(crate) fn node_count(&self) -> usize {
+        match self.machines.len() {
+            0 => self.nodes,
+            count => count,
         }
     }
 }

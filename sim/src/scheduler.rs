@@ -1,35 +1,67 @@
 //! Finds a node for a pod as the default scheduler does, without weights: filters, then round robin; pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{NodeSelectorTerm, Taint, Toleration};
 
 use super::kubelet::node::Member;
 use super::kubelet::pod::Pod;
+use affinity::Rules;
+pub(crate) use usage::{Amounts, Usage};
+
+mod affinity;
+#[cfg(test)]
+mod tests;
+mod usage;
 
 /// The nodes by name.
 pub(crate) type Nodes = BTreeMap<String, Member>;
 
+/// Why a pod cannot run on a node, with the scheduler's text.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Misfit {
+    why: Cow<'static, str>,
+    /// The end of other pods may change it.
+    passing: bool,
+}
+
+impl Misfit {
+    fn lasting(why: impl Into<Cow<'static, str>>) -> Misfit {
+        let why = why.into();
+        Misfit {
+            why,
+            passing: false,
+        }
+    }
+
+    fn passing(why: impl Into<Cow<'static, str>>) -> Misfit {
+        let why = why.into();
+        Misfit { why, passing: true }
+    }
+}
+
 /// The name of a node for `pod`, or the scheduler's reason why there is none. Only nodes of the simulation count:
-/// several simulations can share a cluster. `used` counts the pods of each node, `turn` is the round robin.
+/// several simulations can share a cluster. `turn` is the round robin.
 pub(crate) fn place(
     pod: &Pod,
     nodes: &Nodes,
-    used: &HashMap<String, usize>,
+    usage: &Usage,
     turn: &mut usize,
 ) -> Result<String, String> {
+    let asked = usage::requests(pod);
+    let rules = Rules::new(pod, nodes, usage);
     let mut fitting = Vec::new();
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    let mut count = 0;
+    let mut refusals = Refusals::default();
     for node in nodes.values().filter(|node| node.ours) {
-        count += 1;
-        match misfit(pod, node, used.get(&node.name).copied().unwrap_or(0)) {
-            None => fitting.push(&node.name),
-            Some(reason) => *reasons.entry(reason).or_default() += 1,
+        let misfits = misfits(pod, node, usage, &asked, &rules);
+        match misfits.is_empty() {
+            true => fitting.push(&node.name),
+            false => refusals.add(misfits),
         }
     }
     if fitting.is_empty() {
-        return Err(unavailable(count, &reasons));
+        return Err(refusals.message());
     }
     *turn = turn.wrapping_add(1);
     Ok(fitting[*turn % fitting.len()].clone())
@@ -37,51 +69,102 @@ pub(crate) fn place(
 
 /// The message of a pod that all nodes reject for one reason.
 pub(crate) fn refused_by_all(nodes: &Nodes, reason: &str) -> String {
-    let count = nodes.values().filter(|node| node.ours).count();
-    unavailable(count, &BTreeMap::from([(reason.to_owned(), count)]))
-}
-
-fn unavailable(count: usize, reasons: &BTreeMap<String, usize>) -> String {
-    if count == 0 {
-        return "no nodes available to schedule pods".to_owned();
+    let mut refusals = Refusals::default();
+    for _ in nodes.values().filter(|node| node.ours) {
+        let reason = reason.to_owned();
+        refusals.add(vec![match reason.starts_with("node(s)") {
+            true => Misfit::lasting(reason),
+            false => Misfit::passing(reason),
+        }]);
     }
-    let mut parts: Vec<_> = reasons
-        .iter()
-        .map(|(why, n)| format!("{n} {why}"))
-        .collect();
-    parts.sort();
-    let preemption = match reasons.keys().any(|why| !why.starts_with("node(s)")) {
-        true => "No preemption victims found for incoming pod",
-        false => "Preemption is not helpful for scheduling",
-    };
-    format!(
-        "0/{count} nodes are available: {}. preemption: 0/{count} nodes are available: {count} {preemption}.",
-        parts.join(", ")
-    )
+    refusals.message()
 }
 
-/// Why `pod` cannot run on `node`, with the scheduler's text.
-fn misfit(pod: &Pod, node: &Member, used: usize) -> Option<String> {
+/// The nodes that are no place for a pod, by reason.
+#[derive(Debug, Default)]
+struct Refusals {
+    nodes: usize,
+    /// Nodes on which the end of other pods would help.
+    passing: usize,
+    reasons: BTreeMap<Cow<'static, str>, usize>,
+}
+
+impl Refusals {
+    fn add(&mut self, misfits: Vec<Misfit>) {
+        self.nodes += 1;
+        self.passing += usize::from(misfits.iter().all(|one| one.passing));
+        for misfit in misfits {
+            *self.reasons.entry(misfit.why).or_default() += 1;
+        }
+    }
+
+    fn message(&self) -> String {
+        let nodes = self.nodes;
+        if nodes == 0 {
+            return "no nodes available to schedule pods".to_owned();
+        }
+        let list = |parts: &mut Vec<String>| {
+            parts.sort();
+            parts.join(", ")
+        };
+        let reasons = self.reasons.iter();
+        let mut why: Vec<_> = reasons.map(|(why, n)| format!("{n} {why}")).collect();
+        let preemption = [
+            (self.passing, "No preemption victims found for incoming pod"),
+            (
+                nodes - self.passing,
+                "Preemption is not helpful for scheduling",
+            ),
+        ];
+        let preemption = preemption.iter().filter(|(count, _)| *count > 0);
+        let mut preemption: Vec<_> = preemption.map(|(n, why)| format!("{n} {why}")).collect();
+        format!(
+            "0/{nodes} nodes are available: {}. preemption: 0/{nodes} nodes are available: {}.",
+            list(&mut why),
+            list(&mut preemption)
+        )
+    }
+}
+
+/// Why `pod` cannot run on `node`: the first filter that refuses it, with all that this one finds.
+fn misfits(
+    pod: &Pod,
+    node: &Member,
+    usage: &Usage,
+    asked: &Amounts,
+    rules: &Rules<'_>,
+) -> Vec<Misfit> {
+    if let Some(misfit) = unfit(pod, node) {
+        return vec![misfit];
+    }
+    let short = usage.misfits(node, asked);
+    match short.is_empty() {
+        true => rules.misfit(node).into_iter().collect(),
+        false => short,
+    }
+}
+
+/// Why `pod` cannot run on `node`, whatever else runs there.
+fn unfit(pod: &Pod, node: &Member) -> Option<Misfit> {
     if node.unschedulable && !tolerates(&pod.spec.tolerations, &unschedulable()) {
-        return Some("node(s) were unschedulable".to_owned());
+        return Some(Misfit::lasting("node(s) were unschedulable"));
     }
     let harmful = |taint: &&Taint| taint.effect != "PreferNoSchedule";
     let refused = |taint: &&Taint| !tolerates(&pod.spec.tolerations, taint);
     if let Some(taint) = node.taints.iter().filter(harmful).find(refused) {
         let value = taint.value.as_deref().unwrap_or_default();
-        return Some(format!(
+        return Some(Misfit::lasting(format!(
             "node(s) had untolerated taint {{{}: {value}}}",
             taint.key
-        ));
+        )));
     }
     if !selected(pod, node) {
-        return Some("node(s) didn't match Pod's node affinity/selector".to_owned());
+        return Some(Misfit::lasting(
+            "node(s) didn't match Pod's node affinity/selector",
+        ));
     }
     // The real one sees this in a taint that the node controller adds a moment later.
-    if !node.ready {
-        return Some("node(s) were not ready".to_owned());
-    }
-    (used >= node.room).then(|| "Too many pods".to_owned())
+    (!node.ready).then(|| Misfit::lasting("node(s) were not ready"))
 }
 
 fn unschedulable() -> Taint {
@@ -164,6 +247,3 @@ fn holds(value: Option<&str>, operator: &str, wanted: Option<&[String]>) -> bool
         _ => false,
     }
 }
-
-#[cfg(test)]
-mod tests;

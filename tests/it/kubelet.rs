@@ -10,7 +10,7 @@ use kube::runtime::watcher::{self, Event as Watched, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use wsman_sim::kubelet::{Options, run};
+use wsman_sim::kubelet::{Machine, Options, run};
 
 use crate::support::cluster::clusters;
 use crate::support::envtest::namespace;
@@ -18,6 +18,7 @@ use crate::support::{envtest, skip};
 use look::{READY, UNREADY, look};
 
 mod look;
+mod places;
 mod states;
 
 /// Timeout of a wait.
@@ -358,8 +359,14 @@ where
 
 /// Starts a simulation for one namespace; it ends with the guard.
 fn simulate(client: &Client, namespace: &str) -> DropGuard {
+    simulate_on(client, namespace, Vec::new())
+}
+
+/// The same on these nodes.
+fn simulate_on(client: &Client, namespace: &str, machines: Vec<Machine>) -> DropGuard {
     let shutdown = CancellationToken::new();
     let options = Options {
+        machines,
         namespace: Some(namespace.to_owned()),
         node_prefix: namespace.to_owned(),
         collect_garbage: true,

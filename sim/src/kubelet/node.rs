@@ -19,10 +19,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Options;
 use super::informer::{Change, watch};
+use super::{Machine, Options};
 use crate::KUBERNETES;
-use crate::scheduler::Nodes;
+use crate::apiserver::quantity::milli;
+use crate::scheduler::{Amounts, Nodes};
 
 /// On a Node: its kubelet has stopped while this is `true`.
 pub(crate) const LOST: &str = "sim.wsman.dev/lost";
@@ -53,6 +54,8 @@ pub(crate) struct Member {
     pub(crate) lost_by: String,
     /// Most pods of the node.
     pub(crate) room: usize,
+    /// What it has for pods.
+    pub(crate) allocatable: Amounts,
     pub(crate) ip: String,
 }
 
@@ -73,6 +76,12 @@ pub(crate) async fn run(
         Ok(version) => version.git_version,
         Err(_) => KUBERNETES.to_owned(),
     };
+    let keeper = Keeper {
+        client: &client,
+        options,
+        version: &version,
+        socket,
+    };
     let changes = watch(Api::<Node>::all(client.clone()));
     tokio::pin!(changes);
     let mut renew = tokio::time::interval(RENEW_EVERY);
@@ -86,7 +95,7 @@ pub(crate) async fn run(
                     node.metadata.managed_fields = None;
                     let is_new = !nodes.contains_key(&node.name_any());
                     if is_ours(&node, options) {
-                        attend(&client, &node, &version, socket, is_new).await;
+                        keeper.attend(&node, is_new).await;
                     }
                     nodes.insert(node.name_any(), node);
                 }
@@ -97,7 +106,7 @@ pub(crate) async fn run(
             },
             _ = renew.tick() => {
                 for node in nodes.values().filter(|node| is_ours(node, options)) {
-                    attend(&client, node, &version, socket, true).await;
+                    keeper.attend(node, true).await;
                 }
                 continue;
             }
@@ -120,8 +129,16 @@ pub(crate) async fn run(
 async fn register(client: &Client, options: &Options) -> Result<(), Box<Status>> {
     let api: Api<Node> = Api::all(client.clone());
     let mut pause = Duration::from_millis(100);
-    for index in 0..options.nodes {
-        let node = new_node(index, options);
+    let alike = (0..options.node_count()).map(|index| Machine {
+        name: format!("{}-{index}", options.node_prefix),
+        ..Machine::default()
+    });
+    let all: Vec<_> = match options.machines.is_empty() {
+        true => alike.collect(),
+        false => options.machines.clone(),
+    };
+    for machine in all {
+        let node = new_node(&machine, options);
         loop {
             match api.create(&PostParams::default(), &node).await {
                 Ok(_) => break,
@@ -149,7 +166,10 @@ fn is_lost(node: &Node) -> bool {
 fn member(node: &Node, options: &Options) -> Member {
     let spec = node.spec.as_ref();
     let status = node.status.as_ref();
-    let room = status.and_then(|s| s.allocatable.as_ref()?.get("pods"));
+    let allocatable = status.and_then(|s| s.allocatable.as_ref());
+    let room = allocatable.and_then(|all| all.get("pods"));
+    let amounts = allocatable.into_iter().flatten();
+    let amounts = amounts.filter_map(|(name, q)| Some((name.clone(), milli(&q.0)?)));
     let addresses = status.and_then(|s| s.addresses.as_deref());
     let internal = addresses
         .unwrap_or_default()
@@ -165,6 +185,7 @@ fn member(node: &Node, options: &Options) -> Member {
         lost: is_lost(node),
         lost_by: node.annotations().get(LOST_BY).cloned().unwrap_or_default(),
         room: room.and_then(|q| whole(&q.0)).unwrap_or(110),
+        allocatable: amounts.collect(),
         ip: internal.map_or_else(|| address(&node.name_any()), |a| a.address.clone()),
     }
 }
@@ -175,35 +196,49 @@ fn ready(node: &Node) -> Option<&str> {
     Some(&ready.status)
 }
 
-fn new_node(index: usize, options: &Options) -> Node {
-    let name = format!("{}-{index}", options.node_prefix);
+fn new_node(machine: &Machine, options: &Options) -> Node {
+    let name = &machine.name;
     let mut labels = BTreeMap::from(
         [
             ("kubernetes.io/hostname", name.as_str()),
             ("kubernetes.io/os", "linux"),
             ("kubernetes.io/arch", "amd64"),
-            (KUBELET, options.node_prefix.as_str()),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned())),
     );
     labels.extend(options.node_labels.clone());
+    labels.extend(machine.labels.clone());
+    labels.insert(KUBELET.to_owned(), options.node_prefix.clone());
     let mut node = Node::default();
-    node.metadata.name = Some(name);
+    node.metadata.name = Some(name.clone());
     node.metadata.labels = Some(labels);
     node
 }
 
-/// Does the next step of one of our nodes; a failure or a timeout is retried with the next lease.
-async fn attend(client: &Client, node: &Node, version: &str, socket: Option<&str>, renew: bool) {
-    let work = async {
-        publish_socket(client, node, socket).await;
-        correct(client, node, version).await;
-        if renew && !is_lost(node) {
-            renew_lease(client, node).await;
+/// Looks after our nodes.
+struct Keeper<'a> {
+    client: &'a Client,
+    options: &'a Options,
+    version: &'a str,
+    socket: Option<&'a str>,
+}
+
+impl Keeper<'_> {
+    /// Does the next step of a node; a failure or a timeout is retried with the next lease.
+    async fn attend(&self, node: &Node, renew: bool) {
+        let work = async {
+            publish_socket(self.client, node, self.socket).await;
+            let name = node.name_any();
+            let mut machines = self.options.machines.iter();
+            let machine = machines.find(|machine| machine.name == name);
+            correct(self.client, node, self.version, machine).await;
+            if renew && !is_lost(node) {
+                renew_lease(self.client, node).await;
+            }
+        };
+        if tokio::time::timeout(RENEW_EVERY, work).await.is_err() {
+            tracing::warn!(node = node.name_any(), "the API server does not answer");
         }
-    };
-    if tokio::time::timeout(RENEW_EVERY, work).await.is_err() {
-        tracing::warn!(node = node.name_any(), "the API server does not answer");
     }
 }
 
@@ -227,13 +262,13 @@ async fn publish_socket(client: &Client, node: &Node, socket: Option<&str>) {
 }
 
 /// Updates the status and the taints of a node.
-async fn correct(client: &Client, node: &Node, kubelet: &str) {
+async fn correct(client: &Client, node: &Node, kubelet: &str, machine: Option<&Machine>) {
     let api: Api<Node> = Api::all(client.clone());
     let (name, lost, now) = (node.name_any(), is_lost(node), Timestamp::now());
     let params = PatchParams::default();
     let stale = ready(node) != Some(if lost { "Unknown" } else { "True" });
     if stale {
-        let patch = json!({ "status": status(node, kubelet, lost, now) });
+        let patch = json!({ "status": status(node, kubelet, machine, lost, now) });
         if let Err(error) = api
             .patch_status(&name, &params, &Patch::Strategic(patch))
             .await
@@ -253,7 +288,13 @@ async fn correct(client: &Client, node: &Node, kubelet: &str) {
     }
 }
 
-fn status(node: &Node, version: &str, lost: bool, now: Timestamp) -> Value {
+fn status(
+    node: &Node,
+    version: &str,
+    machine: Option<&Machine>,
+    lost: bool,
+    now: Timestamp,
+) -> Value {
     let time = Time(now);
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
         json!({
@@ -305,8 +346,17 @@ fn status(node: &Node, version: &str, lost: bool, now: Timestamp) -> Value {
     // An object that was created by hand may have a size.
     let known = node.status.as_ref();
     if known.is_none_or(|s| s.capacity.as_ref().is_none_or(BTreeMap::is_empty)) {
-        let size =
-            json!({ "cpu": "64", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "5000" });
+        let size = match machine {
+            None => json!({
+                "cpu": "20k", "memory": "40Ti", "ephemeral-storage": "40Ti", "pods": "5000",
+            }),
+            Some(machine) => {
+                let mut size = machine.capacity.clone();
+                size.entry("pods".to_owned())
+                    .or_insert_with(|| "110".to_owned());
+                json!(size)
+            }
+        };
         status["allocatable"] = size.clone();
         status["capacity"] = size;
     }
@@ -407,11 +457,9 @@ fn address(name: &str) -> String {
 
 /// A whole number; an API server writes 5000 as `5k`.
 fn whole(quantity: &str) -> Option<usize> {
-    let (digits, factor) = match quantity.strip_suffix('k') {
-        Some(digits) => (digits, 1000),
-        None => (quantity, 1),
-    };
-    digits.parse::<usize>().ok()?.checked_mul(factor)
+    let milli = milli(quantity)?;
+    let whole = (milli % 1000 == 0).then_some(milli / 1000)?;
+    usize::try_from(whole).ok()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Affinity, ContainerStatus, PodStatus, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
@@ -23,6 +24,7 @@ pub(crate) struct Pod {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Spec {
+    pub(crate) active_deadline_seconds: Option<i64>,
     pub(crate) affinity: Option<Affinity>,
     pub(crate) containers: Vec<Container>,
     pub(crate) init_containers: Vec<Container>,
@@ -31,6 +33,7 @@ pub(crate) struct Spec {
     pub(crate) readiness_gates: Vec<ReadinessGate>,
     pub(crate) restart_policy: Option<String>,
     pub(crate) scheduling_gates: Vec<SchedulingGate>,
+    pub(crate) termination_grace_period_seconds: Option<i64>,
     pub(crate) tolerations: Vec<Toleration>,
 }
 
@@ -41,6 +44,7 @@ pub(crate) struct Container {
     pub(crate) name: String,
     pub(crate) image: String,
     pub(crate) readiness_probe: Option<Probe>,
+    pub(crate) resources: Resources,
     restart_policy: Option<String>,
 }
 
@@ -49,6 +53,13 @@ impl Container {
     pub(crate) fn is_sidecar(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
     }
+}
+
+/// What a container needs of its node.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Resources {
+    pub(crate) requests: BTreeMap<String, Quantity>,
 }
 
 /// A readiness probe; the simulation never calls it, it only uses its delay.

@@ -21,7 +21,7 @@ use super::pod::Pod;
 use super::process::Workers;
 use super::recorder::{Note, Recorder};
 use super::report::{self, Place};
-use crate::scheduler::{self, Nodes};
+use crate::scheduler::{self, Nodes, Usage};
 use crate::script::{self, Act, Fault, Host, PREFIX, Script, Seen};
 
 /// Writes to pods at the same time.
@@ -39,9 +39,11 @@ pub(crate) struct Kubelet {
     nodes: Arc<Nodes>,
     pods: HashMap<Key, Entry>,
     /// The pods that count on each node.
-    used: HashMap<String, usize>,
-    /// Pods that no node fitted; checked again when nodes or other pods change.
+    usage: Usage,
+    /// Pods that no node fitted.
     parked: HashSet<Key>,
+    /// Nodes or pods have changed, so that a parked pod may fit.
+    retry: bool,
     /// The scheduler's round robin.
     turn: usize,
     timers: DelayQueue<Key>,
@@ -88,8 +90,9 @@ impl Kubelet {
             recorder,
             nodes: Arc::default(),
             pods: HashMap::new(),
-            used: HashMap::new(),
+            usage: Usage::default(),
             parked: HashSet::new(),
+            retry: false,
             turn: 0,
             timers: DelayQueue::new(),
             writes: JoinSet::new(),
@@ -111,7 +114,7 @@ impl Kubelet {
         // Without its own nodes, it would call every pod unschedulable.
         let there = |nodes: &Arc<Nodes>| {
             let up = nodes.values().filter(|n| n.ours && (n.ready || n.lost));
-            up.count() >= self.options.nodes
+            up.count() >= self.options.node_count()
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -146,6 +149,9 @@ impl Kubelet {
                     Ok(done) => self.finish(done),
                     Err(error) => tracing::error!(%error, "a write panicked"),
                 },
+            }
+            while std::mem::take(&mut self.retry) {
+                self.unpark();
             }
         }
     }
@@ -205,7 +211,8 @@ impl Kubelet {
             workers.remove(entry.pod.uid());
         }
         if let Some(node) = entry.counted {
-            self.release(&node);
+            self.usage.remove(&node, entry.pod.uid());
+            self.retry = true;
         }
     }
 
@@ -216,40 +223,33 @@ impl Kubelet {
         }
     }
 
-    /// Updates the number of pods on each node.
+    /// Counts the pod on its node, until it has ended.
     fn count(&mut self, key: &Key) {
         let Some(entry) = self.pods.get_mut(key) else {
             return;
         };
         let node = entry.pod.spec.node_name.as_ref().or(entry.assumed.as_ref());
         let node = node.filter(|_| !entry.pod.is_terminal()).cloned();
-        if entry.counted == node {
-            return;
-        }
         if let Some(node) = &node {
-            *self.used.entry(node.clone()).or_default() += 1;
+            self.retry |= self.usage.add(node, &entry.pod);
         }
-        if let Some(before) = std::mem::replace(&mut entry.counted, node) {
-            self.release(&before);
-        }
-    }
-
-    fn release(&mut self, node: &str) {
-        let full = self
-            .nodes
-            .get(node)
-            .map_or(usize::MAX, |member| member.room);
-        if let Some(count) = self.used.get_mut(node) {
-            let was_full = *count >= full;
-            *count -= 1;
-            if was_full {
-                self.unpark();
-            }
+        if entry.counted != node
+            && let Some(before) = std::mem::replace(&mut entry.counted, node)
+        {
+            self.usage.remove(&before, entry.pod.uid());
+            self.retry = true;
         }
     }
 
+    /// Considers the parked pods again, the oldest first.
     fn unpark(&mut self) {
-        for key in std::mem::take(&mut self.parked) {
+        let mut keys: Vec<_> = std::mem::take(&mut self.parked).into_iter().collect();
+        keys.sort_by_cached_key(|key| {
+            let pod = self.pods.get(key).map(|entry| &entry.pod.metadata);
+            let created = pod.and_then(|pod| pod.creation_timestamp.as_ref());
+            (created.map(|at| at.0), key.name.clone())
+        });
+        for key in keys {
             self.consider(&key);
         }
     }
@@ -298,7 +298,7 @@ impl Kubelet {
         };
         let (act, node) = match act {
             Act::Schedule => {
-                match scheduler::place(&entry.pod, &self.nodes, &self.used, &mut self.turn) {
+                match scheduler::place(&entry.pod, &self.nodes, &self.usage, &mut self.turn) {
                     Ok(node) => (Act::Schedule, Some(node)),
                     Err(message) => (Act::Unschedulable(message), None),
                 }
@@ -466,7 +466,6 @@ fn invalid(fault: &Fault) -> Note {
 /// Drops what is large and never used.
 fn trim(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
-    pod.metadata.labels = None;
     if let Some(annotations) = &mut pod.metadata.annotations {
         annotations.retain(|key, _| key.starts_with(PREFIX));
     }
