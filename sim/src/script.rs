@@ -87,6 +87,10 @@ pub(crate) enum Act {
     BackOff,
     /// Evict the pod.
     Evict,
+    /// The containers ended because the pod was active for too long; killed after the grace period when `true`.
+    Deadline {
+        killed: bool,
+    },
     /// Stop the kubelet of the pod's node.
     LoseNode,
     /// The pod is on a node whose kubelet stopped.
@@ -253,13 +257,32 @@ impl View<'_> {
             let end = self.end_sidecars();
             return Some(if end.at <= deadline.at { end } else { deadline });
         }
-        let stop = script.stop_after.unwrap_or(self.pace.stop);
-        let (delay, killed) = match () {
-            () if never_started(pod) => (SignedDuration::ZERO, false),
-            () if script.ignore_term || stop > grace => (grace, true),
-            () => (stop, false),
-        };
+        let (delay, killed) = self.stop(never_started(pod), grace);
         Some(self.since(Anchor::Deleted, delay, Act::Terminate { killed }))
+    }
+
+    /// How long the containers take to end within this grace period, and whether they are killed then.
+    fn stop(&self, idle: bool, grace: SignedDuration) -> (SignedDuration, bool) {
+        let stop = self.script.stop_after.unwrap_or(self.pace.stop);
+        match () {
+            () if idle => (SignedDuration::ZERO, false),
+            () if self.script.ignore_term || stop > grace => (grace, true),
+            () => (stop, false),
+        }
+    }
+
+    /// The end of a pod that is active for too long.
+    fn deadline(&self) -> Option<Step> {
+        let over = self.seen.deadline()?;
+        let grace = self.pod.spec.termination_grace_period_seconds.unwrap_or(30);
+        let grace = SignedDuration::from_secs(grace).max(MINIMUM_GRACE);
+        let running = |s: &ContainerStatus| s.state.as_ref().is_some_and(|s| s.running.is_some());
+        let idle = never_started(self.pod) && !self.pod.init_statuses().iter().any(running);
+        let (delay, killed) = self.stop(idle, grace);
+        Some(Step {
+            at: over + delay,
+            act: Act::Deadline { killed },
+        })
     }
 
     fn end_sidecars(&self) -> Step {
@@ -270,6 +293,14 @@ impl View<'_> {
     fn run(&self, spared: bool) -> Option<Step> {
         let script = self.script;
         let mut steps = Vec::with_capacity(4);
+        if let Some(over) = self.seen.deadline() {
+            let end = self.deadline().filter(|_| !script.stuck_terminating);
+            if over <= self.now {
+                return end;
+            }
+            let at_once = |step: Step| Step { at: over, ..step };
+            steps.extend(end.map(at_once));
+        }
         if let Some(delay) = script.evict_after {
             steps.push(self.since(Anchor::Accepted, delay, Act::Evict));
         }

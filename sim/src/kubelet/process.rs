@@ -1,7 +1,8 @@
 //! Containers as processes of this machine, each in a directory of its own: real programs in place of simulated ones.
 //!
 //! A process is no container. It has the programs, the network and the user of its kubelet: images are not pulled,
-//! nothing is isolated, `securityContext` and limits do nothing, mounts are never read-only. Annotations of the
+//! nothing is isolated, `securityContext` and limits do nothing, mounts are never read-only. All pods share 127.0.0.1, so
+//! peers differ in their ports alone, and there are no names for `hostname` and `subdomain`. Annotations of the
 //! simulation do nothing either, but for those of the scheduler. `limits` has what is refused, `paths` how a path of a
 //! container becomes one of the machine. Contents of files are not rewritten: programs read `WSMAN_ROOTFS`, the
 //! directory that stands for `/`, and `TERMINATION_LOG`.

@@ -15,6 +15,7 @@ use crate::script::{Act, Script, last_exit, never_started, ready_delay};
 
 pub(crate) mod conditions;
 pub(crate) mod containers;
+pub(crate) mod deadline;
 mod sidecars;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,7 @@ pub(crate) fn of(
         Act::Exit => draft.exit(),
         Act::BackOff => draft.back_off(),
         Act::Evict => draft.evict(),
+        Act::Deadline { killed } => draft.deadline(*killed),
         Act::Unreachable => draft.unreachable(),
         Act::Terminate { killed } => draft.terminate(*killed),
         Act::EndSidecars { killed } => draft.end_sidecars(*killed),

@@ -29,7 +29,11 @@ pub(crate) enum Anchor {
 
 /// When each anchor was reached, as exactly as possible: losing this costs at most a second.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen(BTreeMap<Anchor, Sighting>);
+pub(crate) struct Seen {
+    anchors: BTreeMap<Anchor, Sighting>,
+    /// The deadline of the pod in seconds, and when it was first seen: it may be lowered to what is over.
+    deadline: Option<(i64, Timestamp)>,
+}
 
 #[derive(Clone, Debug)]
 struct Sighting {
@@ -41,21 +45,32 @@ struct Sighting {
 impl Seen {
     /// Records what is new in `pod` at `now`.
     pub(crate) fn observe(&mut self, pod: &Pod, now: Timestamp) {
+        let seconds = pod.spec.active_deadline_seconds;
+        if self.deadline.map(|(seconds, _)| seconds) != seconds {
+            self.deadline = seconds.map(|seconds| (seconds, now));
+        }
         for (anchor, stated) in anchors(pod) {
-            match self.0.get(&anchor) {
+            match self.anchors.get(&anchor) {
                 Some(sighting) if sighting.stated == stated => {}
                 _ => {
                     let first_seen = now;
-                    self.0.insert(anchor, Sighting { stated, first_seen });
+                    self.anchors.insert(anchor, Sighting { stated, first_seen });
                 }
             }
         }
     }
 
     pub(crate) fn at(&self, anchor: Anchor) -> Option<Timestamp> {
-        let Sighting { stated, first_seen } = self.0.get(&anchor)?;
+        let Sighting { stated, first_seen } = self.anchors.get(&anchor)?;
         let end_of_second = stated.0 + SignedDuration::from_millis(999);
         Some((*first_seen).clamp(stated.0, end_of_second.max(stated.0)))
+    }
+
+    /// When the pod is active for too long.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        let (seconds, first_seen) = self.deadline?;
+        let at = self.at(Anchor::Accepted)? + SignedDuration::from_secs(seconds);
+        Some(at.max(first_seen))
     }
 }
 

@@ -175,6 +175,67 @@ fn an_accepted_pod_pulls_and_starts() {
     check(&[("pull-after", "2s")], bare, "Sandbox @0.1");
 }
 
+/// A pod with a deadline that was accepted so many seconds before `NOW`.
+fn active(mut pod: Value, since: i64, deadline: i64) -> Value {
+    let now: Timestamp = NOW.parse().unwrap();
+    let started = (now - SignedDuration::from_secs(since)).to_string();
+    merge(
+        &mut pod,
+        json!({ "spec": { "activeDeadlineSeconds": deadline }, "status": { "startTime": started } }),
+    );
+    pod
+}
+
+#[test]
+fn a_pod_that_is_active_for_too_long_ends() {
+    let mute = ("never-ready", "true");
+    // The wake-up, after which its containers have time to end.
+    check(
+        &[mute],
+        active(running(), 2, 7),
+        "Deadline { killed: false } @6.0",
+    );
+    check(&[], active(running(), 2, 7), "Ready([\"main\"]) @3.0");
+    // A deadline that is over when it is first seen counts from then.
+    check(
+        &[],
+        active(running(), 10, 1),
+        "Deadline { killed: false } @0.2",
+    );
+    check(
+        &[("ignore-term", "true")],
+        active(running(), 10, 1),
+        "Deadline { killed: true } @30.0",
+    );
+    let mut short = active(running(), 10, 1);
+    merge(
+        &mut short,
+        json!({ "spec": { "terminationGracePeriodSeconds": 5 } }),
+    );
+    check(
+        &[("stop-after", "1m")],
+        short,
+        "Deadline { killed: true } @5.0",
+    );
+    // Nothing runs that could take time.
+    let creating = active(waiting("ContainerCreating"), 10, 1);
+    check(
+        &[("failed-mount", "no")],
+        creating,
+        "Deadline { killed: false } @0.0",
+    );
+    check(
+        &[("stuck-terminating", "true")],
+        active(running(), 10, 1),
+        "nothing",
+    );
+    check(
+        &[],
+        active(ended(0, 0), 10, 100),
+        "Deadline { killed: false } @91.0",
+    );
+}
+
 #[test]
 fn a_running_pod_gets_ready_and_ends() {
     check(&[], running(), "Ready([\"main\"]) @3.0");

@@ -148,3 +148,55 @@ async fn containers_leave_a_termination_message() {
         assert_eq!(terminated(&pod, name)["message"], message, "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_lowered_deadline_ends_what_runs() {
+    let world = start().await;
+    let main = shell("main", "trap 'exit 7' TERM; while :; do sleep 0.05; done");
+    let spec = json!({
+        "containers": [main], "volumes": empty_dir(), "activeDeadlineSeconds": 3600,
+    });
+    world.pod("p", spec).await;
+    world.until_ready("p").await;
+    lower(&world, "p").await;
+    let pod = world.until_phase("p", "Failed").await;
+    assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
+    assert_eq!(
+        pod["status"]["message"],
+        "Pod was active on the node longer than the specified deadline"
+    );
+    // The program may have had the signal before its trap; then it ends by it.
+    let code = terminated(&pod, "main")["exitCode"].clone();
+    assert!(code == 7 || code == 143, "{code}");
+    assert!(pod["metadata"]["deletionTimestamp"].is_null());
+    world.event("DeadlineExceeded").await;
+}
+
+#[tokio::test]
+async fn a_deadline_ends_an_init_container_and_what_ignores_it() {
+    let world = start().await;
+    let init = shell(
+        "init",
+        "trap '' TERM; touch \"$WSMAN_ROOTFS/data/trapped\"; sleep 1000; sleep 1000",
+    );
+    let spec = json!({
+        "initContainers": [init], "containers": [shell("main", "true")], "volumes": empty_dir(),
+        "activeDeadlineSeconds": 2, "terminationGracePeriodSeconds": 1, "restartPolicy": "Always",
+    });
+    world.pod("p", spec).await;
+    let pod = world.until_phase("p", "Failed").await;
+    assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
+    let init = &pod["status"]["initContainerStatuses"][0]["state"]["terminated"];
+    assert_eq!(init["exitCode"], 137);
+    let main = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
+    assert_eq!(main["reason"], "PodInitializing");
+}
+
+/// Lowers the deadline of a pod to what is over.
+async fn lower(world: &World, name: &str) {
+    let patch = json!({ "spec": { "activeDeadlineSeconds": 1 } });
+    let api = world.api::<Pod>();
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .unwrap();
+}

@@ -58,6 +58,19 @@ fn cases() -> Vec<Case> {
             )
         },
         Case {
+            annotations: &[("exit-code", "143")],
+            spec: json!({ "activeDeadlineSeconds": 2 }),
+            ..case(
+                "active-too-long",
+                &[
+                    CREATED,
+                    WAITS,
+                    READY,
+                    "Failed/DeadlineExceeded terminated:Error(143)",
+                ],
+            )
+        },
+        Case {
             annotations: &[("exit-code", "143"), ("termination-message", "bye")],
             delete: Some((READY, 5)),
             ..case(

@@ -15,8 +15,10 @@ use crate::script::last_exit;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Finished {
     pub(crate) succeeded: bool,
-    /// Why it was refused.
+    /// Why, if not because of its containers.
     pub(crate) reason: Option<(&'static str, String)>,
+    /// No container of it ran.
+    pub(crate) refused: bool,
 }
 
 /// The statuses that were written last.
@@ -69,7 +71,7 @@ pub(crate) fn patch(
         set("reason", json!(reason));
         set("message", json!(message));
     }
-    let refused = reason.is_some();
+    let refused = finished.is_some_and(|finished| finished.refused);
     let statuses = |main: bool| -> Vec<&ContainerStatus> {
         let all = members.iter();
         all.filter(|member| (member.kind == Kind::Main) == main && !refused)
@@ -198,6 +200,7 @@ mod tests {
         let finished = Finished {
             succeeded: false,
             reason: Some(("Unsupported", "a hostPath".to_owned())),
+            refused: true,
         };
         let report = report(&json!({}), &[waits(Kind::Main, "m")], Some(&finished));
         let expected = json!({

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::container::{self, End, Launch, Message, Running};
-use super::order::{self, Act, Kind, MINIMUM_GRACE, Member, Plan, Stop, View};
+use super::order::{self, Act, Kind, Member, Plan, Stop, View, is_initialized};
 use super::probes::{self, Finding};
 use super::report::{self, Finished, Written};
 use super::sources::Reader;
@@ -22,6 +22,9 @@ use crate::kubelet::perform::{self, TIMEOUT};
 use crate::kubelet::pod::Pod;
 use crate::kubelet::pods::version;
 use crate::kubelet::recorder::Note;
+use crate::kubelet::report::deadline;
+
+mod ends;
 
 /// Pauses after a failed preparation; the first is short, because a Secret is often created just after its pod.
 const PAUSES: (SignedDuration, SignedDuration) = (
@@ -96,6 +99,8 @@ struct Worker {
     ending: Option<Timestamp>,
     /// The grace period of the deletion.
     grace: Option<i64>,
+    /// The pod was active for too long.
+    expired: bool,
     finished: Option<Finished>,
     failures: u32,
     not_before: Timestamp,
@@ -129,6 +134,7 @@ impl Worker {
             stops: BTreeMap::new(),
             ending: None,
             grace: None,
+            expired: false,
             finished: None,
             failures: 0,
             not_before: Timestamp::MIN,
@@ -158,7 +164,7 @@ impl Worker {
                 return;
             }
             let now = Timestamp::now();
-            let wake = [plan.wake, dirty.then_some(self.write_at)];
+            let wake = [plan.wake, dirty.then_some(self.write_at), self.deadline()];
             let wake = wake.into_iter().flatten().filter(|at| *at > now).min();
             let wait = wake.unwrap_or(now + IDLE).duration_since(now);
             let wait = Duration::try_from(wait).unwrap_or_default() + Duration::from_millis(1);
@@ -181,6 +187,7 @@ impl Worker {
             self.finished = Some(Finished {
                 succeeded: false,
                 reason,
+                refused: true,
             });
         } else if self.pod.status.start_time.is_none() {
             let mut message = "Containers run as processes of this machine, without images, isolation, users and limits".to_owned();
@@ -208,28 +215,6 @@ impl Worker {
         })
     }
 
-    /// Takes the newest state of the pod; a deletion starts or shortens the grace period.
-    fn take(&mut self) {
-        let update = self.updates.borrow_and_update().clone();
-        if version(&update.pod) >= version(&self.pod) {
-            self.pod = update.pod;
-        }
-        let meta = &self.pod.metadata;
-        let deleted = meta.deletion_timestamp.is_some() && !update.lost;
-        let grace = meta.deletion_grace_period_seconds.filter(|_| deleted);
-        let grace = if update.gone { Some(0) } else { grace };
-        if grace.is_some() && grace != self.grace {
-            self.grace = grace;
-            self.end_within(SignedDuration::from_secs(grace.unwrap_or(0)));
-        }
-    }
-
-    fn end_within(&mut self, grace: SignedDuration) {
-        let deadline = Timestamp::now() + grace.max(MINIMUM_GRACE);
-        let known = self.ending.unwrap_or(deadline);
-        self.ending = Some(known.min(deadline));
-    }
-
     async fn act(&mut self, act: Act) {
         let now = Timestamp::now();
         match act {
@@ -255,11 +240,7 @@ impl Worker {
                 let note = self.members[index].back_off(&self.pod);
                 self.note(note);
             }
-            Act::End => {
-                let spec = self.full.spec.as_ref();
-                let grace = spec.and_then(|spec| spec.termination_grace_period_seconds);
-                self.end_within(SignedDuration::from_secs(grace.unwrap_or(30)));
-            }
+            Act::End => self.end_within(self.own_grace()),
             Act::Terminate(index) => self.terminate(index, now),
             Act::Kill(index) => {
                 self.stop(index, Stop::Killed);
@@ -268,15 +249,17 @@ impl Worker {
                 }
             }
             Act::Finish { succeeded } => {
-                if self.grace.is_some() {
+                if self.grace.is_some() || (self.expired && is_initialized(&self.members)) {
                     let mains = self.members.iter_mut();
                     mains
                         .filter(|member| member.kind == Kind::Main)
                         .for_each(|member| member.lose(now));
                 }
+                let late = || (deadline::REASON, deadline::MESSAGE.to_owned());
                 self.finished = Some(Finished {
-                    succeeded,
-                    reason: None,
+                    succeeded: succeeded && !self.expired,
+                    reason: self.expired.then(late),
+                    refused: false,
                 });
             }
         }
@@ -354,33 +337,6 @@ impl Worker {
         let (groups, findings) = (self.shared.groups.clone(), self.findings.0.clone());
         self.helpers
             .spawn(probes::run(spec, running, groups, index, findings))
-    }
-
-    /// SIGTERM, after the hook that the container has for it.
-    fn terminate(&mut self, index: usize, now: Timestamp) {
-        self.stop(index, Stop::Terminated(now));
-        let Some((running, _)) = self.running.get(&index) else {
-            return;
-        };
-        let hooks = self.specs[index].lifecycle.as_ref();
-        let hook = hooks.and_then(|hooks| hooks.pre_stop.as_ref()?.exec.as_ref()?.command.clone());
-        let Some(line) = hook else {
-            return running.terminate();
-        };
-        let left = self.ending.unwrap_or(now).duration_since(now);
-        let limit = Duration::try_from(left).unwrap_or_default();
-        let (running, groups) = (running.clone(), self.shared.groups.clone());
-        self.helpers.spawn(async move {
-            tokio::select! {
-                result = running.environment.run(&line, limit, &groups) => {
-                    if let Err(why) = result {
-                        tracing::debug!(why, "a preStop hook failed");
-                    }
-                }
-                () = running.ended.cancelled() => {}
-            }
-            running.terminate();
-        });
     }
 
     fn stop(&mut self, index: usize, stop: Stop) {

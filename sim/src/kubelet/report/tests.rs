@@ -115,3 +115,48 @@ fn a_restart_keeps_the_last_end() {
     assert_eq!(status["lastState"]["terminated"], last);
     assert_eq!(status["state"]["running"]["startedAt"], NOW);
 }
+
+#[test]
+fn a_pod_that_is_active_for_too_long_fails() {
+    let mut late = pod();
+    late["spec"]["initContainers"] = json!([{ "name": "init", "image": "i" }]);
+    let status = |name: &str, state: Value| json!({ "name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
+    let running = json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } });
+    late["status"] = json!({
+        "initContainerStatuses": [status("init", running.clone())],
+        "containerStatuses": [status("main", json!({ "waiting": { "reason": "PodInitializing" } }))],
+    });
+    let early = report(late.clone(), &[], Act::Deadline { killed: false });
+    assert_eq!(
+        (&early["phase"], &early["reason"], &early["message"]),
+        (
+            &json!("Failed"),
+            &json!("DeadlineExceeded"),
+            &json!("Pod was active on the node longer than the specified deadline")
+        )
+    );
+    let end = &early["initContainerStatuses"][0]["state"]["terminated"];
+    assert_eq!(end["exitCode"], 137);
+    // It never began, and has no end either.
+    let state = &early["containerStatuses"][0]["state"];
+    assert_eq!(
+        state,
+        &json!({ "waiting": { "reason": "PodInitializing" } })
+    );
+
+    let done = json!({ "terminated": { "exitCode": 0 } });
+    late["status"] = json!({
+        "conditions": [{ "type": "Initialized", "status": "True" }],
+        "initContainerStatuses": [status("init", done)],
+        "containerStatuses": [status("main", running)],
+    });
+    let end = |annotations: &[(&str, &str)], killed| {
+        let report = report(late.clone(), annotations, Act::Deadline { killed });
+        let end = &report["containerStatuses"][0]["state"]["terminated"];
+        (end["exitCode"].clone(), end["reason"].clone())
+    };
+    assert_eq!(end(&[], false), (json!(0), json!("Completed")));
+    let stubborn = end(&[("exit-code", "143")], false);
+    assert_eq!(stubborn, (json!(143), json!("Error")));
+    assert_eq!(end(&[], true), (json!(137), json!("Error")));
+}
