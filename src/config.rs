@@ -27,6 +27,7 @@ mod key;
 mod keys;
 mod limits;
 mod named_file;
+mod nodes;
 mod problem;
 mod reference;
 mod renew;
@@ -40,13 +41,14 @@ use fields::{Fields, Findings, Unknown};
 use file::File;
 use key::Entry;
 pub use named_file::{Contents, NamedFile, Role};
+pub use nodes::nodes;
 pub use problem::{Problem, Severity};
 pub use reference::reference;
 pub use schema::schema;
 pub use settings::{
     Broker, Class, ClientAuth, Daemon, Git, GitpodNodes, Guest, ImageBuilder, Kubernetes, Manager,
     MessageBus, Nodes, Processes, Pvc, RateLimit, Recreation, Resources, Rpc, Services, Settings,
-    Store, Templates, Timeouts, Tls, UnknownClass,
+    SimulatedNode, Store, Templates, Timeouts, Tls, UnknownClass,
 };
 
 /// A parsed configuration file.

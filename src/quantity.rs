@@ -92,6 +92,11 @@ impl Quantity {
         self.nanos == 0
     }
 
+    /// Returns whether it has no fraction.
+    pub fn is_whole(&self) -> bool {
+        self.nanos % NANOS == 0
+    }
+
     /// Returns whether it is below zero.
     pub fn is_negative(&self) -> bool {
         self.nanos < 0

@@ -135,9 +135,16 @@ async fn cluster(args: &Args, settings: &Settings) -> anyhow::Result<(Client, Op
         (None, Kubernetes::Kubeconfig { path: Some(path) }) => Source::Kubeconfig(Path::new(path)),
         (None, Kubernetes::Kubeconfig { path: None }) => Source::DefaultKubeconfig,
         (None, Kubernetes::InCluster) => Source::InCluster,
-        (None, Kubernetes::Embedded { listen, processes }) => {
+        (
+            None,
+            Kubernetes::Embedded {
+                listen,
+                processes,
+                nodes,
+            },
+        ) => {
             let namespace = &settings.manager.namespace;
-            let embedded = Embedded::start(listen, namespace, processes.as_ref()).await?;
+            let embedded = Embedded::start(listen, namespace, processes.as_ref(), nodes).await?;
             let client = connect(Source::Kubeconfig(embedded.kubeconfig()), AGENT).await?;
             match processes {
                 None => warn!(

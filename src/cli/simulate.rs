@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use wsman_sim::apiserver::store::Store;
 use wsman_sim::apiserver::{self, Server};
-use wsman_sim::kubelet::{self, Options, ProcessRuntime, Runtime};
+use wsman_sim::kubelet::{self, Machine, Options, ProcessRuntime, Runtime};
 use wsman_sim::snapshots;
 
 use super::exit::Failure;
 use super::input;
 use crate::cluster::connect::{Source, connect};
-use crate::config::Processes;
+use crate::config::{self, Processes, SimulatedNode};
 use crate::workspaces::node;
 use crate::{tasks, telemetry};
 
@@ -45,6 +45,9 @@ pub struct Args {
     /// How many nodes there are.
     #[arg(long, value_name = "N", default_value_t = 2)]
     nodes: usize,
+    /// The nodes by name, with labels and capacity, as the configuration has them in `kubernetes.nodes`.
+    #[arg(long, value_name = "FILE", conflicts_with = "nodes")]
+    nodes_file: Option<PathBuf>,
     /// Only the pods of this namespace.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
@@ -64,13 +67,30 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     if let Some(kubeconfig) = &args.kubeconfig {
         input::check(kubeconfig, input::SMALL)?;
     }
+    let nodes = match &args.nodes_file {
+        Some(path) => read_nodes(path)?,
+        None => Vec::new(),
+    };
     telemetry::init(false, None);
-    Ok(Box::pin(simulate(args)).await?)
+    Ok(Box::pin(simulate(args, nodes)).await?)
 }
 
-async fn simulate(args: Args) -> anyhow::Result<()> {
+fn read_nodes(path: &Path) -> Result<Vec<SimulatedNode>, Failure> {
+    let text = input::text(path, input::SMALL)?;
+    config::nodes(&text).map_err(|problems| {
+        let file = input::name(path);
+        let lines: Vec<_> = problems
+            .iter()
+            .map(|one| format!("{file}: {one}"))
+            .collect();
+        Failure::usage(lines.join("\n"))
+    })
+}
+
+async fn simulate(args: Args, nodes: Vec<SimulatedNode>) -> anyhow::Result<()> {
     let options = Options {
         nodes: args.nodes,
+        machines: machines(&nodes),
         schedule: !args.no_scheduler,
         collect_garbage: args.collect_garbage,
         ..nodes_of(args.namespace.clone())
@@ -113,6 +133,15 @@ fn nodes_of(namespace: Option<String>) -> Options {
         namespace,
         ..Options::default()
     }
+}
+
+fn machines(nodes: &[SimulatedNode]) -> Vec<Machine> {
+    let machine = |node: &SimulatedNode| Machine {
+        name: node.name.clone(),
+        labels: node.labels.clone(),
+        capacity: node.capacity.clone(),
+    };
+    nodes.iter().map(machine).collect()
 }
 
 /// Directories of containers that nobody named.
@@ -167,11 +196,13 @@ impl Embedded {
         listen: &str,
         namespace: &str,
         processes: Option<&Processes>,
+        nodes: &[SimulatedNode],
     ) -> anyhow::Result<Self> {
         let listen = listen
             .parse()
             .with_context(|| format!("{listen:?} is no address to listen on"))?;
         let mut options = nodes_of(Some(namespace.to_owned()));
+        options.machines = machines(nodes);
         let mut folder = None;
         if let Some(processes) = processes {
             let directory = match &processes.directory {

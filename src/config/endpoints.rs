@@ -7,6 +7,7 @@ use super::broker::{self, BrokerUrl};
 use super::faults::Faults;
 use super::file::{self, Mode, Runtime};
 use super::limits;
+use super::nodes;
 use super::settings::{
     Broker, ClientAuth, ImageBuilder, Kubernetes, MessageBus, Processes, RateLimit, Rpc, Settings,
     Tls,
@@ -86,6 +87,13 @@ pub(super) fn kubernetes(block: Option<file::Kubernetes>, faults: &mut Faults) -
     }
     let listen = optional_addr("kubernetes.listen", &k.listen, faults);
     let processes = processes(&k, faults);
+    if !k.nodes.is_empty() && k.mode != Mode::Embedded && !faults.is_unread("kubernetes.mode") {
+        faults.warn(
+            "kubernetes.nodes",
+            "has no effect without mode \"embedded\"",
+        );
+    }
+    let nodes = nodes::check("kubernetes.nodes", k.nodes, faults);
     match k.mode {
         Mode::Embedded => {
             let listen = listen.unwrap_or_else(|| "127.0.0.1:0".to_owned());
@@ -100,7 +108,11 @@ pub(super) fn kubernetes(block: Option<file::Kubernetes>, faults: &mut Faults) -
                     k.listen
                 ),
             );
-            Kubernetes::Embedded { listen, processes }
+            Kubernetes::Embedded {
+                listen,
+                processes,
+                nodes,
+            }
         }
         Mode::Kubeconfig => Kubernetes::Kubeconfig {
             path: Some(k.kubeconfig).filter(|path| !path.is_empty()),

@@ -120,6 +120,27 @@ impl Fields {
         texts
     }
 
+    /// Reads an object of strings; an absent one is empty.
+    pub(super) fn strings(&mut self, key: Key) -> BTreeMap<String, String> {
+        let path = self.at(key.name);
+        let members = match self.take(&key, Shape::Strings(key.format)) {
+            None => Map::new(),
+            Some(Value::Object(members)) => members,
+            Some(other) => {
+                self.wrong(path.clone(), &other, "an object, written as { ... }");
+                Map::new()
+            }
+        };
+        let mut strings = BTreeMap::new();
+        for (name, value) in members {
+            match value {
+                Value::String(text) => _ = strings.insert(name, text),
+                other => self.wrong(join(&path, &name), &other, "a string"),
+            }
+        }
+        strings
+    }
+
     /// Reads a boolean; an absent one without a default is false.
     pub(super) fn flag(&mut self, key: Key) -> bool {
         match self.take(&key, Shape::Flag) {

@@ -98,6 +98,15 @@ pub(super) struct Kubernetes {
     pub(super) runtime: Runtime,
     pub(super) directory: String,
     pub(super) allow_root: bool,
+    pub(super) nodes: BTreeMap<String, Node>,
+}
+
+/// `kubernetes.nodes.<node>`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Node {
+    pub(super) count: u32,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) capacity: BTreeMap<String, String>,
 }
 
 /// `kubernetes.runtime`.

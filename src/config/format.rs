@@ -63,6 +63,10 @@ pub(super) enum Format {
     BrokerUrl,
     /// Name of an exchange.
     Exchange,
+    /// Value of a label.
+    LabelValue,
+    /// Quantity of any resource.
+    Amount,
 }
 
 /// Part of an IPv4 address.
@@ -83,7 +87,8 @@ impl Format {
             Self::File | Self::FileOfUrl => "path of a file",
             Self::Duration => "duration",
             Self::DurationOrZero => "duration, 0 allowed",
-            Self::Cores | Self::Bytes | Self::Size => "quantity",
+            Self::Cores | Self::Bytes | Self::Size | Self::Amount => "quantity",
+            Self::LabelValue => "value of a label",
             Self::Label => "DNS label",
             Self::Subdomain => "DNS subdomain",
             Self::Class => "id of a class",
@@ -137,6 +142,8 @@ impl Format {
             Self::Template(Purpose::Port) => "portUrlTemplate",
             Self::BrokerUrl => "brokerUrl",
             Self::Exchange => "exchange",
+            Self::LabelValue => "labelValue",
+            Self::Amount => "amount",
         })
     }
 
@@ -204,6 +211,8 @@ impl Format {
                     "amqps?://({URL_TEXT}*@)?{host}([/?]({URL_TEXT}|[/?:])*)?"
                 ))
             }
+            Self::LabelValue => optional(NAME_PART),
+            Self::Amount => json!({ "pattern": format!("^({})$", Quantity::pattern()) }),
             Self::Exchange => json!({ "minLength": 1, "maxLength": 255, "not": no("^amq\\.") }),
         }
     }

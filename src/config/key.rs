@@ -110,6 +110,8 @@ pub(super) enum Shape {
     Text(Format),
     /// A list of strings.
     Texts(Format),
+    /// Strings by name.
+    Strings(Format),
     /// A boolean.
     Flag,
     /// One of a few values.
@@ -136,6 +138,7 @@ impl fmt::Display for Shape {
             Self::Object | Self::Optional | Self::Named => f.write_str("object"),
             Self::Text(format) => f.write_str(format.name()),
             Self::Texts(_) => f.write_str("list of strings"),
+            Self::Strings(format) => write!(f, "object, each a {}", format.name()),
             Self::Flag => f.write_str("boolean"),
             Self::Choice(values) => {
                 for (at, value) in values.iter().enumerate() {

@@ -19,6 +19,9 @@ use super::settings::{ClientAuth, RateLimit, Tls};
 mod classes;
 mod content;
 mod manager;
+mod nodes;
+
+pub(super) use nodes::nodes;
 
 /// Reads the file.
 pub(super) fn file(fields: &mut Fields) -> File {
@@ -361,6 +364,7 @@ fn kubernetes(f: &mut Fields) -> Kubernetes {
         allow_root: f.flag(
             key("allowRoot", "Run the processes of the runtime `process` even as root.").default(false),
         ),
+        nodes: nodes(f),
     }
 }
 

@@ -72,6 +72,9 @@ impl Outline<'_> {
                 schema
             }
             Shape::Texts(format) => json!({ "type": "array", "items": text(*format) }),
+            Shape::Strings(format) => {
+                json!({ "type": "object", "additionalProperties": text(*format) })
+            }
             Shape::Flag => json!({ "type": "boolean" }),
             Shape::Choice(values) => json!({ "enum": values }),
             Shape::Whole(least, most) => {
@@ -106,7 +109,9 @@ impl Outline<'_> {
     /// Returns the definitions of the kinds of strings.
     fn formats(&self) -> Value {
         let formats = self.0.iter().filter_map(|entry| match entry.shape {
-            Shape::Text(format) | Shape::Texts(format) => Some((format.id()?, format)),
+            Shape::Text(format) | Shape::Texts(format) | Shape::Strings(format) => {
+                Some((format.id()?, format))
+            }
             _ => None,
         });
         let schemas = formats.map(|(id, format)| {

@@ -387,6 +387,8 @@ pub enum Kubernetes {
         listen: String,
         /// Its containers are processes.
         processes: Option<Processes>,
+        /// Its nodes, if they are not to be alike.
+        nodes: Vec<SimulatedNode>,
     },
     /// The cluster of a kubeconfig; without a path the usual one (KUBECONFIG, ~/.kube/config).
     Kubeconfig {
@@ -395,6 +397,17 @@ pub enum Kubernetes {
     },
     /// The cluster of this process's pod; the meaning of a classic file, which has no such block.
     InCluster,
+}
+
+/// One of `kubernetes.nodes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SimulatedNode {
+    /// Its name.
+    pub name: String,
+    /// Labels besides the usual ones.
+    pub labels: BTreeMap<String, String>,
+    /// Quantities by resource.
+    pub capacity: BTreeMap<String, String>,
 }
 
 /// `kubernetes.runtime: "process"`.

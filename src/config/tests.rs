@@ -92,6 +92,7 @@ fn the_example_is_valid_and_harmless() {
     let embedded = Kubernetes::Embedded {
         listen: "127.0.0.1:0".to_owned(),
         processes: None,
+        nodes: Vec::new(),
     };
     assert_eq!(settings.kubernetes, embedded);
     assert_eq!(settings.manager.nodes, Nodes::Plain);
@@ -176,7 +177,7 @@ fn examples_of_keys_are_read() {
         let method = "/wsman.WorkspaceManager/StartWorkspace";
         let mut patch = value.clone();
         for part in path.rsplit('.') {
-            let part = part.replace("<method>", method);
+            let part = part.replace("<method>", method).replace("<node>", "node");
             patch = json!({ part: patch });
         }
         patch
@@ -187,7 +188,10 @@ fn examples_of_keys_are_read() {
         };
         let config = golden::example(&patch(&entry.path, example));
         let read = parse(&config.to_string()).unwrap();
-        let at = entry.path.replace("<id>", "default");
+        let at = entry
+            .path
+            .replace("<id>", "default")
+            .replace("<node>", "node");
         let wrong = read
             .problems
             .iter()

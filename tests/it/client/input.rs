@@ -112,6 +112,10 @@ fn no_input_is_read_without_end() {
         ),
         (&["simulate", "--kubeconfig", "/dev/zero"], "it is a device"),
         (
+            &["simulate", "--nodes-file", "/dev/null"],
+            "EOF while parsing",
+        ),
+        (
             &[
                 "client",
                 "-H",

@@ -31,7 +31,7 @@ pub(super) fn bases() -> Vec<Value> {
             "cors": { "allowOrigins": ["http://localhost"] },
             "ratelimits": { METHOD: limit },
         },
-        "kubernetes": { "mode": "embedded", "listen": "127.0.0.1:1" },
+        "kubernetes": { "mode": "embedded", "listen": "127.0.0.1:1", "nodes": { "node": {} } },
         "messagebus": { "url": "amqps://broker", "tls": { "ca": "/ca", "cert": "/crt", "key": "/key" } },
         "imageBuilderProxy": { "targetAddr": "builder:1", "tls": tls },
         "prometheus": {},
@@ -63,11 +63,12 @@ pub(super) fn path(entry: &Entry) -> Vec<&str> {
     path
 }
 
-/// The names in the path of a key, two of which are placeholders.
+/// The names in the path of a key, some of which are placeholders.
 pub(super) fn names(path: &str) -> Vec<&str> {
     let named = |name| match name {
         "<id>" => "default",
         "<method>" => METHOD,
+        "<node>" => "node",
         name => name,
     };
     path.split('.').map(named).collect()
