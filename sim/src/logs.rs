@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,7 +12,8 @@ pub(crate) const LOGS: &str = "/containerLogs";
 /// The path of exec there, before the pod's uid and the container.
 pub(crate) const EXEC: &str = "/exec/";
 
-/// On a pod: the output of its containers. With a dot and a container's name after it, of this container alone.
+/// On a pod: the output of its containers. With a dot and a container's name after it, of this container alone. A line
+/// that begins with a duration, as in `200ms: text`, is written so long after the one before; the others at the start.
 const SCRIPT: &str = "sim.wsman.dev/logs";
 
 /// The output of one run of a container.
@@ -20,9 +21,12 @@ const SCRIPT: &str = "sim.wsman.dev/logs";
 pub(crate) struct Log {
     /// When the run started, which distinguishes it from another of the same container.
     pub(crate) started: Timestamp,
+    /// What is written so far.
     pub(crate) lines: Vec<Line>,
     /// The container runs, so more may follow.
     pub(crate) open: bool,
+    /// When the next line is written, if it is known.
+    pub(crate) next: Option<Timestamp>,
 }
 
 /// A line and when it was written.
@@ -78,8 +82,13 @@ impl Selection {
     }
 }
 
-/// The log of a container of the pod, or of its previous run; an error has the kubelet's text.
-pub(crate) fn read(pod: &Value, container: &str, previous: bool) -> Result<Log, String> {
+/// The log of a container of the pod at `now`, or of its previous run; an error has the kubelet's text.
+pub(crate) fn read(
+    pod: &Value,
+    container: &str,
+    previous: bool,
+    now: Timestamp,
+) -> Result<Log, String> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let whose = format!("container {container:?} in pod {name:?}");
     let status = ["containerStatuses", "initContainerStatuses"]
@@ -115,19 +124,24 @@ pub(crate) fn read(pod: &Value, container: &str, previous: bool) -> Result<Log, 
             started,
             lines,
             open: false,
+            next: None,
         });
     };
     let image = status["image"].as_str().unwrap_or_default();
     let annotations = &pod["metadata"]["annotations"];
     let own = annotations[format!("{SCRIPT}.{container}")].as_str();
+    // Times of a status are whole seconds.
+    let last = time("finishedAt").map(|at: Timestamp| at + SignedDuration::from_millis(999));
+    let until = last.unwrap_or(now).min(now);
+    let mut next = None;
     let lines = match own.or_else(|| annotations[SCRIPT].as_str()) {
-        Some(text) => text
-            .lines()
-            .map(|text| Line {
-                at: started,
-                text: text.into(),
-            })
-            .collect(),
+        Some(text) => {
+            let mut lines = paced(text, started);
+            let written = lines.partition_point(|line| line.at <= until);
+            next = lines.get(written).map(|line| line.at).filter(|_| !ended);
+            lines.truncate(written);
+            lines
+        }
         None => {
             let text = format!("simulated: container {container} of image {image} has started");
             let mut lines = vec![Line { at: started, text }];
@@ -146,7 +160,30 @@ pub(crate) fn read(pod: &Value, container: &str, previous: bool) -> Result<Log, 
         started,
         lines,
         open: !ended,
+        next,
     })
+}
+
+/// The lines of a script, each at its time.
+fn paced(text: &str, started: Timestamp) -> Vec<Line> {
+    let mut at = started;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let paced = line.split_once(':').and_then(|(pause, text)| {
+            let pause: SignedDuration = pause.parse().ok()?;
+            (!pause.is_negative()).then_some((pause, text.strip_prefix(' ').unwrap_or(text)))
+        });
+        let text = match paced {
+            Some((pause, text)) => {
+                at = at.checked_add(pause).unwrap_or(Timestamp::MAX);
+                text
+            }
+            None => line,
+        };
+        let text = text.to_owned();
+        lines.push(Line { at, text });
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -166,6 +203,10 @@ mod tests {
         })
     }
 
+    fn now() -> Timestamp {
+        "2026-01-01T00:00:10Z".parse().unwrap()
+    }
+
     fn texts(log: &Log) -> Vec<&str> {
         log.lines.iter().map(|line| line.text.as_str()).collect()
     }
@@ -173,14 +214,14 @@ mod tests {
     #[test]
     fn a_container_logs_its_start_and_its_end() {
         let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
-        let log = read(&pod(&running, &json!({})), "c", false).unwrap();
+        let log = read(&pod(&running, &json!({})), "c", false, now()).unwrap();
         assert_eq!(
             texts(&log),
             ["simulated: container c of image i:1 has started"]
         );
         assert!(log.open);
         for previous in [false, true] {
-            let log = read(&pod(&running, &json!({})), "again", previous).unwrap();
+            let log = read(&pod(&running, &json!({})), "again", previous, now()).unwrap();
             assert_eq!(
                 log.lines[1].text,
                 "simulated: container again has ended, exit code 3"
@@ -194,15 +235,18 @@ mod tests {
         let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
         let script = json!({"sim.wsman.dev/logs": "all", "sim.wsman.dev/logs.c": "one\ntwo\n"});
         let pod = pod(&running, &script);
-        assert_eq!(texts(&read(&pod, "c", false).unwrap()), ["one", "two"]);
-        assert_eq!(texts(&read(&pod, "again", false).unwrap()), ["all"]);
+        assert_eq!(
+            texts(&read(&pod, "c", false, now()).unwrap()),
+            ["one", "two"]
+        );
+        assert_eq!(texts(&read(&pod, "again", false, now()).unwrap()), ["all"]);
     }
 
     #[test]
     fn a_container_that_has_not_started_has_no_log() {
         let error = |reason: &str, previous| {
             let waiting = json!({"waiting": {"reason": reason}});
-            read(&pod(&waiting, &json!({})), "c", previous).unwrap_err()
+            read(&pod(&waiting, &json!({})), "c", previous, now()).unwrap_err()
         };
         assert_eq!(
             error("ContainerCreating", false),
@@ -216,5 +260,27 @@ mod tests {
             error("ContainerCreating", true),
             r#"previous terminated container "c" in pod "p" not found"#
         );
+    }
+
+    #[test]
+    fn lines_come_at_their_time() {
+        let script = json!({"sim.wsman.dev/logs": "one\n9s: two\n2s:three\nat 5s: four\n1m: five"});
+        let running = pod(
+            &json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}),
+            &script,
+        );
+        let at = |second: u32| format!("2026-01-01T00:00:{second:02}Z").parse().unwrap();
+        let log = read(&running, "c", false, at(10)).unwrap();
+        assert_eq!(texts(&log), ["one", "two"]);
+        assert_eq!((log.next, log.open), (Some(at(11)), true));
+        let log = read(&running, "c", false, at(20)).unwrap();
+        assert_eq!(texts(&log), ["one", "two", "three", "at 5s: four"]);
+        // Its end cuts off what it has not written.
+        let ended = json!({"terminated": {
+            "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:09Z", "exitCode": 0,
+        }});
+        let log = read(&pod(&ended, &script), "c", false, at(59)).unwrap();
+        assert_eq!(texts(&log), ["one", "two"]);
+        assert_eq!((log.next, log.open), (None, false));
     }
 }

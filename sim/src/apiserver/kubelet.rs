@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, Empty, Full, Limited, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -61,7 +62,8 @@ impl Processes {
         let container = logs::container(&self.pod, query.get("container"))?;
         let previous = query.is_set("previous");
         // Whether there is one is in the status of the pod.
-        wire::read(&self.pod, &container, previous).map_err(Status::bad_request)?;
+        wire::read(&self.pod, &container, previous, Timestamp::now())
+            .map_err(Status::bad_request)?;
         let request = LogRequest {
             uid: uid(&self.pod).to_owned(),
             run: run(&self.pod, &container, previous),

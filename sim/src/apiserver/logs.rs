@@ -1,5 +1,7 @@
 //! The subresource `log` of pods: the selected lines, as text, and those that follow.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::Stream;
 use futures::stream::unfold;
@@ -32,7 +34,8 @@ pub(crate) fn stream(
         // No kubelet could have been asked.
         "" => None,
         _ => {
-            let log = logs::read(&pod.value, &container, query.is_set("previous"));
+            let now = Timestamp::now();
+            let log = logs::read(&pod.value, &container, query.is_set("previous"), now);
             Some(log.map_err(Status::bad_request)?)
         }
     };
@@ -45,6 +48,7 @@ pub(crate) fn stream(
         wanted,
         sent: log.lines.len(),
         started: log.started,
+        due: log.next,
         changed,
     });
     let first = first.filter(|text| !text.is_empty()).map(Bytes::from);
@@ -105,6 +109,8 @@ struct Follow {
     /// Lines that were there before.
     sent: usize,
     started: Timestamp,
+    /// When the next line is written.
+    due: Option<Timestamp>,
     changed: Receiver<u64>,
 }
 
@@ -112,11 +118,14 @@ impl Follow {
     /// The next lines, and whether more may come; nothing once the container's run is over.
     async fn next(&mut self) -> Option<(String, bool)> {
         loop {
-            self.changed.changed().await.ok()?;
+            tokio::select! {
+                changed = self.changed.changed() => changed.ok()?,
+                () = until(self.due) => {}
+            }
             let pod = self
                 .store
                 .with(|state| state.get(PODS, &self.key).cloned())?;
-            let log = logs::read(&pod.value, &self.container, false).ok()?;
+            let log = logs::read(&pod.value, &self.container, false, Timestamp::now()).ok()?;
             if log.started != self.started {
                 return None;
             }
@@ -125,6 +134,7 @@ impl Follow {
                 self.wanted.show(line, &mut text);
             }
             self.sent = log.lines.len();
+            self.due = log.next;
             match (text.is_empty(), log.open) {
                 (true, true) => {}
                 (true, false) => return None,
@@ -132,6 +142,16 @@ impl Follow {
             }
         }
     }
+}
+
+/// Waits for a time, or for ever if there is none.
+async fn until(at: Option<Timestamp>) {
+    let Some(at) = at else {
+        return std::future::pending().await;
+    };
+    let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    // Timers have whole milliseconds.
+    tokio::time::sleep(wait + Duration::from_millis(1)).await;
 }
 
 /// The selected container: the only one, if none is named.
