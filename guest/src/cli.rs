@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,9 +8,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::archive::Limits;
-use crate::tree::{self, TreeError};
+use crate::hold::{self, ANNOTATION, DIRECTORY};
+use crate::tree;
+use crate::{install, ports};
 
-/// Fills a workspace with its content, saves it, and moves trees.
+/// Fills a workspace with its content, saves it, moves trees, and holds containers.
 #[derive(Parser)]
 #[command(name = "wsman-guest", version)]
 struct Args {
@@ -26,6 +29,37 @@ enum Command {
     /// Sends and receives a tree over a pipe.
     #[command(subcommand)]
     Tree(TreeCommand),
+    /// Waits until it is released, then runs a command in its place, or succeeds without one.
+    Hold {
+        /// Where the release is, which is kept for restarts of the container.
+        #[arg(long, default_value = DIRECTORY)]
+        dir: PathBuf,
+        /// Annotations of the pod as the downward API writes them: an annotation releases, too.
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// The annotation in that file.
+        #[arg(long, default_value = ANNOTATION)]
+        key: String,
+        /// The command and its arguments.
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
+    /// Releases what holds in this container; once is enough.
+    Release {
+        /// Where the release is.
+        #[arg(long, default_value = DIRECTORY)]
+        dir: PathBuf,
+        /// A variable for the command that is held.
+        #[arg(long, value_name = "NAME=VALUE")]
+        env: Vec<OsString>,
+    },
+    /// Copies this program to a path, for a container of another image.
+    Install { path: PathBuf },
+    /// Succeeds when something listens on each of these TCP ports.
+    Ports {
+        #[arg(required = true, value_parser = clap::value_parser!(u16).range(1..))]
+        ports: Vec<u16>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -79,11 +113,51 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    raise_open_files();
     match args.command {
         #[cfg(feature = "content")]
-        Command::Content(command) => crate::content::run(command),
-        Command::Tree(command) => tree(command),
+        Command::Content(command) => {
+            raise_open_files();
+            crate::content::run(command)
+        }
+        Command::Tree(command) => {
+            raise_open_files();
+            tree(command)
+        }
+        // The command has the limits of its container.
+        Command::Hold {
+            dir,
+            file,
+            key,
+            command,
+        } => hold::hold(&dir, file.as_deref(), &key, &command),
+        Command::Release { dir, env } => match hold::release(&dir, &env) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => {
+                eprintln!("wsman-guest: it was released before");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error),
+        },
+        Command::Install { path } => match install::install(&path) {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("wsman-guest: cannot install to {}: {error}", path.display());
+                ExitCode::FAILURE
+            }
+        },
+        Command::Ports { ports } => closed(&ports),
+    }
+}
+
+fn closed(ports: &[u16]) -> ExitCode {
+    match ports::closed(ports) {
+        Ok(closed) if closed.is_empty() => ExitCode::SUCCESS,
+        Ok(closed) => {
+            let list: Vec<_> = closed.iter().map(u16::to_string).collect();
+            eprintln!("wsman-guest: nothing listens on {}", list.join(", "));
+            ExitCode::FAILURE
+        }
+        Err(error) => failed(&error),
     }
 }
 
@@ -112,7 +186,7 @@ fn tree(command: TreeCommand) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn failed(error: &TreeError) -> ExitCode {
+fn failed(error: &dyn std::error::Error) -> ExitCode {
     eprintln!("wsman-guest: {error}");
     ExitCode::FAILURE
 }

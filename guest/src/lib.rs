@@ -1,9 +1,12 @@
-//! What runs inside the pods of wsman: fills a workspace with its content, saves it, and moves trees.
+//! What runs inside the pods of wsman: fills a workspace with its content, saves it, moves trees, and holds containers.
 
 pub mod archive;
 pub mod beneath;
 pub mod cli;
+pub mod hold;
+pub mod install;
 pub mod path;
+pub mod ports;
 pub mod staging;
 pub mod tree;
 pub mod walk;

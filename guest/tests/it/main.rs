@@ -5,6 +5,7 @@
 mod bad_input;
 mod download;
 mod git;
+mod hold;
 mod invariant;
 mod kills;
 mod lfs;
