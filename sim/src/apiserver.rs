@@ -7,6 +7,7 @@ mod clock;
 mod defaults;
 mod delete;
 mod discovery;
+mod exec;
 pub mod faults;
 mod fields;
 mod gc;

@@ -6,6 +6,7 @@
 //! processes of the machine.
 
 pub mod apiserver;
+mod exec;
 mod garbage;
 pub mod kubelet;
 mod logs;

@@ -28,11 +28,18 @@
 //! | `evict-after` | duration | Failed, reason Evicted, so long after the kubelet took the pod |
 //! | `node-lost-after` | duration | the node of the pod is lost, so long after the kubelet took the pod; once per pod |
 //! | `stop-after` | duration | time from the deletion to the containers' end |
+//! | `until-exec` | container | it runs until an exec into it succeeds: an init container ends then, of a container the clocks of `ready-after` and `exit-after` start then |
+//! | `exec-exit-code` | 0 to 255 | how an exec ends (0) |
+//! | `exec-error` | 400 to 599 | the HTTP status with which an exec fails |
+//! | `exec-error-times` | number | `exec-error` only so often; it counts down |
 //! | `ignore-term` | `true` | runs until the grace period is over, then 137 |
 //! | `stuck-terminating` | `true` | the end is never reported |
 //!
 //! They apply to all containers of a pod and are read anew at each step: removing one lets the pod go on. Others
 //! below the prefix, and values that cannot be read, cause an event `InvalidSimulation` and are ignored otherwise.
+//!
+//! The API server records an exec that succeeded in `execs`: `CONTAINER=TIME` of each, with commas. `logs` has the output
+//! of containers ([`crate::logs`]).
 //!
 //! On a Node object: `sim.wsman.dev/lost: "true"` makes its kubelet vanish, until it is removed.
 
@@ -42,10 +49,15 @@ use k8s_openapi::api::core::v1::ContainerStatus;
 use super::kubelet::Pace;
 use super::kubelet::pod::{Container, Pod};
 
-pub(crate) use annotations::{Fault, PREFIX, Script};
+pub(crate) use annotations::{
+    EXEC_ERROR, EXEC_ERROR_TIMES, EXEC_EXIT_CODE, EXECS, Fault, PREFIX, Script,
+};
+use ends::conditions_lag;
+pub(crate) use ends::{last_exit, never_started, only_sidecars_run};
 pub(crate) use seen::{Anchor, Seen};
 
 pub(crate) mod annotations;
+mod ends;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -164,34 +176,6 @@ pub(crate) fn ready_delay(container: &Container, script: &Script, pace: &Pace) -
         delay.max(pace.ready)
     });
     script.ready_after.or(probe).unwrap_or_default()
-}
-
-/// Whether nothing has run in the containers yet.
-pub(crate) fn never_started(pod: &Pod) -> bool {
-    pod.statuses().iter().all(|status| {
-        let fresh = status.restart_count == 0 && last_exit(status).is_none();
-        let state = status.state.as_ref();
-        fresh && state.is_none_or(|s| s.running.is_none() && s.terminated.is_none())
-    })
-}
-
-/// Whether the containers have ended, and native sidecars run on.
-pub(crate) fn only_sidecars_run(pod: &Pod) -> bool {
-    let runs = |s: &ContainerStatus| s.state.as_ref().is_some_and(|s| s.running.is_some());
-    let sidecar = |s: &ContainerStatus| runs(s) && pod.is_sidecar(&s.name);
-    let ended = !never_started(pod) && !pod.statuses().iter().any(runs);
-    ended && pod.init_statuses().iter().any(sidecar)
-}
-
-/// The exit code of a container that is not running: now terminated, or waiting to be started again.
-pub(crate) fn last_exit(status: &ContainerStatus) -> Option<i32> {
-    let state = status.state.as_ref()?;
-    let last = status.last_state.as_ref();
-    match (&state.terminated, &state.waiting) {
-        (Some(terminated), _) => Some(terminated.exit_code),
-        (None, Some(_)) => last?.terminated.as_ref().map(|t| t.exit_code),
-        (None, None) => None,
-    }
 }
 
 struct View<'a> {
@@ -380,7 +364,12 @@ impl View<'_> {
             }
             if running {
                 let delay = self.script.init_after.unwrap_or(self.pace.init);
-                return Some(self.since(Anchor::Init, delay, Act::EndInit(index)));
+                let end = Act::EndInit(index);
+                if self.script.is_held(&container.name) {
+                    let exec = self.script.execs.get(&container.name);
+                    return exec.map(|_| self.at_once(end));
+                }
+                return Some(self.since(Anchor::Init, delay, end));
             }
             match status.and_then(last_exit) {
                 Some(0) if !container.is_sidecar() => {}
@@ -407,16 +396,20 @@ impl View<'_> {
     fn keep_running(&self) -> Option<Step> {
         let (pod, script) = (self.pod, self.script);
         let mut steps = Vec::with_capacity(4);
+        // Containers end together.
+        let mut names = pod.statuses().iter().map(|status| status.name.as_str());
+        let held = names.find(|name| script.is_held(name));
         let running = |s: &&ContainerStatus| s.state.as_ref().is_some_and(|s| s.running.is_some());
         for status in pod.statuses().iter().filter(running) {
             if let Some(delay) = script.exit_after {
-                steps.push(self.since(Anchor::Started, delay, Act::Exit));
+                steps.extend(self.since_exec(held, delay, Act::Exit));
             }
             let container = pod.spec.containers.iter().find(|c| c.name == status.name);
             if let (Some(container), false, false) = (container, status.ready, script.never_ready) {
                 let delay = ready_delay(container, script, self.pace);
                 let act = Act::Ready(vec![status.name.clone()]);
-                steps.push(self.since(Anchor::Started, delay, act));
+                let held = script.is_held(&status.name).then_some(status.name.as_str());
+                steps.extend(self.since_exec(held, delay, act));
             }
         }
         if conditions_lag(pod) {
@@ -450,6 +443,17 @@ impl View<'_> {
         Some(step)
     }
 
+    /// A step so long after the start of the containers, or after the exec into one that waits for it.
+    fn since_exec(&self, held: Option<&str>, delay: SignedDuration, act: Act) -> Option<Step> {
+        let start = self.since(Anchor::Started, delay, act.clone());
+        let Some(name) = held else {
+            return Some(start);
+        };
+        let at = *self.script.execs.get(name)? + delay;
+        let at = at.max(start.at);
+        Some(Step { at, act })
+    }
+
     /// A restart: at once the first time, then after a growing backoff.
     fn again(&self, since: Anchor, restarts: i32, paused: bool, start: Act, pause: Act) -> Step {
         let delay = match (self.script.restart_after, restarts) {
@@ -468,12 +472,4 @@ impl View<'_> {
         let delay = self.pace.back_off.checked_mul(factor);
         delay.map_or(LONGEST_BACK_OFF, |delay| delay.min(LONGEST_BACK_OFF))
     }
-}
-
-/// Whether the pod's conditions are behind its containers: after a lost node, or after a gate has opened.
-fn conditions_lag(pod: &Pod) -> bool {
-    let ready = !pod.statuses().is_empty() && pod.statuses().iter().all(|status| status.ready);
-    let gates = &pod.spec.readiness_gates;
-    let open = gates.iter().all(|gate| pod.is_true(&gate.condition_type));
-    ready && (!pod.is_true("ContainersReady") || pod.is_true("Ready") != open)
 }

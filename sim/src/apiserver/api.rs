@@ -22,7 +22,7 @@ use super::reviews::Review;
 use super::rights::{Access, Rights};
 use super::status::Status;
 use super::store::Store;
-use super::{discovery, fields, kubelet, logs, openapi, patch, pods, protobuf, read, write};
+use super::{discovery, exec, fields, kubelet, logs, openapi, patch, pods, protobuf, read, write};
 
 /// Most bytes of a request's body.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
@@ -197,6 +197,16 @@ impl Api {
         }
         let access = Access::of(&parts.method, &target, &query);
         self.rights.check(&access)?;
+        let runs = matches!(parts.method, Method::GET | Method::POST);
+        if target.index == PODS && target.subresource == "exec" && runs {
+            exec::fault(&self.store, &target)?;
+            if processes.is_none() {
+                let (response, rest) = exec::play(&self.store, &target, &mut parts, &query)?;
+                let cancel = self.cancel.clone();
+                self.tasks.spawn(cancel.run_until_cancelled_owned(rest));
+                return Ok(Answer::Upgrade(response));
+            }
+        }
         if let Some(processes) = processes {
             match (parts.method.as_str(), target.subresource.as_str()) {
                 ("GET", "log") => {

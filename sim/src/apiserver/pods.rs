@@ -108,8 +108,6 @@ pub(crate) fn needs_containers(subresource: &str, are_processes: bool) -> Option
         ));
     }
     let what = match subresource {
-        "exec" if are_processes => return None,
-        "exec" => "no process can be started in one, and no file copied",
         "attach" => "there is no process to attach to",
         "portforward" => "no port can be forwarded to one",
         "proxy" => "no request can be sent to one",

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 /// The prefix of every annotation that the simulation reads.
 pub(crate) const PREFIX: &str = "sim.wsman.dev/";
+/// What the API server reads and writes of them.
+pub(crate) const EXEC_ERROR: &str = "exec-error";
+pub(crate) const EXEC_ERROR_TIMES: &str = "exec-error-times";
+pub(crate) const EXEC_EXIT_CODE: &str = "exec-exit-code";
+pub(crate) const EXECS: &str = "execs";
 
 /// The annotations of one pod.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +42,9 @@ pub(crate) struct Script {
     pub(crate) ignore_term: bool,
     pub(crate) stuck_terminating: bool,
     pub(crate) never_ready: bool,
+    pub(crate) until_exec: Option<String>,
+    /// When an exec into a container first succeeded.
+    pub(crate) execs: BTreeMap<String, Timestamp>,
 }
 
 /// An invalid annotation.
@@ -65,6 +73,11 @@ impl Script {
             }
         }
         (script, faults)
+    }
+
+    /// Whether a container waits for an exec.
+    pub(crate) fn is_held(&self, container: &str) -> bool {
+        self.until_exec.as_deref() == Some(container)
     }
 
     /// Exit code and reason of a container that ends because its program does.
@@ -115,6 +128,15 @@ impl Script {
             "ignore-term" => self.ignore_term = boolean(value)?,
             "stuck-terminating" => self.stuck_terminating = boolean(value)?,
             "never-ready" => self.never_ready = boolean(value)?,
+            "until-exec" => self.until_exec = Some(text(value)?),
+            EXECS => self.execs = execs(value)?,
+            EXEC_EXIT_CODE => _ = number::<u8>(value)?,
+            EXEC_ERROR_TIMES => _ = number::<u32>(value)?,
+            EXEC_ERROR => {
+                if !(400..600).contains(&number::<u16>(value)?) {
+                    return Err("not an HTTP status from 400 to 599".to_owned());
+                }
+            }
             // The logs of the pod use these.
             "logs" => {}
             name if name.starts_with("logs.") => {}
@@ -138,6 +160,16 @@ fn duration(value: &str) -> Result<SignedDuration, String> {
         Err(_) if value.trim() == "0" => Ok(SignedDuration::ZERO),
         Err(_) => Err("not a duration such as 200ms or 1m30s".to_owned()),
     }
+}
+
+fn execs(value: &str) -> Result<BTreeMap<String, Timestamp>, String> {
+    let all = value.split(',').filter(|one| !one.is_empty());
+    all.map(|one| {
+        let pair = one.split_once('=');
+        let pair = pair.and_then(|(name, at)| Some((name.to_owned(), at.parse().ok()?)));
+        pair.ok_or_else(|| format!("{one:?} is not CONTAINER=TIME"))
+    })
+    .collect()
 }
 
 fn boolean(value: &str) -> Result<bool, String> {

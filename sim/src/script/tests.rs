@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod held;
+
 const NOW: &str = "2026-01-01T00:01:00Z";
 
 /// The next step for a pod, as `act @seconds from now`.

@@ -72,6 +72,17 @@ impl World {
         self.kubelet = Some((tokio::spawn(run), stop.drop_guard()));
     }
 
+    /// A kubelet that plays the containers.
+    pub(crate) fn start_playing(&mut self) {
+        let stop = CancellationToken::new();
+        let run = kubelet::run(
+            self.client.clone(),
+            kubelet::Options::default(),
+            stop.clone(),
+        );
+        self.kubelet = Some((tokio::spawn(run), stop.drop_guard()));
+    }
+
     /// Stops the kubelet, and returns when it has.
     pub(crate) async fn stop_kubelet(&mut self) {
         let (task, stop) = self.kubelet.take().unwrap();
@@ -110,6 +121,16 @@ impl World {
         }
         self.create(json!({ "metadata": { "name": name }, "spec": spec }))
             .await
+    }
+
+    /// Sets an annotation, or removes it.
+    pub(crate) async fn annotate(&self, name: &str, key: &str, value: Option<&str>) {
+        let patch =
+            kube::api::Patch::Merge(json!({ "metadata": { "annotations": { key: value } } }));
+        let api = self.api::<Pod>();
+        api.patch(name, &kube::api::PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
 
     /// Waits until the pod, as JSON, is as wanted.

@@ -113,7 +113,7 @@ fn no_input_is_read_without_end() {
         (&["simulate", "--kubeconfig", "/dev/zero"], "it is a device"),
         (
             &["simulate", "--nodes-file", "/dev/null"],
-            "EOF while parsing",
+            "it must hold a JSON object",
         ),
         (
             &[
