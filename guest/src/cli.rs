@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::archive::Limits;
-use crate::hold::{self, ANNOTATION, DIRECTORY};
+use crate::hold::{self, ANNOTATION};
 use crate::tree;
 use crate::{install, ports};
 
@@ -31,9 +31,9 @@ enum Command {
     Tree(TreeCommand),
     /// Waits until it is released, then runs a command in its place, or succeeds without one.
     Hold {
-        /// Where the release is, which is kept for restarts of the container.
-        #[arg(long, default_value = DIRECTORY)]
-        dir: PathBuf,
+        /// Where the release is, which is kept for restarts of the container [default: /run/wsman-hold].
+        #[arg(long)]
+        dir: Option<PathBuf>,
         /// Annotations of the pod as the downward API writes them: an annotation releases, too.
         #[arg(long)]
         file: Option<PathBuf>,
@@ -46,9 +46,9 @@ enum Command {
     },
     /// Releases what holds in this container; once is enough.
     Release {
-        /// Where the release is.
-        #[arg(long, default_value = DIRECTORY)]
-        dir: PathBuf,
+        /// Where the release is [default: /run/wsman-hold].
+        #[arg(long)]
+        dir: Option<PathBuf>,
         /// A variable for the command that is held.
         #[arg(long, value_name = "NAME=VALUE")]
         env: Vec<OsString>,
@@ -129,8 +129,8 @@ pub fn main() -> ExitCode {
             file,
             key,
             command,
-        } => hold::hold(&dir, file.as_deref(), &key, &command),
-        Command::Release { dir, env } => match hold::release(&dir, &env) {
+        } => hold::hold(&hold::directory(dir), file.as_deref(), &key, &command),
+        Command::Release { dir, env } => match hold::release(&hold::directory(dir), &env) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => {
                 eprintln!("wsman-guest: it was released before");

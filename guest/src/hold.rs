@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-/// Where the release is unless another directory is named.
-pub const DIRECTORY: &str = "/run/wsman-hold";
+/// Where the release is unless another directory is named: below the directory that stands for `/`, where a container
+/// is a process beside others.
+const DIRECTORY: &str = "run/wsman-hold";
+const ROOT: &str = "WSMAN_ROOTFS";
 /// The annotation that releases where exec is not permitted.
 pub const ANNOTATION: &str = "wsman.dev/released-at";
 const RELEASED: &str = "released";
@@ -77,6 +79,12 @@ pub fn hold(directory: &Path, file: Option<&Path>, key: &str, command: &[OsStrin
         io::ErrorKind::NotFound => 127,
         _ => 126,
     })
+}
+
+/// The hold directory that is named, or that of the container.
+pub fn directory(named: Option<PathBuf>) -> PathBuf {
+    let root = || std::env::var_os(ROOT).map_or_else(|| "/".into(), PathBuf::from);
+    named.unwrap_or_else(|| root().join(DIRECTORY))
 }
 
 fn wait(directory: &Path, file: Option<&Path>, key: &str) -> Result<Vec<Variable>, HoldError> {

@@ -28,6 +28,7 @@ mod edited;
 mod ended;
 mod failures;
 mod faults;
+mod held;
 mod http;
 mod inspect;
 mod kubelet;

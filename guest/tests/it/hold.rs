@@ -206,6 +206,19 @@ fn an_annotation_releases() {
 }
 
 #[test]
+fn a_process_among_others_has_a_directory_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    let guest = |verb| {
+        let mut command = Command::new(GUEST);
+        command.arg(verb).env("WSMAN_ROOTFS", root.path());
+        command.status().unwrap()
+    };
+    assert!(guest("release").success());
+    assert!(root.path().join("run/wsman-hold/released").exists());
+    assert!(guest("hold").success());
+}
+
+#[test]
 fn a_directory_that_cannot_be_used_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
