@@ -258,6 +258,12 @@ fn pod_status(pod: &Value) -> String {
     let mut shown = [text(status, "reason"), text(status, "phase")]
         .into_iter()
         .find(|text| !text.is_empty());
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    for reason in conditions.map(|condition| text(condition, "reason")) {
+        if reason == "SchedulingGated" {
+            shown = Some(reason);
+        }
+    }
     for container in containers(status) {
         let state = &container["state"];
         let waiting = text(&state["waiting"], "reason");

@@ -15,6 +15,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "gates_at_creation",
         r#"
         POST pods {"metadata":{"name":"a"},"spec":{"schedulingGates":[{"name":"x.io/queue"},{"name":"other"}],"containers":[{"name":"c","image":"i:1"}],"serviceAccountName":"default","automountServiceAccountToken":false}} => /code /status /spec/schedulingGates /metadata/generation
+        TABLE pods/a => /rows/0/cells/0 /rows/0/cells/1 /rows/0/cells/2
         POST pods {"metadata":{"name":"b"},"spec":{"schedulingGates":[{"name":"q"}],"nodeName":"n","containers":[{"name":"c","image":"i:1"}],"serviceAccountName":"default","automountServiceAccountToken":false}} => /code /reason /message /details/causes
         POST pods {"metadata":{"name":"c"},"spec":{"schedulingGates":[{"name":"q"},{"name":"q"},{"name":"not ok"},{"name":""}],"containers":[{"name":"c","image":"i:1"}],"serviceAccountName":"default","automountServiceAccountToken":false}} => /code /reason /message /details/causes"#,
     ),
