@@ -78,12 +78,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 fn read_nodes(path: &Path) -> Result<Vec<SimulatedNode>, Failure> {
     let text = input::text(path, input::SMALL)?;
     config::nodes(&text).map_err(|problems| {
-        let file = input::name(path);
-        let lines: Vec<_> = problems
-            .iter()
-            .map(|one| format!("{file}: {one}"))
-            .collect();
-        Failure::usage(lines.join("\n"))
+        let lines = problems.iter().map(ToString::to_string).collect();
+        Failure::usage(format!("{} is not valid", input::name(path))).details(lines)
     })
 }
 

@@ -137,6 +137,24 @@ fn no_input_is_read_without_end() {
 }
 
 #[test]
+fn every_problem_of_a_file_of_nodes_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nodes.json");
+    let nodes = r#"{"a": {"count": 2}, "a-1": {"capacity": {"cpu": "x"}}, "b": {"lables": {}}}"#;
+    std::fs::write(&path, nodes).unwrap();
+    let path = path.to_str().unwrap();
+    let done = wsman(&["simulate", "--nodes-file", path]).expect(2);
+    for line in [
+        "nodes.json is not valid\n",
+        "nodes.a-1: makes the node \"a-1\", which another makes\n",
+        "nodes.a-1.capacity.cpu: is \"x\"; must be a number",
+        "nodes.b.lables: unknown key; did you mean \"labels\"?\n",
+    ] {
+        assert!(done.stderr.contains(line), "{}", done.stderr);
+    }
+}
+
+#[test]
 fn both_spellings_of_names_are_read() {
     let server = Server::start(vec![]);
     run_with(
