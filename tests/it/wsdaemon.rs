@@ -203,7 +203,7 @@ async fn a_renewed_certificate_of_the_client_is_used_where_the_daemon_stays() {
     node.appear(&cluster).await;
     let mut life = Life::with(&cluster, node, Some(folder.path())).await;
     life.run("a", WorkspaceType::Regular).await;
-    assert_eq!(life.node.clients(), [first.clone()]);
+    assert_eq!(life.node.clients(), std::slice::from_ref(&first));
     let second = authority.certify_client(folder.path());
     let stopped = life.stop("a").await;
     assert_eq!(stopped.conditions.unwrap().failed, "");
