@@ -2,6 +2,7 @@
 
 pub mod askpass;
 pub mod config;
+pub mod head;
 pub mod reason;
 pub mod remote;
 pub mod status;

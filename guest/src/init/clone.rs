@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::beneath::Root;
 use crate::git::askpass::{Answers, VARIABLE};
 use crate::git::remote::{Remote, check_ref, parse};
-use crate::git::{Git, GitError, config};
+use crate::git::{Git, GitError, config, head};
 use crate::init::{Context, InitError, one_time, submodules};
 use crate::outcome::Step;
 use crate::path::RelPath;
@@ -66,11 +66,11 @@ pub async fn run(context: &Context<'_>, spec: &Spec, position: &str) -> Result<S
         let keys = keys.split('\0').filter(|key| !key.is_empty());
         let git = git.overriding(config::neutral(keys, &own));
         job.update(&git, &target).await?;
-        job.finish(&git, &target, &target).await?
+        job.finish(&git, &target, true).await?
     } else {
         let staging = Staging::new(&plan.root).map_err(io(&plan.root))?;
-        job.clone(&git, staging.path()).await?;
-        let commit = job.finish(&git, staging.path(), &target).await?;
+        let filled = job.clone(&git, staging.path()).await?;
+        let commit = job.finish(&git, staging.path(), filled).await?;
         staging.place(&location)?;
         commit
     };
@@ -258,17 +258,19 @@ impl Job<'_> {
         Ok(command)
     }
 
-    /// Clones into an empty directory, without files yet.
-    async fn clone(&self, git: &Git, dir: &Path) -> Result<(), InitError> {
+    /// Clones into an empty directory; returns whether its files are there, too.
+    async fn clone(&self, git: &Git, dir: &Path) -> Result<bool, InitError> {
         let target = self.spec.clone_taget.as_str();
         let whole_hash =
             matches!(target.len(), 40 | 64) && target.bytes().all(|byte| byte.is_ascii_hexdigit());
         let by_commit = self.spec.target_mode == TargetMode::RemoteCommit;
         if by_commit && self.shallow && whole_hash && self.fetch_commit(git, dir).await.is_ok() {
-            return Ok(());
+            return Ok(false);
         }
-        let mut args = vec!["clone", "--quiet", "--no-checkout", "--origin", "origin"];
-        if self.shallow && !by_commit {
+        let mut args = vec!["clone", "--quiet", "--origin", "origin"];
+        if by_commit {
+            args.push("--no-checkout");
+        } else if self.shallow {
             args.extend(["--depth", "1"]);
         }
         if self.spec.target_mode == TargetMode::RemoteBranch {
@@ -279,9 +281,13 @@ impl Job<'_> {
         fs::remove_dir_all(dir)
             .and_then(|()| fs::create_dir(dir))
             .map_err(io(dir))?;
-        git.run_remote(dir, &args)
-            .await
-            .map_err(|error| self.failed("clone", &error))?;
+        if let Err(error) = git.run_remote(dir, &args).await {
+            // Only where the checkout alone failed, git leaves the repository: what comes next says why.
+            return match dir.join(".git/HEAD").exists() {
+                true => Ok(false),
+                false => Err(self.failed("clone", &error)),
+            };
+        }
         if by_commit {
             let commit = format!("{target}^{{commit}}");
             git.run(
@@ -299,7 +305,7 @@ impl Job<'_> {
             git.run(dir, &["update-ref", "--no-deref", "HEAD", &commit])
                 .await?;
         }
-        Ok(())
+        Ok(!by_commit)
     }
 
     /// Fetches one commit and nothing before it; servers may refuse that.
@@ -354,22 +360,24 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Fills the working copy and sets what stays in it. `target` is where it will lie.
+    /// Fills the working copy, unless it is filled, and sets what stays in it.
     async fn finish(
         &self,
         git: &Git,
         dir: &Path,
-        target: &Path,
+        filled: bool,
     ) -> Result<Option<String>, InitError> {
-        let head = ["rev-parse", "--verify", "--quiet", "HEAD"];
-        let commit = git
-            .run(dir, &head)
-            .await
-            .ok()
-            .map(|commit| commit.trim().to_owned());
+        let commit = match head::read(dir) {
+            Some(commit) => Some(commit),
+            None => {
+                let args = ["rev-parse", "--verify", "--quiet", "HEAD"];
+                let commit = git.run(dir, &args).await.ok();
+                commit.map(|commit| commit.trim().to_owned())
+            }
+        };
         if commit.is_some() {
-            let lfs = self.uses_lfs(git, dir).await?;
-            if dir != target {
+            let lfs = self.uses_lfs(git, dir, filled).await?;
+            if !filled {
                 git.run(dir, &["reset", "--quiet", "--hard"])
                     .await
                     .map_err(|error| self.failed("check out", &error))?;
@@ -386,10 +394,12 @@ impl Job<'_> {
         } else {
             self.context.progress.say("git", "the repository is empty");
         }
-        // A shallow clone follows one branch, and one of an empty repository none.
-        let branches = "+refs/heads/*:refs/remotes/origin/*";
-        let follow = ["config", "--replace-all", "remote.origin.fetch", branches];
-        git.run(dir, &follow).await?;
+        if self.shallow || commit.is_none() {
+            // A shallow clone follows one branch, and one of an empty repository none.
+            let branches = "+refs/heads/*:refs/remotes/origin/*";
+            let follow = ["config", "--replace-all", "remote.origin.fetch", branches];
+            git.run(dir, &follow).await?;
+        }
         let upstream = self.spec.upstream_remote_uri.as_str();
         if !upstream.is_empty() {
             let known = git.run(dir, &["remote"]).await?;
@@ -414,13 +424,15 @@ impl Job<'_> {
     }
 
     /// Whether the commit keeps files with LFS; without git-lfs that is a failure, not a checkout full of pointers.
-    async fn uses_lfs(&self, git: &Git, dir: &Path) -> Result<bool, InitError> {
+    async fn uses_lfs(&self, git: &Git, dir: &Path, filled: bool) -> Result<bool, InitError> {
+        // The index is read faster than all trees of the commit.
+        let place = if filled { "--cached" } else { "HEAD" };
         let args = [
             "grep",
             "--quiet",
             "-e",
             "filter=lfs",
-            "HEAD",
+            place,
             "--",
             ":(glob)**/.gitattributes",
         ];
