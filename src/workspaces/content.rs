@@ -39,7 +39,7 @@ pub enum Content {
 /// [`Error::Invalid`] for what no guest may do, with every violation; [`Error::Precondition`] for every initializer
 /// except `empty` where there is no guest, and for saved content where there is no store.
 pub fn check(request: &StartRequest, manager: &Manager) -> Result<(), Error> {
-    let faults = volume::faults(request);
+    let faults = volume::faults(request, manager);
     if !faults.is_empty() {
         return Err(id::invalid(faults));
     }

@@ -139,7 +139,13 @@ pub fn needs_store(initializer: &WorkspaceInitializer) -> bool {
     match &initializer.spec {
         None | Some(Spec::Empty(_) | Spec::Git(_) | Spec::Download(_)) => false,
         Some(Spec::Composite(composite)) => composite.initializer.iter().any(needs_store),
-        Some(Spec::Snapshot(_) | Spec::Prebuild(_) | Spec::Backup(_)) => true,
+        // What is on a volume snapshot is in no store.
+        Some(Spec::Snapshot(snapshot)) => !snapshot.from_volume_snapshot,
+        Some(Spec::Backup(backup)) => !backup.from_volume_snapshot,
+        Some(Spec::Prebuild(prebuild)) => {
+            let snapshot = prebuild.prebuild.as_ref();
+            !snapshot.is_some_and(|snapshot| snapshot.from_volume_snapshot)
+        }
     }
 }
 

@@ -78,3 +78,41 @@ fn a_prebuild_is_brought_up_to_date_and_its_hooks_do_not_run() {
     assert_eq!(outcome["steps"].as_array().unwrap().len(), 1);
     assert_eq!(third.read("x/file"), "three");
 }
+
+/// The volume came with the content of the snapshot, so there is nothing to restore and no store.
+#[test]
+fn repositories_come_on_top_of_what_is_on_the_volume() {
+    let srv = tempfile::tempdir().unwrap();
+    let repo = srv.path().join("repo");
+    repository(srv.path(), "repo");
+    let server = Server::git(srv.path());
+    let url = server.url("repo/.git");
+    let spec = json!({ "remote_uri": url, "checkout_location": "x", "target_mode": "REMOTE_BRANCH", "clone_taget": "main" });
+    let first = Pod::new(json!({ "git": spec }));
+    first.init_ok();
+    fs::write(first.root().join("x/built"), "built").unwrap();
+    fs::write(repo.join("file"), "three").unwrap();
+    git(&repo, &["commit", "-qam", "three"]);
+
+    let prebuild = json!({ "prebuild": { "from_volume_snapshot": true }, "git": [spec] });
+    let composite = json!([{ "snapshot": { "from_volume_snapshot": true } }, { "git": spec }]);
+    for (initializer, begins) in [
+        (json!({ "prebuild": prebuild }), "prebuild"),
+        (
+            json!({ "composite": { "initializer": composite } }),
+            "snapshot",
+        ),
+    ] {
+        let next = Pod::new(initializer);
+        fs::remove_dir(next.root()).unwrap();
+        let mut copy = std::process::Command::new("cp");
+        copy.arg("-a").arg(first.root()).arg(next.root());
+        assert!(copy.status().unwrap().success());
+        let outcome = next.init_ok();
+        assert_eq!(outcome["steps"][0]["name"], begins, "{outcome}");
+        assert_eq!(outcome["steps"][0]["target"], "volume snapshot");
+        assert_eq!(outcome["steps"][1]["name"], "git");
+        assert_eq!(next.read("x/file"), "three");
+        assert_eq!(next.read("x/built"), "built");
+    }
+}

@@ -25,10 +25,6 @@ impl Check {
         match &initializer.spec {
             Some(Spec::Git(git)) => self.git(git, &format!("{path}.git")),
             Some(Spec::Prebuild(prebuild)) => {
-                let of = prebuild.prebuild.as_ref();
-                let from_volume = of.is_some_and(|snapshot| snapshot.from_volume_snapshot);
-                let below = format!("{path}.prebuild.prebuild.from_volume_snapshot");
-                self.unless(!from_volume, below, NO_VOLUME_SNAPSHOTS);
                 for (at, git) in prebuild.git.iter().enumerate() {
                     self.git(git, &format!("{path}.prebuild.git[{at}]"));
                 }
@@ -62,14 +58,8 @@ impl Check {
                     &backup.checkout_location,
                     &format!("{path}.backup.checkout_location"),
                 );
-                let path = format!("{path}.backup.from_volume_snapshot");
-                self.unless(!backup.from_volume_snapshot, path, NO_VOLUME_SNAPSHOTS);
             }
-            Some(Spec::Snapshot(snapshot)) => {
-                let path = format!("{path}.snapshot.from_volume_snapshot");
-                self.unless(!snapshot.from_volume_snapshot, path, NO_VOLUME_SNAPSHOTS);
-            }
-            Some(Spec::Empty(_)) | None => {}
+            Some(Spec::Empty(_) | Spec::Snapshot(_)) | None => {}
         }
     }
 
@@ -142,10 +132,6 @@ impl Check {
         }
     }
 }
-
-/// The whole content of such a workspace is that of its volume: nothing is initialised.
-const NO_VOLUME_SNAPSHOTS: &str =
-    "is true, but a volume snapshot is all of the content, and here is more of it";
 
 /// Whether a URL has a password, or a user where that is a token: ssh has users that are no secret.
 fn has_credentials(url: &str) -> bool {

@@ -16,6 +16,7 @@ use crate::config::{Manager, Nodes};
 use crate::error::{Error, FieldViolation};
 use crate::index::noun::Group;
 use crate::objects::VolumeSnapshot;
+use crate::proto::contentservice::WorkspaceInitializer;
 use crate::proto::contentservice::workspace_initializer::Spec;
 use crate::proto::wsman::{
     DeleteVolumeSnapshotRequest, WorkspaceFeatureFlag, WorkspacePhase, WorkspaceType,
@@ -282,30 +283,60 @@ pub fn check_source(source: &Source, found: Option<&VolumeSnapshot>) -> Result<b
 }
 
 /// Returns why a request cannot begin with a volume snapshot, if it says that it does.
-pub fn faults(request: &StartRequest) -> Vec<FieldViolation> {
-    let field = match request
-        .spec
-        .initializer
-        .as_ref()
-        .and_then(|i| i.spec.as_ref())
-    {
-        Some(Spec::Backup(backup)) if backup.from_volume_snapshot => "backup",
-        Some(Spec::Snapshot(snapshot)) if snapshot.from_volume_snapshot => "snapshot",
-        Some(Spec::Prebuild(prebuild)) if prebuild.git.is_empty() => match &prebuild.prebuild {
-            Some(snapshot) if snapshot.from_volume_snapshot => "prebuild.prebuild",
-            _ => return Vec::new(),
-        },
-        _ => return Vec::new(),
-    };
-    let why = if !request.has_flag(WorkspaceFeatureFlag::PersistentVolumeClaim) {
-        "asks for a volume snapshot, but the workspace has no PERSISTENT_VOLUME_CLAIM"
-    } else if source_name(request).is_none() {
-        "asks for a volume snapshot, but spec.volume_snapshot names none"
-    } else {
+pub fn faults(request: &StartRequest, manager: &Manager) -> Vec<FieldViolation> {
+    let Some(initializer) = &request.spec.initializer else {
         return Vec::new();
     };
-    let field = format!("spec.initializer.{field}.from_volume_snapshot");
-    vec![FieldViolation::new(field, why)]
+    let mut parts = Vec::new();
+    find_parts(initializer, "spec.initializer", true, &mut parts);
+    let plain = matches!(manager.nodes, Nodes::Plain);
+    // Only the guest finds its content there and goes on.
+    let is_more = !plain && request.needs_content();
+    let fault = |(path, first): (String, bool)| {
+        let why = if !request.has_flag(WorkspaceFeatureFlag::PersistentVolumeClaim) {
+            "asks for a volume snapshot, but the workspace has no PERSISTENT_VOLUME_CLAIM"
+        } else if source_name(request).is_none() {
+            "asks for a volume snapshot, but spec.volume_snapshot names none"
+        } else if is_more {
+            "is true, but a volume snapshot is all of the content, and here is more of it"
+        } else if !first {
+            "is true, but a volume snapshot is what a workspace begins with, and other content comes before it"
+        } else {
+            return None;
+        };
+        let field = format!("{path}.from_volume_snapshot");
+        Some(FieldViolation::new(field, why))
+    };
+    parts.into_iter().filter_map(fault).collect()
+}
+
+/// Finds the parts of an initializer that are on a volume snapshot, each with whether it is the first of all.
+fn find_parts(
+    initializer: &WorkspaceInitializer,
+    path: &str,
+    first: bool,
+    parts: &mut Vec<(String, bool)>,
+) {
+    let (name, is_part) = match &initializer.spec {
+        Some(Spec::Backup(backup)) => ("backup", backup.from_volume_snapshot),
+        Some(Spec::Snapshot(snapshot)) => ("snapshot", snapshot.from_volume_snapshot),
+        Some(Spec::Prebuild(prebuild)) => {
+            let snapshot = prebuild.prebuild.as_ref();
+            let is_part = snapshot.is_some_and(|snapshot| snapshot.from_volume_snapshot);
+            ("prebuild.prebuild", is_part)
+        }
+        Some(Spec::Composite(composite)) => {
+            for (at, part) in composite.initializer.iter().enumerate() {
+                let path = format!("{path}.composite.initializer[{at}]");
+                find_parts(part, &path, first && at == 0, parts);
+            }
+            return;
+        }
+        Some(Spec::Empty(_) | Spec::Git(_) | Spec::Download(_)) | None => return,
+    };
+    if is_part {
+        parts.push((format!("{path}.{name}"), first));
+    }
 }
 
 /// What a request to delete a volume snapshot needs.

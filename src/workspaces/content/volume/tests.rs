@@ -114,3 +114,50 @@ fn a_deletion_says_what_it_lacks() {
     assert!(why(asked(false, "")).contains("there is no volume_handle"));
     assert!(why(asked(false, "h")).contains("the default class has no snapshotClass"));
 }
+
+/// The faults of an initializer of a workspace on a volume that names a snapshot.
+fn faults_of(initializer: Value, config: Value) -> Vec<String> {
+    let settings = crate::golden::settings(&config, &Value::Null).unwrap();
+    let spec = json!({
+        "workspaceImage": "image", "workspaceLocation": "/workspace", "initializer": initializer, "featureFlags": ["PERSISTENT_VOLUME_CLAIM"],
+        "volumeSnapshot": { "volumeSnapshotName": "snap" },
+    });
+    let request = json!({
+        "id": "a", "servicePrefix": "a", "metadata": { "owner": "jane", "metaId": "m" }, "spec": spec,
+    });
+    let request = serde_json::from_value(request).unwrap();
+    let request = crate::workspaces::request::parse(request, &settings.manager).unwrap();
+    let found = faults(&request, &settings.manager);
+    let line = |fault: FieldViolation| format!("{}: {}", fault.field, fault.why);
+    found.into_iter().map(line).collect()
+}
+
+#[test]
+fn a_volume_snapshot_comes_before_other_content() {
+    let class = json!({ "default": { "pvc": { "size": "1Gi" } } });
+    let plain = json!({ "manager": { "workspaceClass": class } });
+    let mut gitpod = plain.clone();
+    gitpod["manager"]["registryFacadeHost"] = "registry.example.com".into();
+    gitpod["manager"]["workspaceHostPath"] = "/workspaces".into();
+    let git = json!({ "remoteUri": "https://example.com/a", "config": {} });
+    let volume = json!({ "snapshot": { "fromVolumeSnapshot": true } });
+    let parts = |parts: Value| json!({ "composite": { "initializer": parts } });
+    let repository = json!({ "git": git });
+    let prebuild =
+        json!({ "prebuild": { "prebuild": { "fromVolumeSnapshot": true }, "git": [git] } });
+    let first = parts(json!([parts(json!([volume, repository])), repository]));
+    for initializer in [&volume, &prebuild, &first] {
+        assert_eq!(faults_of(initializer.clone(), plain.clone()), [""; 0]);
+    }
+    let second = parts(json!([{ "empty": {} }, volume]));
+    let found = faults_of(second, plain);
+    let field = "spec.initializer.composite.initializer[1].snapshot.from_volume_snapshot";
+    let why = "is true, but a volume snapshot is what a workspace begins with, and other content comes before it";
+    assert_eq!(found, [format!("{field}: {why}")]);
+
+    assert_eq!(faults_of(volume, gitpod.clone()), [""; 0]);
+    let found = faults_of(prebuild, gitpod);
+    let field = "spec.initializer.prebuild.prebuild.from_volume_snapshot";
+    let why = "is true, but a volume snapshot is all of the content, and here is more of it";
+    assert_eq!(found, [format!("{field}: {why}")]);
+}
