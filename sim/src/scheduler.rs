@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::{NodeSelectorTerm, Taint, Toleration};
 use super::kubelet::node::Member;
 use super::kubelet::pod::Pod;
 use affinity::Rules;
-pub(crate) use usage::{Amounts, Usage};
+pub(crate) use affinity::is_attracted;
+pub(crate) use usage::{Added, Amounts, Usage};
 
 mod affinity;
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::pod::Pod;
 use super::process::Workers;
 use super::recorder::{Note, Recorder};
 use super::report::{self, Place};
-use crate::scheduler::{self, Nodes, Usage};
+use crate::scheduler::{self, Added, Nodes, Usage};
 use crate::script::{self, Act, Fault, Host, PREFIX, Script, Seen};
 
 /// Writes to pods at the same time.
@@ -230,15 +230,23 @@ impl Kubelet {
         };
         let node = entry.pod.spec.node_name.as_ref().or(entry.assumed.as_ref());
         let node = node.filter(|_| !entry.pod.is_terminal()).cloned();
-        if let Some(node) = &node {
-            self.retry |= self.usage.add(node, &entry.pod);
-        }
+        let added = node.as_ref().map(|node| self.usage.add(node, &entry.pod));
         if entry.counted != node
             && let Some(before) = std::mem::replace(&mut entry.counted, node)
         {
             self.usage.remove(&before, entry.pod.uid());
             self.retry = true;
         }
+        self.retry |= match added {
+            Some(Added::Relabelled) => true,
+            Some(Added::New) => {
+                let parked = self.parked.iter().filter_map(|key| self.pods.get(key));
+                parked
+                    .into_iter()
+                    .any(|entry| scheduler::is_attracted(&entry.pod))
+            }
+            Some(Added::Same) | None => false,
+        };
     }
 
     /// Considers the parked pods again, the oldest first.

@@ -83,6 +83,11 @@ impl<'a> Rules<'a> {
     }
 }
 
+/// Whether a pod asks for the company of others.
+pub(crate) fn is_attracted(pod: &Pod) -> bool {
+    !affinity(pod).is_empty()
+}
+
 /// The required terms of the anti-affinity of a pod.
 pub(super) fn anti_affinity(pod: &Pod) -> &[PodAffinityTerm] {
     let all = pod.spec.affinity.as_ref();

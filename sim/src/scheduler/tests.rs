@@ -192,6 +192,17 @@ fn pods_that_attract_each_other_share_a_node() {
 }
 
 #[test]
+fn what_changed_is_known() {
+    let mut usage = Usage::default();
+    let first = pod("1", json!({}), json!({}));
+    assert_eq!(usage.add("a", &first), Added::New);
+    assert_eq!(usage.add("a", &first), Added::Same);
+    let marked = pod("1", json!({ "app": "x" }), json!({}));
+    assert_eq!(usage.add("a", &marked), Added::Relabelled);
+    assert_eq!(usage.placed().count(), 1);
+}
+
+#[test]
 fn requests_are_counted() {
     let slots = |uid, count: &str| {
         let requests = json!({ "requests": { "x.io/slot": count, "cpu": "9" } });

@@ -23,6 +23,16 @@ pub(crate) struct Usage {
     anti: usize,
 }
 
+/// What a state of a pod changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Added {
+    Same,
+    /// Pods that it attracts may fit now.
+    New,
+    /// Other pods may select it now, or no longer.
+    Relabelled,
+}
+
 #[derive(Debug, Default)]
 struct Load {
     pods: HashMap<String, Arc<Pod>>,
@@ -30,18 +40,21 @@ struct Load {
 }
 
 impl Usage {
-    /// Counts a pod on a node, or takes a newer state of one that is; returns whether others may fit now.
-    pub(crate) fn add(&mut self, node: &str, pod: &Arc<Pod>) -> bool {
+    /// Counts a pod on a node, or takes a newer state of one that is.
+    pub(crate) fn add(&mut self, node: &str, pod: &Arc<Pod>) -> Added {
         let load = self.nodes.entry(node.to_owned()).or_default();
         let before = load.pods.insert(pod.uid().to_owned(), pod.clone());
         if let Some(before) = before {
-            return before.metadata.labels != pod.metadata.labels;
+            return match before.metadata.labels == pod.metadata.labels {
+                true => Added::Same,
+                false => Added::Relabelled,
+            };
         }
         for (resource, amount) in requests(pod) {
             *load.requests.entry(resource).or_default() += amount;
         }
         self.anti += usize::from(!anti_affinity(pod).is_empty());
-        true
+        Added::New
     }
 
     pub(crate) fn remove(&mut self, node: &str, uid: &str) {

@@ -147,3 +147,30 @@ async fn a_gated_pod_waits_and_then_avoids_its_like() {
         assert_eq!(node(&three), node(&one));
     }
 }
+
+#[tokio::test]
+async fn a_pod_waits_for_the_company_of_another() {
+    for cluster in clusters("a_pod_waits_for_the_company_of_another").await {
+        let client = cluster.client;
+        let namespace = namespace(&client, "company").await;
+        let machines = ["a", "b"].map(|name| machine(&namespace, name, name));
+        let _running = simulate_on(&client, &namespace, machines.to_vec());
+        let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+        let affinity = json!({ "affinity": { "podAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [{
+            "topologyKey": "kubernetes.io/hostname", "labelSelector": { "matchLabels": { "app": "host" } },
+        }] } } });
+        let guest = pod("guest", &[], &affinity);
+        api.create(&PostParams::default(), &guest).await.unwrap();
+        let alone = until(&api, "guest", |pod| refusal(pod).is_some()).await;
+        assert!(
+            refusal(&alone)
+                .unwrap()
+                .contains("2 node(s) didn't match pod affinity rules")
+        );
+        let mut host = pod("host", &[], &json!({ "nodeSelector": { "pool": "b" } }));
+        host.metadata.labels = Some(BTreeMap::from([("app".to_owned(), "host".to_owned())]));
+        api.create(&PostParams::default(), &host).await.unwrap();
+        let guest = until(&api, "guest", |pod| look(pod) == READY).await;
+        assert_eq!(node(&guest), format!("{namespace}-b"));
+    }
+}
