@@ -31,6 +31,15 @@ pub mod wsman {
             include!(concat!(env!("OUT_DIR"), "/wsman.inspect.v1.serde.rs"));
         }
     }
+
+    /// Package `wsman.sessions`: gangs of pods on pools of machines.
+    pub mod sessions {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("wsman.sessions.v1");
+            include!(concat!(env!("OUT_DIR"), "/wsman.sessions.v1.serde.rs"));
+        }
+    }
 }
 
 /// Package `contentservice`: what fills a workspace.
@@ -59,6 +68,7 @@ pub mod served {
     include!(concat!(env!("OUT_DIR"), "/served/registryfacade.rs"));
     include!(concat!(env!("OUT_DIR"), "/served/wsman.inspect.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/served/wsman.backups.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/served/wsman.sessions.v1.rs"));
 }
 
 /// The encoded `FileDescriptorSet` of everything that is served.

@@ -1,5 +1,7 @@
 //! The parts of a node that show whether its pods can still end by themselves.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,12 @@ pub struct NodeSpec {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub taints: Vec<Taint>,
+    /// No new pod is bound to it.
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
+    pub unschedulable: bool,
 }
 
 /// What repels pods from a node, or evicts them.
@@ -77,6 +85,12 @@ pub struct NodeStatus {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub conditions: Vec<Condition>,
+    /// What pods can have of it: quantities by the names of resources.
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
+    pub allocatable: BTreeMap<String, String>,
 }
 
 impl Object for Node {}

@@ -60,6 +60,12 @@ pub struct PodSpec {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub init_containers: Vec<Container>,
+    /// What holds the pod back from the scheduler.
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
+    pub scheduling_gates: Vec<SchedulingGate>,
     /// Tolerations.
     #[serde(
         deserialize_with = "lenient::any",
@@ -90,6 +96,18 @@ pub struct Container {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub restart_policy: String,
+}
+
+/// What holds a pod back from the scheduler.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SchedulingGate {
+    /// Name of the gate.
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
+    pub name: String,
 }
 
 /// A toleration, for ever or for a time.
@@ -356,6 +374,7 @@ pub struct Terminated {
 impl Object for Pod {}
 impl Object for PodSpec {}
 impl Object for Container {}
+impl Object for SchedulingGate {}
 impl Object for Toleration {}
 impl Object for PodStatus {}
 impl Object for Condition {}

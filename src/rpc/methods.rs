@@ -14,6 +14,7 @@ use crate::proto::DESCRIPTORS;
 
 /// Options in the descriptors (`proto/options.proto`).
 const DEADLINE_OPTION: &str = "wsman.options.v1.default_deadline_seconds";
+const QUALIFIED_ONLY: &str = "wsman.options.v1.qualified_only";
 const GRPC_ONLY: &str = "wsman.options.v1.grpc_only";
 
 /// Deadline of a call that sets none and whose method has no option for it (docs/operations.md#limits).
@@ -35,6 +36,8 @@ pub struct Method {
     pub reads: bool,
     /// Deadline of a call that sets none.
     pub default_deadline: Duration,
+    /// Whether HTTP serves it.
+    over_http: bool,
 }
 
 /// All methods of a server.
@@ -45,7 +48,7 @@ pub struct Methods(Arc<Table>);
 struct Table {
     /// By gRPC path.
     by_path: HashMap<String, Arc<Method>>,
-    /// Those that HTTP serves, by name.
+    /// Those that HTTP serves under their name alone.
     by_name: HashMap<String, Arc<Method>>,
     /// Services that are passed through; only their names are known.
     passthrough: Vec<&'static str>,
@@ -77,11 +80,14 @@ impl Methods {
         }
         let table = Arc::make_mut(&mut self.0);
         for method in service.methods() {
-            let described = Arc::new(Method::new(&method));
+            let mut described = Method::new(&method);
+            described.over_http = !described.takes_many;
+            let described = Arc::new(described);
             table
                 .by_path
                 .insert(described.path.clone(), Arc::clone(&described));
-            if described.takes_many {
+            let qualified = option(method.parent_pool(), &method.options(), QUALIFIED_ONLY);
+            if described.takes_many || qualified.and_then(|value| value.as_bool()) == Some(true) {
                 continue;
             }
             let path = described.path.clone();
@@ -135,17 +141,17 @@ impl Methods {
     pub fn find(&self, path: &str) -> Option<&Arc<Method>> {
         let rest = path.strip_prefix("/rpc").unwrap_or(path);
         let name = rest.strip_prefix('/')?;
-        let Some((_, name)) = name.split_once('/') else {
-            let below = rest.len() < path.len();
-            return self.0.by_name.get(name).filter(|_| below);
-        };
-        let method = self.0.by_name.get(name)?;
-        (method.path == rest).then_some(method)
+        if name.contains('/') {
+            return self.by_path(rest).filter(|method| method.over_http);
+        }
+        let below = rest.len() < path.len();
+        self.0.by_name.get(name).filter(|_| below)
     }
 
     /// Returns every method that HTTP serves, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Method>> {
-        self.0.by_name.values()
+        let all = self.0.by_path.values();
+        all.filter(|method| method.over_http)
     }
 }
 
@@ -165,6 +171,7 @@ impl Method {
             default_deadline: seconds.map_or(DEFAULT_DEADLINE, |seconds| {
                 Duration::from_secs(seconds.into())
             }),
+            over_http: false,
         }
     }
 

@@ -1,0 +1,343 @@
+//! The pods of a session, as values: the anchor first, then those that it owns.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Affinity, Container, ContainerPort, EnvVar, Pod, PodAffinityTerm, PodAntiAffinity,
+    PodSchedulingGate, PodSpec, SecretVolumeSource, Service, ServiceSpec, Toleration, Volume,
+    VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta,
+};
+
+use super::marks::{CALLER_PREFIX, FINALIZER, GATE, KIND, annotation, label};
+use super::packed;
+use super::request::SessionRequest;
+use super::rules::SessionRules;
+use crate::error::{Error, FieldViolation};
+use crate::proto::wsman::sessions::v1::{Component, SessionSpec};
+
+/// What a session is made of. Without owner references: they need the uid of the anchor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The pod of the decider: it holds the spec and owns everything else.
+    pub anchor: Pod,
+    /// The other components, in the order of the spec.
+    pub members: Vec<Pod>,
+    /// Gives every component a name in DNS.
+    pub service: Service,
+}
+
+/// Name of the container of every component.
+pub const MAIN: &str = "main";
+/// The variable with the addresses of the others.
+const PEERS: &str = "WSMAN_PEERS";
+/// Most bytes of the packed spec: the annotations of a pod may have 256 KiB together.
+const MAX_SPEC: usize = 200 << 10;
+/// How long a component has to end once it is to.
+const GRACE_SECONDS: i64 = 30;
+
+/// Returns the name of the pod of a component.
+pub fn pod_name(id: &str, component: &str) -> String {
+    format!("{id}-{component}")
+}
+
+/// Builds everything that starting a session creates.
+///
+/// # Errors
+/// [`Error::Invalid`] if the spec is too large for an annotation.
+pub fn plan(request: &SessionRequest, rules: &SessionRules, now: Timestamp) -> Result<Plan, Error> {
+    let packed = packed::pack(&request.spec);
+    if packed.len() > MAX_SPEC {
+        let size = packed.len();
+        let why = format!("has {size} bytes when it is packed; at most {MAX_SPEC} fit onto a pod");
+        return Err(Error::Invalid {
+            message: format!("invalid request: spec: {why}"),
+            violations: vec![FieldViolation::new("spec", why)],
+        });
+    }
+    let build = Build {
+        request,
+        rules,
+        now,
+    };
+    let mut anchor = None;
+    let mut members = Vec::new();
+    for (place, component) in request.spec.components.iter().enumerate() {
+        let mut pod = build.pod(place, component);
+        if component.name == request.spec.decider {
+            build.make_anchor(&mut pod, &packed);
+            anchor = Some(pod);
+        } else {
+            members.push(pod);
+        }
+    }
+    let Some(anchor) = anchor else {
+        let why = format!("session {} has no decider", request.id);
+        return Err(Error::Internal { why });
+    };
+    Ok(Plan {
+        anchor,
+        members,
+        service: build.service(),
+    })
+}
+
+struct Build<'a> {
+    request: &'a SessionRequest,
+    rules: &'a SessionRules,
+    now: Timestamp,
+}
+
+impl Build<'_> {
+    fn spec(&self) -> &SessionSpec {
+        &self.request.spec
+    }
+
+    fn pod(&self, place: usize, component: &Component) -> Pod {
+        let name = pod_name(&self.request.id, &component.name);
+        let mut annotations = component.annotations.clone();
+        annotations.extend(self.annotations(place));
+        Pod {
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: Some(self.rules.namespace.clone()),
+                labels: Some(self.labels(component)),
+                annotations: Some(annotations),
+                ..ObjectMeta::default()
+            },
+            spec: Some(PodSpec {
+                restart_policy: Some("Never".to_owned()),
+                hostname: Some(component.name.clone()),
+                subdomain: Some(self.request.id.clone()),
+                node_selector: Some(
+                    [(self.rules.pools.label.clone(), component.pool.clone())].into(),
+                ),
+                affinity: Some(one_per_node()),
+                tolerations: Some(self.tolerations()),
+                scheduling_gates: Some(vec![PodSchedulingGate {
+                    name: GATE.to_owned(),
+                }]),
+                // The ceiling: it counts from the start of the pod, and is lowered when the decider is released.
+                active_deadline_seconds: Some(seconds(
+                    self.rules.provisioning + self.rules.deadline.longest,
+                )),
+                termination_grace_period_seconds: Some(GRACE_SECONDS),
+                automount_service_account_token: Some(false),
+                enable_service_links: Some(false),
+                containers: vec![self.container(component)],
+                volumes: volumes(component),
+                ..PodSpec::default()
+            }),
+            ..Pod::default()
+        }
+    }
+
+    /// The anchor holds what is of the whole session, and knows where the others are.
+    fn make_anchor(&self, pod: &mut Pod, packed: &str) {
+        pod.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        let annotations = pod.metadata.annotations.get_or_insert_default();
+        annotations.insert(annotation::SPEC.to_owned(), packed.to_owned());
+        let ttl = self.spec().ttl.as_ref().map_or(0, |ttl| ttl.seconds);
+        annotations.insert(annotation::TTL.to_owned(), ttl.to_string());
+        let peers = self.spec().peers.clone().unwrap_or_default();
+        let name = match peers.variable.as_str() {
+            "" => PEERS,
+            name => name,
+        };
+        let main = pod
+            .spec
+            .as_mut()
+            .and_then(|spec| spec.containers.first_mut());
+        if let Some(env) = main.map(|main| main.env.get_or_insert_default()) {
+            env.retain(|variable| variable.name != name);
+            env.push(variable(name, &self.peers()));
+        }
+    }
+
+    /// Returns the addresses of all components but the decider, one for each, in the order of their roles.
+    fn peers(&self) -> String {
+        let spec = self.spec();
+        let peers = spec.peers.clone().unwrap_or_default();
+        let rank = |component: &Component| {
+            let named = peers
+                .role_order
+                .iter()
+                .position(|role| *role == component.role);
+            (named.unwrap_or(usize::MAX), component.role.clone())
+        };
+        let mut others: Vec<&Component> = spec
+            .components
+            .iter()
+            .filter(|component| component.name != spec.decider)
+            .collect();
+        others.sort_by_cached_key(|component| rank(component));
+        let addresses = others.into_iter().map(|component| {
+            let host = format!(
+                "{}.{}.{}.svc",
+                component.name, self.request.id, self.rules.namespace
+            );
+            let first = component.ports.first().map_or(0, |port| port.port);
+            match (peers.port, first) {
+                (0, 0) => host,
+                (0, port) | (port, _) => format!("{host}:{port}"),
+            }
+        });
+        addresses.collect::<Vec<_>>().join(",")
+    }
+
+    fn labels(&self, component: &Component) -> BTreeMap<String, String> {
+        let own = [
+            (label::KIND, KIND),
+            (label::GROUP, &self.request.id),
+            (label::COMPONENT, &component.name),
+            (label::ROLE, &component.role),
+            (label::POOL, &component.pool),
+            (label::QUEUE, &self.spec().queue),
+            (label::INSTALLATION, &self.rules.installation),
+            (label::ONE_PER_NODE, "true"),
+        ];
+        let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let callers = self.spec().labels.iter();
+        let callers = callers.map(|(key, value)| (format!("{CALLER_PREFIX}{key}"), value.clone()));
+        callers.chain(own).collect()
+    }
+
+    fn annotations(&self, place: usize) -> BTreeMap<String, String> {
+        let marks = [
+            (annotation::SPEC_SHA256, self.request.fingerprint.clone()),
+            (
+                annotation::MEMBERS,
+                self.spec().components.len().to_string(),
+            ),
+            (annotation::PLACE, place.to_string()),
+            (annotation::ENQUEUED_AT, self.now.to_string()),
+        ];
+        marks.map(|(key, value)| (key.to_owned(), value)).into()
+    }
+
+    fn tolerations(&self) -> Vec<Toleration> {
+        let tolerated = self.rules.pools.tolerated.iter();
+        let tolerated = tolerated.map(|key| Toleration {
+            key: Some(key.clone()),
+            operator: Some("Exists".to_owned()),
+            ..Toleration::default()
+        });
+        tolerated.collect()
+    }
+
+    fn container(&self, component: &Component) -> Container {
+        let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+        let env = component.env.iter();
+        let ports = component.ports.iter().map(|port| ContainerPort {
+            name: Some(port.name.clone()),
+            container_port: i32::try_from(port.port).unwrap_or_default(),
+            ..ContainerPort::default()
+        });
+        let mounts = component.secrets.iter().enumerate();
+        let mounts = mounts.map(|(at, mount)| VolumeMount {
+            name: secret_volume(at),
+            mount_path: mount.path.clone(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        });
+        Container {
+            name: MAIN.to_owned(),
+            image: Some(component.image.clone()),
+            command: some(&component.command),
+            args: some(&component.args),
+            env: Some(env.map(|(name, value)| variable(name, value)).collect()),
+            ports: Some(ports.collect()),
+            volume_mounts: Some(mounts.collect()),
+            // What the decider leaves is the result of the session; a failure leaves the end of its log.
+            termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+            ..Container::default()
+        }
+    }
+
+    fn service(&self) -> Service {
+        let id = &self.request.id;
+        let labels: BTreeMap<_, _> = [
+            (label::KIND, KIND),
+            (label::GROUP, id),
+            (label::INSTALLATION, &self.rules.installation),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+        Service {
+            metadata: ObjectMeta {
+                name: Some(id.clone()),
+                namespace: Some(self.rules.namespace.clone()),
+                labels: Some(labels.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(ServiceSpec {
+                cluster_ip: Some("None".to_owned()),
+                selector: Some(labels),
+                // Components look each other up before they are ready.
+                publish_not_ready_addresses: Some(true),
+                ..ServiceSpec::default()
+            }),
+            ..Service::default()
+        }
+    }
+}
+
+fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        // Kubernetes expands `$(NAME)` in values, and `$$` is a dollar.
+        value: Some(value.replace("$(", "$$(")),
+        ..EnvVar::default()
+    }
+}
+
+fn secret_volume(at: usize) -> String {
+    format!("secret-{at}")
+}
+
+fn volumes(component: &Component) -> Option<Vec<Volume>> {
+    let mounts = component.secrets.iter().enumerate();
+    let volumes = mounts.map(|(at, mount)| Volume {
+        name: secret_volume(at),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(mount.secret.clone()),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    });
+    (!component.secrets.is_empty()).then(|| volumes.collect())
+}
+
+/// Keeps every component of every session off the others' nodes.
+fn one_per_node() -> Affinity {
+    let term = PodAffinityTerm {
+        label_selector: Some(LabelSelector {
+            match_expressions: Some(vec![LabelSelectorRequirement {
+                key: label::ONE_PER_NODE.to_owned(),
+                operator: "Exists".to_owned(),
+                values: None,
+            }]),
+            ..LabelSelector::default()
+        }),
+        topology_key: "kubernetes.io/hostname".to_owned(),
+        ..PodAffinityTerm::default()
+    };
+    Affinity {
+        pod_anti_affinity: Some(PodAntiAffinity {
+            required_during_scheduling_ignored_during_execution: Some(vec![term]),
+            ..PodAntiAffinity::default()
+        }),
+        ..Affinity::default()
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
