@@ -46,6 +46,30 @@ impl Mark {
     }
 }
 
+/// What may change of a pod once it is there, in one patch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodChange {
+    /// Annotations.
+    pub mark: Mark,
+    /// The scheduling gates that it keeps; `None`: those that it has.
+    pub gates: Option<Vec<String>>,
+    /// Seconds after which its node ends it, counted from its start. The API server refuses more than there were.
+    pub active_deadline: Option<i64>,
+    /// Only if it still is at this resourceVersion: its old marks were taken into account.
+    pub version: Option<String>,
+}
+
+impl PodChange {
+    /// Returns the change of annotations of a pod that is at a version.
+    pub fn mark_at(version: String, mark: Mark) -> Self {
+        Self {
+            mark,
+            version: Some(version),
+            ..Self::default()
+        }
+    }
+}
+
 /// Keys to set and to remove in a Secret. Its values are never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretChange {
@@ -133,8 +157,8 @@ pub enum Action {
     ChangeSecret(PodRef, SecretChange),
     /// Change annotations of the pod.
     Mark(PodRef, Mark),
-    /// Change annotations of the pod only if it still is at this resourceVersion: its old marks were taken into account.
-    MarkVersion(PodRef, String, Mark),
+    /// Change what may be changed of the pod.
+    ChangePod(PodRef, PodChange),
     /// Delete the pod with a grace period; background propagation.
     Stop(PodRef, Duration),
     /// Delete the pod without waiting for its node.

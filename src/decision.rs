@@ -1,5 +1,7 @@
 //! What a group needs: the answer of a noun's rules, which the reconcile loop carries out.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::action::Action;
@@ -38,6 +40,24 @@ impl<S> Default for Decision<S> {
             step: None,
             wake_at: None,
             unannounced: false,
+        }
+    }
+}
+
+/// What to do with groups that share something.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Together<S> {
+    /// By the keys of groups, in the order in which they come.
+    pub decisions: Vec<(Arc<str>, Decision<S>)>,
+    /// The earliest moment at which the answer changes without any event.
+    pub wake_at: Option<Timestamp>,
+}
+
+impl<S> Default for Together<S> {
+    fn default() -> Self {
+        Self {
+            decisions: Vec::new(),
+            wake_at: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
-use crate::decision::Decision;
+use crate::decision::{Decision, Together};
 use crate::index::ended::Ended;
 use crate::index::input::Input;
 use crate::index::noun::Group;
@@ -48,6 +48,10 @@ struct Shared<N: Noun> {
 struct State<N: Noun> {
     index: Index<N>,
     dirty: HashSet<Arc<str>>,
+    /// What groups share may have changed since it was decided on.
+    shared: bool,
+    /// [`Hub::dirty`] returns for what groups share.
+    woken_for_all: bool,
     noun: N,
     ended: Ended<N::Update>,
 }
@@ -75,6 +79,8 @@ impl<N: Noun> Hub<N> {
         let state = State {
             index,
             dirty: HashSet::new(),
+            shared: false,
+            woken_for_all: false,
             noun: N::default(),
             ended: Ended::default(),
         };
@@ -114,6 +120,8 @@ impl<N: Noun> Hub<N> {
             self.show(&Seen::Ended(update));
         }
         self.0.updates.publish(changes.updates, changes.floor);
+        state.shared |= changes.shared;
+        state.woken_for_all |= changes.shared;
         self.wake(state, changes.dirty);
         for (pod, what) in changes.unreadable {
             match &*what {
@@ -207,6 +215,18 @@ impl<N: Noun> Hub<N> {
         Some((name, decision))
     }
 
+    /// Decides what groups need that share something.
+    pub fn decide_together(&self, policy: &N::Policy, now: Timestamp) -> Together<N::Step> {
+        let mut state = self.lock();
+        state.shared = false;
+        state.noun.decide_together(&state.index, policy, now)
+    }
+
+    /// Whether what groups share may have changed since [`Hub::decide_together`].
+    pub fn shares(&self) -> bool {
+        self.lock().shared
+    }
+
     fn show(&self, seen: &Seen<'_, N>) {
         for observer in &self.0.observers {
             observer.see(seen);
@@ -215,17 +235,23 @@ impl<N: Noun> Hub<N> {
 
     /// Has every group decided on again.
     pub fn decide_all_again(&self) {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.shared = true;
         let all = state.index.keys().cloned().collect();
         self.wake(state, all);
     }
 
-    /// Waits for groups whose next decision may differ and returns their keys, each once.
+    /// Waits for groups whose next decision may differ and returns their keys, each once; none if only what groups share
+    /// may have changed.
     pub async fn dirty(&self) -> Vec<Arc<str>> {
         loop {
             let woken = self.0.dirty.notified();
-            let keys: Vec<_> = self.lock().dirty.drain().collect();
-            if !keys.is_empty() {
+            let (keys, woken_for_all) = {
+                let mut state = self.lock();
+                let keys: Vec<_> = state.dirty.drain().collect();
+                (keys, std::mem::take(&mut state.woken_for_all))
+            };
+            if !keys.is_empty() || woken_for_all {
                 return keys;
             }
             woken.await;
@@ -256,7 +282,7 @@ impl<N: Noun> Hub<N> {
 
     /// Lets go of the lock and has groups decided on.
     fn wake(&self, mut state: MutexGuard<'_, State<N>>, dirty: Vec<Arc<str>>) {
-        let woken = !dirty.is_empty();
+        let woken = !dirty.is_empty() || state.woken_for_all;
         state.dirty.extend(dirty);
         drop(state);
         if woken {

@@ -48,6 +48,8 @@ pub struct Changes<N: Noun> {
     pub unreadable: Vec<(Arc<str>, Box<str>)>,
     /// Pods that were folded, and from what; empty where nobody observes.
     pub folded: Vec<Folded<N>>,
+    /// What groups share may have changed.
+    pub shared: bool,
 }
 
 impl<N: Noun> Default for Changes<N> {
@@ -59,6 +61,7 @@ impl<N: Noun> Default for Changes<N> {
             reread: Vec::new(),
             unreadable: Vec::new(),
             folded: Vec::new(),
+            shared: false,
         }
     }
 }
@@ -72,6 +75,7 @@ impl<N: Noun> Changes<N> {
         self.reread.extend(more.reread);
         self.unreadable.extend(more.unreadable);
         self.folded.extend(more.folded);
+        self.shared |= more.shared;
     }
 }
 
@@ -314,16 +318,16 @@ impl<N: Noun> Index<N> {
             entry: member.entry.clone(),
         });
         changes.folded.extend(folded);
-        let known = self.groups.get(membership.anchor.uid.as_str());
-        let known = known.and_then(|group| group.member(&member.pod.uid));
-        let before = known.map(|known| N::id(&known.entry).to_owned());
+        let group = self.groups.get(membership.anchor.uid.as_str());
+        let before = group.map(|group| N::id(group).to_owned());
+        let known = group.and_then(|group| group.member(&member.pod.uid));
+        changes.shared |= N::is_shared(known.map(|known| &known.entry), Some(&member.entry));
         let name: Arc<str> = member.pod.name.as_str().into();
         let unreadable = N::unreadable(&member.entry);
         if known.map_or("", |known| N::unreadable(&known.entry)) != unreadable {
             let unreadable = unreadable.into();
             changes.unreadable.push((Arc::clone(&name), unreadable));
         }
-        let id = N::id(&member.entry).to_owned();
         let key = match self.groups.get_mut(membership.anchor.uid.as_str()) {
             Some(group) => {
                 group.put(member);
@@ -336,13 +340,16 @@ impl<N: Noun> Index<N> {
                 key
             }
         };
-        if let Some(before) = before.filter(|before| *before != id)
-            && self.by_id.get(&before) == Some(&key)
-        {
-            self.by_id.remove(&before);
-        }
-        if self.groups.get(&key).is_some_and(is_visible) {
-            self.by_id.insert(id, Arc::clone(&key));
+        if let Some(group) = self.groups.get(&key) {
+            let id = N::id(group);
+            if let Some(before) = before.filter(|before| before != id)
+                && self.by_id.get(&before) == Some(&key)
+            {
+                self.by_id.remove(&before);
+            }
+            if is_visible(group) && self.by_id.get(id) != Some(&key) {
+                self.by_id.insert(id.to_owned(), Arc::clone(&key));
+            }
         }
         self.pods.insert(name, Arc::clone(&key));
         changes.dirty.push(Arc::clone(&key));
@@ -360,6 +367,7 @@ impl<N: Noun> Index<N> {
         group.watch(version);
         if was_ahead && !group.is_ahead() {
             changes.dirty.push(Arc::clone(&group.key));
+            changes.shared = true;
         }
         if !is_visible(group) || group.is_over() || group.is_ahead() {
             return;
@@ -405,6 +413,7 @@ impl<N: Noun> Index<N> {
             version = version.max(member.version);
             member.gone = true;
             member.version = version;
+            changes.shared |= N::is_shared(Some(&member.entry), None);
             member.entry = last.unwrap_or_else(|| member.entry.clone());
         }
         changes.dirty.push(Arc::clone(&key));
@@ -417,7 +426,7 @@ impl<N: Noun> Index<N> {
         let is_last = self.groups.get(key).is_some_and(is_last);
         self.publish(key, version, true, changes);
         if is_last && let Some(group) = self.groups.remove(key) {
-            let id = N::id(&group.newest().entry);
+            let id = N::id(&group);
             if self.by_id.get(id) == Some(key) {
                 self.by_id.remove(id);
             }

@@ -93,9 +93,7 @@ impl Actor {
             Action::ChangeSecret(pod, change) => self.change_secret(pod, change, deadline).await,
             Action::Mark(pod, mark) => self.mark(pod, mark, deadline).await,
             Action::Label(pod, labels) => self.label(pod, labels, deadline).await,
-            Action::MarkVersion(pod, version, mark) => {
-                self.mark_version(pod, version, mark, deadline).await
-            }
+            Action::ChangePod(pod, change) => self.change_pod(pod, change, deadline).await,
             Action::Stop(pod, grace) => {
                 info!(pod = pod.name, ?grace, "stopping");
                 self.delete(pod, None, grace.as_secs(), deadline).await

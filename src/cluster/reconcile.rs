@@ -89,14 +89,28 @@ async fn work<N: Noun>(
     let mut failures: HashMap<Arc<str>, u32> = HashMap::new();
     let mut stops = Stops::default();
     let mut running: Running<N::Step, Ended> = Running::new();
-    let parallel = Arc::new(Semaphore::new(PARALLEL));
+    let mut shared = Shared::default();
+    let acting = Acting {
+        actor: actor.clone(),
+        hub: hub.clone(),
+        parallel: Arc::new(Semaphore::new(PARALLEL)),
+        leadership: leadership.clone(),
+    };
     loop {
         let due: Vec<Arc<str>> = tokio::select! {
             names = hub.dirty() => names,
             () = clock.sleep_until(queue.next()) => queue.take(clock.now()),
+            () = clock.sleep_until(shared.wake_at), if shared.wake_at.is_some() => {
+                shared.is_due = true;
+                shared.wake_at = None;
+                Vec::new()
+            }
             Some(done) = working.join_next() => {
                 let (name, ended) = done?;
                 busy.remove(&name);
+                if shared.acting.remove(&name) && matches!(ended, Ended::Failed { .. }) {
+                    shared.wake_at = Some(clock.now() + BACKOFF.after(0));
+                }
                 match ended {
                     Ended::Well => {
                         failures.remove(&name);
@@ -106,7 +120,7 @@ async fn work<N: Noun>(
                         pause(&mut queue, &mut failures, &name, clock.now(), retry_after);
                     }
                 }
-                if again.remove(&name) { vec![name] } else { continue }
+                if again.remove(&name) { vec![name] } else { Vec::new() }
             }
             ended = running.next() => {
                 let (key, ended) = ended?;
@@ -123,6 +137,28 @@ async fn work<N: Noun>(
                 continue;
             }
         };
+        // What groups share is decided on before any of them, and not while a decision on it is carried out.
+        shared.is_due |= hub.shares();
+        if shared.is_due && shared.acting.is_empty() {
+            shared.is_due = false;
+            let now = clock.now();
+            let together = hub.decide_together(&policy.borrow().clone(), now);
+            shared.wake_at = together.wake_at;
+            for (key, decision) in together.decisions {
+                if !busy.insert(Arc::clone(&key)) {
+                    // The group acts: its next pass comes when that has ended.
+                    shared.wake_at = Some(now + BACKOFF.after(0));
+                    continue;
+                }
+                shared.acting.insert(Arc::clone(&key));
+                let named = hub.read(|index| {
+                    let group = index.group(&key);
+                    group.map(|group| (Arc::clone(&group.name), N::id(group).to_owned()))
+                });
+                let (name, id) = named.unwrap_or_else(|| (Arc::clone(&key), String::new()));
+                working.spawn(acting.begin(key, name, &id, decision));
+            }
+        }
         for key in due {
             if busy.contains(&key) {
                 again.insert(key);
@@ -148,7 +184,7 @@ async fn work<N: Noun>(
             let group = || {
                 let id = hub.read(|index| {
                     let group = index.group(&key);
-                    group.map(|group| N::id(&group.newest().entry).to_owned())
+                    group.map(|group| N::id(group).to_owned())
                 });
                 id.unwrap_or_default()
             };
@@ -161,17 +197,21 @@ async fn work<N: Noun>(
             if !decision.actions.is_empty() {
                 busy.insert(Arc::clone(&key));
                 stops.begin(hub, &key, &decision);
-                let parallel = Arc::clone(&parallel);
-                let (actor, hub, leadership) = (actor.clone(), hub.clone(), leadership.clone());
-                let span = spans::act(N::KIND, &group(), rule);
-                let acting = async move {
-                    let ended = carry_out(actor, hub, name, decision, parallel, leadership);
-                    (key, ended.await)
-                };
-                working.spawn(acting.instrument(span));
+                let id = group();
+                working.spawn(acting.begin(key, name, &id, decision));
             }
         }
     }
+}
+
+/// What groups share, and the decisions on it.
+#[derive(Debug, Default)]
+struct Shared {
+    /// It is to be decided on.
+    is_due: bool,
+    wake_at: Option<Timestamp>,
+    /// Groups with a decision on it that is carried out.
+    acting: HashSet<Arc<str>>,
 }
 
 /// Decides again later: the more often it failed, the later.
@@ -234,37 +274,59 @@ enum Ended {
     Failed { retry_after: Option<Duration> },
 }
 
-/// Carries out the actions of a decision.
-async fn carry_out<N: Noun>(
+/// Carries out the actions of decisions.
+struct Acting<N: Noun> {
     actor: Actor,
     hub: Hub<N>,
-    name: Arc<str>,
-    decision: Decision<N::Step>,
     parallel: Arc<Semaphore>,
     leadership: Leadership,
-) -> Ended {
-    let Ok(_permit) = parallel.acquire().await else {
-        return Ended::Failed { retry_after: None };
-    };
-    if let Err(error) = act_all(&actor, &decision.actions, &leadership).await {
-        match &error {
-            None => {}
-            // Logged once for all, where requests are sent.
-            Some(error @ Error::Unreachable { .. }) => debug!(pod = %name, %error, "cannot act"),
-            Some(error) => warn!(pod = %name, %error, "cannot act, will decide again"),
+}
+
+impl<N: Noun> Acting<N> {
+    /// Begins to carry out a decision on the group with a key and an id, whose anchor has a name.
+    fn begin(
+        &self,
+        key: Arc<str>,
+        name: Arc<str>,
+        id: &str,
+        decision: Decision<N::Step>,
+    ) -> impl Future<Output = (Arc<str>, Ended)> + Send + 'static {
+        let this = Self {
+            actor: self.actor.clone(),
+            hub: self.hub.clone(),
+            parallel: Arc::clone(&self.parallel),
+            leadership: self.leadership.clone(),
+        };
+        let span = spans::act(N::KIND, id, decision.rule);
+        async move { (key, this.carry_out(&name, &decision).await) }.instrument(span)
+    }
+
+    async fn carry_out(&self, name: &str, decision: &Decision<N::Step>) -> Ended {
+        let Ok(_permit) = self.parallel.acquire().await else {
+            return Ended::Failed { retry_after: None };
+        };
+        if let Err(error) = act_all(&self.actor, &decision.actions, &self.leadership).await {
+            match &error {
+                None => {}
+                // Logged once for all, where requests are sent.
+                Some(error @ Error::Unreachable { .. }) => {
+                    debug!(pod = %name, %error, "cannot act")
+                }
+                Some(error) => warn!(pod = %name, %error, "cannot act, will decide again"),
+            }
+            let retry_after = error.and_then(|error| error.retry_after());
+            return Ended::Failed { retry_after };
         }
-        let retry_after = error.and_then(|error| error.retry_after());
-        return Ended::Failed { retry_after };
+        debug!(pod = %name, actions = decision.actions.len(), "acted");
+        if decision.unannounced {
+            warn!(
+                pod = %name,
+                "let go of a pod whose STOPPED the message bus has not confirmed in time"
+            );
+            self.hub.let_go_unannounced();
+        }
+        Ended::Well
     }
-    debug!(pod = %name, actions = decision.actions.len(), "acted");
-    if decision.unannounced {
-        warn!(
-            pod = %name,
-            "let go of a pod whose STOPPED the message bus has not confirmed in time"
-        );
-        hub.let_go_unannounced();
-    }
-    Ended::Well
 }
 
 /// What the log says of stops: each once, with its reason, however often it has to be asked for.

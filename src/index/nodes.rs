@@ -23,25 +23,37 @@ impl<N: Noun> Index<N> {
     pub fn apply_node(&mut self, node: Node) -> Changes<N> {
         let name = node.metadata.name.clone();
         self.nodes.gone.remove(&name);
-        let nodes = &mut self.nodes.by_name;
-        let same = nodes
-            .get(&name)
-            .is_some_and(|known| known.spec.taints == node.spec.taints);
-        nodes.insert(name.clone(), node);
-        if same {
-            Changes::default()
-        } else {
-            self.on_node(&name)
-        }
+        let before = self.nodes.by_name.get(&name);
+        let matters = before.is_none_or(|before| N::depends_on_node(before, &node));
+        let shared = N::shares_nodes(before, Some(&node));
+        self.nodes.by_name.insert(name.clone(), node);
+        let mut changes = match matters {
+            true => self.on_node(&name),
+            false => Changes::default(),
+        };
+        changes.shared = shared;
+        changes
+    }
+
+    /// Returns the nodes that are there, in no order; none without the right to list them.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.by_name.values()
+    }
+
+    /// Whether the nodes were listed.
+    pub fn lists_nodes(&self) -> bool {
+        self.nodes.listed > 0
     }
 
     /// Takes in that a node is gone since `version`.
     pub fn delete_node(&mut self, name: &str, version: u64) -> Changes<N> {
-        self.nodes.by_name.remove(name);
+        let before = self.nodes.by_name.remove(name);
         self.nodes.gone.insert(name.to_owned());
         self.forget_nodes();
         self.nodes.listed = self.nodes.listed.max(version);
-        self.on_node(name)
+        let mut changes = self.on_node(name);
+        changes.shared = N::shares_nodes(before.as_ref(), None);
+        changes
     }
 
     /// Takes in that a complete list at `version` held only the nodes in `present`.
@@ -54,7 +66,9 @@ impl<N: Noun> Index<N> {
         self.forget_nodes();
         self.nodes.listed = version;
         let gone = |node: &str| !node.is_empty() && !present.contains(node);
-        self.pods_on(gone)
+        let mut changes = self.pods_on(gone);
+        changes.shared = true;
+        changes
     }
 
     pub(super) fn node(&self, pod: &Pod) -> NodeView<'_> {

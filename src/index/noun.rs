@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::Index;
 use super::observed::{Objects, Observed};
 use crate::action::PodRef;
-use crate::decision::Decision;
-use crate::objects::{Event, Pod};
+use crate::decision::{Decision, Together};
+use crate::objects::{Event, Node, Pod};
 use crate::updates::Update;
 
 /// Where a pod belongs.
@@ -82,7 +82,7 @@ pub trait Noun: fmt::Debug + Clone + PartialEq + Default + Send + Sync + 'static
     }
 
     /// Returns the id of a group, as callers know it.
-    fn id(entry: &Self::Entry) -> &str;
+    fn id(group: &Group<Self>) -> &str;
 
     /// Whether clients get to see a group whose anchor was seen.
     fn is_visible(_group: &Group<Self>) -> bool {
@@ -108,6 +108,33 @@ pub trait Noun: fmt::Debug + Clone + PartialEq + Default + Send + Sync + 'static
         policy: &Self::Policy,
         now: Timestamp,
     ) -> Option<Decision<Self::Step>>;
+
+    /// Decides what groups that share something need at `now`: what one of them gets, another cannot have. It is asked
+    /// again once the actions of its decisions ended.
+    fn decide_together(
+        &self,
+        _index: &Index<Self>,
+        _policy: &Self::Policy,
+        _now: Timestamp,
+    ) -> Together<Self::Step> {
+        Together::default()
+    }
+
+    /// Whether what groups share may have changed with a pod. `before` is what was kept of it, `after` what is; `None`
+    /// where it is not there.
+    fn is_shared(_before: Option<&Self::Entry>, _after: Option<&Self::Entry>) -> bool {
+        false
+    }
+
+    /// Whether pods of the noun may fold to something else with a change of their node.
+    fn depends_on_node(before: &Node, after: &Node) -> bool {
+        before.spec.taints != after.spec.taints
+    }
+
+    /// Whether what groups share may have changed with a node.
+    fn shares_nodes(_before: Option<&Node>, _after: Option<&Node>) -> bool {
+        false
+    }
 
     /// Returns all that [`Noun::decide`] makes a decision from.
     fn case(
@@ -188,6 +215,11 @@ impl<N: Noun> Group<N> {
         &self.newest
     }
 
+    /// Returns all pods, by rank, also those that are gone.
+    pub fn members(&self) -> impl Iterator<Item = &Member<N>> {
+        self.older.iter().chain(Some(&self.newest))
+    }
+
     /// Returns the pods that are there and older than the newest, by rank.
     pub fn older(&self) -> impl Iterator<Item = &Member<N>> {
         self.older.iter().filter(|member| !member.gone)
@@ -211,8 +243,8 @@ impl<N: Noun> Group<N> {
 
     /// Returns the newest version of a pod.
     pub fn version(&self) -> u64 {
-        let members = std::iter::once(&self.newest).chain(&self.older);
-        members.map(|member| member.version).max().unwrap_or(0)
+        let versions = self.members().map(|member| member.version);
+        versions.max().unwrap_or(0)
     }
 
     /// Whether an answer showed a pod that the watch has yet to send. Until then nothing is published of the group, and
@@ -232,8 +264,7 @@ impl<N: Noun> Group<N> {
     }
 
     pub(super) fn member(&self, uid: &str) -> Option<&Member<N>> {
-        let mut members = std::iter::once(&self.newest).chain(&self.older);
-        members.find(|member| member.pod.uid == uid)
+        self.members().find(|member| member.pod.uid == uid)
     }
 
     pub(super) fn member_mut(&mut self, uid: &str) -> Option<&mut Member<N>> {

@@ -6,7 +6,7 @@ use super::content::step::Step;
 use super::decide::ContentStep;
 use super::entry::Workspace;
 use super::status::timestamp;
-use crate::action::Action;
+use crate::action::{Action, PodChange};
 use crate::decision::Decision;
 use crate::duration::GoDuration;
 use crate::index::noun::Group;
@@ -120,7 +120,7 @@ fn conditions(status: &WorkspaceStatus) -> Vec<Condition> {
 
 fn sentence(action: &Action) -> String {
     match action {
-        Action::Mark(_, mark) | Action::MarkVersion(_, _, mark) => {
+        Action::Mark(_, mark) | Action::ChangePod(_, PodChange { mark, .. }) => {
             let set = mark
                 .set
                 .iter()

@@ -56,8 +56,8 @@ impl Noun for Workspace {
         status::depends_on(event, entry.state.pod_phase)
     }
 
-    fn id(entry: &Entry) -> &str {
-        &entry.id
+    fn id(group: &Group<Self>) -> &str {
+        &group.newest().entry.id
     }
 
     fn is_visible(group: &Group<Self>) -> bool {

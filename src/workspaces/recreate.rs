@@ -18,7 +18,7 @@ use super::content::step::Step;
 use super::entry::Workspace;
 use super::marks::{FINALIZER, IDENTITY, annotation, label};
 use super::rejected::ENDS;
-use crate::action::{Action, Discard, Mark, PodCopy, PodRef};
+use crate::action::{Action, Discard, Mark, PodChange, PodCopy, PodRef};
 use crate::decision::Decision;
 use crate::index::noun::{Group, Member};
 
@@ -129,7 +129,10 @@ pub(super) fn make_again(group: &Group<Workspace>) -> Vec<Action> {
     if state.successor.is_empty() {
         let mark = Mark::put(annotation::SUCCESSOR, Some(to.clone()));
         let version = newest.version.to_string();
-        actions.push(Action::MarkVersion(newest.pod.clone(), version, mark));
+        actions.push(Action::ChangePod(
+            newest.pod.clone(),
+            PodChange::mark_at(version, mark),
+        ));
     }
     let started = state.created.filter(|_| newest.rank == 0);
     let started = started.map(|at| (annotation::STARTED_AT.to_owned(), at.to_string()));

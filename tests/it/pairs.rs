@@ -152,8 +152,8 @@ impl Noun for Pair {
         }
     }
 
-    fn id(half: &Half) -> &str {
-        &half.name
+    fn id(group: &Group<Self>) -> &str {
+        &group.newest().entry.name
     }
 
     fn fold(group: &Group<Self>, (): &()) -> Running {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::Explanation;
-use crate::action::{Action, Dependant};
+use crate::action::{Action, Dependant, PodChange};
 use crate::cli::client::encode;
 use crate::duration::GoDuration;
 use crate::workspaces::content::step::Step;
@@ -41,7 +41,7 @@ pub(super) fn render(explanation: &Explanation) -> String {
 
 fn action(action: &Action) -> Value {
     match action {
-        Action::Mark(_, mark) | Action::MarkVersion(_, _, mark) => {
+        Action::Mark(_, mark) | Action::ChangePod(_, PodChange { mark, .. }) => {
             let mut parts = Map::new();
             if !mark.set.is_empty() {
                 parts.insert("set".to_owned(), json!(mark.set));

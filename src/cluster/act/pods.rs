@@ -9,7 +9,7 @@ use tracing::{debug, info};
 
 use super::call::{decode, merge};
 use super::{Actor, Outcome};
-use crate::action::{Mark, PodRef};
+use crate::action::{Mark, PodChange, PodRef};
 use crate::cluster::request::{MERGE, STRATEGIC};
 use crate::error::Error;
 use crate::index::input::{Input, Source};
@@ -59,25 +59,34 @@ impl Actor {
         self.patch(pod, MERGE, &patch, deadline).await
     }
 
-    /// Marks a pod if it still is at `version`.
-    pub(super) async fn mark_version(
+    /// Changes a pod, where a version is given only in that.
+    pub(super) async fn change_pod(
         &self,
         pod: &PodRef,
-        version: &str,
-        mark: &Mark,
+        change: &PodChange,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        let annotations = annotations(pod, mark);
-        let patch = json!({
-            "metadata": { "uid": pod.uid, "resourceVersion": version, "annotations": annotations },
-        });
-        let path = self.path("pods", Some(&pod.name));
-        let doing = format!("marking pod {}", pod.name);
-        let call = self.call(&doing, deadline);
-        match call.patch(&path, MERGE, &patch).await? {
-            Some(text) => self.saw(&text).map(|_| Outcome::Done),
-            None => Ok(Outcome::Changed),
+        let mut spec = Map::new();
+        if let Some(gates) = &change.gates {
+            let gates: Vec<_> = gates.iter().map(|gate| json!({ "name": gate })).collect();
+            spec.insert("schedulingGates".to_owned(), gates.into());
         }
+        if let Some(seconds) = change.active_deadline {
+            spec.insert("activeDeadlineSeconds".to_owned(), seconds.into());
+        }
+        let annotations = annotations(pod, &change.mark);
+        let mut patch = json!({ "metadata": { "uid": pod.uid, "annotations": annotations } });
+        if !spec.is_empty() {
+            patch["spec"] = spec.into();
+        }
+        if let Some(version) = &change.version {
+            patch["metadata"]["resourceVersion"] = version.as_str().into();
+        }
+        let changed = self.patch(pod, MERGE, &patch, deadline).await?;
+        Ok(match (changed, &change.version) {
+            (Outcome::Gone, Some(_)) => Outcome::Changed,
+            (outcome, _) => outcome,
+        })
     }
 
     pub(super) async fn remove_finalizer(

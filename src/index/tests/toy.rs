@@ -70,8 +70,8 @@ impl Noun for Pair {
         }
     }
 
-    fn id(half: &Half) -> &str {
-        &half.group
+    fn id(group: &Group<Self>) -> &str {
+        &group.newest().entry.group
     }
 
     /// It has ended when one of both is gone.

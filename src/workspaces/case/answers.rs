@@ -17,7 +17,8 @@ pub fn actions(actions: &[Action]) -> Value {
 fn line(action: &Action) -> Value {
     match action {
         Action::Mark(_, mark) => json!({"set": mark.set, "remove": mark.remove}),
-        Action::MarkVersion(_, version, mark) => {
+        Action::ChangePod(_, change) => {
+            let (mark, version) = (&change.mark, &change.version);
             json!({"set": mark.set, "remove": mark.remove, "version": version})
         }
         Action::Label(_, labels) => json!({ "label": labels }),

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use prost::Message;
 
 use super::Seen;
-use crate::action::{Action, Mark, SecretChange};
+use crate::action::{Action, Mark, PodChange, SecretChange};
 use crate::error::FieldViolation;
 use crate::proto::wsman::SshPublicKeys;
 use crate::workspaces::marks::{annotation, secret_key};
@@ -102,7 +102,10 @@ impl Keys {
         }
         if mark != Mark::default() {
             let version = seen.version.clone();
-            actions.push(Action::MarkVersion(seen.pod.clone(), version, mark));
+            actions.push(Action::ChangePod(
+                seen.pod.clone(),
+                PodChange::mark_at(version, mark),
+            ));
         }
         if was_in_secret && storage != Storage::Secret {
             let change = SecretChange {

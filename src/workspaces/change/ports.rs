@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Seen, is_ending};
-use crate::action::{Action, Mark};
+use crate::action::{Action, Mark, PodChange};
 use crate::config::{Manager, Services};
 use crate::error::{Error, FieldViolation};
 use crate::proto::wsman::PortSpec;
@@ -67,7 +67,10 @@ impl PortChange {
                 set(annotation::EXPOSED_PORTS, encode(&after)?);
             }
             let version = seen.version.clone();
-            actions.push(Action::MarkVersion(seen.pod.clone(), version, change));
+            actions.push(Action::ChangePod(
+                seen.pod.clone(),
+                PodChange::mark_at(version, change),
+            ));
         }
         // Pods of a classic manager have no Services of ours.
         if manager.services.exist() && seen.marks.contains_key(annotation::SPEC_SHA256) {

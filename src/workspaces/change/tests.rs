@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::action::Mark;
+use crate::action::{Mark, PodChange};
 use crate::golden::{self, Case};
 use crate::proto::wsman::{PortSpec, SshPublicKeys};
 use crate::workspaces::marks::annotation;
@@ -140,7 +140,7 @@ fn pod() -> PodRef {
 fn shown(action: &Action) -> Value {
     match action {
         Action::Mark(_, mark) => json!({ "mark": marks(mark) }),
-        Action::MarkVersion(_, version, mark) => {
+        Action::ChangePod(_, PodChange { mark, version, .. }) => {
             json!({ "mark": marks(mark), "version": version })
         }
         Action::SyncServices(_) => json!("align Services"),
@@ -241,7 +241,7 @@ fn a_change_that_was_made_is_not_made_again() {
         let step = step.unwrap();
         let act = |seen: &Seen| step.actions(seen, &settings.manager, Timestamp::UNIX_EPOCH);
         for action in act(&seen).unwrap() {
-            if let Action::Mark(_, mark) | Action::MarkVersion(_, _, mark) = action {
+            if let Action::Mark(_, mark) | Action::ChangePod(_, PodChange { mark, .. }) = action {
                 seen.marks.retain(|key, _| !mark.remove.contains(key));
                 seen.marks.extend(mark.set);
             }

@@ -93,7 +93,7 @@ fn case(pods: &[Value], gone: bool) -> Case {
 fn steps(case: &Case) -> String {
     let decision = case.decide().unwrap();
     let names = decision.actions.iter().map(|action| match action {
-        Action::MarkVersion(pod, _, _) => format!("commit {}", pod.name),
+        Action::ChangePod(pod, _) => format!("commit {}", pod.name),
         Action::CopyPod(copy) => format!("create {}", copy.to),
         Action::CopyMarks(from, to, _) => format!("pass on {} {}", from.name, to.name),
         Action::Label(pod, labels) => {
