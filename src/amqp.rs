@@ -136,6 +136,15 @@ impl Publisher {
         (Self { bus, timing, state }, reported)
     }
 
+    /// Returns another publisher on the same bus, with a connection of its own.
+    pub fn another(&self) -> Self {
+        Self {
+            bus: Arc::clone(&self.bus),
+            timing: self.timing,
+            state: watch::Sender::new(State::default()),
+        }
+    }
+
     /// Returns the state; the channel closes when the publisher ends.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()

@@ -1,5 +1,6 @@
 //! Composes the daemon and shuts it down: the order of the start and of the drain (docs/operations.md#shutdown).
 
+mod sessions;
 pub mod workspaces;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::index::{Changes, Index};
 use crate::lease::LeaseState;
 use crate::proto::served::backups_server::BackupsServer;
 use crate::proto::served::inspector_server::InspectorServer;
+use crate::proto::served::sessions_server::SessionsServer;
 use crate::proto::served::spec_provider_server::SpecProviderServer;
 use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
 use crate::readiness::{Component, Readiness};
@@ -208,8 +210,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     tasks.spawn(
         "watch activity",
         activity::follow(
-            client,
-            namespace,
+            client.clone(),
+            namespace.clone(),
             hub.clone(),
             readiness.component("activity"),
         ),
@@ -244,15 +246,34 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             },
         ),
     );
+    let context = CallContext::new(drain.clone(), limits);
+    let shared = sessions::Shared {
+        client: &client,
+        namespace: &namespace,
+        readiness: &readiness,
+        clock: &clock,
+        leadership: elector.leadership(),
+        settings: settings.clone(),
+        calls: context.clone(),
+    };
+    let sessions = sessions::start(&mut tasks, &shared);
     let bus_state = bus.as_ref().map(Publisher::state);
     let flushed = bus.as_ref().map(Publisher::ended);
+    if let (Some(bus), Some(sessions)) = (&bus, &sessions) {
+        let publishing = bus.another();
+        let publishing = publishing.run(
+            sessions::feed(&sessions.hub),
+            elector.leadership(),
+            flush.clone(),
+        );
+        tasks.spawn("message bus of sessions", publishing);
+    }
     if let Some(bus) = bus {
         let component = readiness.optional(MESSAGE_BUS);
         tasks.spawn("message bus state", follow_bus(bus.state(), component));
         let publishing = bus.run(feed(&hub), elector.leadership(), flush.clone());
         tasks.spawn("message bus", publishing);
     }
-    let context = CallContext::new(drain.clone(), limits);
     let lookup = Lookup::new(hub.clone(), actor.clone(), followed.switch);
     let workspaces = Workspaces::new(
         context.clone(),
@@ -274,12 +295,16 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         leadership: elector.leadership(),
         clock: clock.clone(),
     };
-    let services = Services::new()?
+    let mut services = Services::new()?
         .register(WorkspaceManagerServer::new(workspaces).max_decoding_message_size(REQUEST_LIMIT))?
         .register(SpecProviderServer::new(images).max_decoding_message_size(REQUEST_LIMIT))?
         .register(InspectorServer::new(inspect).max_decoding_message_size(REQUEST_LIMIT))?
         .register(BackupsServer::new(saved).max_decoding_message_size(REQUEST_LIMIT))?
         .passthrough(builder);
+    if let Some(sessions) = sessions {
+        let sessions = SessionsServer::new(sessions);
+        services = services.register(sessions.max_decoding_message_size(REQUEST_LIMIT))?;
+    }
     let methods = services.methods().clone();
     new_limits.send_replace(Limits::new(&initial.rpc.rate_limits, &methods, &clock)?);
     let (server, keep_health) =

@@ -1,5 +1,6 @@
 //! The one error of the core, sorted by who can fix it; each edge maps it once.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -36,16 +37,22 @@ pub enum Error {
         /// The violations.
         violations: Vec<FieldViolation>,
     },
-    /// There is no such workspace.
-    #[error("workspace {id} does not exist")]
+    /// There is nothing of that name.
+    #[error("{noun} {id} does not exist{}", listed(known))]
     NotFound {
-        /// Instance id of the call.
+        /// What was asked for, such as `workspace`.
+        noun: &'static str,
+        /// Its id or name.
         id: String,
+        /// The names that there are, where these are few.
+        known: Vec<String>,
     },
-    /// There was such a workspace until recently.
-    #[error("workspace {id} does not exist: it ended at {at}, {why}")]
+    /// There was one until recently.
+    #[error("{noun} {id} does not exist: it ended at {at}, {why}")]
     Ended {
-        /// Instance id of the call.
+        /// What was asked for, such as `workspace`.
+        noun: &'static str,
+        /// Its id.
         id: String,
         /// When it was seen to end.
         at: Timestamp,
@@ -53,12 +60,22 @@ pub enum Error {
         why: String,
     },
     /// Another request holds that id.
-    #[error("workspace instance {id} already exists with another request")]
+    #[error("{noun} {id} already exists with another request")]
     Exists {
-        /// Instance id of the call.
+        /// What was to be started, such as `session`.
+        noun: &'static str,
+        /// Its id.
         id: String,
     },
-    /// The workspace is in the wrong state for the call.
+    /// More is requested than there can ever be.
+    #[error("{what} has {capacity} machines, and {requested} are requested")]
+    Capacity {
+        /// What is too small, such as `pool workers`.
+        what: String,
+        requested: u32,
+        capacity: u32,
+    },
+    /// What the call is about is in the wrong state for the call.
     #[error("{why}")]
     Precondition {
         /// A stable name of that state, such as `MAINTENANCE`.
@@ -155,13 +172,28 @@ pub enum Error {
     },
 }
 
+/// The names that there are, as the end of a sentence.
+fn listed(known: &[String]) -> String {
+    match known.is_empty() {
+        true => String::new(),
+        false => format!("; there is {}", known.join(", ")),
+    }
+}
+
 impl Error {
     /// Returns the reason that callers may branch on; it is part of the API.
-    pub fn reason(&self) -> &'static str {
-        match self {
+    pub fn reason(&self) -> Cow<'static, str> {
+        let of = |noun: &str, what: &str| {
+            let noun = noun.split(' ').next().unwrap_or_default();
+            format!("{}_{what}", noun.to_uppercase()).into()
+        };
+        let reason = match self {
             Self::Invalid { .. } => "INVALID_REQUEST",
-            Self::NotFound { .. } | Self::Ended { .. } => "WORKSPACE_NOT_FOUND",
-            Self::Exists { .. } => "WORKSPACE_EXISTS",
+            Self::NotFound { noun, .. } | Self::Ended { noun, .. } => {
+                return of(noun, "NOT_FOUND");
+            }
+            Self::Exists { noun, .. } => return of(noun, "EXISTS"),
+            Self::Capacity { .. } => "TOO_LARGE",
             Self::Precondition { .. } | Self::Maintenance { .. } => "WRONG_STATE",
             Self::Denied { .. } => "CLUSTER_REFUSED",
             Self::Foreign { .. } => "FOREIGN_ORIGIN",
@@ -172,7 +204,8 @@ impl Error {
             Self::Deadline { .. } => "DEADLINE_EXCEEDED",
             Self::Unimplemented { .. } => "UNIMPLEMENTED",
             Self::Internal { .. } => "INTERNAL",
-        }
+        };
+        reason.into()
     }
 
     /// Returns its text as short as an annotation may keep it: webhooks may say much.

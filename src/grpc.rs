@@ -5,4 +5,6 @@ pub mod forward;
 pub mod images;
 pub mod inspect;
 pub mod lookup;
+pub mod sessions;
+pub mod subscribe;
 pub mod workspaces;

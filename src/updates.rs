@@ -24,6 +24,9 @@ pub trait Update: fmt::Debug + Sized + Send + Sync + 'static {
     /// What a subscriber selects; by default everything.
     type Filter: Filter<Self> + Default;
 
+    /// Groups that ended stay for a while, so a snapshot has them, too.
+    const ENDED_STAY: bool = false;
+
     /// Id of the group, as in the API.
     fn group_id(&self) -> Arc<str>;
 

@@ -42,6 +42,7 @@ pub(super) fn settings(
             &mut faults,
         ),
         kubernetes: kubernetes(file.kubernetes, &mut faults),
+        sessions: None,
         message_bus: file.message_bus.map(|bus| message_bus(bus, &mut faults)),
         image_builder: image_builder(file.image_builder, &mut faults),
         health_addr: optional_addr("health.addr", &file.health_addr, &mut faults),

@@ -7,6 +7,7 @@ use wsman_store::settings::StoreSettings;
 
 use crate::duration::GoDuration;
 use crate::quantity::Quantity;
+use crate::sessions::rules::SessionRules;
 use crate::workspaces::url::UrlTemplate;
 
 /// A checked configuration.
@@ -20,6 +21,8 @@ pub struct Settings {
     pub kubernetes: Kubernetes,
     /// The program of wsman in pods, if its image is configured.
     pub guest: Option<GuestProgram>,
+    /// Sessions, if they are served.
+    pub sessions: Option<SessionRules>,
     /// The broker of updates, if any.
     pub message_bus: Option<MessageBus>,
     /// The destination of `builder.ImageBuilder` calls, if any.

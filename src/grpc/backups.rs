@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::lookup::Lookup;
+use super::lookup::{Lookup, missing};
 use crate::backups::Backups;
 use crate::error::Error;
 use crate::proto::served::backups_server;
@@ -51,6 +51,6 @@ impl Saved {
         // One of another owner is not there.
         known
             .and_then(|status| backups::of_workspace(asked, &status.read()))
-            .ok_or_else(|| Error::NotFound { id: id.clone() })
+            .ok_or_else(|| missing(id.clone()))
     }
 }

@@ -2,8 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::lookup::Lookup;
-use crate::error::Error;
+use super::lookup::{Lookup, missing};
 use crate::proto::registryfacade::{GetImageSpecRequest, GetImageSpecResponse};
 use crate::proto::served::spec_provider_server::SpecProvider;
 use crate::rpc::call;
@@ -26,9 +25,7 @@ impl SpecProvider for Images {
             let image = group.newest().entry.image.clone();
             (image, group.status().clone())
         });
-        let (image, status) = found
-            .await?
-            .ok_or_else(|| Error::NotFound { id: id.clone() })?;
+        let (image, status) = found.await?.ok_or_else(|| missing(id.clone()))?;
         let spec = image.spec(&status.read())?;
         Ok(Response::new(GetImageSpecResponse { spec: Some(spec) }))
     }

@@ -8,7 +8,7 @@ use crate::cluster::act::Actor;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::index::ended::End;
-use crate::index::noun::Group;
+use crate::index::noun::{Group, Noun};
 use crate::objects::Pod;
 use crate::proto::answers::EncodedStatus;
 use crate::workspaces::ending;
@@ -136,8 +136,9 @@ impl Lookup {
     pub fn not_found(&self, id: &str) -> Error {
         let id = id.to_owned();
         match self.end(&id) {
-            None => Error::NotFound { id },
+            None => missing(id),
             Some(end) => Error::Ended {
+                noun: Workspace::KIND,
                 id,
                 at: end.at,
                 why: ending::of_ended(&end.update.status.read()),
@@ -164,5 +165,14 @@ impl Lookup {
                 .cloned()
                 .collect()
         })
+    }
+}
+
+/// Returns the error of a call for a workspace that nothing is known of.
+pub(super) fn missing(id: String) -> Error {
+    Error::NotFound {
+        noun: Workspace::KIND,
+        id,
+        known: Vec::new(),
     }
 }

@@ -1,7 +1,6 @@
 //! The `WorkspaceManager` service: parse, plan, act, reply. A call decides nothing itself.
 
 pub mod start;
-pub mod subscribe;
 
 mod change;
 mod maintenance;
@@ -10,10 +9,9 @@ mod stop;
 mod volumes;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 use tracing::warn;
@@ -23,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error::{Error, FieldViolation};
 use crate::index::noun::Noun;
-use crate::proto::answers::{DescribeWorkspaceResponse, GetWorkspacesResponse};
+use crate::proto::answers::{DescribeWorkspaceResponse, GetWorkspacesResponse, SubscribeResponse};
 use crate::proto::served::workspace_manager_server::WorkspaceManager;
 use crate::proto::wsman::{
     BackupWorkspaceRequest, BackupWorkspaceResponse, ControlAdmissionRequest,
@@ -52,14 +50,12 @@ use change::Changes;
 use maintenance::Maintenance;
 use save::Savers;
 use start::Starts;
-use subscribe::Updates;
 
 use super::lookup::Lookup;
+use super::subscribe::{self, Stream};
 
 /// Metadata key of a start that waits for RUNNING.
 const WAIT: &str = "wsman-wait";
-/// How far a replica may be behind another before a resumed stream gets a snapshot instead.
-const BEHIND: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub struct Workspaces {
@@ -76,7 +72,7 @@ pub struct Workspaces {
 
 #[tonic::async_trait]
 impl WorkspaceManager for Workspaces {
-    type SubscribeStream = Updates;
+    type SubscribeStream = Stream<SubscribeResponse>;
 
     async fn start_workspace(
         &self,
@@ -181,23 +177,15 @@ impl WorkspaceManager for Workspaces {
     async fn subscribe(
         &self,
         request: Request<SubscribeRequest>,
-    ) -> Result<Response<Updates>, Status> {
+    ) -> Result<Response<Stream<SubscribeResponse>>, Status> {
         self.calls.check_open()?;
         let epoch = self.settings.borrow().manager.status_version_offset;
         let from = subscribe::start(request.metadata(), epoch)?;
         let filter = Filter::parse(request.into_inner().must_match)?;
         self.lookup.check_listed()?;
         let updates = self.lookup.hub().updates();
-        if let SubscribeFrom::Resume(version) = from {
-            // The other replica may be a moment ahead. What it sent is sent here too.
-            let _ = timeout(BEHIND, updates.reached(version)).await;
-        }
-        let subscription = updates.subscribe(filter, from);
-        let began = MetadataValue::from_static(subscribe::word(subscription.started_from()));
-        let stream = subscribe::stream(subscription, epoch, self.calls.drain().clone());
-        let mut response = Response::new(stream);
-        response.metadata_mut().insert(subscribe::BEGAN, began);
-        Ok(response)
+        let drain = self.calls.drain().clone();
+        Ok(subscribe::open(updates, filter, from, epoch, drain).await)
     }
 
     async fn mark_active(

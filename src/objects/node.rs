@@ -93,6 +93,14 @@ pub struct NodeStatus {
     pub allocatable: BTreeMap<String, String>,
 }
 
+impl NodeStatus {
+    /// Whether its kubelet says that it is ready.
+    pub fn is_ready(&self) -> bool {
+        let ready = self.conditions.iter().find(|c| c.kind == "Ready");
+        ready.is_some_and(|ready| ready.status == "True")
+    }
+}
+
 impl Object for Node {}
 impl Object for NodeSpec {}
 impl Object for Taint {}

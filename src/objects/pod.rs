@@ -66,6 +66,12 @@ pub struct PodSpec {
         skip_serializing_if = "lenient::is_absent"
     )]
     pub scheduling_gates: Vec<SchedulingGate>,
+    /// Seconds after its start at which its node ends it.
+    #[serde(
+        deserialize_with = "lenient::any",
+        skip_serializing_if = "lenient::is_absent"
+    )]
+    pub active_deadline_seconds: Option<i64>,
     /// Tolerations.
     #[serde(
         deserialize_with = "lenient::any",

@@ -35,10 +35,25 @@ pub fn status(failure: Error) -> Status {
                 details.add_bad_request_violation(violation.field, violation.why);
             }
         }
-        Error::NotFound { id } | Error::Exists { id } => {
+        Error::NotFound { id, known, .. } => {
+            metadata.insert("id".to_owned(), id);
+            if !known.is_empty() {
+                metadata.insert("known".to_owned(), known.join(","));
+            }
+        }
+        Error::Exists { id, .. } => {
             metadata.insert("id".to_owned(), id);
         }
-        Error::Ended { id, at, why } => {
+        Error::Capacity {
+            what,
+            requested,
+            capacity,
+        } => {
+            metadata.insert("of".to_owned(), what);
+            metadata.insert("requested".to_owned(), requested.to_string());
+            metadata.insert("capacity".to_owned(), capacity.to_string());
+        }
+        Error::Ended { id, at, why, .. } => {
             metadata.insert("id".to_owned(), id);
             metadata.insert("ended".to_owned(), at.to_string());
             metadata.insert("why".to_owned(), why);
@@ -113,7 +128,9 @@ fn code(error: &Error) -> Code {
         Error::Invalid { .. } => Code::InvalidArgument,
         Error::NotFound { .. } | Error::Ended { .. } => Code::NotFound,
         Error::Exists { .. } => Code::AlreadyExists,
-        Error::Precondition { .. } | Error::Maintenance { .. } => Code::FailedPrecondition,
+        Error::Precondition { .. } | Error::Maintenance { .. } | Error::Capacity { .. } => {
+            Code::FailedPrecondition
+        }
         Error::Denied { .. } | Error::Foreign { .. } => Code::PermissionDenied,
         Error::Exhausted { .. } => Code::ResourceExhausted,
         Error::Aborted { .. } | Error::Contended { .. } => Code::Aborted,

@@ -24,6 +24,8 @@ pub struct Supply {
     pub capacity: u32,
     /// Slots that admitted members hold, those that still end included.
     pub in_use: u32,
+    /// Slots of all nodes, also of those that take no pods now.
+    pub size: u32,
     /// Slots that may be asked for beyond the capacity, so that an autoscaler sees the pods.
     pub elastic: u32,
 }
@@ -34,7 +36,12 @@ impl Supply {
         self.most().saturating_sub(self.in_use)
     }
 
-    /// Returns how many slots can ever be admitted to.
+    /// Returns how many slots there are for one session, when all nodes take pods again.
+    pub fn largest(&self) -> u32 {
+        self.size.max(self.capacity).saturating_add(self.elastic)
+    }
+
+    /// Returns how many slots can be admitted to together.
     pub fn most(&self) -> u32 {
         self.capacity.saturating_add(self.elastic)
     }

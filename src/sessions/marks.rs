@@ -45,8 +45,11 @@ pub mod annotation {
     pub const RELEASED_AT: &str = "wsman.dev/released-at";
     /// Who asked for a stop, and why. On the anchor.
     pub const STOP: &str = "wsman.dev/stop";
-    /// Why a pod was ended by wsman, which its own state does not say: `cancelled`, `gang-broken`, `over`.
+    /// Why wsman ended a pod, which its own state does not say, as `<Reason>: <message>`. On the anchor: how the session
+    /// ended, where the decider does not say it.
     pub const OUTCOME: &str = "wsman.dev/outcome";
+    /// When that was.
+    pub const OUTCOME_AT: &str = "wsman.dev/outcome-at";
     /// How long the session stays after its end, in seconds. On the anchor.
     pub const TTL: &str = "wsman.dev/ttl";
 }

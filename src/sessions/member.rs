@@ -14,11 +14,11 @@ use crate::action::PodRef;
 use crate::index::noun::Membership;
 use crate::index::observed::{NodeView, Observed};
 use crate::index::reference;
-use crate::objects::{ContainerStatus, Pod, Terminated};
+use crate::objects::{ContainerStatus, Meta, Pod, Terminated};
 use crate::proto::wsman::sessions::v1::{Health, SessionSpec};
 
 /// What is kept of a pod.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Member {
     /// Id of the session.
     pub session: Box<str>,
@@ -28,6 +28,12 @@ pub struct Member {
     pub health: Judgement,
     /// It waits for its session to be admitted.
     pub is_gated: bool,
+    /// Gates of others that hold it back.
+    pub foreign_gates: Box<[Box<str>]>,
+    /// When its node took it.
+    pub taken: Option<Timestamp>,
+    /// Seconds after that at which its node ends it.
+    pub active_deadline: Option<i64>,
     /// It is being deleted.
     pub is_deleting: bool,
     /// It holds its machine: its pod has not ended, or a container of it still runs.
@@ -37,8 +43,11 @@ pub struct Member {
     pub created: Option<Timestamp>,
     pub started: Option<Timestamp>,
     pub finished: Option<Timestamp>,
-    /// Why wsman ended it, from its mark.
+    /// The newest transition of its conditions: about when it ended, should its container never have run.
+    pub changed: Option<Timestamp>,
+    /// Why wsman ended it, from its mark, and when.
     pub outcome: Option<Box<str>>,
+    pub outcome_at: Option<Timestamp>,
     /// Of the anchor: what is of the whole session.
     pub anchor: Option<Arc<Anchor>>,
 }
@@ -48,7 +57,7 @@ pub struct Member {
 pub struct Anchor {
     /// Why it cannot be read; empty if it can.
     pub unreadable: String,
-    pub spec: SessionSpec,
+    pub spec: Arc<SessionSpec>,
     pub fingerprint: String,
     pub enqueued_at: Option<Timestamp>,
     pub admitted_at: Option<Timestamp>,
@@ -58,7 +67,7 @@ pub struct Anchor {
 }
 
 /// How a component is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Judgement {
     pub health: Health,
     /// CamelCase reason.
@@ -66,13 +75,13 @@ pub struct Judgement {
     /// For people.
     pub message: Box<str>,
     pub exit_code: Option<i32>,
-    /// Since when something is wrong that may pass, and how patient one is with it.
-    pub wrong: Option<(Timestamp, Patience)>,
+    /// Since when something is wrong that may pass, and what.
+    pub wrong: Option<(Timestamp, Wrong)>,
 }
 
-/// How long something may be wrong.
+/// What may be wrong for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum Wrong {
     /// An image that cannot be pulled, a configuration that is not there.
     Image,
     /// No node takes it.
@@ -125,13 +134,23 @@ impl Member {
             pool: text(label::POOL),
             health: judge(pod),
             is_gated: is_gated(pod),
+            foreign_gates: foreign_gates(pod),
+            taken: pod.status.start_time,
+            active_deadline: pod.spec.active_deadline_seconds,
             is_deleting: meta.deletion_timestamp.is_some(),
             holds_slot: holds_slot(pod),
             node_is_away: is_away(observed.node),
             created: meta.creation_timestamp,
             started,
             finished: terminated.and_then(|ended| ended.finished_at),
+            changed: pod
+                .status
+                .conditions
+                .iter()
+                .filter_map(|c| c.last_transition_time)
+                .max(),
             outcome: meta.annotation(annotation::OUTCOME).map(Into::into),
+            outcome_at: time(meta, annotation::OUTCOME_AT),
             anchor: (meta.owner_references.is_empty()).then(|| Arc::new(Anchor::read(pod))),
         }
     }
@@ -145,7 +164,7 @@ impl Member {
 impl Anchor {
     fn read(pod: &Pod) -> Self {
         let meta = &pod.metadata;
-        let time = |key| meta.annotation(key).and_then(|text| text.parse().ok());
+        let time = |key| time(meta, key);
         let spec = meta.annotation(annotation::SPEC);
         let spec = spec.map_or(Err("it is missing".to_owned()), packed::unpack);
         let (spec, unreadable) = match spec {
@@ -158,7 +177,7 @@ impl Anchor {
         let fingerprint = meta.annotation(annotation::SPEC_SHA256).unwrap_or_default();
         Self {
             unreadable,
-            spec,
+            spec: Arc::new(spec),
             fingerprint: fingerprint.to_owned(),
             enqueued_at: time(annotation::ENQUEUED_AT).or(meta.creation_timestamp),
             admitted_at: time(annotation::ADMITTED_AT),
@@ -168,11 +187,19 @@ impl Anchor {
     }
 }
 
+fn time(meta: &Meta, key: &str) -> Option<Timestamp> {
+    meta.annotation(key).and_then(|text| text.parse().ok())
+}
+
 fn is_gated(pod: &Pod) -> bool {
-    pod.spec
-        .scheduling_gates
-        .iter()
-        .any(|gate| gate.name == GATE)
+    let mut gates = pod.spec.scheduling_gates.iter();
+    gates.any(|gate| gate.name == GATE)
+}
+
+fn foreign_gates(pod: &Pod) -> Box<[Box<str>]> {
+    let gates = pod.spec.scheduling_gates.iter();
+    let foreign = gates.filter(|gate| gate.name != GATE);
+    foreign.map(|gate| gate.name.as_str().into()).collect()
 }
 
 /// A terminal phase can be read while containers still run: the slot is free when both are over.
@@ -214,6 +241,10 @@ pub fn judge(pod: &Pod) -> Judgement {
             exit_code: Some(code),
             ..match code {
                 0 => Judgement::of(Health::Completed, "", &ended.message),
+                // Why its node ended it says more than that it was ended.
+                _ if status.phase == "Failed" && !status.reason.is_empty() => {
+                    Judgement::of(Health::Broken, &status.reason, &status.message)
+                }
                 _ => Judgement::of(Health::Broken, &ended.reason, &ended.message),
             }
         };
@@ -252,7 +283,7 @@ pub fn judge(pod: &Pod) -> Judgement {
             "ErrImagePull" | "ImagePullBackOff" | "CreateContainerConfigError" => {
                 let since = since("PodScheduled").or(pod.metadata.creation_timestamp);
                 return Judgement {
-                    wrong: since.map(|since| (since, Patience::Image)),
+                    wrong: since.map(|since| (since, Wrong::Image)),
                     ..Judgement::of(Health::NotReady, &waiting.reason, &waiting.message)
                 };
             }
@@ -265,7 +296,7 @@ pub fn judge(pod: &Pod) -> Judgement {
             .last_transition_time
             .filter(|_| unscheduled.reason == "Unschedulable");
         return Judgement {
-            wrong: wrong.map(|since| (since, Patience::Node)),
+            wrong: wrong.map(|since| (since, Wrong::Node)),
             ..Judgement::of(Health::NotReady, &unscheduled.reason, &unscheduled.message)
         };
     }

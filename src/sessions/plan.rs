@@ -13,13 +13,14 @@ use k8s_openapi::api::core::v1::{
     VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    LabelSelector, LabelSelectorRequirement, ObjectMeta,
+    LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
 };
 
 use super::marks::{CALLER_PREFIX, FINALIZER, GATE, KIND, annotation, label};
 use super::packed;
 use super::request::SessionRequest;
 use super::rules::SessionRules;
+use crate::action::PodRef;
 use crate::error::{Error, FieldViolation};
 use crate::proto::wsman::sessions::v1::{Component, SessionSpec};
 
@@ -41,11 +42,27 @@ const PEERS: &str = "WSMAN_PEERS";
 /// Most bytes of the packed spec: the annotations of a pod may have 256 KiB together.
 const MAX_SPEC: usize = 200 << 10;
 /// How long a component has to end once it is to.
-const GRACE_SECONDS: i64 = 30;
+pub const GRACE_SECONDS: i64 = 30;
 
-/// Returns the name of the pod of a component.
-pub fn pod_name(id: &str, component: &str) -> String {
-    format!("{id}-{component}")
+/// Returns the name of the pod of a component. That of the decider is the id: there is one pod of a name, and so one
+/// session of an id. No id has a dot.
+pub fn pod_name(id: &str, component: &str, decider: &str) -> String {
+    match component == decider {
+        true => id.to_owned(),
+        false => format!("{id}.{component}"),
+    }
+}
+
+/// Returns a pod that goes with the anchor.
+pub fn owned(mut pod: Pod, anchor: &PodRef) -> Pod {
+    pod.metadata.owner_references = Some(vec![OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        name: anchor.name.clone(),
+        uid: anchor.uid.clone(),
+        ..OwnerReference::default()
+    }]);
+    pod
 }
 
 /// Builds everything that starting a session creates.
@@ -101,7 +118,7 @@ impl Build<'_> {
     }
 
     fn pod(&self, place: usize, component: &Component) -> Pod {
-        let name = pod_name(&self.request.id, &component.name);
+        let name = pod_name(&self.request.id, &component.name, &self.spec().decider);
         let mut annotations = component.annotations.clone();
         annotations.extend(self.annotations(place));
         Pod {

@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::admission::Supply;
+use super::queue::{PoolView, Survey};
+use super::rules::SessionRules;
+use crate::error::Error;
 use crate::objects::Node;
+use crate::proto::wsman::sessions::v1::{Pool, SessionSpec};
 
 /// What the configuration says about pools.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +95,7 @@ pub fn supplies<'a>(
         .filter(|m| !rules.fixed.contains_key(&m.pool))
     {
         let pool = pools.entry(machine.pool.clone()).or_default();
+        pool.size += machine.slots;
         if machine.is_usable {
             pool.capacity += machine.slots;
         }
@@ -115,6 +120,53 @@ pub fn supplies<'a>(
         pools.entry(pool.clone()).or_default().elastic = *slots;
     }
     pools
+}
+
+/// Checks that the pools of a session are there, and large enough.
+///
+/// # Errors
+/// [`Error::NotFound`] with the pools that there are, [`Error::Capacity`] with what is requested.
+pub fn check(spec: &SessionSpec, survey: &Survey<'_>) -> Result<(), Error> {
+    let mut needs: BTreeMap<&str, u32> = BTreeMap::new();
+    for component in &spec.components {
+        *needs.entry(&component.pool).or_default() += 1;
+    }
+    for pool in needs.keys() {
+        if survey.largest(pool).is_none() {
+            return Err(Error::NotFound {
+                noun: "pool",
+                id: (*pool).to_owned(),
+                known: survey.pools().map(|pool| pool.name.to_owned()).collect(),
+            });
+        }
+    }
+    for (pool, requested) in needs {
+        let capacity = survey.largest(pool).unwrap_or_default();
+        if requested > capacity {
+            return Err(Error::Capacity {
+                what: format!("pool {pool}"),
+                requested,
+                capacity,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Returns a pool as the API has it.
+pub fn wire(pool: &PoolView<'_>, rules: &SessionRules) -> Pool {
+    let supply = pool.supply;
+    let roles = rules.default_pools.iter();
+    let roles = roles.filter(|(_, of_role)| *of_role == pool.name);
+    Pool {
+        name: pool.name.to_owned(),
+        capacity: supply.capacity,
+        in_use: supply.in_use,
+        free: supply.free(),
+        queued: pool.queued,
+        elastic: supply.elastic,
+        default_for: roles.map(|(role, _)| role.clone()).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -144,12 +196,9 @@ mod tests {
         machines.collect()
     }
 
-    fn supply(capacity: u32, in_use: u32) -> Supply {
-        Supply {
-            capacity,
-            in_use,
-            elastic: 0,
-        }
+    /// Capacity, and what is in use.
+    fn counts(supply: &Supply) -> (u32, u32) {
+        (supply.capacity, supply.in_use)
     }
 
     #[test]
@@ -173,7 +222,7 @@ mod tests {
             let mut value = ready(name, "a");
             json_patch::merge(&mut value, &change);
             let pools = supplies(&machines(&[value]), [], &PoolRules::default());
-            assert_eq!(pools["a"], supply(0, 0), "{name}");
+            assert_eq!(counts(&pools["a"]), (0, 0), "{name}");
         }
     }
 
@@ -197,7 +246,7 @@ mod tests {
         value["status"]["allocatable"] = json!({SLOT: "4"});
         let held = ["n", "n", "n"].map(|node| Held { pool: "a", node });
         let pools = supplies(&machines(&[value]), held, &PoolRules::default());
-        assert_eq!(pools["a"], supply(4, 3));
+        assert_eq!(counts(&pools["a"]), (4, 3));
     }
 
     #[test]
@@ -215,8 +264,8 @@ mod tests {
             },
         ];
         let pools = supplies(&machines, held, &PoolRules::default());
-        assert_eq!(pools["a"], supply(1, 1));
-        assert_eq!(pools["b"], supply(1, 1));
+        assert_eq!(counts(&pools["a"]), (1, 1));
+        assert_eq!(counts(&pools["b"]), (1, 1));
     }
 
     #[test]
@@ -232,7 +281,7 @@ mod tests {
             held,
             &PoolRules::default(),
         );
-        assert_eq!(pools["a"], supply(1, 0));
+        assert_eq!(counts(&pools["a"]), (1, 0));
     }
 
     #[test]
@@ -247,7 +296,7 @@ mod tests {
             node: "n1",
         }];
         let pools = supplies(&machines(&[ready("n1", "a")]), held, &rules);
-        assert_eq!(pools["a"], supply(2, 1));
+        assert_eq!(counts(&pools["a"]), (2, 1));
         assert_eq!(pools["b"].free(), 3);
     }
 }

@@ -26,10 +26,8 @@ pub struct SessionRequest {
     pub fingerprint: String,
 }
 
-/// Longest id: `<id>-<component>` is the name of a pod and of a host.
+/// Longest id: it is the name of a pod, a label and a name in DNS.
 const LONGEST_ID: usize = 40;
-/// Longest name of a pod that is a host name, too.
-const LONGEST_HOST: usize = 63;
 /// Priorities are from the negative of this to this.
 const PRIORITY: i32 = 1_000;
 /// Most violations that are listed. An error must fit into the trailers of a call.
@@ -45,7 +43,6 @@ impl SessionRequest {
     pub fn parse(request: StartSessionRequest, rules: &SessionRules) -> Result<Self, Error> {
         let mut check = Check {
             rules,
-            id: &request.id,
             faults: Vec::new(),
         };
         check.request(&request);
@@ -97,7 +94,6 @@ fn complete(spec: &mut SessionSpec, rules: &SessionRules) {
 
 struct Check<'a> {
     rules: &'a SessionRules,
-    id: &'a str,
     faults: Vec<FieldViolation>,
 }
 
@@ -187,14 +183,8 @@ impl Check<'_> {
     }
 
     fn component(&mut self, component: &Component, path: &str) {
-        let host = self.id.len() + 1 + component.name.len();
         if !is_dns_label(&component.name) {
             let why = format!("is {}, no DNS label", show(&component.name));
-            self.add(format!("{path}.name"), why);
-        } else if host > LONGEST_HOST {
-            let why = format!(
-                "with the id it is {host} characters long; a host name has at most {LONGEST_HOST}"
-            );
             self.add(format!("{path}.name"), why);
         }
         if !is_dns_label(&component.role) {

@@ -28,6 +28,10 @@ pub struct SessionRules {
     pub ttl: Limit,
     /// How long an admitted session may take until all its components are ready.
     pub provisioning: Duration,
+    /// How long a component may lack its image or its configuration.
+    pub image: Duration,
+    /// How long a component may find no node once it was admitted.
+    pub unschedulable: Duration,
 }
 
 /// A duration that requests may set.
@@ -80,6 +84,8 @@ impl Default for SessionRules {
                 longest: HOUR * 24 * 7,
             },
             provisioning: Duration::from_secs(900),
+            image: Duration::from_secs(300),
+            unschedulable: Duration::from_secs(120),
         }
     }
 }

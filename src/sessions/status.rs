@@ -3,11 +3,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use pbjson_types::Timestamp as WireTime;
 
-use super::marks::annotation;
 use super::member::{Anchor, Member};
+use super::view::View;
 use crate::proto::wsman::sessions::v1::{
     Component, ComponentStatus, Health, Phase, SessionStatus, Times,
 };
@@ -37,14 +39,7 @@ pub struct Bound<'a> {
     pub node: &'a str,
 }
 
-impl<'a> Pod<'a> {
-    fn member(self) -> Option<&'a Member> {
-        match self {
-            Self::Missing => None,
-            Self::There(member, _) | Self::Gone(member, _) => Some(member),
-        }
-    }
-
+impl Pod<'_> {
     fn is_there(self) -> bool {
         matches!(self, Self::There(..))
     }
@@ -52,8 +47,8 @@ impl<'a> Pod<'a> {
 
 /// Why a session ended, as wsman recorded it on the anchor: `<Reason>: <message>`.
 pub struct Outcome<'a> {
-    pub reason: &'a str,
-    pub message: &'a str,
+    pub reason: Cow<'a, str>,
+    pub message: Cow<'a, str>,
 }
 
 impl<'a> Outcome<'a> {
@@ -63,7 +58,28 @@ impl<'a> Outcome<'a> {
     /// Reads the annotation.
     pub fn read(text: &'a str) -> Self {
         let (reason, message) = text.split_once(": ").unwrap_or((text, ""));
-        Self { reason, message }
+        Self {
+            reason: reason.into(),
+            message: message.into(),
+        }
+    }
+
+    /// Returns one to record.
+    pub fn new(reason: impl Into<Cow<'a, str>>, message: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            reason: reason.into(),
+            message: message.into(),
+        }
+    }
+
+    /// Returns that of a pod whose session has ended.
+    pub fn ended() -> Self {
+        Self::new("SessionEnded", "the session ended")
+    }
+
+    /// Returns the annotation.
+    pub fn text(&self) -> String {
+        format!("{}: {}", self.reason, self.message)
     }
 }
 
@@ -72,15 +88,15 @@ impl<'a> Outcome<'a> {
 pub fn fold(anchor: &Anchor, seen: &[Seen<'_>], decider: usize, version: u64) -> SessionStatus {
     let judged = judge(anchor, seen, decider);
     let components: Vec<_> = seen.iter().map(component).collect();
-    let decides = seen.get(decider).and_then(|seen| seen.pod.member());
+    let decides = seen.get(decider).and_then(|seen| seen.pod.entry());
     let done = matches!(
         judged.phase,
         Phase::Succeeded | Phase::Failed | Phase::Cancelled
     );
-    let finished = decides.and_then(|member| member.finished);
-    let running = anchor
-        .released_at
-        .filter(|_| decides.is_some_and(|m| m.started.is_some()));
+    let finished = decides.and_then(end);
+    let running = decides
+        .and_then(|member| member.started)
+        .map(|started| anchor.released_at.map_or(started, |at| at.max(started)));
     let finished = finished.filter(|_| done);
     let ttl = anchor.spec.ttl.as_ref().map_or(0, |ttl| ttl.seconds);
     let expires = finished.and_then(|at| at.checked_add(jiff::SignedDuration::from_secs(ttl)).ok());
@@ -106,6 +122,18 @@ pub fn fold(anchor: &Anchor, seen: &[Seen<'_>], decider: usize, version: u64) ->
     }
 }
 
+/// The status of a session whose anchor is gone before its end.
+pub fn lost(view: &View<'_>, version: u64) -> SessionStatus {
+    let status = fold(view.anchor, &view.seen, view.decider, version);
+    SessionStatus {
+        phase: Phase::Failed.into(),
+        reason: "Lost".to_owned(),
+        message: format!("pod {} was deleted", view.lead.pod.name),
+        done: true,
+        ..status
+    }
+}
+
 struct Judged {
     phase: Phase,
     reason: String,
@@ -123,7 +151,7 @@ impl Judged {
 }
 
 fn judge(anchor: &Anchor, seen: &[Seen<'_>], decider: usize) -> Judged {
-    let decides = seen.get(decider).and_then(|seen| seen.pod.member());
+    let decides = seen.get(decider).and_then(|seen| seen.pod.entry());
     let Some(decides) = decides else {
         return Judged::new(Phase::Failed, "Unreadable", anchor.unreadable.clone());
     };
@@ -133,10 +161,10 @@ fn judge(anchor: &Anchor, seen: &[Seen<'_>], decider: usize) -> Judged {
             seen.pod.is_there()
                 && seen
                     .pod
-                    .member()
+                    .entry()
                     .is_some_and(|m| m.holds_slot && !m.is_gated)
         });
-        let phase = match (outcome.reason, runs) {
+        let phase = match (&*outcome.reason, runs) {
             (Outcome::CANCELLED, true) => Phase::Stopping,
             (Outcome::CANCELLED, false) => Phase::Cancelled,
             _ => Phase::Failed,
@@ -161,7 +189,7 @@ fn judge(anchor: &Anchor, seen: &[Seen<'_>], decider: usize) -> Judged {
         return Judged::new(Phase::Queued, "", "");
     }
     let away = seen.iter().find_map(|seen| {
-        let member = seen.pod.member().filter(|member| member.node_is_away)?;
+        let member = seen.pod.entry().filter(|member| member.node_is_away)?;
         Some(&*member.component)
     });
     let runs = anchor.released_at.is_some() && decides.started.is_some();
@@ -173,7 +201,7 @@ fn judge(anchor: &Anchor, seen: &[Seen<'_>], decider: usize) -> Judged {
         (true, None) => Judged::new(Phase::Running, "", ""),
         (false, None) => {
             let waits = seen.iter().find(|seen| {
-                let member = seen.pod.member();
+                let member = seen.pod.entry();
                 member.is_none_or(|member| member.health.health != Health::Ready)
             });
             let message = waits.map(|seen| waiting_for(seen)).unwrap_or_default();
@@ -184,7 +212,7 @@ fn judge(anchor: &Anchor, seen: &[Seen<'_>], decider: usize) -> Judged {
 
 fn waiting_for(seen: &Seen<'_>) -> String {
     let name = &seen.component.name;
-    let health = seen.pod.member().map(|member| &member.health);
+    let health = seen.pod.entry().map(|member| &member.health);
     match health.filter(|health| !health.reason.is_empty()) {
         Some(health) => format!("component {name} is not ready: {}", health.reason),
         None => format!("component {name} is not ready"),
@@ -219,10 +247,19 @@ fn component(seen: &Seen<'_>) -> ComponentStatus {
     }
     if let Some(outcome) = member.outcome.as_deref().map(Outcome::read) {
         // What people are to see is why it was ended, and not the word of the kubelet for it.
-        outcome.reason.clone_into(&mut status.reason);
-        outcome.message.clone_into(&mut status.message);
+        status.reason = outcome.reason.into_owned();
+        status.message = outcome.message.into_owned();
     }
     status
+}
+
+/// When a session ended, by the pod of its decider.
+pub fn end(decider: &Member) -> Option<Timestamp> {
+    let ended = decider.finished.or(decider.changed).or(decider.created);
+    match decider.outcome {
+        Some(_) => decider.outcome_at.or(ended),
+        None => ended,
+    }
 }
 
 /// Returns a time as the wire has it.
@@ -232,6 +269,3 @@ pub fn wire(at: Timestamp) -> WireTime {
         nanos: at.subsec_nanosecond(),
     }
 }
-
-/// The annotation that [`Outcome`] reads.
-pub const OUTCOME: &str = annotation::OUTCOME;

@@ -15,7 +15,7 @@ const BATCH: usize = 128;
 pub enum SubscribeFrom {
     /// At the next update.
     Now,
-    /// With the current state of every living group.
+    /// With the current state of every living group, and of those that ended if they stay.
     Snapshot,
     /// With the current state of every living group, and the ends that are still known.
     Past,
@@ -77,7 +77,11 @@ impl<U: Update> Updates<U> {
             }
             SubscribeFrom::Past => (StartedFrom::Snapshot, topics.changed_after(0, &filter)),
             SubscribeFrom::Snapshot | SubscribeFrom::Resume(_) => {
-                (StartedFrom::Snapshot, topics.living(&filter))
+                let all = match U::ENDED_STAY {
+                    true => topics.changed_after(0, &filter),
+                    false => topics.living(&filter),
+                };
+                (StartedFrom::Snapshot, all)
             }
         };
         let mut first: VecDeque<_> = first.into_iter().map(UpdateEvent::Status).collect();

@@ -8,6 +8,9 @@ use crate::error::Error;
 use crate::objects::Pod;
 use crate::proto::wsman::StartWorkspaceResponse;
 
+/// What an id in use is an id of, in the words that callers of this protocol know.
+pub const NOUN: &str = "workspace instance";
+
 /// Returns the response that the start of `pod` got.
 ///
 /// # Errors
@@ -16,6 +19,7 @@ pub fn answer(plan: &Plan, pod: &Pod) -> Result<StartWorkspaceResponse, Error> {
     let mark = |key| pod.metadata.annotation(key).unwrap_or_default().to_owned();
     if mark(annotation::SPEC_SHA256) != plan.fingerprint {
         return Err(Error::Exists {
+            noun: NOUN,
             id: plan.id.clone(),
         });
     }

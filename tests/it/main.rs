@@ -49,6 +49,7 @@ mod rights;
 mod scenarios;
 mod schemas;
 mod services;
+mod sessions;
 mod stops;
 mod streams;
 mod tidy;

@@ -63,7 +63,10 @@ impl Starts {
                 .is_some_and(|group| *group.name != *name)
         });
         if other {
-            return Err(Error::Exists { id: plan.id });
+            return Err(Error::Exists {
+                noun: idempotency::NOUN,
+                id: plan.id,
+            });
         }
         if manager.services.exist() {
             self.check_prefix(request.prefix(), &name)?;

@@ -135,6 +135,7 @@ fn an_elastic_pool_admits_beyond_its_machines() {
         capacity: 1,
         in_use: 1,
         elastic: 2,
+        size: 0,
     };
     let sessions = [waiting("a", 0, 2), waiting("b", 0, 1)];
     assert_eq!(
@@ -187,6 +188,7 @@ fn cases() -> impl Strategy<Value = Case> {
             capacity,
             in_use,
             elastic,
+            size: capacity,
         }),
         3,
     );

@@ -102,7 +102,7 @@ fn a_gate_and_a_deletion_are_seen_before_the_state() {
 fn patience_counts_from_a_time_on_the_pod() {
     let created: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let judged = judge(&pod(waits("ErrImagePull")));
-    assert_eq!(judged.wrong, Some((created, Patience::Image)));
+    assert_eq!(judged.wrong, Some((created, Wrong::Image)));
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn env(pod: &Pod) -> BTreeMap<String, String> {
 fn the_decider_is_the_anchor_and_has_the_spec() {
     let plan = planned();
     let meta = &plan.anchor.metadata;
-    assert_eq!(meta.name.as_deref(), Some("s1-driver"));
+    assert_eq!(meta.name.as_deref(), Some("s1"));
     let packed = &meta.annotations.as_ref().unwrap()[annotation::SPEC];
     assert_eq!(packed::unpack(packed).unwrap().components.len(), 4);
     let others: Vec<_> = plan
@@ -45,7 +45,7 @@ fn the_decider_is_the_anchor_and_has_the_spec() {
         .iter()
         .map(|pod| pod.metadata.name.clone().unwrap())
         .collect();
-    assert_eq!(others, ["s1-c1", "s1-v2", "s1-v1"]);
+    assert_eq!(others, ["s1.c1", "s1.v2", "s1.v1"]);
 }
 
 #[test]

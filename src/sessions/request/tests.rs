@@ -67,9 +67,9 @@ fn each_fault_names_its_field_and_value() {
         ),
         (
             "/spec/components/1/name",
-            json!("n".repeat(61)),
+            json!("n".repeat(64)),
             "spec.components[1].name",
-            "64 characters",
+            "no DNS label",
         ),
         (
             "/spec/components/1/role",

@@ -1,5 +1,7 @@
 //! The phases of a session, a case for each row.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::sessions::member::Judgement;
 
@@ -10,20 +12,11 @@ fn member(name: &str, health: Health) -> Member {
         pool: "p".into(),
         health: Judgement {
             health,
-            reason: "".into(),
-            message: "".into(),
-            exit_code: None,
-            wrong: None,
+            ..Judgement::default()
         },
         is_gated: health == Health::Waiting,
-        is_deleting: false,
         holds_slot: !matches!(health, Health::Completed | Health::Broken),
-        node_is_away: false,
-        created: None,
-        started: None,
-        finished: None,
-        outcome: None,
-        anchor: None,
+        ..Member::default()
     }
 }
 
@@ -172,7 +165,7 @@ fn times_do_not_change_after_the_end() {
         .running()
         .with(|c| {
             c.driver.finished = at(9);
-            c.anchor.spec.ttl = Some(pbjson_types::Duration {
+            Arc::make_mut(&mut c.anchor.spec).ttl = Some(pbjson_types::Duration {
                 seconds: 10,
                 nanos: 0,
             });

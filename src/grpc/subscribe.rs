@@ -1,6 +1,6 @@
-//! A subscription as a gRPC stream. It ends with OK when the server drains.
+//! A subscription as a gRPC stream, of any noun. It ends with OK when the server drains.
 //!
-//! Request metadata: `wsman-snapshot: true` starts with every workspace as it is, `wsman-resume: <token>` continues
+//! Request metadata: `wsman-snapshot: true` starts with every group as it is, `wsman-resume: <token>` continues
 //! where another stream ended. The metadata `wsman-began` of the response is `live`, `snapshot` or `resumed`. The
 //! header of every message has the resume token, and the `traceparent` and `uber-trace-id` of the start request, if
 //! any. The message that ends a snapshot has no status and the header `wsman-snapshot: complete`.
@@ -13,20 +13,23 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::Stream;
 use futures::stream::unfold;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Status;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Response, Status};
 use tracing::debug;
 
 use crate::error::Error;
 use crate::proto::answers::SubscribeResponse;
+use crate::proto::wsman::sessions::v1 as sessions;
 use crate::rpc::errors;
+use crate::sessions::update::SessionUpdate;
 use crate::tasks::{self, Drain};
 use crate::updates::resume::Token;
-use crate::updates::{Lagged, News, StartedFrom, SubscribeFrom, Subscription, UpdateEvent};
+use crate::updates::{
+    Lagged, News, StartedFrom, SubscribeFrom, Subscription, Update, UpdateEvent, Updates,
+};
 use crate::workspaces::update::StatusUpdate;
 
 /// Metadata and header key of the token.
@@ -34,15 +37,28 @@ const RESUME: &str = "wsman-resume";
 /// Metadata and header key of the snapshot.
 const SNAPSHOT: &str = "wsman-snapshot";
 /// Metadata key of where a stream started.
-pub const BEGAN: &str = "wsman-began";
+const BEGAN: &str = "wsman-began";
 
+/// How far a replica may be behind another before a resumed stream gets a snapshot instead.
+const BEHIND: Duration = Duration::from_secs(1);
 /// A reader that reads nothing for this long receives an error and must resync (F-S1).
 const STALLED: Duration = Duration::from_secs(60);
 /// How often the watchdog checks a reader.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// An update that streams send as a message.
+pub trait Streamed: Update {
+    type Message: Clone + Send + 'static;
+
+    /// Returns the message of the update. Its header has the token, and what the update adds.
+    fn message(&self, token: (String, String)) -> Self::Message;
+
+    /// Returns the message that ends a snapshot.
+    fn marker(header: BTreeMap<String, String>) -> Self::Message;
+}
+
 /// The response of Subscribe.
-pub type Updates = Pin<Box<dyn Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
+pub type Stream<M> = Pin<Box<dyn futures::Stream<Item = Result<M, Status>> + Send>>;
 
 /// Reads where a stream starts. `epoch` is that of this server's tokens.
 ///
@@ -66,8 +82,27 @@ pub fn start(metadata: &MetadataMap, epoch: u64) -> Result<SubscribeFrom, Error>
     }
 }
 
+/// Opens a stream.
+pub async fn open<U: Streamed>(
+    updates: &Updates<U>,
+    filter: U::Filter,
+    from: SubscribeFrom,
+    epoch: u64,
+    drain: Drain,
+) -> Response<Stream<U::Message>> {
+    if let SubscribeFrom::Resume(version) = from {
+        // The other replica may be a moment ahead. What it sent is sent here too.
+        let _ = timeout(BEHIND, updates.reached(version)).await;
+    }
+    let subscription = updates.subscribe(filter, from);
+    let began = MetadataValue::from_static(word(subscription.started_from()));
+    let mut response = Response::new(stream(subscription, epoch, drain));
+    response.metadata_mut().insert(BEGAN, began);
+    response
+}
+
 /// Where a stream started, as a value of [`BEGAN`].
-pub fn word(from: StartedFrom) -> &'static str {
+fn word(from: StartedFrom) -> &'static str {
     match from {
         StartedFrom::Live => "live",
         StartedFrom::Snapshot => "snapshot",
@@ -76,7 +111,11 @@ pub fn word(from: StartedFrom) -> &'static str {
 }
 
 /// Returns the stream of a subscription. Dropping it drops its cursor.
-pub fn stream(subscription: Subscription<StatusUpdate>, epoch: u64, drain: Drain) -> Updates {
+fn stream<U: Streamed>(
+    subscription: Subscription<U>,
+    epoch: u64,
+    drain: Drain,
+) -> Stream<U::Message> {
     let news = subscription.news();
     let reader = Reader {
         subscription,
@@ -101,16 +140,16 @@ pub fn stream(subscription: Subscription<StatusUpdate>, epoch: u64, drain: Drain
 }
 
 /// A subscription and its stream's state.
-struct Followed {
-    reader: Shared,
+struct Followed<U: Streamed> {
+    reader: Shared<U>,
     news: News,
     over: Pin<Box<dyn Future<Output = ()> + Send>>,
     ended: bool,
     _watchdog: AbortOnDropHandle<()>,
 }
 
-impl Followed {
-    async fn next(&mut self) -> Option<Result<SubscribeResponse, Status>> {
+impl<U: Streamed> Followed<U> {
+    async fn next(&mut self) -> Option<Result<U::Message, Status>> {
         if self.ended {
             return None;
         }
@@ -144,7 +183,7 @@ impl Followed {
         None
     }
 
-    fn end(&mut self, why: Error) -> Option<Result<SubscribeResponse, Status>> {
+    fn end(&mut self, why: Error) -> Option<Result<U::Message, Status>> {
         debug!(%why, "ending a subscription");
         self.ended = true;
         Some(Err(errors::status(why)))
@@ -152,10 +191,10 @@ impl Followed {
 }
 
 /// The reader of a stream; none once it is dropped.
-struct Shared(Arc<Mutex<Option<Reader>>>);
+struct Shared<U: Streamed>(Arc<Mutex<Option<Reader<U>>>>);
 
-impl Shared {
-    fn with<T>(&self, act: impl FnOnce(&mut Option<Reader>) -> T) -> T {
+impl<U: Streamed> Shared<U> {
+    fn with<T>(&self, act: impl FnOnce(&mut Option<Reader<U>>) -> T) -> T {
         // A reader that panics leaves no partial state behind.
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -163,7 +202,7 @@ impl Shared {
 
 /// Drops a reader that reads nothing for too long although it has updates. It checks by the clock only: updates wake
 /// nothing else.
-async fn watch(reader: Weak<Mutex<Option<Reader>>>) {
+async fn watch<U: Streamed>(reader: Weak<Mutex<Option<Reader<U>>>>) {
     let (mut before, mut stuck) = (0, None);
     loop {
         tokio::time::sleep(LOOK).await;
@@ -182,21 +221,21 @@ async fn watch(reader: Weak<Mutex<Option<Reader>>>) {
     }
 }
 
-struct Reader {
-    subscription: Subscription<StatusUpdate>,
+struct Reader<U: Streamed> {
+    subscription: Subscription<U>,
     epoch: u64,
-    read: VecDeque<UpdateEvent<StatusUpdate>>,
+    read: VecDeque<UpdateEvent<U>>,
     /// How often a message was polled for.
     asked: u64,
 }
 
-enum Next {
-    Message(SubscribeResponse),
+enum Next<M> {
+    Message(M),
     NothingAfter(u64),
 }
 
-impl Reader {
-    fn next(&mut self) -> Result<Next, Lagged> {
+impl<U: Streamed> Reader<U> {
+    fn next(&mut self) -> Result<Next<U::Message>, Lagged> {
         self.asked += 1;
         loop {
             if let Some(event) = self.read.pop_front() {
@@ -213,26 +252,54 @@ impl Reader {
         !self.read.is_empty() || !self.subscription.is_done()
     }
 
-    fn message(&self, event: &UpdateEvent<StatusUpdate>) -> SubscribeResponse {
+    fn message(&self, event: &UpdateEvent<U>) -> U::Message {
         let token = |version| {
             let epoch = self.epoch;
             (RESUME.to_owned(), Token { epoch, version }.to_string())
         };
         match event {
-            UpdateEvent::Status(update) => {
-                let encode = || {
-                    let trace = update.trace.headers();
-                    let trace = trace.map(|(name, text)| (name.to_owned(), text.to_owned()));
-                    let token = token(update.status.version());
-                    let header = [token].into_iter().chain(trace).collect();
-                    SubscribeResponse::new(Some(&update.status), &header)
-                };
-                update.message.get_or_init(encode).clone()
-            }
+            UpdateEvent::Status(update) => update.message(token(update.version())),
             UpdateEvent::SnapshotComplete(version) => {
                 let marker = (SNAPSHOT.to_owned(), "complete".to_owned());
-                SubscribeResponse::new(None, &BTreeMap::from([token(*version), marker]))
+                U::marker([token(*version), marker].into())
             }
+        }
+    }
+}
+
+impl Streamed for StatusUpdate {
+    type Message = SubscribeResponse;
+
+    fn message(&self, token: (String, String)) -> SubscribeResponse {
+        let encode = || {
+            let trace = self.trace.headers();
+            let trace = trace.map(|(name, text)| (name.to_owned(), text.to_owned()));
+            let header = [token].into_iter().chain(trace).collect();
+            SubscribeResponse::new(Some(&self.status), &header)
+        };
+        self.message.get_or_init(encode).clone()
+    }
+
+    fn marker(header: BTreeMap<String, String>) -> SubscribeResponse {
+        SubscribeResponse::new(None, &header)
+    }
+}
+
+impl Streamed for SessionUpdate {
+    type Message = sessions::SubscribeResponse;
+
+    fn message(&self, token: (String, String)) -> sessions::SubscribeResponse {
+        let make = || sessions::SubscribeResponse {
+            session: Some(self.session()),
+            header: [token].into(),
+        };
+        self.message.get_or_init(make).clone()
+    }
+
+    fn marker(header: BTreeMap<String, String>) -> sessions::SubscribeResponse {
+        sessions::SubscribeResponse {
+            session: None,
+            header,
         }
     }
 }
@@ -249,7 +316,7 @@ mod tests {
     use crate::workspaces::entry::Workspace;
     use crate::workspaces::filter::Filter;
 
-    fn subscribe(hub: &Hub<Workspace>) -> Updates {
+    fn subscribe(hub: &Hub<Workspace>) -> Stream<SubscribeResponse> {
         let subscription = hub
             .updates()
             .subscribe(Filter::default(), SubscribeFrom::Now);

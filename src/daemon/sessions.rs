@@ -1,0 +1,141 @@
+//! Registers sessions: which objects are theirs, what of the configuration they obey, what the message bus gets, and what
+//! runs for them alone.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use kube::Client;
+use tokio::sync::watch;
+
+use crate::action::Action;
+use crate::amqp::Feed;
+use crate::clock::Clock;
+use crate::cluster::act::Actor;
+use crate::cluster::reconcile::{self, Steps};
+use crate::cluster::watch::{self as cluster_watch, Selectors};
+use crate::config::Settings;
+use crate::error::Error;
+use crate::grpc;
+use crate::hub::Hub;
+use crate::index::Index;
+use crate::index::input::Input;
+use crate::leadership::Leadership;
+use crate::readiness::Readiness;
+use crate::rpc::call::CallContext;
+use crate::sessions::bus_message;
+use crate::sessions::marks::{KIND, label};
+use crate::sessions::noun::Sessions;
+use crate::sessions::rules::SessionRules;
+use crate::sessions::step::Step;
+use crate::sessions::update::SessionUpdate;
+use crate::tasks::Tasks;
+
+use super::follow_synced;
+
+/// What the daemon shares with its nouns.
+pub(super) struct Shared<'a> {
+    pub(super) client: &'a Client,
+    pub(super) namespace: &'a str,
+    pub(super) readiness: &'a Readiness,
+    pub(super) clock: &'a Clock,
+    pub(super) leadership: Leadership,
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
+    pub(super) calls: CallContext,
+}
+
+/// Starts what keeps sessions, and returns their service; `None` if the configuration has none.
+pub(super) fn start(tasks: &mut Tasks, shared: &Shared<'_>) -> Option<grpc::sessions::Sessions> {
+    let rules = shared.settings.borrow().sessions.clone()?;
+    let hub: Hub<Sessions> = Hub::with_clock(Index::default(), shared.clock.clone());
+    let answers = hub.clone();
+    let sink = Arc::new(move |input: Input<'_>| drop(answers.take(input)));
+    let actor = Actor::new(shared.client.clone(), shared.namespace, sink);
+    let component = shared.readiness.component("sessions");
+    component.not_ready("the sessions are not listed yet");
+    let (_open, gate) = watch::channel(true);
+    cluster_watch::spawn(
+        tasks,
+        shared.client,
+        shared.namespace,
+        &hub,
+        &actor,
+        shared.readiness,
+        selectors(&rules, gate),
+    );
+    tasks.spawn("sessions", follow_synced(hub.synced(), component));
+    let (new_rules, configured) = watch::channel(Arc::new(rules));
+    tasks.spawn(
+        "configuration of sessions",
+        configure(shared.settings.clone(), new_rules),
+    );
+    tasks.spawn(
+        "lifecycle of sessions",
+        reconcile::run(
+            hub.clone(),
+            actor.clone(),
+            configured.clone(),
+            shared.clock.clone(),
+            shared.leadership.clone(),
+            Arc::new(Releases),
+            async || {},
+        ),
+    );
+    Some(grpc::sessions::Sessions {
+        calls: shared.calls.clone(),
+        hub,
+        actor,
+        rules: configured,
+        clock: shared.clock.clone(),
+    })
+}
+
+/// Releases what is held.
+#[derive(Debug)]
+struct Releases;
+
+impl Steps<Step> for Releases {
+    fn carry_out(&self, step: Step) -> BoxFuture<'static, Result<Vec<Action>, Error>> {
+        match step {
+            Step::Release => Box::pin(async { Ok(Vec::new()) }),
+        }
+    }
+}
+
+/// Returns which objects are sessions'.
+fn selectors(rules: &SessionRules, gate: watch::Receiver<bool>) -> Selectors {
+    let ours = format!("{}={}", label::INSTALLATION, rules.installation);
+    let kind = label::KIND;
+    Selectors {
+        pods: format!("{ours},{kind}={KIND}"),
+        strays: format!("{ours},{kind}!={KIND},{}", label::GROUP),
+        services: format!("{ours},{kind}={KIND}"),
+        optional_services: false,
+        gate,
+    }
+}
+
+/// Returns what the message bus gets of sessions.
+pub(super) fn feed(hub: &Hub<Sessions>) -> Feed<SessionUpdate> {
+    let index = hub.clone();
+    Feed {
+        updates: hub.updates().clone(),
+        encode: bus_message::of,
+        confirmed: Box::new(move |last| drop(index.change(|index| index.announced(last)))),
+        unannounced: Box::new(|| 0),
+    }
+}
+
+/// Passes a new configuration on.
+async fn configure(
+    mut changes: watch::Receiver<Arc<Settings>>,
+    rules: watch::Sender<Arc<SessionRules>>,
+) -> anyhow::Result<()> {
+    while changes.changed().await.is_ok() {
+        let new = changes.borrow_and_update().sessions.clone();
+        if let Some(new) = new.filter(|new| *new != **rules.borrow()) {
+            rules.send_replace(Arc::new(new));
+        }
+    }
+    // Without a reload.
+    std::future::pending().await
+}

@@ -1,0 +1,118 @@
+//! How the start of a session is carried out.
+
+use futures::future::try_join_all;
+use tokio::time::Instant;
+
+use super::Sessions;
+use crate::action::{Action, Dependant};
+use crate::cluster::act::Outcome;
+use crate::error::Error;
+use crate::index::noun::Noun;
+use crate::index::reference;
+use crate::objects::Pod;
+use crate::proto::wsman::sessions::v1::{DryRun, Session, StartSessionRequest};
+use crate::rpc::methods::DEFAULT_DEADLINE;
+use crate::sessions::marks::{annotation, label};
+use crate::sessions::noun::Sessions as SessionNoun;
+use crate::sessions::plan::{self, Plan};
+use crate::sessions::pools;
+use crate::sessions::queue::Survey;
+use crate::sessions::request::SessionRequest;
+
+impl Sessions {
+    /// Creates the pod of the decider, which commits the start, then everything else; or finds those of an earlier start by
+    /// the same request.
+    pub(super) async fn start(
+        &self,
+        request: StartSessionRequest,
+        deadline: Instant,
+    ) -> Result<Session, Error> {
+        let rules = self.rules.borrow().clone();
+        let dry_run = request.dry_run();
+        let request = SessionRequest::parse(request, &rules)?;
+        let plan = plan::plan(&request, &rules, self.clock.now())?;
+        if self.anchor(&request.id).is_none() {
+            self.hub
+                .read(|index| pools::check(&request.spec, &Survey::of(index, &rules)))?;
+        }
+        if dry_run != DryRun::None {
+            return Err(Error::Unimplemented {
+                why: "dry_run".to_owned(),
+            });
+        }
+        let create = Action::CreatePod(Box::new(plan.anchor.clone()));
+        let anchor = match self.actor.act(&create, deadline).await? {
+            Outcome::Created(pod) => pod,
+            Outcome::Exists(pod) => {
+                check_same(&request, &pod)?;
+                pod
+            }
+            other => {
+                let why = format!("creating a pod ended as {other:?}");
+                return Err(Error::Internal { why });
+            }
+        };
+        self.complete(plan, &anchor).await?;
+        self.known(&request.id, deadline).await
+    }
+
+    /// Creates what belongs to the anchor. What cannot be created now the leader creates later.
+    async fn complete(&self, plan: Plan, anchor: &Pod) -> Result<(), Error> {
+        let deadline = Instant::now() + DEFAULT_DEADLINE;
+        let anchor = reference(anchor);
+        let service = Dependant::Service(Box::new(plan.service));
+        let mut actions = vec![Action::CreateDependant(anchor.clone(), service)];
+        let there: Vec<String> = self.hub.read(|index| {
+            let group = index.group(&anchor.uid);
+            let members = group.into_iter().flat_map(|group| group.members());
+            members.map(|member| member.pod.name.clone()).collect()
+        });
+        let members = plan.members.into_iter().filter(|pod| {
+            let name = pod.metadata.name.as_ref();
+            name.is_none_or(|name| !there.contains(name))
+        });
+        actions.extend(members.map(|pod| {
+            let pod = plan::owned(pod, &anchor);
+            Action::CreatePod(Box::new(pod))
+        }));
+        let outcomes = try_join_all(
+            actions
+                .iter()
+                .map(|action| self.actor.act(action, deadline)),
+        );
+        for outcome in outcomes.await? {
+            if let Outcome::Exists(pod) = outcome
+                && !pod
+                    .metadata
+                    .owner_references
+                    .iter()
+                    .any(|owner| owner.uid == anchor.uid)
+            {
+                return Err(taken(&pod.metadata.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the pod of a name is that of an earlier start by the same request.
+fn check_same(request: &SessionRequest, pod: &Pod) -> Result<(), Error> {
+    let meta = &pod.metadata;
+    if meta.label(label::GROUP) != Some(request.id.as_str()) {
+        return Err(taken(&meta.name));
+    }
+    if meta.annotation(annotation::SPEC_SHA256) != Some(request.fingerprint.as_str()) {
+        return Err(Error::Exists {
+            noun: SessionNoun::KIND,
+            id: request.id.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn taken(pod: &str) -> Error {
+    Error::Precondition {
+        state: "NAME_IN_USE",
+        why: format!("pod {pod} is there already, and is none of this session"),
+    }
+}

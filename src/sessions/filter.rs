@@ -1,0 +1,38 @@
+//! Which sessions a caller selects.
+
+use std::sync::Arc;
+
+use super::update::SessionUpdate;
+use crate::proto::wsman::sessions::v1::{Phase, SessionFilter, SessionSpec};
+use crate::updates;
+
+/// A selection; an empty one has everything.
+#[derive(Debug, Clone, Default)]
+pub struct Filter(SessionFilter);
+
+impl Filter {
+    /// Returns the filter of a request.
+    pub fn new(filter: Option<SessionFilter>) -> Self {
+        Self(filter.unwrap_or_default())
+    }
+
+    /// Whether a session is selected.
+    pub fn selects(&self, spec: &SessionSpec, phase: Phase) -> bool {
+        let wanted = &self.0;
+        let mut labels = wanted.labels.iter();
+        (wanted.queue.is_empty() || wanted.queue == spec.queue)
+            && (wanted.phases.is_empty() || wanted.phases.contains(&phase.into()))
+            && labels.all(|(key, value)| spec.labels.get(key) == Some(value))
+    }
+}
+
+impl updates::Filter<SessionUpdate> for Filter {
+    fn matches(&self, update: &SessionUpdate) -> bool {
+        self.selects(&update.spec, update.phase())
+    }
+
+    fn topic(&self) -> Option<Arc<str>> {
+        let queue = self.0.queue.as_str();
+        (!queue.is_empty()).then(|| queue.into())
+    }
+}
