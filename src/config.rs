@@ -33,6 +33,7 @@ mod reference;
 mod renew;
 mod rule;
 mod schema;
+mod sessions;
 mod settings;
 mod syntax;
 

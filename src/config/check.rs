@@ -9,6 +9,7 @@ use super::file::{self, File};
 use super::files;
 use super::named_file::{Contents, NamedFile};
 use super::problem::Problem;
+use super::sessions::sessions;
 use super::settings::{
     DEFAULT_CLASS, Daemon, GitpodNodes, Manager, Nodes, Recreation, Settings, Timeouts,
 };
@@ -26,6 +27,10 @@ pub(super) fn settings(
     now: Timestamp,
 ) -> (Settings, Vec<Problem>) {
     let mut faults = Faults::new(problems);
+    let namespace = file.manager.namespace.clone();
+    let sessions = file
+        .sessions
+        .map(|block| sessions(block, namespace, &mut faults));
     let settings = Settings {
         guest: super::content::guest_program(&file.guest, &mut faults),
         manager: manager(
@@ -42,7 +47,7 @@ pub(super) fn settings(
             &mut faults,
         ),
         kubernetes: kubernetes(file.kubernetes, &mut faults),
-        sessions: None,
+        sessions,
         message_bus: file.message_bus.map(|bus| message_bus(bus, &mut faults)),
         image_builder: image_builder(file.image_builder, &mut faults),
         health_addr: optional_addr("health.addr", &file.health_addr, &mut faults),

@@ -120,27 +120,6 @@ impl Fields {
         texts
     }
 
-    /// Reads an object of strings; an absent one is empty.
-    pub(super) fn strings(&mut self, key: Key) -> BTreeMap<String, String> {
-        let path = self.at(key.name);
-        let members = match self.take(&key, Shape::Strings(key.format)) {
-            None => Map::new(),
-            Some(Value::Object(members)) => members,
-            Some(other) => {
-                self.wrong(path.clone(), &other, "an object, written as { ... }");
-                Map::new()
-            }
-        };
-        let mut strings = BTreeMap::new();
-        for (name, value) in members {
-            match value {
-                Value::String(text) => _ = strings.insert(name, text),
-                other => self.wrong(join(&path, &name), &other, "a string"),
-            }
-        }
-        strings
-    }
-
     /// Reads a boolean; an absent one without a default is false.
     pub(super) fn flag(&mut self, key: Key) -> bool {
         match self.take(&key, Shape::Flag) {
@@ -314,6 +293,55 @@ impl Fields {
                 (name, member)
             })
             .collect()
+    }
+
+    /// Reads whole numbers by name, within a range.
+    pub(super) fn counts(&mut self, key: Key, range: RangeInclusive<u32>) -> BTreeMap<String, u32> {
+        let (least, most) = (*range.start(), *range.end());
+        let shape = Shape::Counts(least.into(), most.into());
+        self.by_name(key, shape, |this, at, value| {
+            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+            let number = number.filter(|number| range.contains(number));
+            if number.is_none() {
+                let want = format!("a whole number from {least} to {most}");
+                this.wrong(at, &value, &want);
+            }
+            number
+        })
+    }
+
+    /// Reads strings by name; an absent object has none.
+    pub(super) fn strings(&mut self, key: Key) -> BTreeMap<String, String> {
+        let shape = Shape::Strings(key.format);
+        self.by_name(key, shape, |this, at, value| match value {
+            Value::String(text) => Some(text),
+            other => {
+                this.wrong(at, &other, "a string");
+                None
+            }
+        })
+    }
+
+    fn by_name<T>(
+        &mut self,
+        key: Key,
+        shape: Shape,
+        read: impl Fn(&Self, String, Value) -> Option<T>,
+    ) -> BTreeMap<String, T> {
+        let path = self.at(key.name);
+        let members = match self.take(&key, shape) {
+            None => Map::new(),
+            Some(Value::Object(members)) => members,
+            Some(other) => {
+                self.wrong(path.clone(), &other, "an object, written as { ... }");
+                Map::new()
+            }
+        };
+        let members = members.into_iter().filter_map(|(name, value)| {
+            let value = read(self, join(&path, &name), value)?;
+            Some((name, value))
+        });
+        members.collect()
     }
 
     /// Ignores a key of classic files that has no meaning here.

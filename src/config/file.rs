@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) allow_origins: Vec<String>,
     pub(super) rate_limits: BTreeMap<String, RateLimit>,
     pub(super) kubernetes: Option<Kubernetes>,
+    pub(super) sessions: Option<Sessions>,
     pub(super) message_bus: Option<MessageBus>,
     pub(super) guest: Guest,
     pub(super) content: Content,
@@ -124,6 +125,54 @@ pub(super) enum Mode {
     Kubeconfig,
     #[default]
     InCluster,
+}
+
+/// `sessions`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sessions {
+    pub(super) installation: String,
+    pub(super) queues: BTreeMap<String, Queue>,
+    pub(super) pools: Pools,
+    pub(super) default_pools: BTreeMap<String, String>,
+    pub(super) image_prefixes: Vec<String>,
+    pub(super) max_components: u32,
+    pub(super) deadline: Limit,
+    pub(super) ttl: Limit,
+    pub(super) provisioning: GoDuration,
+    pub(super) image_timeout: GoDuration,
+    pub(super) unschedulable_timeout: GoDuration,
+}
+
+/// `sessions.queues.<queue>`. A barrier or a limit of 0 is absent.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Queue {
+    pub(super) order: Order,
+    pub(super) barrier: GoDuration,
+    pub(super) limit: u32,
+}
+
+/// `sessions.queues.<queue>.discipline`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    #[default]
+    Backfill,
+    Strict,
+}
+
+/// `sessions.pools`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pools {
+    pub(super) label: String,
+    pub(super) tolerations: Vec<String>,
+    pub(super) elastic: BTreeMap<String, u32>,
+    pub(super) fixed: BTreeMap<String, u32>,
+}
+
+/// `sessions.deadline` and `sessions.ttl`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Limit {
+    pub(super) default: GoDuration,
+    pub(super) longest: GoDuration,
 }
 
 /// `messagebus`.

@@ -37,6 +37,10 @@ pub(super) enum Format {
     Subdomain,
     /// Id of a class.
     Class,
+    /// Key of a label or of a taint.
+    LabelKey,
+    /// Image, or the beginning of images up to a slash.
+    ImagePrefix,
     /// Path below a directory.
     PathBelow,
     /// Absolute path on a node.
@@ -92,6 +96,8 @@ impl Format {
             Self::Label => "DNS label",
             Self::Subdomain => "DNS subdomain",
             Self::Class => "id of a class",
+            Self::LabelKey => "key of a label",
+            Self::ImagePrefix => "image, or a prefix that ends in `/`",
             Self::PathBelow => "relative path",
             Self::Path => "absolute path",
             Self::Image => "image",
@@ -129,6 +135,8 @@ impl Format {
             Self::Label => "label",
             Self::Subdomain => "subdomain",
             Self::Class => "class",
+            Self::LabelKey => "labelKey",
+            Self::ImagePrefix => "imagePrefix",
             Self::PathBelow => "pathBelow",
             Self::Image => "image",
             Self::Host => "host",
@@ -171,6 +179,11 @@ impl Format {
                 schema
             }
             Self::Class => optional(NAME_PART),
+            Self::LabelKey => json!({
+                "pattern": format!("^({DNS_LABEL}(\\.{DNS_LABEL})*/)?{NAME_PART}$"),
+                "maxLength": 317,
+            }),
+            Self::ImagePrefix => json!({ "pattern": "^[!-~]+$", "not": no("^/|://") }),
             Self::PathBelow => json!({ "not": no("^/|(^|/)\\.\\.(/|$)") }),
             Self::Image => json!({ "pattern": format!("^({IMAGE})$"), "maxLength": MAX_IMAGE }),
             Self::Host => json!({ "pattern": "^[^/@ \\t\\n\\r]*$" }),

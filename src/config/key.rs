@@ -112,6 +112,8 @@ pub(super) enum Shape {
     Texts(Format),
     /// Strings by name.
     Strings(Format),
+    /// Whole numbers within bounds, by name.
+    Counts(u64, u64),
     /// A boolean.
     Flag,
     /// One of a few values.
@@ -139,6 +141,9 @@ impl fmt::Display for Shape {
             Self::Text(format) => f.write_str(format.name()),
             Self::Texts(_) => f.write_str("list of strings"),
             Self::Strings(format) => write!(f, "object, each a {}", format.name()),
+            Self::Counts(least, most) => {
+                write!(f, "whole numbers from {least} to {most} by name")
+            }
             Self::Flag => f.write_str("boolean"),
             Self::Choice(values) => {
                 for (at, value) in values.iter().enumerate() {

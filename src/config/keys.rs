@@ -20,6 +20,7 @@ mod classes;
 mod content;
 mod manager;
 mod nodes;
+mod sessions;
 
 pub(super) use nodes::nodes;
 
@@ -75,6 +76,10 @@ pub(super) fn file(fields: &mut Fields) -> File {
                 only_with("kubeconfig", "mode", "kubeconfig"),
             ]),
         kubernetes,
+    );
+    let sessions = fields.optional(
+        key("sessions", "Sessions, which are groups of pods on pools of machines. Without this block they are not served; `{}` serves them with the defaults. Changes take effect while the daemon runs, except `installation` and `pools.label`."),
+        sessions::sessions,
     );
     let message_bus = fields.optional(
         key(
@@ -159,6 +164,7 @@ pub(super) fn file(fields: &mut Fields) -> File {
         allow_origins,
         rate_limits,
         kubernetes,
+        sessions,
         message_bus,
         guest,
         content,

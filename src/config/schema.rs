@@ -72,6 +72,10 @@ impl Outline<'_> {
                 schema
             }
             Shape::Texts(format) => json!({ "type": "array", "items": text(*format) }),
+            Shape::Counts(least, most) => {
+                let count = json!({ "type": "integer", "minimum": least, "maximum": most });
+                json!({ "type": "object", "additionalProperties": count })
+            }
             Shape::Strings(format) => {
                 json!({ "type": "object", "additionalProperties": text(*format) })
             }

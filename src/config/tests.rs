@@ -70,6 +70,7 @@ fn shown(settings: &Settings, part: &str) -> Value {
         "imagebuilder" => json!(format!("{:?}", settings.image_builder)),
         "unknownclass" => json!(format!("{:?}", manager.unknown_class)),
         "rpc" => json!(format!("{:?}", settings.rpc)),
+        "sessions" => json!(format!("{:?}", settings.sessions)),
         "services" => json!(format!("{:?}", manager.services)),
         "timeouts" => json!(format!("{:?}", manager.timeouts)),
         "addresses" => json!([
@@ -174,6 +175,7 @@ fn every_key_has_a_description() {
 fn examples_of_keys_are_read() {
     let patch = |path: &str, value: &Value| {
         let path = path.replace("<id>", "default");
+        let path = path.replace("<queue>", "default");
         let method = "/wsman.WorkspaceManager/StartWorkspace";
         let mut patch = value.clone();
         for part in path.rsplit('.') {
@@ -188,10 +190,8 @@ fn examples_of_keys_are_read() {
         };
         let config = golden::example(&patch(&entry.path, example));
         let read = parse(&config.to_string()).unwrap();
-        let at = entry
-            .path
-            .replace("<id>", "default")
-            .replace("<node>", "node");
+        let at = entry.path.replace("<id>", "default");
+        let at = at.replace("<node>", "node").replace("<queue>", "default");
         let wrong = read
             .problems
             .iter()
@@ -243,4 +243,41 @@ fn a_new_configuration_takes_effect_where_it_can() {
     assert_eq!(new.manager.status_version_offset, 0);
     assert_eq!(new.rpc, old.rpc);
     assert_eq!(new.health_addr, old.health_addr);
+}
+
+#[test]
+fn new_rules_of_sessions_take_effect_except_for_what_selects_their_pods() {
+    let settings = |patch: Value| golden::settings(&patch, &Value::Null).expect("a valid case");
+    let without = settings(Value::Null);
+    let old = settings(json!({ "sessions": {} }));
+    let (new, waiting) = old.renew(settings(json!({ "sessions": {
+        "queues": { "nightly": { "limit": 2 } },
+        "pools": { "fixed": { "big": 3 }, "tolerations": ["bench"] },
+        "ttl": { "default": "2h" },
+    } })));
+    assert_eq!(waiting, [""; 0]);
+    let rules = new.sessions.expect("rules");
+    assert_eq!(rules.queues["nightly"].limit, Some(2));
+    assert_eq!(rules.pools.fixed["big"], 3);
+    assert_eq!(rules.ttl.default.as_secs(), 7_200);
+
+    let (new, waiting) = old.renew(settings(json!({
+        "manager": { "namespace": "other" },
+        "sessions": { "installation": "b", "pools": { "label": "type" } },
+    })));
+    let keys = [
+        "manager.namespace",
+        "sessions.installation",
+        "sessions.pools.label",
+    ];
+    assert_eq!(waiting, keys);
+    assert_eq!(new.sessions, old.sessions);
+
+    for (before, after) in [(&without, &old), (&old, &without)] {
+        let (new, waiting) = before.renew(after.clone());
+        assert_eq!(
+            (new.sessions, waiting),
+            (before.sessions.clone(), vec!["sessions"])
+        );
+    }
 }

@@ -242,9 +242,9 @@ impl Check<'_> {
         if image.is_empty() || image.chars().any(|c| c.is_whitespace() || c.is_control()) {
             let why = format!("is {}, no image", show(image));
             self.add(format!("{path}.image"), why);
-        } else if !allowed.is_empty() && !allowed.iter().any(|prefix| image.starts_with(prefix)) {
+        } else if !allowed.is_empty() && !allowed.iter().any(|allowed| is_of(image, allowed)) {
             let why = format!(
-                "{} is not allowed; images begin with {}",
+                "{} is not allowed; allowed is {}",
                 show(image),
                 allowed.join(" or ")
             );
@@ -266,6 +266,14 @@ impl Check<'_> {
             self.add(field, why);
         }
     }
+}
+
+/// Whether an image is another one, with any tag or digest, or begins with a prefix that ends in a slash.
+fn is_of(image: &str, allowed: &str) -> bool {
+    let rest = image.strip_prefix(allowed);
+    rest.is_some_and(|rest| {
+        allowed.ends_with('/') || rest.is_empty() || rest.starts_with([':', '@'])
+    })
 }
 
 /// An IANA service name, as Kubernetes wants the names of ports.

@@ -18,7 +18,7 @@ pub struct SessionRules {
     pub pools: PoolRules,
     /// The pool of components that name none, by role.
     pub default_pools: BTreeMap<String, String>,
-    /// Beginnings of images that may run; empty: all may.
+    /// Images that may run, or beginnings of some that end in a slash; empty: all may.
     pub image_prefixes: Vec<String>,
     /// Most components of a session.
     pub max_components: usize,

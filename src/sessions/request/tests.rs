@@ -47,6 +47,33 @@ fn the_fingerprint_is_that_of_what_was_asked_for() {
     assert_ne!(parse(other).unwrap().fingerprint, again.fingerprint);
 }
 
+#[test]
+fn an_allowed_image_is_that_image_with_any_tag_and_no_longer_name() {
+    let rules = SessionRules {
+        image_prefixes: vec![
+            "example.com/bench".to_owned(),
+            "example.com/lib/".to_owned(),
+        ],
+        ..rules()
+    };
+    for (image, is_allowed) in [
+        ("example.com/bench", true),
+        ("example.com/bench:1", true),
+        ("example.com/bench@sha256:0", true),
+        ("example.com/bench-evil", false),
+        ("example.com/bench/x", false),
+        ("example.com/lib/x:1", true),
+        ("example.com/library/x", false),
+    ] {
+        let mut request = valid();
+        request["spec"]["components"][0]["image"] = image.into();
+        request["spec"]["components"][1]["image"] = image.into();
+        let request = serde_json::from_value(request).unwrap();
+        let parsed = SessionRequest::parse(request, &rules);
+        assert_eq!(parsed.is_ok(), is_allowed, "{image}");
+    }
+}
+
 /// Each change of a valid request has exactly one violation, of that field and with the value in it.
 #[test]
 fn each_fault_names_its_field_and_value() {

@@ -91,7 +91,8 @@ impl Gang {
 
     /// Waits for a phase.
     pub(crate) async fn until_phase(&self, id: &str, phase: Phase) -> Session {
-        self.until(id, |session| self::phase(session) == phase).await
+        self.until(id, |session| self::phase(session) == phase)
+            .await
     }
 }
 
@@ -105,7 +106,9 @@ impl Seen {
         let reading = async {
             loop {
                 let update = self.stream.message().await.unwrap().expect("an update");
-                let Some(session) = update.session else { continue };
+                let Some(session) = update.session else {
+                    continue;
+                };
                 self.updates.push(session.clone());
                 if session.id == id && holds(&session) {
                     return session;
@@ -114,7 +117,10 @@ impl Seen {
         };
         match tokio::time::timeout(TIMEOUT, reading).await {
             Ok(session) => session,
-            Err(_) => panic!("{id} is {:#?}", self.updates.iter().rev().find(|s| s.id == id)),
+            Err(_) => panic!(
+                "{id} is {:#?}",
+                self.updates.iter().rev().find(|s| s.id == id)
+            ),
         }
     }
 
@@ -238,7 +244,10 @@ pub(crate) async fn pods(cluster: &Cluster, id: &str) -> Vec<Pod> {
 
 /// Whether a pod has no gate.
 pub(crate) fn is_ungated(pod: &Pod) -> bool {
-    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref());
+    let gates = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.scheduling_gates.as_ref());
     gates.is_none_or(Vec::is_empty)
 }
 
@@ -261,6 +270,11 @@ pub(crate) fn code<T>(answer: &Result<T, Status>) -> Code {
 /// When a session was enqueued, admitted, running and finished.
 pub(crate) fn moments(session: &Session) -> [Option<(i64, i32)>; 4] {
     let times = status(session).times.clone().unwrap();
-    let times = [times.enqueued, times.admitted, times.running, times.finished];
+    let times = [
+        times.enqueued,
+        times.admitted,
+        times.running,
+        times.finished,
+    ];
     times.map(|time| time.map(|time| (time.seconds, time.nanos)))
 }

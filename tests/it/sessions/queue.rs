@@ -15,7 +15,11 @@ async fn c11_10_equal_sessions_run_in_the_order_of_their_start(cluster: &Cluster
     let mut seen = gang.watch().await;
     let two = [("driver", "driver", "w"), ("worker", "server", "w")];
     for id in ["first", "second", "third"] {
-        let of = script(request(cluster, id, &two), "driver", &[("exit-after", "200ms")]);
+        let of = script(
+            request(cluster, id, &two),
+            "driver",
+            &[("exit-after", "200ms")],
+        );
         gang.begin(of).await.unwrap();
     }
     let third = gang.get("third").await.unwrap();

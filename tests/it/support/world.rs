@@ -460,12 +460,10 @@ pub(crate) fn settings(namespace: &str, change: impl FnOnce(&mut serde_json::Val
         files.insert(path, Ok(template.to_string()));
     }
     change(&mut value);
-    let temp = value.as_object_mut().unwrap().remove("sessions").is_some();
     let config = config::parse(&value.to_string()).unwrap();
-    let (mut settings, problems) = config.check(&files, jiff::Timestamp::now());
+    let (settings, problems) = config.check(&files, jiff::Timestamp::now());
     let errors = problems.iter().filter(|p| p.severity == Severity::Error);
     assert_eq!(errors.collect::<Vec<_>>(), [] as [&config::Problem; 0]);
-    settings.sessions = temp.then(|| wsman::sessions::rules::SessionRules { namespace: namespace.to_owned(), ..Default::default() });
     settings
 }
 

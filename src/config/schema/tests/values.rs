@@ -32,12 +32,14 @@ pub(super) fn bases() -> Vec<Value> {
             "ratelimits": { METHOD: limit },
         },
         "kubernetes": { "mode": "embedded", "listen": "127.0.0.1:1", "nodes": { "node": {} } },
+        "sessions": { "queues": { "default": {} }, "pools": {}, "deadline": {}, "ttl": {} },
         "messagebus": { "url": "amqps://broker", "tls": { "ca": "/ca", "cert": "/crt", "key": "/key" } },
         "imageBuilderProxy": { "targetAddr": "builder:1", "tls": tls },
         "prometheus": {},
         "pprof": {},
     }));
     let mut other = file.clone();
+    other["sessions"]["queues"]["default"] = json!({ "discipline": "strict", "barrier": "1h" });
     other["messagebus"] = json!({ "urlFile": "/url", "tls": {} });
     other["kubernetes"] = json!({ "mode": "kubeconfig", "kubeconfig": "/kubeconfig" });
     other["imageBuilderProxy"] = json!({ "tls": {} });
@@ -69,6 +71,7 @@ pub(super) fn names(path: &str) -> Vec<&str> {
         "<id>" => "default",
         "<method>" => METHOD,
         "<node>" => "node",
+        "<queue>" => "default",
         name => name,
     };
     path.split('.').map(named).collect()
@@ -100,6 +103,9 @@ pub(super) fn of(entry: &Entry, is_first: bool) -> Vec<Value> {
         json!([null]),
         json!({ "x": 1 }),
         json!({ "-": {}, "default": {} }),
+        json!({ "a.b": 1, "A": "x" }),
+        json!({ "a/b": 1 }),
+        json!({ "a": "" }),
         json!({ "default": null }),
         json!({ "default": {} }),
     ]);
