@@ -24,12 +24,12 @@ use crate::proto::wsman::sessions::v1::{
     SubscribeRequest, SubscribeResponse,
 };
 use crate::rpc::call::{self, CallContext};
+use crate::sessions::Sessions as SessionNoun;
+use crate::sessions::capacity;
 use crate::sessions::filter::Filter;
 use crate::sessions::marks::label;
-use crate::sessions::noun::Sessions as SessionNoun;
-use crate::sessions::pools;
-use crate::sessions::queue::Survey;
 use crate::sessions::rules::SessionRules;
+use crate::sessions::survey::Survey;
 use crate::sessions::{stop, view::View};
 use crate::spans;
 
@@ -151,7 +151,7 @@ impl sessions_server::Sessions for Sessions {
             let survey = Survey::of(index, &rules);
             survey
                 .pools()
-                .map(|pool| pools::wire(&pool, &rules))
+                .map(|pool| capacity::wire(&pool, &rules))
                 .collect()
         });
         Ok(Response::new(ListPoolsResponse { pools }))

@@ -1,10 +1,6 @@
 //! Which sessions a caller selects.
 
-use std::sync::Arc;
-
-use super::update::SessionUpdate;
 use crate::proto::wsman::sessions::v1::{Phase, SessionFilter, SessionSpec};
-use crate::updates;
 
 /// A selection; an empty one has everything.
 #[derive(Debug, Clone, Default)]
@@ -24,15 +20,9 @@ impl Filter {
             && (wanted.phases.is_empty() || wanted.phases.contains(&phase.into()))
             && labels.all(|(key, value)| spec.labels.get(key) == Some(value))
     }
-}
 
-impl updates::Filter<SessionUpdate> for Filter {
-    fn matches(&self, update: &SessionUpdate) -> bool {
-        self.selects(&update.spec, update.phase())
-    }
-
-    fn topic(&self) -> Option<Arc<str>> {
-        let queue = self.0.queue.as_str();
-        (!queue.is_empty()).then(|| queue.into())
+    /// Returns the queue that it selects; empty for all.
+    pub fn queue(&self) -> &str {
+        &self.0.queue
     }
 }

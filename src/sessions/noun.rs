@@ -1,16 +1,17 @@
 //! What sessions register with the core: which pods are theirs, what is kept of one, and how they fold.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
+use super::Sessions;
 use super::decide;
 use super::marks::{FINALIZER, KIND, label};
 use super::member::{self, Member};
-use super::queue::Survey;
 use super::rules::SessionRules;
 use super::status;
 use super::step::Step;
+use super::survey::Survey;
 use super::update::SessionUpdate;
 use super::view::View;
 use crate::action::Action;
@@ -20,10 +21,6 @@ use crate::index::noun::{About, Group, Membership, Noun};
 use crate::index::observed::Observed;
 use crate::objects::{Node, Pod};
 use crate::proto::wsman::sessions::v1::{Phase, SessionStatus};
-
-/// The noun. Nothing is kept beside the index.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sessions;
 
 impl Noun for Sessions {
     const KIND: &'static str = "session";
@@ -67,16 +64,19 @@ impl Noun for Sessions {
                 version,
                 ..SessionStatus::default()
             },
-            |view| match view.lead.gone && !view.is_recorded() {
-                true => status::lost(view, version),
-                false => status::fold(view.anchor, &view.seen, view.decider, version),
+            |view| {
+                let status = status::fold(view.anchor, &view.seen, view.decider, version);
+                match view.lead.gone && !view.is_recorded() {
+                    true => status::lost(status, &view.lead.pod.name),
+                    false => status,
+                }
             },
         );
         SessionUpdate {
-            id: std::sync::Arc::clone(&group.name),
-            start_uid: std::sync::Arc::clone(&group.key),
+            id: Arc::clone(&group.name),
+            start_uid: Arc::clone(&group.key),
             spec: view
-                .map(|view| std::sync::Arc::clone(&view.anchor.spec))
+                .map(|view| Arc::clone(&view.anchor.spec))
                 .unwrap_or_default(),
             status,
             message: OnceLock::new(),

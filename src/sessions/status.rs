@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use pbjson_types::Timestamp as WireTime;
 
 use super::member::{Anchor, Member};
-use super::view::View;
 use crate::proto::wsman::sessions::v1::{
     Component, ComponentStatus, Health, Phase, SessionStatus, Times,
 };
@@ -97,6 +96,9 @@ pub fn fold(anchor: &Anchor, seen: &[Seen<'_>], decider: usize, version: u64) ->
     let running = decides
         .and_then(|member| member.started)
         .map(|started| anchor.released_at.map_or(started, |at| at.max(started)));
+    // Kubernetes has whole seconds.
+    let running = running.map(|at| anchor.admitted_at.map_or(at, |admitted| admitted.max(at)));
+    let finished = finished.map(|at| running.map_or(at, |running| running.max(at)));
     let finished = finished.filter(|_| done);
     let ttl = anchor.spec.ttl.as_ref().map_or(0, |ttl| ttl.seconds);
     let expires = finished.and_then(|at| at.checked_add(jiff::SignedDuration::from_secs(ttl)).ok());
@@ -123,12 +125,11 @@ pub fn fold(anchor: &Anchor, seen: &[Seen<'_>], decider: usize, version: u64) ->
 }
 
 /// The status of a session whose anchor is gone before its end.
-pub fn lost(view: &View<'_>, version: u64) -> SessionStatus {
-    let status = fold(view.anchor, &view.seen, view.decider, version);
+pub fn lost(status: SessionStatus, anchor: &str) -> SessionStatus {
     SessionStatus {
         phase: Phase::Failed.into(),
         reason: "Lost".to_owned(),
-        message: format!("pod {} was deleted", view.lead.pod.name),
+        message: format!("pod {anchor} was deleted"),
         done: true,
         ..status
     }

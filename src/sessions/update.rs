@@ -8,7 +8,7 @@ use super::filter::Filter;
 use crate::proto::wsman::sessions::v1::{
     Phase, Session, SessionSpec, SessionStatus, SubscribeResponse,
 };
-use crate::updates::Update;
+use crate::updates::{self, Update};
 
 /// A status that subscribers get to see.
 #[derive(Debug, Clone)]
@@ -91,5 +91,16 @@ impl Update for SessionUpdate {
 
     fn size(&self) -> usize {
         self.spec.encoded_len() + self.status.encoded_len()
+    }
+}
+
+impl updates::Filter<SessionUpdate> for Filter {
+    fn matches(&self, update: &SessionUpdate) -> bool {
+        self.selects(&update.spec, update.phase())
+    }
+
+    fn topic(&self) -> Option<Arc<str>> {
+        let queue = self.queue();
+        (!queue.is_empty()).then(|| queue.into())
     }
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
+use super::Sessions;
 use super::member::{Anchor, Member};
-use super::noun::Sessions;
 use super::status::{Bound, Pod, Seen};
 use crate::index::noun::{Group, Member as Kept};
 

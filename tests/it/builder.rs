@@ -310,9 +310,7 @@ async fn calls_of_every_kind_are_forwarded_with_their_metadata() {
         assert_eq!(chat.message().await.unwrap().unwrap().id, format!("{n}!"));
         ask.send(message(&(n + 1).to_string())).unwrap();
     }
-    world
-        .load_of(|load| (load.streams, load.calls) == (1, 0))
-        .await;
+    world.load_of(|l| (l.streams, l.calls) == (1, 0)).await;
     drop(ask);
     assert_eq!(chat.message().await.unwrap().unwrap().id, "10!");
     assert_eq!(chat.message().await.unwrap(), None);

@@ -12,12 +12,12 @@ use crate::index::reference;
 use crate::objects::Pod;
 use crate::proto::wsman::sessions::v1::{DryRun, Session, StartSessionRequest};
 use crate::rpc::methods::DEFAULT_DEADLINE;
+use crate::sessions::Sessions as SessionNoun;
+use crate::sessions::capacity;
 use crate::sessions::marks::{annotation, label};
-use crate::sessions::noun::Sessions as SessionNoun;
 use crate::sessions::plan::{self, Plan};
-use crate::sessions::pools;
-use crate::sessions::queue::Survey;
 use crate::sessions::request::SessionRequest;
+use crate::sessions::survey::Survey;
 
 impl Sessions {
     /// Creates the pod of the decider, which commits the start, then everything else; or finds those of an earlier start by
@@ -33,7 +33,7 @@ impl Sessions {
         let plan = plan::plan(&request, &rules, self.clock.now())?;
         if self.anchor(&request.id).is_none() {
             self.hub
-                .read(|index| pools::check(&request.spec, &Survey::of(index, &rules)))?;
+                .read(|index| capacity::check(&request.spec, &Survey::of(index, &rules)))?;
         }
         if dry_run != DryRun::None {
             return Err(Error::Unimplemented {

@@ -99,7 +99,7 @@ fn a_gate_and_a_deletion_are_seen_before_the_state() {
 }
 
 #[test]
-fn patience_counts_from_a_time_on_the_pod() {
+fn timeout_counts_from_a_time_on_the_pod() {
     let created: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let judged = judge(&pod(waits("ErrImagePull")));
     assert_eq!(judged.wrong, Some((created, Wrong::Image)));

@@ -8,7 +8,7 @@ use super::{code_lines, module, sources};
 const SHELLS: [&str; 4] = ["cli", "daemon", "lib", "main"];
 
 /// Which modules of ours a module may use.
-pub(super) const LAYERS: [(&str, &[&str]); 38] = [
+pub(super) const LAYERS: [(&str, &[&str]); 40] = [
     ("error", &[]),
     ("duration", &[]),
     ("quantity", &[]),
@@ -18,6 +18,7 @@ pub(super) const LAYERS: [(&str, &[&str]); 38] = [
     ("objects", &[]),
     ("action", &["objects"]),
     ("decision", &["action"]),
+    ("names", &["redact"]),
     ("random", &["error"]),
     ("spans", &[]),
     ("retry", &[]),
@@ -34,7 +35,9 @@ pub(super) const LAYERS: [(&str, &[&str]); 38] = [
             "duration",
             "error",
             "json",
+            "names",
             "quantity",
+            "sessions",
             "spelling",
             "tls",
             "workspaces",
@@ -42,10 +45,17 @@ pub(super) const LAYERS: [(&str, &[&str]); 38] = [
         ],
     ),
     (
+        "sessions",
+        &[
+            "action", "decision", "error", "index", "names", "objects", "outbox", "proto",
+            "redact", "updates",
+        ],
+    ),
+    (
         "workspaces",
         &[
-            "action", "config", "decision", "duration", "error", "index", "objects", "outbox",
-            "proto", "quantity", "redact", "spelling", "updates",
+            "action", "config", "decision", "duration", "error", "index", "names", "objects",
+            "outbox", "proto", "quantity", "redact", "spelling", "updates",
         ],
     ),
     ("history", &["proto"]),
@@ -87,6 +97,8 @@ pub(super) const LAYERS: [(&str, &[&str]); 38] = [
             "tasks",
             "tls",
             "leadership",
+            "names",
+            "sessions",
             "updates",
             "workspaces",
             "wsdaemon",

@@ -1,0 +1,152 @@
+//! How a session ends that its decider does not end: the first row that holds decides
+//! (docs/protocol.md#lifecycle-of-a-session).
+
+use jiff::Timestamp;
+
+use super::member::Wrong;
+use super::rules::SessionRules;
+use super::status::{Outcome, Pod, Seen};
+use super::view::View;
+use super::writes::wake;
+use crate::decision::Wake;
+use crate::proto::wsman::sessions::v1::Health;
+
+/// A session that has not ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Living<'a> {
+    pub view: &'a View<'a>,
+    pub rules: &'a SessionRules,
+    pub now: Timestamp,
+}
+
+/// A rule, and how it ends the session.
+pub type Ruled = (&'static str, Outcome<'static>);
+
+impl Living<'_> {
+    /// Returns how the session ends, if it does, and by which rule.
+    pub fn outcome(&self) -> Option<Ruled> {
+        let view = self.view;
+        if !view.anchor.unreadable.is_empty() {
+            let why = view.anchor.unreadable.clone();
+            return Some(("unreadable", Outcome::new("Unreadable", why)));
+        }
+        if view.lead.entry.is_deleting {
+            let why = format!("pod {} was deleted", view.lead.pod.name);
+            return Some(("anchor deleted", Outcome::new("Deleted", why)));
+        }
+        if let Some(stop) = &view.anchor.stop {
+            let outcome = Outcome::new(Outcome::CANCELLED, stop.clone());
+            return Some(("stop requested", outcome));
+        }
+        for seen in &view.seen {
+            if let Some(lost) = self.lost(seen) {
+                return Some(lost);
+            }
+        }
+        if !view.is_admitted() {
+            return None;
+        }
+        for seen in &view.seen {
+            if let Some(failed) = self.failed(seen) {
+                return Some(failed);
+            }
+        }
+        let limit = self.provisioned_by().filter(|limit| *limit <= self.now)?;
+        let _ = limit;
+        let why = format!(
+            "not all components were ready {} s after the admission",
+            self.rules.provisioning.as_secs()
+        );
+        Some(("provisioning", Outcome::new("ProvisioningTimeout", why)))
+    }
+
+    /// A component whose pod is gone before its end, or of which an admitted session has none.
+    fn lost(&self, seen: &Seen<'_>) -> Option<Ruled> {
+        let name = &seen.component.name;
+        match seen.pod {
+            Pod::Gone(member, _) if !member.is_over() => {
+                let why = format!("the pod of component {name} was deleted");
+                Some(("component lost", Outcome::new("Lost", why)))
+            }
+            Pod::There(member, _) if member.is_deleting && !member.is_over() => {
+                let why = format!("the pod of component {name} is being deleted");
+                Some(("component lost", Outcome::new("Lost", why)))
+            }
+            Pod::Missing if self.view.is_admitted() => {
+                let why = format!("component {name} has no pod");
+                Some(("gang broken", Outcome::new("GangBroken", why)))
+            }
+            _ => None,
+        }
+    }
+
+    /// A component that failed, or for which something was wrong for too long.
+    fn failed(&self, seen: &Seen<'_>) -> Option<Ruled> {
+        let Pod::There(member, _) = seen.pod else {
+            return None;
+        };
+        let name = &seen.component.name;
+        let health = &member.health;
+        if health.health == Health::Broken {
+            let mut why = format!("component {name} failed");
+            if let Some(code) = health.exit_code {
+                why = format!("component {name} ended with exit code {code}");
+            }
+            if !health.message.is_empty() {
+                why = format!("{why}: {}", health.message);
+            }
+            let reason = match &*health.reason {
+                "" | "Error" => "ComponentFailed".to_owned(),
+                reason => reason.to_owned(),
+            };
+            return Some(("component failed", Outcome::new(reason, why)));
+        }
+        let (since, wrong) = health.wrong?;
+        let (limit, rule) = match wrong {
+            Wrong::Image => (self.rules.image, "image"),
+            Wrong::Node => (self.rules.unschedulable, "gang broken"),
+        };
+        // What was wrong while it waited for its admission does not count.
+        let since = self
+            .view
+            .anchor
+            .admitted_at
+            .map_or(since, |at| at.max(since));
+        if since + limit > self.now {
+            return None;
+        }
+        let why = format!("component {name}: {}: {}", health.reason, health.message);
+        let reason = match wrong {
+            Wrong::Image => health.reason.to_string(),
+            Wrong::Node => "GangBroken".to_owned(),
+        };
+        Some((rule, Outcome::new(reason, why)))
+    }
+
+    /// When an admitted session that does not run yet must run.
+    fn provisioned_by(&self) -> Option<Timestamp> {
+        let is_running = self.view.running_since().is_some();
+        let admitted = self.view.anchor.admitted_at.filter(|_| !is_running)?;
+        Some(admitted + self.rules.provisioning)
+    }
+
+    /// The earliest moment at which an admitted session fails.
+    pub fn next_limit(&self) -> Option<Wake> {
+        let wrong = self.view.seen.iter().filter_map(|seen| {
+            let (since, wrong) = seen.pod.entry()?.health.wrong?;
+            let since = self
+                .view
+                .anchor
+                .admitted_at
+                .map_or(since, |at| at.max(since));
+            let limit = match wrong {
+                Wrong::Image => self.rules.image,
+                Wrong::Node => self.rules.unschedulable,
+            };
+            Some(wake(since + limit, "it fails"))
+        });
+        let provisioning = self.provisioned_by();
+        let provisioning = provisioning.map(|at| wake(at, "it fails"));
+        wrong.chain(provisioning).min()
+    }
+}
