@@ -1,17 +1,18 @@
-//! Follows workspaces without a gap: subscribes, then lists, then merges both, and repeats that after every lost
-//! connection.
+//! Follows workspaces or sessions without a gap: what is there first, then every change, and the same again after every
+//! lost connection.
 //!
 //! No status is reported twice, and an older version never follows a newer one.
+
+mod workspaces;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use tonic::Code;
 
 use super::connect::{CallError, Connection};
-use crate::proto::wsman::*;
 use crate::retry::Backoff;
 
 /// How long to wait for the response headers of a subscription. Some older servers send none before the first update.
@@ -21,21 +22,61 @@ pub(in crate::cli) const SUBSCRIBED: Duration = Duration::from_secs(2);
 /// called in a tight loop.
 pub(in crate::cli) const BACKOFF: Backoff = Backoff::millis(100, 3_000);
 
-/// An event of the followed workspaces.
+/// What can be followed.
+pub(super) trait Followed: Clone + std::fmt::Debug + PartialEq + Send + 'static {
+    /// What it is, for people.
+    const NOUN: &'static str;
+    /// One that ended never comes again.
+    const ENDS_ONCE: bool;
+    /// Selects what is followed.
+    type Filter: Clone + Send;
+
+    fn id(&self) -> &str;
+    /// Orders what is known of it; zero from servers without versions.
+    fn version(&self) -> u64;
+    fn has_ended(&self) -> bool;
+    /// Its phase, and why.
+    fn state(&self) -> String;
+    /// Opens a stream; `resume` is the last token of an earlier one.
+    fn open(
+        connection: &Connection,
+        filter: &Self::Filter,
+        resume: Option<&str>,
+    ) -> impl Future<Output = Result<Opened<Self>, CallError>> + Send;
+}
+
+/// An open stream.
+pub(super) struct Opened<T> {
+    /// What is there, the oldest first; none where the stream continues an earlier one.
+    pub(super) present: Option<Vec<T>>,
+    /// To resume with.
+    pub(super) resume: Option<String>,
+    pub(super) updates: BoxStream<'static, Result<Update<T>, CallError>>,
+}
+
+/// A message of a stream.
+pub(super) struct Update<T> {
+    /// Messages without one steer the stream.
+    pub(super) now: Option<T>,
+    /// To resume with.
+    pub(super) resume: Option<String>,
+}
+
+/// An event of what is followed.
 #[derive(Debug)]
-pub(super) enum Event {
-    /// A workspace was there at the first list.
-    Initial(WorkspaceStatus),
+pub(super) enum Event<T> {
+    /// It was there at the first list.
+    Initial(T),
     /// The first list is complete.
     Complete,
-    /// A workspace appeared or changed.
+    /// It appeared or changed.
     Update {
-        now: Box<WorkspaceStatus>,
+        now: Box<T>,
         /// Its last status, if there is one.
-        before: Option<Box<WorkspaceStatus>>,
+        before: Option<Box<T>>,
     },
-    /// A workspace ended while the connection was lost; its last known status.
-    Gone(WorkspaceStatus),
+    /// It went while the connection was lost; its last known status.
+    Gone(T),
     /// The stream ended, with OK or an error; the next calls of `next` reconnect.
     Cut(Option<CallError>),
     /// The stream is open again; the missed updates follow.
@@ -43,22 +84,24 @@ pub(super) enum Event {
 }
 
 /// A subscription, and the statuses that it reported.
-pub(super) struct Follow {
+pub(super) struct Follow<T: Followed> {
     connection: Connection,
-    filter: Option<MetadataFilter>,
-    /// Only these workspaces are reported, unless empty: the protocol has no filter by id.
+    filter: T::Filter,
+    /// Only these are reported, unless empty: the protocol has no filter by id.
     ids: Vec<String>,
-    stream: Option<BoxStream<'static, Result<SubscribeResponse, CallError>>>,
-    known: BTreeMap<String, WorkspaceStatus>,
-    queue: VecDeque<Event>,
+    stream: Option<BoxStream<'static, Result<Update<T>, CallError>>>,
+    /// The last token.
+    resume: Option<String>,
+    known: BTreeMap<String, T>,
+    queue: VecDeque<Event<T>>,
     failures: u32,
 }
 
-impl Follow {
+impl<T: Followed> Follow<T> {
     /// Subscribes and lists. Fails if the server cannot be reached: only later failures are retried.
     pub(super) async fn open(
         connection: &Connection,
-        filter: Option<MetadataFilter>,
+        filter: T::Filter,
         ids: &[String],
     ) -> Result<Self, CallError> {
         let mut follow = Self {
@@ -66,12 +109,14 @@ impl Follow {
             filter,
             ids: ids.to_vec(),
             stream: None,
+            resume: None,
             known: BTreeMap::new(),
             queue: VecDeque::new(),
             failures: 0,
         };
-        for status in follow.connect().await? {
-            follow.known.insert(status.id.clone(), status.clone());
+        for status in follow.connect().await?.unwrap_or_default() {
+            let id = status.id().to_owned();
+            follow.known.insert(id, status.clone());
             follow.queue.push_back(Event::Initial(status));
         }
         follow.queue.push_back(Event::Complete);
@@ -79,7 +124,7 @@ impl Follow {
     }
 
     /// Waits for the next event. Fails only if reconnecting cannot help.
-    pub(super) async fn next(&mut self) -> Result<Event, CallError> {
+    pub(super) async fn next(&mut self) -> Result<Event<T>, CallError> {
         loop {
             if let Some(event) = self.queue.pop_front() {
                 return Ok(event);
@@ -99,9 +144,9 @@ impl Follow {
             match stream.try_next().await {
                 Ok(Some(update)) => {
                     self.failures = 0;
-                    // Messages without a status steer the stream.
-                    if let Some(status) = update.status {
-                        self.observe(status);
+                    self.resume = update.resume.or_else(|| self.resume.take());
+                    if let Some(now) = update.now {
+                        self.observe(now);
                     }
                 }
                 Ok(None) => return self.cut(None),
@@ -111,75 +156,65 @@ impl Follow {
     }
 
     /// Adds a status from another call; it is reported unless it is old.
-    pub(super) fn observe(&mut self, now: WorkspaceStatus) {
+    pub(super) fn observe(&mut self, now: T) {
         if !self.wants(&now) {
             return;
         }
-        let before = self.known.get(&now.id);
+        let id = now.id();
+        let before = self.known.get(id);
         if before.is_some_and(|before| is_old(&now, before)) {
             return;
         }
-        let before = self.known.insert(now.id.clone(), now.clone()).map(Box::new);
+        let before = self.known.insert(id.to_owned(), now.clone());
+        let before = before.map(Box::new);
         self.queue.push_back(Event::Update {
             now: Box::new(now),
             before,
         });
     }
 
-    /// Clears all state and starts again: the next events report every workspace as an update.
+    /// Clears all state and starts again: the next events report everything as an update.
     pub(super) fn restart(&mut self) {
         self.known.clear();
         self.queue.clear();
+        self.resume = None;
         self.stream = None;
     }
 
-    fn wants(&self, status: &WorkspaceStatus) -> bool {
-        self.ids.is_empty() || self.ids.contains(&status.id)
+    fn wants(&self, status: &T) -> bool {
+        self.ids.is_empty() || self.ids.iter().any(|id| id == status.id())
     }
 
     async fn reconnect(&mut self) -> Result<(), CallError> {
-        let listed = self.connect().await?;
-        let present: BTreeSet<&str> = listed.iter().map(|status| status.id.as_str()).collect();
+        let present = self.connect().await?;
+        self.queue.push_back(Event::Resumed);
+        let Some(listed) = present else {
+            return Ok(());
+        };
+        let present: BTreeSet<&str> = listed.iter().map(Followed::id).collect();
         let (here, gone) = std::mem::take(&mut self.known)
             .into_iter()
             .partition(|(id, _)| present.contains(id.as_str()));
         self.known = here;
-        self.queue.push_back(Event::Resumed);
-        let missed =
-            BTreeMap::into_values(gone).filter(|status| status.phase() != WorkspacePhase::Stopped);
+        let missed = BTreeMap::into_values(gone).filter(|status| !status.has_ended());
         self.queue.extend(missed.map(Event::Gone));
         listed.into_iter().for_each(|status| self.observe(status));
         Ok(())
     }
 
-    /// Subscribes first and lists second, so that every change is in one of them.
-    async fn connect(&mut self) -> Result<Vec<WorkspaceStatus>, CallError> {
-        let (connection, filter) = (self.connection.clone(), self.filter.clone());
-        let mut opening = Box::pin(async move { connection.subscribe(filter).await });
-        let connection = self.connection.clone();
-        let stream = match tokio::time::timeout(SUBSCRIBED, &mut opening).await {
-            Ok(stream) => stream?
-                .map_err(move |status| connection.error(status))
-                .boxed(),
-            Err(_) => stream::once(opening)
-                .map_ok(move |stream| {
-                    let connection = connection.clone();
-                    stream.map_err(move |status| connection.error(status))
-                })
-                .try_flatten()
-                .boxed(),
-        };
-        let request = GetWorkspacesRequest {
-            must_match: self.filter.clone(),
-        };
-        let mut listed = self.connection.call(request).await?.status;
-        listed.retain(|status| self.wants(status));
-        super::words::sort(&mut listed);
-        self.stream = Some(stream);
-        Ok(listed)
+    /// Returns what is there, unless the stream continues the last one.
+    async fn connect(&mut self) -> Result<Option<Vec<T>>, CallError> {
+        let opened = T::open(&self.connection, &self.filter, self.resume.as_deref()).await?;
+        self.stream = Some(opened.updates);
+        self.resume = opened.resume.or_else(|| self.resume.take());
+        let mut present = opened.present;
+        if let Some(present) = &mut present {
+            present.retain(|status| self.wants(status));
+        }
+        Ok(present)
     }
 
-    fn cut(&mut self, error: Option<CallError>) -> Result<Event, CallError> {
+    fn cut(&mut self, error: Option<CallError>) -> Result<Event<T>, CallError> {
         self.stream = None;
         match error {
             Some(error) if !is_passing(error.status.code()) => Err(error),
@@ -192,10 +227,10 @@ impl Follow {
 }
 
 /// Versions order what is known of one workspace; equal ones repeat, and servers without versions give zero.
-fn is_old(now: &WorkspaceStatus, before: &WorkspaceStatus) -> bool {
-    match now.status_version {
+fn is_old<T: Followed>(now: &T, before: &T) -> bool {
+    match now.version() {
         0 => now == before,
-        version => version <= before.status_version,
+        version => version <= before.version(),
     }
 }
 

@@ -289,7 +289,7 @@ async fn until_running(
     wait: &Wait,
     since: Instant,
     connection: &Connection,
-    follow: &mut Follow,
+    follow: &mut Follow<WorkspaceStatus>,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let mut printed = None;

@@ -181,7 +181,7 @@ async fn until_stopped(
     mut left: BTreeSet<String>,
     wait: &Wait,
     since: Instant,
-    follow: &mut Follow,
+    follow: &mut Follow<WorkspaceStatus>,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let mut present = BTreeSet::new();

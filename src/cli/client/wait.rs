@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::follow::{Event, Follow};
-use super::words;
+use super::follow::{Event, Follow, Followed};
 use super::words::parse_duration;
 use crate::cli::alive;
 use crate::cli::exit::{Exit, Failure, note, sentence};
-use crate::proto::wsman::WorkspaceStatus;
 
 /// Whether to wait, and for how long.
 #[derive(Debug, clap::Args)]
@@ -24,54 +22,68 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// Passes every event to `look` until that returns `Some`. Lost connections are reported and retried. `goal` is
-    /// what it waits for, `remains` what a user leaves behind by not waiting.
-    pub(super) async fn until<T>(
+    /// Waits as [`until`], but not longer than asked for.
+    pub(super) async fn until<T: Followed, R>(
         &self,
-        follow: &mut Follow,
+        follow: &mut Follow<T>,
         goal: &str,
         remains: &str,
-        mut look: impl FnMut(Event) -> Result<Option<T>, Failure>,
-    ) -> Result<T, Failure> {
-        let deadline = Instant::now() + self.wait_timeout;
-        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-        let mut last = String::new();
-        loop {
-            let event = tokio::select! {
-                // In this order, Ctrl-C is handled before anything is printed.
-                biased;
-                _ = &mut interrupt => {
-                    return Err(Failure::new(Exit::Failed, "interrupted").hint(remains));
-                }
-                () = tokio::time::sleep_until(deadline) => {
-                    let message = format!("gave up waiting after {:?}", self.wait_timeout);
-                    return Err(Failure::new(Exit::Failed, message).hint(remains));
-                }
-                event = alive::during(|| format!("waiting for {goal}{last}"), follow.next()) => event?,
-            };
-            if let Event::Initial(status) | Event::Gone(status) = &event {
-                last = state(status);
-            } else if let Event::Update { now, .. } = &event {
-                last = state(now);
+        look: impl FnMut(Event<T>) -> Result<Option<R>, Failure>,
+    ) -> Result<R, Failure> {
+        until(Some(self.wait_timeout), follow, goal, remains, look).await
+    }
+}
+
+/// Passes every event to `look` until that returns `Some`. Lost connections are reported and retried. `goal` is what it
+/// waits for, `remains` what a user leaves behind by not waiting.
+pub(super) async fn until<T: Followed, R>(
+    timeout: Option<Duration>,
+    follow: &mut Follow<T>,
+    goal: &str,
+    remains: &str,
+    mut look: impl FnMut(Event<T>) -> Result<Option<R>, Failure>,
+) -> Result<R, Failure> {
+    let since = Instant::now();
+    let late = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep_until(since + timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut late = std::pin::pin!(late);
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut last = String::new();
+    loop {
+        let event = tokio::select! {
+            // In this order, Ctrl-C is handled before anything is printed.
+            biased;
+            _ = &mut interrupt => {
+                return Err(Failure::new(Exit::Failed, "interrupted").hint(remains));
             }
-            report_cut(&event);
-            if let Some(done) = look(event)? {
-                return Ok(done);
+            () = &mut late => {
+                let message = format!("gave up waiting after {:?}", timeout.unwrap_or_default());
+                return Err(Failure::new(Exit::Failed, message).hint(remains));
             }
+            event = alive::during(|| format!("waiting for {goal}{last}"), follow.next()) => event?,
+        };
+        if let Event::Initial(status) | Event::Gone(status) = &event {
+            last = state(status);
+        } else if let Event::Update { now, .. } = &event {
+            last = state(&**now);
+        }
+        report_cut(&event);
+        if let Some(done) = look(event)? {
+            return Ok(done);
         }
     }
 }
 
-fn state(status: &WorkspaceStatus) -> String {
-    let (phase, message) = (words::phase(status), words::message(status));
-    match message.is_empty() {
-        true => format!("; {} is {phase}", status.id),
-        false => format!("; {} is {phase}: {message}", status.id),
-    }
+fn state<T: Followed>(status: &T) -> String {
+    format!("; {} is {}", status.id(), status.state())
 }
 
 /// Prints on standard error that the stream was lost, or is open again.
-pub(super) fn report_cut(event: &Event) {
+pub(super) fn report_cut<T>(event: &Event<T>) {
     match event {
         Event::Cut(Some(error)) => {
             note(&format!(

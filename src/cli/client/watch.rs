@@ -1,10 +1,10 @@
-//! `watch`: the current workspaces, then a line for every change, without a gap.
+//! `watch`: what is there, then a line for every change, without a gap.
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::connect::Connection;
-use super::follow::{Event, Follow};
+use super::follow::{Event, Follow, Followed};
 use super::list::Selection;
 use super::wait::report_cut;
 use super::{changes, encode, words};
@@ -26,21 +26,39 @@ pub(super) struct Args {
     #[arg(long, value_name = "PHASE", value_parser = words::parse_phase)]
     until: Option<WorkspacePhase>,
 
-    /// Do not print the current workspaces.
+    #[command(flatten)]
+    options: Options,
+
+    /// Print owner tokens (JSON and YAML).
+    #[arg(long)]
+    show_token: bool,
+}
+
+/// What every watch can be asked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Do not print what is there at the start.
     #[arg(long)]
     no_initial: bool,
 
-    /// End with 3 if there is no workspace with this id.
+    /// End with 3 if there is none with this id.
     #[arg(long, requires = "id")]
     strict: bool,
 
     /// End with 6 when the stream is lost.
     #[arg(long)]
     no_reconnect: bool,
+}
 
-    /// Print owner tokens (JSON and YAML).
-    #[arg(long)]
-    show_token: bool,
+/// A watch of workspaces or sessions.
+pub(super) struct Watch<'a, T> {
+    /// Only one.
+    pub(super) id: Option<&'a str>,
+    /// The phase that ends it, and whether a status is in it.
+    pub(super) until: Option<(&'static str, Box<dyn Fn(&T) -> bool>)>,
+    pub(super) options: &'a Options,
+    /// Prints a status, given the last one.
+    pub(super) print: Box<dyn FnMut(&T, Option<&T>) -> Result<(), Failure> + 'a>,
 }
 
 pub(super) async fn run(
@@ -49,85 +67,119 @@ pub(super) async fn run(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let mut follow = Follow::open(connection, args.selection.filter(), args.id.as_slice()).await?;
-    let mut seen = 0_usize;
-    loop {
-        let what = || match (&args.id, seen) {
-            (Some(id), 0) => format!("waiting for {id} to be started"),
-            (Some(id), _) => format!("waiting for changes of {id}"),
-            (None, _) => "waiting for changes".to_owned(),
-        };
-        let event = alive::during(what, follow.next()).await?;
-        match event {
-            Event::Cut(error) if args.no_reconnect => {
-                return Err(cut(error.map(Failure::from)));
-            }
-            ref other => report_cut(other),
-        }
-        match event {
-            Event::Initial(now) => {
-                seen += 1;
-                if !args.no_initial {
-                    print(&now, None, &args, out)?;
+    let until = args.until.map(|phase| {
+        let is_there = move |status: &WorkspaceStatus| status.phase() == phase;
+        (phase.as_str_name(), Box::new(is_there) as Box<_>)
+    });
+    let watch = Watch {
+        id: args.id.as_deref(),
+        until,
+        options: &args.options,
+        print: Box::new(|now, before| print(now, before, args.show_token, out)),
+    };
+    let gone = |last: &mut WorkspaceStatus| last.set_phase(WorkspacePhase::Stopped);
+    watch.run(&mut follow, gone).await
+}
+
+impl<T: Followed> Watch<'_, T> {
+    /// Watches until its goal is reached, or cannot be any more. `gone` is what became of one that went unseen.
+    pub(super) async fn run(
+        mut self,
+        follow: &mut Follow<T>,
+        gone: impl Fn(&mut T),
+    ) -> Result<(), Failure> {
+        let mut seen = 0_usize;
+        loop {
+            let what = || match (self.id, seen) {
+                (Some(id), 0) => format!("waiting for {id} to be started"),
+                (Some(id), _) => format!("waiting for changes of {id}"),
+                (None, _) => "waiting for changes".to_owned(),
+            };
+            let event = alive::during(what, follow.next()).await?;
+            match event {
+                Event::Cut(error) if self.options.no_reconnect => {
+                    return Err(cut(error.map(Failure::from)));
                 }
-                if is_goal(&args, &now) {
-                    return Ok(());
-                }
+                ref other => report_cut(other),
             }
-            Event::Update { now, before } => {
-                seen += 1;
-                print(&now, before.as_deref(), &args, out)?;
-                if is_goal(&args, &now) {
-                    return Ok(());
+            match event {
+                Event::Initial(now) => {
+                    seen += 1;
+                    if !self.options.no_initial {
+                        (self.print)(&now, None)?;
+                    }
+                    if self.is_goal(&now) {
+                        return Ok(());
+                    }
+                    if T::ENDS_ONCE {
+                        self.is_reachable(&now)?;
+                    }
                 }
-                is_reachable(&args, &now)?;
-            }
-            Event::Gone(mut last) => {
-                note(&format!("{} went while the stream was cut", last.id));
-                last.set_phase(WorkspacePhase::Stopped);
-                if is_goal(&args, &last) {
-                    return Ok(());
+                Event::Update { now, before } => {
+                    seen += 1;
+                    (self.print)(&now, before.as_deref())?;
+                    if self.is_goal(&now) {
+                        return Ok(());
+                    }
+                    self.is_reachable(&now)?;
                 }
-                is_reachable(&args, &last)?;
+                Event::Gone(mut last) => {
+                    note(&format!("{} went while the stream was cut", last.id()));
+                    gone(&mut last);
+                    if self.is_goal(&last) {
+                        return Ok(());
+                    }
+                    self.is_reachable(&last)?;
+                    if let Some(id) = self.id.filter(|_| T::ENDS_ONCE) {
+                        let message = format!("{} {id} is gone", T::NOUN);
+                        return Err(Failure::new(Exit::NotFound, message));
+                    }
+                }
+                Event::Complete if seen == 0 => self.absent()?,
+                Event::Complete | Event::Cut(_) | Event::Resumed => {}
             }
-            Event::Complete if seen == 0 => absent(&args)?,
-            Event::Complete | Event::Cut(_) | Event::Resumed => {}
         }
     }
-}
 
-/// The watched workspace does not exist: its name is wrong, or it is not started yet.
-fn absent(args: &Args) -> Result<(), Failure> {
-    match &args.id {
-        Some(id) if args.strict => Err(Failure::new(
-            Exit::NotFound,
-            format!("no such workspace: {id}"),
-        )),
-        Some(id) => {
-            note(&format!(
-                "there is no workspace {id} yet; waiting for it (--strict does not)"
-            ));
-            Ok(())
+    /// It does not exist: its name is wrong, or it is not started yet.
+    fn absent(&self) -> Result<(), Failure> {
+        let noun = T::NOUN;
+        match self.id {
+            Some(id) if self.options.strict => Err(Failure::new(
+                Exit::NotFound,
+                format!("no such {noun}: {id}"),
+            )),
+            Some(id) => {
+                note(&format!(
+                    "there is no {noun} {id} yet; waiting for it (--strict does not)"
+                ));
+                Ok(())
+            }
+            None => Ok(()),
         }
-        None => Ok(()),
     }
-}
 
-fn is_goal(args: &Args, status: &WorkspaceStatus) -> bool {
-    args.until.is_some_and(|phase| phase == status.phase())
-}
-
-/// A workspace that stopped reaches no other phase; of many, others may.
-fn is_reachable(args: &Args, status: &WorkspaceStatus) -> Result<(), Failure> {
-    match args.until {
-        Some(phase) if args.id.is_some() && status.phase() == WorkspacePhase::Stopped => {
-            let message = format!(
-                "{} stopped before it was {}",
-                status.id,
-                phase.as_str_name()
-            );
-            Err(Failure::new(Exit::Failed, message))
+    /// One that never comes again has nothing more to show after its end.
+    fn is_goal(&self, status: &T) -> bool {
+        match &self.until {
+            Some((_, is_there)) => is_there(status),
+            None => T::ENDS_ONCE && self.id.is_some() && status.has_ended(),
         }
-        _ => Ok(()),
+    }
+
+    /// One that ended reaches no other phase; of many, others may.
+    fn is_reachable(&self, status: &T) -> Result<(), Failure> {
+        match &self.until {
+            Some((phase, _)) if self.id.is_some() && status.has_ended() => {
+                let id = status.id();
+                let message = match T::ENDS_ONCE {
+                    true => format!("{id} ended before it was {phase}: {}", status.state()),
+                    false => format!("{id} stopped before it was {phase}"),
+                };
+                Err(Failure::new(Exit::Failed, message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -144,11 +196,11 @@ fn cut(error: Option<Failure>) -> Failure {
 fn print(
     now: &WorkspaceStatus,
     before: Option<&WorkspaceStatus>,
-    args: &Args,
+    show_token: bool,
     out: &mut Output,
 ) -> Result<(), Failure> {
     if !out.is_for_people() {
-        let status = encode::status(now, args.show_token);
+        let status = encode::status(now, show_token);
         return out.record(&json!({ "status": status }));
     }
     out.line([
