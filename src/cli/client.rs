@@ -1,4 +1,4 @@
-//! `wsman client`: the calls of the workspace manager protocol as commands for people and for scripts.
+//! `wsman client`: the calls of a daemon as commands for people and for scripts.
 
 use clap::Subcommand;
 
@@ -24,6 +24,7 @@ mod http;
 mod keys;
 mod list;
 pub(in crate::cli) mod request;
+mod session;
 mod start;
 mod stop;
 pub mod transport;
@@ -67,6 +68,8 @@ enum Verb {
     Cluster,
     #[command(flatten)]
     Control(control::Verb),
+    /// Starts, watches and stops sessions: gangs of pods on pools of machines.
+    Session(session::Args),
     /// Makes any unary call, in JSON.
     Call(call::Args),
 }
@@ -88,6 +91,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         // It connects to no server: see above.
         Verb::BusTail(_) => Ok(()),
         Verb::Cluster => Box::pin(cluster::run(&connection, &mut out)).await,
+        Verb::Session(args) => Box::pin(session::run(args, &connection, &mut out)).await,
         Verb::Call(args) => Box::pin(call::run(args, &connection, &mut out)).await,
         Verb::Control(verb) => Box::pin(control::run(verb, &connection, &mut out)).await,
     }

@@ -19,7 +19,7 @@ pub enum Exit {
     Failed = 1,
     /// Wrong usage, or input that can never work.
     Usage = 2,
-    /// No such workspace.
+    /// No such workspace, session, component or pool.
     NotFound = 3,
     /// Right call, wrong state; or something else holds that id.
     Conflict = 4,
@@ -27,6 +27,8 @@ pub enum Exit {
     Exhausted = 5,
     /// No answer; the only failure that scripts may retry blindly.
     Unavailable = 6,
+    /// A session was stopped by request before it ended. One that failed is [`Exit::Failed`].
+    Cancelled = 7,
 }
 
 /// The failure of a command.

@@ -31,6 +31,7 @@ pub enum Color {
 /// Standard output in one format.
 pub struct Output {
     format: Format,
+    is_terminal: bool,
     colours: bool,
     /// Columns of the terminal, if it is one.
     room: Option<usize>,
@@ -53,6 +54,15 @@ impl Piece {
             colour,
         }
     }
+
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
+    /// Returns its text and its colour.
+    pub fn parts(self) -> (String, Option<Color>) {
+        (self.text, self.colour)
+    }
 }
 
 impl<T: Into<String>> From<T> for Piece {
@@ -67,9 +77,11 @@ impl Output {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         let out = io::stdout();
+        let is_terminal = out.is_terminal();
         Self {
             format,
-            colours: out.is_terminal() && !unwanted && !dumb,
+            is_terminal,
+            colours: is_terminal && !unwanted && !dumb,
             room: room(&out),
             out: Box::new(out),
             separate: false,
@@ -101,6 +113,16 @@ impl Output {
             line.push_str(&self.paint(piece));
         }
         self.write(&format!("{}\n", line.trim_end()))
+    }
+
+    /// Writes a line of a log: as it is, except on a terminal, which it could deceive.
+    pub fn log(&mut self, name: &Piece, text: &str) -> Result<(), Failure> {
+        let name = self.paint(name);
+        if !self.is_terminal {
+            return self.write(&format!("{name}{text}\n"));
+        }
+        let cells: Vec<_> = text.split('\t').map(escape).collect();
+        self.write(&format!("{name}{}\n", cells.join("\t")))
     }
 
     /// Writes a table without borders. Returns its layout, for rows that follow.

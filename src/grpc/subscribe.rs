@@ -33,11 +33,11 @@ use crate::updates::{
 use crate::workspaces::update::StatusUpdate;
 
 /// Metadata and header key of the token.
-const RESUME: &str = "wsman-resume";
+pub const RESUME: &str = "wsman-resume";
 /// Metadata and header key of the snapshot.
-const SNAPSHOT: &str = "wsman-snapshot";
+pub const SNAPSHOT: &str = "wsman-snapshot";
 /// Metadata key of where a stream started.
-const BEGAN: &str = "wsman-began";
+pub const BEGAN: &str = "wsman-began";
 
 /// How far a replica may be behind another before a resumed stream gets a snapshot instead.
 const BEHIND: Duration = Duration::from_secs(1);

@@ -16,6 +16,7 @@ mod failures;
 mod input;
 mod print;
 mod server;
+mod sessions;
 mod shell;
 mod start;
 mod stop;

@@ -16,6 +16,7 @@ use crate::cli::alive;
 use crate::cli::exit::Failure;
 use crate::proto::call::Call;
 use crate::proto::wire;
+use crate::proto::wsman::sessions::v1::sessions_client::SessionsClient;
 use crate::proto::wsman::workspace_manager_client::WorkspaceManagerClient;
 use crate::proto::wsman::{MetadataFilter, SubscribeRequest, SubscribeResponse};
 use crate::rpc::methods::{DEFAULT_DEADLINE, Methods};
@@ -73,6 +74,11 @@ impl Connection {
     pub(in crate::cli) fn client(&self) -> WorkspaceManagerClient<Transport> {
         WorkspaceManagerClient::new(self.transport.clone())
             .max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    /// Returns the client for the streams of sessions.
+    pub(super) fn sessions(&self) -> SessionsClient<Transport> {
+        SessionsClient::new(self.transport.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     pub(super) fn address(&self) -> &str {

@@ -87,9 +87,13 @@ impl Http {
         let path = request.uri().path();
         let unknown = || Status::internal(format!("{path} is no RPC"));
         let method = self.methods.find(path).ok_or_else(unknown)?.clone();
-        let name = match self.full_names {
-            true => method.path.trim_start_matches('/'),
-            false => method.path.rsplit('/').next().unwrap_or_default(),
+        let short = method.path.rsplit('/').next().unwrap_or_default();
+        // The name alone may lead to the call of another service.
+        let by_name = self.methods.find(&format!("/rpc/{short}"));
+        let is_short = !self.full_names && by_name.is_some_and(|found| found.path == method.path);
+        let name = match is_short {
+            true => short,
+            false => method.path.trim_start_matches('/'),
         };
         let mut sent = Request::post(format!("{}/{name}", self.base))
             .body(Full::default())

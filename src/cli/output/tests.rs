@@ -39,6 +39,7 @@ fn colours_are_for_terminals() {
     ] {
         let written = Written::default();
         let mut out = Output {
+            is_terminal: false,
             format: Format::Table,
             colours,
             room: None,
