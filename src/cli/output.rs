@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use super::escape::{escape, escape_json, is_deceptive};
 use super::exit::{self, Exit, Failure};
+pub use block::Block;
 pub use format::{Format, Formats};
 pub use table::{Column, Layout, shorten};
 
+mod block;
 mod format;
 mod jsonpath;
 mod table;

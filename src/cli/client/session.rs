@@ -6,6 +6,7 @@ mod follow;
 mod list;
 mod logs;
 mod pools;
+mod run;
 mod start;
 mod stop;
 mod watch;
@@ -38,6 +39,8 @@ enum Verb {
     Logs(logs::Args),
     /// Stops sessions.
     Stop(stop::Args),
+    /// Starts all sessions of files, waits for their ends, and reports them.
+    Run(run::Args),
     /// Lists the pools of machines.
     Pools,
 }
@@ -54,6 +57,7 @@ pub(super) async fn run(
         Verb::Watch(args) => Box::pin(watch::run(args, connection, out)).await,
         Verb::Logs(args) => Box::pin(logs::run(args, connection, out)).await,
         Verb::Stop(args) => Box::pin(stop::run(args, connection, out)).await,
+        Verb::Run(args) => Box::pin(run::run(args, connection, out)).await,
         Verb::Pools => Box::pin(pools::run(connection, out)).await,
     }
 }

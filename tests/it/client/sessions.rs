@@ -1,5 +1,6 @@
 //! `wsman client session` against a scripted server.
 
+mod batch;
 mod server;
 
 use serde_json::json;

@@ -10,7 +10,7 @@ use super::*;
 use WorkspacePhase::*;
 
 /// A process whose standard input, output and error are one terminal.
-struct Terminal {
+pub(super) struct Terminal {
     child: Child,
     master: File,
     seen: Receiver<String>,
@@ -19,6 +19,11 @@ struct Terminal {
 
 impl Terminal {
     fn start(server: &Server, columns: u16, args: &[&str]) -> Self {
+        Self::at(&server.address.to_string(), columns, args)
+    }
+
+    /// Starts `wsman client` against a server elsewhere.
+    pub(super) fn at(address: &str, columns: u16, args: &[&str]) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -34,7 +39,7 @@ impl Terminal {
         let slave = File::options().read(true).write(true).open(path).unwrap();
         let end = || Stdio::from(OwnedFd::from(slave.try_clone().unwrap()));
         let child = Command::new(env!("CARGO_BIN_EXE_wsman"))
-            .args(["client", "-H", &server.address.to_string()])
+            .args(["client", "-H", address])
             .args(args)
             .env("TERM", "xterm")
             .env("NO_COLOR", "1")
@@ -64,7 +69,7 @@ impl Terminal {
 
     /// Waits until this was printed.
     #[track_caller]
-    fn wait_for(&mut self, part: &str) {
+    pub(super) fn wait_for(&mut self, part: &str) {
         while !self.text.contains(part) {
             match self.seen.recv_timeout(TIMEOUT) {
                 Ok(text) => self.text.push_str(&text),
@@ -78,7 +83,7 @@ impl Terminal {
     }
 
     /// Waits for the end; the code, and all that was printed.
-    fn done(mut self) -> (i32, String) {
+    pub(super) fn done(mut self) -> (i32, String) {
         while let Ok(text) = self.seen.recv_timeout(TIMEOUT) {
             self.text.push_str(&text);
         }

@@ -161,6 +161,23 @@ pub(super) fn between(from: Timestamp, to: Timestamp) -> String {
     }
 }
 
+/// How long it was in each phase so far.
+pub(super) fn spans(session: &Session, now: Timestamp) -> String {
+    let times = times(session);
+    let at = |time: &Option<pbjson_types::Timestamp>| time.as_ref().and_then(timestamp);
+    let end = at(&times.finished);
+    let steps = [
+        (at(&times.enqueued), at(&times.admitted), "queued"),
+        (at(&times.admitted), at(&times.running), "provisioned"),
+        (at(&times.running), end, "ran"),
+    ];
+    let spans = steps.into_iter().filter_map(|(from, to, what)| {
+        let to = to.or(end).unwrap_or(now);
+        from.map(|from| format!("{what} {}", between(from, to)))
+    });
+    spans.collect::<Vec<_>>().join(", ")
+}
+
 pub(super) fn times(session: &Session) -> Times {
     let status = session.status.as_ref();
     status
