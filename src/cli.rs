@@ -4,6 +4,7 @@ mod alive;
 pub mod client;
 pub mod config;
 mod confirm;
+mod convert;
 mod escape;
 pub mod exit;
 pub mod explain;
@@ -50,6 +51,8 @@ enum Verb {
     Replay(replay::Args),
     /// Turns an event trace log into anonymous cases under testdata/.
     Testdata(testdata::Args),
+    /// Turns files of other programs into what starts sessions.
+    Convert(convert::Args),
     /// Prints JSON Schemas, or the Kubernetes manifests of a deployment.
     Generate(generate::Args),
     /// Simulates nodes and a kubelet against any API server, or serves an embedded one.
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
             Verb::Render(args) => render::run(&args),
             Verb::Replay(args) => replay::run(&args, &mut std::io::stdout().lock()),
             Verb::Testdata(args) => testdata::run(&args, &mut std::io::stdout().lock()),
+            Verb::Convert(args) => convert::run(&args),
             Verb::Generate(args) => generate::run(&args),
             Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
             Verb::Verify(args) => Box::pin(verify::run(*args)).await,

@@ -11,6 +11,7 @@ pub mod capacity;
 pub mod decide;
 pub mod ending;
 pub mod filter;
+pub mod loadtest;
 pub mod marks;
 pub mod member;
 pub mod noun;

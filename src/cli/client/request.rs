@@ -23,7 +23,7 @@ pub(super) fn read(path: &Path) -> Result<StartWorkspaceRequest, Failure> {
 }
 
 /// Reads all messages of a file: YAML documents, or JSON objects one after the other. `message` is their full name.
-pub(super) fn documents<T: DeserializeOwned>(
+pub(in crate::cli) fn documents<T: DeserializeOwned>(
     path: &Path,
     message: &str,
 ) -> Result<Vec<T>, Failure> {

@@ -1,6 +1,7 @@
 //! `wsman client session` against a scripted server.
 
 mod batch;
+mod convert;
 mod server;
 
 use serde_json::json;
