@@ -295,6 +295,21 @@ fn a_file_is_json_or_yaml_and_its_faults_have_paths() {
 }
 
 #[test]
+fn the_example_is_a_file_that_can_be_started() {
+    let server = Server::start(Vec::new());
+    let file = "testdata/sessions/three-pods.json";
+    let done = run(&server, &["start", "-f", file]).expect(0);
+    assert_eq!(done.stdout, "Started three-pods\n");
+    let asked = server.wait_for("StartSession", 1);
+    let components = asked[0]["spec"]["components"].as_array().unwrap();
+    let roles: Vec<_> = components
+        .iter()
+        .map(|component| &component["role"])
+        .collect();
+    assert_eq!(roles, ["driver", "server", "client"]);
+}
+
+#[test]
 fn a_dry_run_starts_nothing() {
     let server = Server::start(Vec::new());
     for (how, number) in [("client", "CLIENT"), ("server", "SERVER")] {

@@ -30,6 +30,7 @@ fn every_shell_has_completions() {
             "show-token",
             "jsonpath",
             "config-schema",
+            "loadtest",
         ] {
             assert!(script.contains(word), "{shell}: {word}");
         }
@@ -39,6 +40,7 @@ fn every_shell_has_completions() {
     let script = wsman(&["completions", "bash"]).expect(0).stdout;
     // What `client call` takes.
     assert!(script.contains("UpdateSSHKey") && script.contains("ExplainWorkspace"));
+    assert!(script.contains("--fixed-ids") && script.contains("StartSession"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
     let check = Command::new("bash")
@@ -63,6 +65,8 @@ fn every_command_has_a_manual_page() {
         "wsman",
         "wsman-client",
         "wsman-client-set-timeout",
+        "wsman-client-session-run",
+        "wsman-convert-loadtest",
         "wsman-generate-wsspec-schema",
         "wsman-run",
     ] {
@@ -97,4 +101,9 @@ fn help_lists_the_verbs() {
         let name = format!("help_{}", verb.replace('-', "_"));
         check(&name, &help(&["client", verb]));
     }
+    for verb in ["start", "watch", "logs", "run"] {
+        let name = format!("help_session_{verb}");
+        check(&name, &help(&["client", "session", verb]));
+    }
+    check("help_convert_loadtest", &help(&["convert", "loadtest"]));
 }
