@@ -5,6 +5,7 @@ pub mod connect;
 pub mod errors;
 pub mod informer;
 pub mod lease;
+pub mod logs;
 pub mod process;
 pub mod reachability;
 pub mod reconcile;

@@ -192,7 +192,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             readiness.component("watch lease"),
         ),
     );
-    tasks.spawn("rights", rights::report(actor.clone()));
+    let rights = rights::report(actor.clone(), initial.sessions.is_some());
+    tasks.spawn("rights", rights);
     tasks.spawn(
         "readiness",
         follow_synced(hub.synced(), workspaces_component),

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod ending;
 pub mod filter;
 pub mod loadtest;
+pub mod logs;
 pub mod marks;
 pub mod member;
 pub mod noun;

@@ -159,6 +159,11 @@ pub fn is_outdated(error: &kube::Error) -> bool {
     matches!(cause(error), Cause::Gone | Cause::Changed | Cause::OtherUid)
 }
 
+/// Whether an error is about an object of this kind.
+pub fn is_about(error: &kube::Error, kind: &str) -> bool {
+    matches!(error, kube::Error::Api(status) if details(status).is_some_and(|details| details.kind == kind))
+}
+
 /// The text of an error, with its causes and without the names of the client library.
 pub fn text(error: &kube::Error) -> String {
     match error {

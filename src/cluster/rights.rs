@@ -27,12 +27,14 @@ pub struct Right {
     pub cluster: bool,
     /// Whether wsman runs without it, with fewer features.
     pub optional: bool,
+    /// Whether only sessions need it.
+    pub sessions: bool,
     /// Its purpose.
     pub why: &'static str,
 }
 
 /// All rights that wsman uses.
-pub static RIGHTS: [Right; 12] = [
+pub static RIGHTS: [Right; 13] = [
     Right {
         verbs: &["get", "list", "watch", "create", "patch", "delete"],
         ..needed("pods", "everything that runs")
@@ -91,6 +93,12 @@ pub static RIGHTS: [Right; 12] = [
         )
     },
     Right {
+        verbs: &["get"],
+        optional: true,
+        sessions: true,
+        ..needed("pods/log", "logs of sessions")
+    },
+    Right {
         verbs: &["list", "watch"],
         ..needed("events", "failures that only events show")
     },
@@ -109,6 +117,7 @@ const fn needed(resource: &'static str, why: &'static str) -> Right {
         verbs: &[],
         cluster: false,
         optional: false,
+        sessions: false,
         why,
     }
 }
@@ -132,14 +141,14 @@ async fn ask(
     (right, verb, actor.may(right, verb, deadline).await)
 }
 
-/// Reviews which rights are missing and logs them in one line.
+/// Reviews which rights are missing and logs them in one line. Those of sessions count if there are sessions.
 ///
 /// # Errors
 /// None; it is cancelled.
-pub async fn report(actor: Actor) -> anyhow::Result<()> {
+pub async fn report(actor: Actor, sessions: bool) -> anyhow::Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     let mut questions = Vec::new();
-    for right in &RIGHTS {
+    for right in RIGHTS.iter().filter(|right| sessions || !right.sessions) {
         for verb in right.verbs {
             questions.push(ask(actor.clone(), right, verb, deadline));
         }

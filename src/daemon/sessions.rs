@@ -11,6 +11,7 @@ use crate::action::Action;
 use crate::amqp::Feed;
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
+use crate::cluster::logs::Logs;
 use crate::cluster::reconcile::{self, Steps};
 use crate::cluster::watch::{self as cluster_watch, Selectors};
 use crate::config::Settings;
@@ -84,6 +85,7 @@ pub(super) fn start(tasks: &mut Tasks, shared: &Shared<'_>) -> Option<grpc::sess
         calls: shared.calls.clone(),
         hub,
         actor,
+        logs: Logs::new(shared.client.clone(), shared.namespace),
         rules: configured,
         clock: shared.clock.clone(),
     })

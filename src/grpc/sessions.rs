@@ -1,5 +1,6 @@
 //! The `Sessions` service: parse, plan, act, reply. A call decides nothing itself.
 
+mod logs;
 mod start;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::subscribe::{self, Stream};
 use crate::action::{Action, Mark, PodRef};
 use crate::clock::Clock;
 use crate::cluster::act::{Actor, Outcome};
+use crate::cluster::logs::Logs;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::index::Index;
@@ -39,6 +41,7 @@ pub struct Sessions {
     pub calls: CallContext,
     pub hub: Hub<SessionNoun>,
     pub actor: Actor,
+    pub logs: Logs,
     /// The current configuration. A call reads it once.
     pub rules: watch::Receiver<Arc<SessionRules>>,
     pub clock: Clock,
@@ -109,7 +112,8 @@ impl sessions_server::Sessions for Sessions {
         let now = self.clock.now();
         let mut sessions: Vec<Session> = self.hub.read(|index| {
             let updates = index.visible().map(|group| SessionNoun::fold(group, &()));
-            let selected = updates.filter(|update| filter.selects(&update.spec, update.phase()));
+            let selected =
+                updates.filter(|update| filter.selects(&update.id, &update.spec, update.phase()));
             let mut sessions: Vec<_> = selected.map(|update| update.session()).collect();
             place(index, &rules, now, &mut sessions);
             sessions
@@ -159,9 +163,13 @@ impl sessions_server::Sessions for Sessions {
 
     async fn logs(
         &self,
-        _request: Request<LogsRequest>,
+        request: Request<LogsRequest>,
     ) -> Result<Response<Self::LogsStream>, Status> {
-        Err(Status::unimplemented("logs"))
+        self.calls.check_open()?;
+        let (request, deadline) = call::take(request);
+        self.await_listed(deadline).await?;
+        self.known(&request.id, deadline).await?;
+        Ok(Response::new(self.open_logs(&request)?))
     }
 }
 

@@ -1,28 +1,50 @@
 //! Which sessions a caller selects.
 
+use std::sync::Arc;
+
 use crate::proto::wsman::sessions::v1::{Phase, SessionFilter, SessionSpec};
 
 /// A selection; an empty one has everything.
 #[derive(Debug, Clone, Default)]
-pub struct Filter(SessionFilter);
+pub struct Filter {
+    wanted: SessionFilter,
+    /// Only the session of this id.
+    id: Option<Arc<str>>,
+}
 
 impl Filter {
     /// Returns the filter of a request.
     pub fn new(filter: Option<SessionFilter>) -> Self {
-        Self(filter.unwrap_or_default())
+        Self {
+            wanted: filter.unwrap_or_default(),
+            id: None,
+        }
+    }
+
+    /// Returns the filter of one session, which is in a queue.
+    pub fn one(id: &Arc<str>, queue: &str) -> Self {
+        let wanted = SessionFilter {
+            queue: queue.to_owned(),
+            ..SessionFilter::default()
+        };
+        Self {
+            wanted,
+            id: Some(Arc::clone(id)),
+        }
     }
 
     /// Whether a session is selected.
-    pub fn selects(&self, spec: &SessionSpec, phase: Phase) -> bool {
-        let wanted = &self.0;
+    pub fn selects(&self, id: &str, spec: &SessionSpec, phase: Phase) -> bool {
+        let wanted = &self.wanted;
         let mut labels = wanted.labels.iter();
-        (wanted.queue.is_empty() || wanted.queue == spec.queue)
+        self.id.as_deref().is_none_or(|wanted| wanted == id)
+            && (wanted.queue.is_empty() || wanted.queue == spec.queue)
             && (wanted.phases.is_empty() || wanted.phases.contains(&phase.into()))
             && labels.all(|(key, value)| spec.labels.get(key) == Some(value))
     }
 
     /// Returns the queue that it selects; empty for all.
     pub fn queue(&self) -> &str {
-        &self.0.queue
+        &self.wanted.queue
     }
 }

@@ -284,7 +284,8 @@ fn is_port_name(name: &str) -> bool {
         && !name.contains("--")
 }
 
-fn invalid(mut violations: Vec<FieldViolation>) -> Error {
+/// Returns the error of violations, of which the first are listed.
+pub(super) fn invalid(mut violations: Vec<FieldViolation>) -> Error {
     let omitted = violations.len().saturating_sub(MAX_LISTED);
     violations.truncate(MAX_LISTED);
     let mut texts: Vec<String> = violations

@@ -96,7 +96,7 @@ impl Update for SessionUpdate {
 
 impl updates::Filter<SessionUpdate> for Filter {
     fn matches(&self, update: &SessionUpdate) -> bool {
-        self.selects(&update.spec, update.phase())
+        self.selects(&update.id, &update.spec, update.phase())
     }
 
     fn topic(&self) -> Option<Arc<str>> {
