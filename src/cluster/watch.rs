@@ -36,6 +36,8 @@ pub struct Selectors {
     pub services: String,
     /// Without the right to Services nothing is missing.
     pub optional_services: bool,
+    /// Answers and decisions depend on the nodes, so they must be listed first.
+    pub needs_nodes: bool,
     /// Turns true when all else is known that answers and decisions depend on.
     pub gate: watch::Receiver<bool>,
 }
@@ -58,6 +60,7 @@ pub fn spawn<N: Noun>(
         hub: hub.clone(),
         readiness: readiness.clone(),
         reread,
+        needs_nodes: selectors.needs_nodes,
         gate: selectors.gate,
     };
     tasks.spawn(
@@ -90,6 +93,7 @@ struct Feed<N: Noun> {
     hub: Hub<N>,
     readiness: Readiness,
     reread: mpsc::Sender<Arc<str>>,
+    needs_nodes: bool,
     gate: watch::Receiver<bool>,
 }
 
@@ -101,6 +105,7 @@ impl<N: Noun> Clone for Feed<N> {
             hub: self.hub.clone(),
             readiness: self.readiness.clone(),
             reread: self.reread.clone(),
+            needs_nodes: self.needs_nodes,
             gate: self.gate.clone(),
         }
     }
@@ -131,7 +136,9 @@ impl<N: Noun> Feed<N> {
 
     /// Puts the index into service once everything is known that answers and decisions depend on.
     fn check_synced(&self) {
-        if *self.gate.borrow() && self.hub.read(Index::is_listed) {
+        let is_listed =
+            |index: &Index<N>| index.is_listed() && (index.lists_nodes() || !self.needs_nodes);
+        if *self.gate.borrow() && self.hub.read(is_listed) {
             self.hub.set_synced(true);
         }
     }
@@ -222,7 +229,10 @@ async fn nodes<N: Noun>(feed: Feed<N>) {
         |event: Event<Node>| match event {
             Event::Item(node) | Event::Apply(node) => feed.take(Input::Node(node)),
             Event::Delete(node) => feed.take(Input::NodeGone(node)),
-            Event::Listed { names, version } => feed.take(Input::NodesListed(&names, version)),
+            Event::Listed { names, version } => {
+                feed.take(Input::NodesListed(&names, version));
+                feed.check_synced();
+            }
             Event::Alive => {}
         },
     )

@@ -112,6 +112,7 @@ fn selectors(rules: &SessionRules, gate: watch::Receiver<bool>) -> Selectors {
         strays: format!("{ours},{kind}!={KIND},{}", label::GROUP),
         services: format!("{ours},{kind}={KIND}"),
         optional_services: false,
+        needs_nodes: rules.pools.fixed.is_empty(),
         gate,
     }
 }

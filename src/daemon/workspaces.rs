@@ -24,6 +24,7 @@ pub(super) fn selectors(has_services: bool, gate: watch::Receiver<bool>) -> Sele
         strays: format!("{component}=workspace,{marker}!=true"),
         services: format!("{marker}=true"),
         optional_services: !has_services,
+        needs_nodes: false,
         gate,
     }
 }

@@ -5,7 +5,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::marks::{GATE, KIND, annotation, label};
 use super::packed;
@@ -230,6 +230,18 @@ fn ended(main: &ContainerStatus) -> Option<&Terminated> {
     main.state.terminated.as_ref()
 }
 
+/// Whether a container ended well only because its node ended it at the deadline of the pod. One that ended before that by
+/// itself succeeded, even if the pod shows the deadline.
+fn was_ended_late(pod: &Pod, ended: &Terminated) -> bool {
+    let deadline = || {
+        let seconds = SignedDuration::from_secs(pod.spec.active_deadline_seconds?);
+        pod.status.start_time?.checked_add(seconds).ok()
+    };
+    pod.status.phase == "Failed"
+        && pod.status.reason == "DeadlineExceeded"
+        && deadline().is_some_and(|deadline| ended.finished_at.is_some_and(|at| at >= deadline))
+}
+
 /// Judges a pod: the first row that holds decides (docs/protocol.md#health-of-a-component).
 pub fn judge(pod: &Pod) -> Judgement {
     let status = &pod.status;
@@ -240,6 +252,9 @@ pub fn judge(pod: &Pod) -> Judgement {
         return Judgement {
             exit_code: Some(code),
             ..match code {
+                0 if was_ended_late(pod, ended) => {
+                    Judgement::of(Health::Broken, &status.reason, &status.message)
+                }
                 0 => Judgement::of(Health::Completed, "", &ended.message),
                 // Why its node ended it says more than that it was ended.
                 _ if status.phase == "Failed" && !status.reason.is_empty() => {

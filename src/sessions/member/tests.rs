@@ -99,6 +99,22 @@ fn a_gate_and_a_deletion_are_seen_before_the_state() {
 }
 
 #[test]
+fn c11_19_an_exit_before_the_deadline_that_is_seen_after_it_succeeds() {
+    let ended = |at: &str| {
+        let pod = json!({
+            "spec": {"activeDeadlineSeconds": 60},
+            "status": {
+                "phase": "Failed", "reason": "DeadlineExceeded", "startTime": "2026-01-01T00:00:00Z",
+                "containerStatuses": [{"name": "main", "state": {"terminated": {"exitCode": 0, "finishedAt": at}}}],
+            },
+        });
+        judge(&serde_json::from_value(pod).unwrap()).health
+    };
+    assert_eq!(ended("2026-01-01T00:00:59Z"), Health::Completed);
+    assert_eq!(ended("2026-01-01T00:01:00Z"), Health::Broken);
+}
+
+#[test]
 fn timeout_counts_from_a_time_on_the_pod() {
     let created: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let judged = judge(&pod(waits("ErrImagePull")));
