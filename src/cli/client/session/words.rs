@@ -128,7 +128,7 @@ pub(super) fn queue(status: &QueueStatus) -> String {
 
 /// A wait that is known roughly.
 fn about(seconds: i64) -> String {
-    match seconds.max(0) {
+    match seconds.max(1) {
         seconds if seconds < 60 => format!("{seconds} s"),
         seconds if seconds < 2 * 3600 => format!("{} min", (seconds + 30) / 60),
         seconds => format!("{} h", (seconds + 1800) / 3600),
@@ -262,6 +262,7 @@ mod tests {
         ] {
             assert_eq!(between(at(0), at(millis)), text);
         }
+        assert_eq!(about(0), "1 s");
         assert_eq!(about(59), "59 s");
         assert_eq!(about(89), "1 min");
         assert_eq!(about(3 * 3600), "3 h");
