@@ -50,6 +50,7 @@ mod scenarios;
 mod schemas;
 mod services;
 mod sessions;
+mod sessions_api;
 mod stops;
 mod streams;
 mod tidy;

@@ -3,7 +3,7 @@
 
 mod ends;
 mod faults;
-mod gang;
+pub(crate) mod gang;
 mod life;
 mod queue;
 mod starts;

@@ -21,9 +21,9 @@ use crate::index::noun::Noun;
 use crate::proto::wsman::sessions::v1::{LogsRequest, LogsResponse};
 use crate::retry::Backoff;
 use crate::rpc::errors;
-use crate::sessions::Sessions as SessionNoun;
 use crate::sessions::filter::Filter;
 use crate::sessions::logs::{self, FirstTime, Messages, Place, ReadFrom, Selected};
+use crate::sessions::Sessions as SessionNoun;
 use crate::sessions::plan::MAIN;
 use crate::sessions::update::SessionUpdate;
 use crate::tasks::{self, Drain};
@@ -44,7 +44,7 @@ impl Sessions {
     /// Opens the stream of a request for a session that is there.
     pub(super) fn open_logs(&self, request: &LogsRequest) -> Result<Stream<LogsResponse>, Error> {
         let followed = Followed::new(&self.hub, &request.id)?;
-        let (publish, state) = watch::channel(Arc::clone(&followed.first));
+        let (publish, updates) = watch::channel(Arc::clone(&followed.first));
         let (sender, messages) = mpsc::channel(WAITING);
         let at_once = Arc::new(Semaphore::new(AT_ONCE));
         let readers: FuturesUnordered<_> = logs::select(request, &followed.first.spec)?
@@ -52,7 +52,8 @@ impl Sessions {
             .map(|selected| {
                 let reader = Reader {
                     logs: self.logs.clone(),
-                    state: state.clone(),
+                    hub: self.hub.clone(),
+                    updates: updates.clone(),
                     follow: request.follow,
                     messages: Messages::new(&selected.component, selected.from),
                     selected,
@@ -161,14 +162,16 @@ impl Followed {
     }
 }
 
-fn now(hub: &Hub<SessionNoun>, id: &str) -> Option<SessionUpdate> {
+pub(super) fn now(hub: &Hub<SessionNoun>, id: &str) -> Option<SessionUpdate> {
     hub.read(|index| Some(SessionNoun::fold(index.by_id(id)?, &())))
 }
 
 /// Reads the log of one component.
 struct Reader {
     logs: Logs,
-    state: watch::Receiver<Arc<SessionUpdate>>,
+    hub: Hub<SessionNoun>,
+    /// Wakes with the session. After its end nothing is published, though other containers may still run.
+    updates: watch::Receiver<Arc<SessionUpdate>>,
     follow: bool,
     selected: Selected,
     messages: Messages,
@@ -217,7 +220,7 @@ impl Reader {
             };
             let pause = BACKOFF.jittered(failures);
             // An update may say that the container ended.
-            let _ = timeout(pause, self.state.changed()).await;
+            let _ = timeout(pause, self.updates.changed()).await;
         }
     }
 
@@ -228,19 +231,21 @@ impl Reader {
     /// Returns the pod whose log is to be read, and whether its container ended; `None` if there is no log.
     async fn found(&mut self) -> Option<(String, bool)> {
         loop {
-            let found = {
-                let state = self.state.borrow_and_update();
-                match logs::place(&state.status, &self.selected.component) {
-                    Place::Nowhere => return None,
-                    Place::Running(pod) => Some((pod.to_owned(), false)),
-                    Place::Ended(pod) => Some((pod.to_owned(), true)),
-                    Place::NotYet => None,
-                }
+            let (id, start_uid) = {
+                let update = self.updates.borrow_and_update();
+                (Arc::clone(&update.id), Arc::clone(&update.start_uid))
+            };
+            let session = now(&self.hub, &id).filter(|session| session.start_uid == start_uid)?;
+            let found = match logs::place(&session.status, &self.selected.component) {
+                Place::Nowhere => return None,
+                Place::Running(pod) => Some((pod.to_owned(), false)),
+                Place::Ended(pod) => Some((pod.to_owned(), true)),
+                Place::NotYet => None,
             };
             if found.is_some() || !self.follow {
                 return found;
             }
-            self.state.changed().await.ok()?;
+            self.updates.changed().await.ok()?;
         }
     }
 

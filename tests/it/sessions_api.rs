@@ -1,0 +1,3 @@
+//! The calls of sessions beside the lives that they start: logs, dry runs and what is refused.
+
+mod logs;
