@@ -9,9 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Affinity, Container, ContainerPort, EnvVar, Pod, PodAffinityTerm, PodAntiAffinity,
-    PodSchedulingGate, PodSpec, SecretVolumeSource, Service, ServiceSpec, Toleration, Volume,
-    VolumeMount,
+    PodSchedulingGate, PodSpec, ResourceRequirements, SecretVolumeSource, Service, ServiceSpec,
+    Toleration, Volume, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
 };
@@ -19,10 +20,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 use super::marks::{CALLER_PREFIX, FINALIZER, GATE, KIND, annotation, label};
 use super::packed;
 use super::request::SessionRequest;
+use super::request::values::PEERS;
 use super::rules::SessionRules;
 use crate::action::PodRef;
 use crate::error::{Error, FieldViolation};
-use crate::proto::wsman::sessions::v1::{Component, SessionSpec};
+use crate::proto::wsman::sessions::v1::{
+    Component, ComponentStatus, Health, Phase, QueueStatus, Session, SessionSpec, SessionStatus,
+};
 
 /// What a session is made of. Without owner references: they need the uid of the anchor.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,8 +41,6 @@ pub struct Plan {
 
 /// Name of the container of every component.
 pub const MAIN: &str = "main";
-/// The variable with the addresses of the others.
-const PEERS: &str = "WSMAN_PEERS";
 /// Most bytes of the packed spec: the annotations of a pod may have 256 KiB together.
 const MAX_SPEC: usize = 200 << 10;
 /// How long a component has to end once it is to.
@@ -104,6 +106,29 @@ pub fn plan(request: &SessionRequest, rules: &SessionRules, now: Timestamp) -> R
         members,
         service: build.service(),
     })
+}
+
+/// Returns the session that a request would start, as it would wait in its queue.
+pub fn outlook(request: &SessionRequest, queue: QueueStatus) -> Session {
+    let spec = &request.spec;
+    let components = spec.components.iter().map(|component| ComponentStatus {
+        name: component.name.clone(),
+        role: component.role.clone(),
+        pool: component.pool.clone(),
+        pod: pod_name(&request.id, &component.name, &spec.decider),
+        health: Health::Waiting.into(),
+        ..ComponentStatus::default()
+    });
+    Session {
+        id: request.id.clone(),
+        spec: Some(spec.clone()),
+        status: Some(SessionStatus {
+            phase: Phase::Queued.into(),
+            components: components.collect(),
+            queue: Some(queue),
+            ..SessionStatus::default()
+        }),
+    }
 }
 
 struct Build<'a> {
@@ -272,6 +297,7 @@ impl Build<'_> {
             env: Some(env.map(|(name, value)| variable(name, value)).collect()),
             ports: Some(ports.collect()),
             volume_mounts: Some(mounts.collect()),
+            resources: resources(component),
             // What the decider leaves is the result of the session; a failure leaves the end of its log.
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
             ..Container::default()
@@ -313,6 +339,25 @@ fn variable(name: &str, value: &str) -> EnvVar {
         value: Some(value.replace("$(", "$$(")),
         ..EnvVar::default()
     }
+}
+
+fn resources(component: &Component) -> Option<ResourceRequirements> {
+    let all = component.requests.iter();
+    let requests: BTreeMap<_, _> = all
+        .map(|(name, value)| (name.clone(), Quantity(value.clone())))
+        .collect();
+    // Of these nobody may use more than requested, so Kubernetes wants the limit named.
+    let is_limited = |name: &str| name.contains('/') || name.starts_with("hugepages-");
+    let limits: BTreeMap<_, _> = requests
+        .iter()
+        .filter(|(name, _)| is_limited(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    (!requests.is_empty()).then(|| ResourceRequirements {
+        limits: (!limits.is_empty()).then_some(limits),
+        requests: Some(requests),
+        ..ResourceRequirements::default()
+    })
 }
 
 fn secret_volume(at: usize) -> String {

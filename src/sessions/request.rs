@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+pub(super) mod values;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -46,13 +47,14 @@ impl SessionRequest {
             faults: Vec::new(),
         };
         check.request(&request);
+        let fingerprint = request.spec.as_ref().map(Message::encode_to_vec);
+        let mut spec = request.spec.unwrap_or_default();
+        complete(&mut spec, rules);
+        check.peers_variable(&spec);
         let faults = check.faults;
         if !faults.is_empty() {
             return Err(invalid(faults));
         }
-        let fingerprint = request.spec.as_ref().map(Message::encode_to_vec);
-        let mut spec = request.spec.unwrap_or_default();
-        complete(&mut spec, rules);
         Ok(Self {
             id: request.id,
             spec,
@@ -110,6 +112,7 @@ impl Check<'_> {
             );
             self.add("id", why);
         }
+        self.dry_run(request.dry_run);
         match &request.spec {
             Some(spec) => self.spec(spec),
             None => self.add("spec", "is missing"),
@@ -156,14 +159,10 @@ impl Check<'_> {
                 self.add("spec.labels", why);
             }
         }
+        self.label_count(spec.labels.len());
+        self.engine(spec.engine);
         if let Some(peers) = &spec.peers {
-            if !peers.variable.is_empty() && !is_env_name(&peers.variable) {
-                let why = format!("{} is no name of a variable", show(&peers.variable));
-                self.add("spec.peers.variable", why);
-            }
-            if peers.port > u32::from(u16::MAX) {
-                self.add("spec.peers.port", format!("{} is no port", peers.port));
-            }
+            self.peers(peers);
         }
     }
 
@@ -192,6 +191,7 @@ impl Check<'_> {
             self.add(format!("{path}.role"), why);
         }
         self.image(&component.image, path);
+        self.values(component, path);
         if component.pool.is_empty() {
             if !self.rules.default_pools.contains_key(&component.role) {
                 let why = format!(

@@ -11,7 +11,7 @@ fn planned() -> Plan {
         "spec": {
             "components": [
                 {"name": "c1", "role": "client", "image": "i:1", "pool": "p", "ports": [{"name": "rpc", "port": 7}]},
-                {"name": "driver", "role": "driver", "image": "i:1", "pool": "p", "env": {"A": "$(B)", "QPS_WORKERS": "x"}},
+                {"name": "driver", "role": "driver", "image": "i:1", "pool": "p", "env": {"A": "$(B)"}},
                 {"name": "v2", "role": "server", "image": "i:1", "pool": "p"},
                 {"name": "v1", "role": "server", "image": "i:1", "pool": "p",
                  "secrets": [{"secret": "key", "path": "/var/key"}]},

@@ -184,6 +184,105 @@ fn each_fault_names_its_field_and_value() {
             "70000",
         ),
         (
+            "/spec/deadline",
+            json!("0s"),
+            "spec.deadline",
+            "not from 1 s",
+        ),
+        ("/spec/deadline", json!("-5s"), "spec.deadline", "is -5."),
+        ("/spec/ttl", json!("0s"), "spec.ttl", "not from 1 s"),
+        ("/spec/ttl", json!("604801s"), "spec.ttl", "to 604800 s"),
+        (
+            "/spec/peers",
+            json!({"file": "peers"}),
+            "spec.peers.file",
+            "\"peers\"",
+        ),
+        (
+            "/spec/peers",
+            json!({"file": "/etc/"}),
+            "spec.peers.file",
+            "/etc/",
+        ),
+        (
+            "/spec/peers",
+            json!({"role_order": ["a", "a"]}),
+            "spec.peers.role_order[1]",
+            "not unique",
+        ),
+        (
+            "/spec/peers",
+            json!({"role_order": ["A"]}),
+            "spec.peers.role_order[0]",
+            "\"A\"",
+        ),
+        (
+            "/spec/components/0/env",
+            json!({"WSMAN_PEERS": "x"}),
+            "spec.components[0].env",
+            "WSMAN_PEERS",
+        ),
+        (
+            "/spec/components/1/env",
+            json!({"A": "a\0"}),
+            "spec.components[1].env",
+            "\"A\" has a NUL",
+        ),
+        (
+            "/spec/components/1/annotations",
+            json!({"wsman.dev/stop": "x"}),
+            "spec.components[1].annotations",
+            "wsman.dev/ is reserved",
+        ),
+        (
+            "/spec/components/1/annotations",
+            json!({"kubernetes.io/x": "x"}),
+            "spec.components[1].annotations",
+            "kubernetes.io/ is reserved",
+        ),
+        (
+            "/spec/components/1/annotations",
+            json!({"a b": "x"}),
+            "spec.components[1].annotations",
+            "a b",
+        ),
+        (
+            "/spec/components/1/annotations",
+            json!({"a": "x".repeat(50_000)}),
+            "spec.components[1].annotations",
+            "50001 bytes",
+        ),
+        (
+            "/spec/components/1/requests",
+            json!({"cpu": "two"}),
+            "spec.components[1].requests",
+            "two",
+        ),
+        (
+            "/spec/components/1/requests",
+            json!({"cpu": "-1"}),
+            "spec.components[1].requests",
+            "-1",
+        ),
+        (
+            "/spec/components/1/requests",
+            json!({"c p u": "1"}),
+            "spec.components[1].requests",
+            "c p u",
+        ),
+        (
+            "/spec/components/1/ports",
+            json!([{"name": "a", "port": 1}, {"name": "b", "port": 1}]),
+            "spec.components[1].ports[1].port",
+            "1 is not unique",
+        ),
+        (
+            "/spec/components/1/secrets",
+            json!([{"secret": "a", "path": "/a"}, {"secret": "b", "path": "/a"}]),
+            "spec.components[1].secrets[1].path",
+            "/a",
+        ),
+        (
             "/spec/components",
             json!([]),
             "spec.components",
@@ -206,6 +305,29 @@ fn each_fault_names_its_field_and_value() {
             .why;
         assert!(why.contains(text), "{pointer} = {value}: {why}");
     }
+}
+
+/// JSON has enums by name, gRPC by number.
+#[test]
+fn numbers_that_are_of_no_enum_are_refused() {
+    let mut request: StartSessionRequest = serde_json::from_value(valid()).unwrap();
+    request.dry_run = 7;
+    request.spec.as_mut().unwrap().engine = 9;
+    let error = SessionRequest::parse(request, &rules()).unwrap_err();
+    let wanted = "invalid request: dry_run: 7 is no DryRun; spec.engine: 9 is no Engine";
+    assert_eq!(error.to_string(), wanted);
+}
+
+#[test]
+fn a_session_has_few_labels() {
+    let mut request = valid();
+    let labels = (0..33).map(|n| (format!("l{n}"), json!("x")));
+    request["spec"]["labels"] = labels.collect::<serde_json::Map<_, _>>().into();
+    let error = parse(request).unwrap_err().to_string();
+    assert!(
+        error.contains("spec.labels: has 33 labels; at most 32"),
+        "{error}"
+    );
 }
 
 #[test]
