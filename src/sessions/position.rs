@@ -1,13 +1,13 @@
 //! Where sessions stand in their queue, and how long they will probably wait. Computed on read, never written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::admission::{Blocked, Supply, Waiting};
 use super::survey::Survey;
-use crate::proto::wsman::sessions::v1::QueueStatus;
+use crate::proto::wsman::sessions::v1::{QueueStatus, SessionSpec};
 
 /// Fewest ended sessions that an estimate rests on.
 const FEWEST_SAMPLES: usize = 3;
@@ -73,6 +73,28 @@ impl<'a> Survey<'a> {
         let estimate = Duration::try_from_secs_f64((mean * turns).round());
         status.estimate = estimate.ok().and_then(|estimate| estimate.try_into().ok());
         status.samples = u32::try_from(ran.len()).unwrap_or(u32::MAX);
+    }
+
+    /// Returns where a session would stand that is started now.
+    pub fn position_of(mut self, id: &'a str, spec: &SessionSpec, now: Timestamp) -> QueueStatus {
+        let mut queues = self.rules.queues.keys();
+        let queue = queues.position(|name| *name == spec.queue);
+        let mut needs: BTreeMap<usize, u32> = BTreeMap::new();
+        for component in &spec.components {
+            let place = self.names.iter().position(|name| *name == component.pool);
+            if let Some(place) = place {
+                *needs.entry(place).or_default() += 1;
+            }
+        }
+        self.waiting.push(Waiting {
+            id,
+            // The last one is that of queues that are not configured.
+            queue: queue.unwrap_or(self.queues.len() - 1),
+            priority: spec.priority,
+            enqueued_at: now,
+            needs: needs.into_iter().collect(),
+        });
+        self.positions(now).remove(id).unwrap_or_default()
     }
 
     fn queue_name(&self, queue: usize) -> &str {

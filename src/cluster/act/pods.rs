@@ -37,6 +37,18 @@ impl Actor {
             })
     }
 
+    /// Has the API server check a pod, which creates none. Returns whether its name is free.
+    ///
+    /// # Errors
+    /// As [`Actor::act`].
+    pub async fn try_pod(&self, pod: &core::Pod, deadline: Instant) -> Result<bool, Error> {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let path = format!("{}?dryRun=All", self.path("pods", None));
+        let doing = format!("checking pod {name}");
+        let tried = self.call(&doing, deadline).create(&path, pod).await?;
+        Ok(tried.is_some())
+    }
+
     pub(super) async fn mark(
         &self,
         pod: &PodRef,

@@ -18,6 +18,7 @@ use crate::sessions::marks::{annotation, label};
 use crate::sessions::plan::{self, Plan};
 use crate::sessions::request::SessionRequest;
 use crate::sessions::survey::Survey;
+use crate::sessions::view::View;
 
 impl Sessions {
     /// Creates the pod of the decider, which commits the start, then everything else; or finds those of an earlier start by
@@ -36,9 +37,7 @@ impl Sessions {
                 .read(|index| capacity::check(&request.spec, &Survey::of(index, &rules)))?;
         }
         if dry_run != DryRun::None {
-            return Err(Error::Unimplemented {
-                why: "dry_run".to_owned(),
-            });
+            return self.try_start(&request, &plan, dry_run, deadline).await;
         }
         let create = Action::CreatePod(Box::new(plan.anchor.clone()));
         let anchor = match self.actor.act(&create, deadline).await? {
@@ -54,6 +53,43 @@ impl Sessions {
         };
         self.complete(plan, &anchor).await?;
         self.known(&request.id, deadline).await
+    }
+
+    /// Returns what a start would return, and starts nothing.
+    async fn try_start(
+        &self,
+        request: &SessionRequest,
+        plan: &Plan,
+        dry_run: DryRun,
+        deadline: Instant,
+    ) -> Result<Session, Error> {
+        let known = self.hub.read(|index| {
+            let view = View::of(index.by_id(&request.id)?)?;
+            Some(view.anchor.fingerprint.clone())
+        });
+        if let Some(fingerprint) = known {
+            return match fingerprint == request.fingerprint {
+                true => self.known(&request.id, deadline).await,
+                false => Err(exists(&request.id)),
+            };
+        }
+        if dry_run == DryRun::Server {
+            let pods = [&plan.anchor].into_iter().chain(&plan.members);
+            let tried =
+                try_join_all(pods.map(
+                    async |pod| match self.actor.try_pod(pod, deadline).await? {
+                        true => Ok(()),
+                        false => Err(taken(pod.metadata.name.as_deref().unwrap_or_default())),
+                    },
+                ));
+            tried.await?;
+        }
+        let rules = self.rules.borrow().clone();
+        let now = self.clock.now();
+        let position = self
+            .hub
+            .read(|index| Survey::of(index, &rules).position_of(&request.id, &request.spec, now));
+        Ok(plan::outlook(request, position))
     }
 
     /// Creates what belongs to the anchor. What cannot be created now the leader creates later.
@@ -102,12 +138,16 @@ fn check_same(request: &SessionRequest, pod: &Pod) -> Result<(), Error> {
         return Err(taken(&meta.name));
     }
     if meta.annotation(annotation::SPEC_SHA256) != Some(request.fingerprint.as_str()) {
-        return Err(Error::Exists {
-            noun: SessionNoun::KIND,
-            id: request.id.clone(),
-        });
+        return Err(exists(&request.id));
     }
     Ok(())
+}
+
+fn exists(id: &str) -> Error {
+    Error::Exists {
+        noun: SessionNoun::KIND,
+        id: id.to_owned(),
+    }
 }
 
 fn taken(pod: &str) -> Error {
