@@ -12,6 +12,9 @@ const CODEC: &str = "crate::wire::Codec";
 /// What others serve: wsman calls it, and its own descriptors do not have it.
 const CALLED: [&str; 1] = ["wsdaemon.proto"];
 
+/// What is served and known under names of others.
+const OPERATIONS: &str = "google/longrunning/operations.proto";
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=.");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
@@ -29,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     called.open_files(CALLED)?;
     let of_others = called.descriptor_pool();
     let messages = [
-        wire(&pool, |name| !name.starts_with("google/")),
+        wire(&pool, |name| !name.starts_with("google/protobuf/")),
         wire(&of_others, |name| CALLED.contains(&name)),
     ];
     std::fs::write(out.join("wire.rs"), messages.concat())?;
@@ -51,7 +54,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extern_path(".google.protobuf", "::pbjson_types")
         .extern_path(".wsman", "crate::wsman")
         .extern_path(".contentservice", "crate::contentservice")
-        .extern_path(".registryfacade", "crate::registryfacade");
+        .extern_path(".registryfacade", "crate::registryfacade")
+        .extern_path(".google.longrunning", "crate::google::longrunning")
+        .extern_path(".google.rpc", "crate::google::rpc")
+        .extern_path(".grpc", "crate::grpc");
     for name in ["GetWorkspaces", "DescribeWorkspace", "Subscribe"] {
         servers = servers.extern_path(
             format!(".wsman.{name}Response"),
@@ -82,6 +88,7 @@ fn protos() -> std::io::Result<Vec<String>> {
         let is_ours = name.ends_with(".proto") && !CALLED.contains(&name.as_str());
         names.extend(is_ours.then_some(name));
     }
+    names.push(OPERATIONS.to_owned());
     names.sort();
     Ok(names)
 }
@@ -124,8 +131,10 @@ fn wire(pool: &DescriptorPool, is_wanted: impl Fn(&str) -> bool) -> String {
 
 /// Returns the type of a message.
 fn path(message: MessageDescriptor) -> String {
-    let module = message.package_name().replace('.', "::");
     // As prost names types: an acronym is a word.
     let name = message.name().to_upper_camel_case();
-    format!("crate::{module}::{name}")
+    match message.package_name() {
+        "google.protobuf" => format!("::pbjson_types::{name}"),
+        package => format!("crate::{}::{name}", package.replace('.', "::")),
+    }
 }

@@ -26,6 +26,7 @@ use crate::grpc::forward::Forward;
 use crate::grpc::images::Images;
 use crate::grpc::inspect::Inspect;
 use crate::grpc::lookup::Lookup;
+use crate::grpc::operations::Operations;
 use crate::grpc::workspaces::Workspaces;
 use crate::http::hosts::Hosts;
 use crate::hub::Hub;
@@ -34,6 +35,8 @@ use crate::index::{Changes, Index};
 use crate::lease::LeaseState;
 use crate::proto::served::backups_server::BackupsServer;
 use crate::proto::served::inspector_server::InspectorServer;
+use crate::proto::served::operations_server::OperationsServer;
+use crate::proto::served::scheduling_service_server::SchedulingServiceServer;
 use crate::proto::served::sessions_server::SessionsServer;
 use crate::proto::served::spec_provider_server::SpecProviderServer;
 use crate::proto::served::workspace_manager_server::WorkspaceManagerServer;
@@ -303,8 +306,16 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         .register(BackupsServer::new(saved).max_decoding_message_size(REQUEST_LIMIT))?
         .passthrough(builder);
     if let Some(sessions) = sessions {
+        let operations = Operations {
+            sessions: sessions.clone(),
+        };
+        let scheduling = SchedulingServiceServer::new(operations.clone());
+        let operations = OperationsServer::new(operations);
         let sessions = SessionsServer::new(sessions);
-        services = services.register(sessions.max_decoding_message_size(REQUEST_LIMIT))?;
+        services = services
+            .register(sessions.max_decoding_message_size(REQUEST_LIMIT))?
+            .register(operations.max_decoding_message_size(REQUEST_LIMIT))?
+            .register(scheduling.max_decoding_message_size(REQUEST_LIMIT))?;
     }
     let methods = services.methods().clone();
     new_limits.send_replace(Limits::new(&initial.rpc.rate_limits, &methods, &clock)?);

@@ -5,6 +5,7 @@ pub mod forward;
 pub mod images;
 pub mod inspect;
 pub mod lookup;
+pub mod operations;
 pub mod sessions;
 pub mod subscribe;
 pub mod workspaces;

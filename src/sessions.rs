@@ -16,6 +16,7 @@ pub mod logs;
 pub mod marks;
 pub mod member;
 pub mod noun;
+pub mod operations;
 pub mod outcome;
 pub mod packed;
 pub mod plan;

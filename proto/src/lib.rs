@@ -55,6 +55,38 @@ pub mod registryfacade {
     tonic::include_proto!("registryfacade");
 }
 
+/// Packages of Google's that services here speak.
+#[allow(unreachable_pub, clippy::all)]
+pub mod google {
+    /// Package `google.longrunning`: operations that take longer than a call.
+    pub mod longrunning {
+        tonic::include_proto!("google.longrunning");
+    }
+
+    /// Package `google.rpc`: errors.
+    pub mod rpc {
+        tonic::include_proto!("google.rpc");
+    }
+}
+
+/// Packages of gRPC's benchmarks.
+#[allow(unreachable_pub, clippy::all)]
+pub mod grpc {
+    /// Package `grpc.testing`.
+    pub mod testing {
+        /// Package `grpc.testing.benchmarking`.
+        pub mod benchmarking {
+            /// Package `grpc.testing.benchmarking.scheduling`: starts benchmarks.
+            pub mod scheduling {
+                /// Version 1.
+                pub mod v1 {
+                    tonic::include_proto!("grpc.testing.benchmarking.scheduling.v1");
+                }
+            }
+        }
+    }
+}
+
 /// Package `wsdaemon`: the daemon of each of Gitpod's nodes.
 #[allow(unreachable_pub, clippy::all)]
 pub mod wsdaemon {
@@ -69,6 +101,11 @@ pub mod served {
     include!(concat!(env!("OUT_DIR"), "/served/wsman.inspect.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/served/wsman.backups.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/served/wsman.sessions.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/served/google.longrunning.rs"));
+    include!(concat!(
+        env!("OUT_DIR"),
+        "/served/grpc.testing.benchmarking.scheduling.v1.rs"
+    ));
 }
 
 /// The encoded `FileDescriptorSet` of everything that is served.

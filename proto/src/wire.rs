@@ -42,6 +42,8 @@ macro_rules! wire {
 }
 pub(crate) use wire;
 
+wire!(::pbjson_types::Empty);
+
 #[allow(deprecated)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/wire.rs"));

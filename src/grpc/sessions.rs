@@ -185,7 +185,7 @@ impl Sessions {
     }
 
     /// Waits for the first complete list, until the deadline.
-    async fn await_listed(&self, deadline: Instant) -> Result<(), Error> {
+    pub(super) async fn await_listed(&self, deadline: Instant) -> Result<(), Error> {
         if self.check_listed().is_err() {
             let mut synced = self.hub.synced();
             let _ = timeout_at(deadline, synced.wait_for(|synced| *synced)).await;
@@ -195,7 +195,7 @@ impl Sessions {
 
     /// Returns a session from the index or, if it is not there, from the API server: another replica may have started it a
     /// moment ago.
-    async fn known(&self, id: &str, deadline: Instant) -> Result<Session, Error> {
+    pub(super) async fn known(&self, id: &str, deadline: Instant) -> Result<Session, Error> {
         if let Some(session) = self.look(id) {
             return Ok(session);
         }
@@ -210,6 +210,12 @@ impl Sessions {
             self.actor.find_pods(&selector, deadline).await?;
         }
         self.look(id).ok_or_else(|| missing(id))
+    }
+
+    /// Returns the filter of one session that is there.
+    pub(super) fn filter_of(&self, id: &str) -> Option<Filter> {
+        let session = logs::now(&self.hub, id)?;
+        Some(Filter::one(&session.id, &session.spec.queue))
     }
 
     fn look(&self, id: &str) -> Option<Session> {
