@@ -161,6 +161,37 @@ fn every_row_that_explain_names_is_documented() {
     );
 }
 
+/// Names of rules are words in small letters; what else is so is a reason to wake up, or a message.
+#[test]
+fn every_rule_of_sessions_is_documented() {
+    let protocol = read("docs/protocol.md");
+    let documented: BTreeSet<&str> = protocol
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .collect();
+    let mut rules = BTreeSet::new();
+    for file in ["decide", "ending", "outcome", "queue"] {
+        let text = read(&format!("src/sessions/{file}.rs"));
+        let code = text.lines().filter(|line| !line.trim().starts_with("//"));
+        let code = code.filter(|line| !line.contains("wake(") && !line.contains("\".to_owned()"));
+        for line in code {
+            let words = quoted(line).filter(|word| {
+                !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == ' ')
+            });
+            rules.extend(words.map(str::to_owned));
+        }
+    }
+    assert!(rules.len() > 15, "found too few rules: {rules:?}");
+    let missing: Vec<_> = rules
+        .iter()
+        .filter(|rule| !documented.contains(rule.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/protocol.md has no row for {missing:?}"
+    );
+}
+
 #[test]
 fn the_readme_is_short_and_links_every_document() {
     let readme = read("README.md");
