@@ -111,6 +111,22 @@ fn the_example_is_valid_and_harmless() {
 }
 
 #[test]
+fn the_example_of_sessions_has_the_pools_that_it_names() {
+    let text = std::fs::read_to_string(golden::root().join("example-sessions.json")).unwrap();
+    let (settings, warnings) = golden::resolve(&text, &Value::Null).unwrap();
+    assert_eq!(warnings, []);
+    let rules = settings.sessions.expect("sessions");
+    let config: Value = serde_json::from_str(&text).unwrap();
+    let nodes = config["kubernetes"]["nodes"].as_object().unwrap();
+    let pools: BTreeSet<_> = nodes
+        .values()
+        .map(|node| node["labels"][&rules.pools.label].as_str().unwrap())
+        .collect();
+    let named = rules.default_pools.values().map(String::as_str);
+    assert_eq!(BTreeSet::from_iter(named), pools);
+}
+
+#[test]
 fn every_named_file_is_listed() {
     let class = json!({"templates": {"defaultPath": "a", "regularPath": "b", "prebuildPath": "a", "imagebuildPath": ""}});
     let config = json!({"manager": {"workspaceClass": {"x": class, "y": class}}});
