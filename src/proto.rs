@@ -1,8 +1,8 @@
 //! The wire types: the generated ones of the crate `proto/`, and what their descriptors say.
 
 pub use wsman_proto::{
-    DESCRIPTORS, answers, call, contentservice, encoded, google, grpc, registryfacade, served, wire,
-    wsdaemon, wsman,
+    DESCRIPTORS, answers, call, contentservice, encoded, google, grpc, registryfacade, served,
+    wire, wsdaemon, wsman,
 };
 
 pub mod check;

@@ -57,6 +57,11 @@ impl Components {
         self.0.iter().map(|(name, state)| (*name, state))
     }
 
+    /// Returns the state of one of them.
+    pub fn state(&self, name: &str) -> Option<&State> {
+        self.0.get(name)
+    }
+
     /// The required components that are not ready, with their reasons.
     pub fn reasons(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let needed = self.iter().filter(|(_, state)| !state.optional);

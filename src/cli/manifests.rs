@@ -177,7 +177,8 @@ impl Deployment<'_> {
     }
 
     fn role(&self) -> Value {
-        let rules = rules(|right| !right.cluster);
+        let sessions = self.settings.sessions.is_some();
+        let rules = rules(|right| !right.cluster && (sessions || !right.sessions));
         self.object(RBAC, "Role", json!({ "rules": rules }))
     }
 

@@ -89,7 +89,7 @@ pub static RIGHTS: [Right; 13] = [
         optional: true,
         ..needed(
             "pods/exec",
-            "snapshots and backups on request, with guest.contentImage",
+            "snapshots and backups on request with guest.contentImage, the release of sessions",
         )
     },
     Right {
@@ -106,7 +106,7 @@ pub static RIGHTS: [Right; 13] = [
         verbs: &["list", "watch"],
         cluster: true,
         optional: true,
-        ..needed("nodes", "nodes that are lost")
+        ..needed("nodes", "nodes that are lost, machines of pools")
     },
 ];
 

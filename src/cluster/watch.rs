@@ -36,8 +36,8 @@ pub struct Selectors {
     pub services: String,
     /// Without the right to Services nothing is missing.
     pub optional_services: bool,
-    /// Answers and decisions depend on the nodes, so they must be listed first.
-    pub needs_nodes: bool,
+    /// Reports whether nodes can be followed.
+    pub nodes: Component,
     /// Turns true when all else is known that answers and decisions depend on.
     pub gate: watch::Receiver<bool>,
 }
@@ -60,7 +60,6 @@ pub fn spawn<N: Noun>(
         hub: hub.clone(),
         readiness: readiness.clone(),
         reread,
-        needs_nodes: selectors.needs_nodes,
         gate: selectors.gate,
     };
     tasks.spawn(
@@ -79,7 +78,7 @@ pub fn spawn<N: Noun>(
             selectors.optional_services,
         )),
     );
-    tasks.spawn("watch nodes", endless(nodes(feed.clone())));
+    tasks.spawn("watch nodes", endless(nodes(feed.clone(), selectors.nodes)));
     tasks.spawn("watch events", endless(warnings(feed.clone())));
     tasks.spawn("open the gate", follow_gate(feed));
     tasks.spawn("read pods again", read_again(actor.clone(), rereads));
@@ -93,7 +92,6 @@ struct Feed<N: Noun> {
     hub: Hub<N>,
     readiness: Readiness,
     reread: mpsc::Sender<Arc<str>>,
-    needs_nodes: bool,
     gate: watch::Receiver<bool>,
 }
 
@@ -105,7 +103,6 @@ impl<N: Noun> Clone for Feed<N> {
             hub: self.hub.clone(),
             readiness: self.readiness.clone(),
             reread: self.reread.clone(),
-            needs_nodes: self.needs_nodes,
             gate: self.gate.clone(),
         }
     }
@@ -136,9 +133,7 @@ impl<N: Noun> Feed<N> {
 
     /// Puts the index into service once everything is known that answers and decisions depend on.
     fn check_synced(&self) {
-        let is_listed =
-            |index: &Index<N>| index.is_listed() && (index.lists_nodes() || !self.needs_nodes);
-        if *self.gate.borrow() && self.hub.read(is_listed) {
+        if *self.gate.borrow() && self.hub.read(Index::is_listed) {
             self.hub.set_synced(true);
         }
     }
@@ -215,13 +210,13 @@ async fn services<N: Noun>(feed: Feed<N>, labels: String, optional: bool) {
 }
 
 /// Where RBAC forbids nodes this never lists, and every node stays unknown (docs/protocol.md#lifecycle).
-async fn nodes<N: Noun>(feed: Feed<N>) {
+async fn nodes<N: Noun>(feed: Feed<N>, component: Component) {
     let selection = Selection {
         kind: "nodes",
         path: "/api/v1/nodes".to_owned(),
         labels: String::new(),
         fields: String::new(),
-        component: Component::optional("nodes"),
+        component,
     };
     informer::follow(
         feed.client.clone(),
@@ -229,10 +224,7 @@ async fn nodes<N: Noun>(feed: Feed<N>) {
         |event: Event<Node>| match event {
             Event::Item(node) | Event::Apply(node) => feed.take(Input::Node(node)),
             Event::Delete(node) => feed.take(Input::NodeGone(node)),
-            Event::Listed { names, version } => {
-                feed.take(Input::NodesListed(&names, version));
-                feed.check_synced();
-            }
+            Event::Listed { names, version } => feed.take(Input::NodesListed(&names, version)),
             Event::Alive => {}
         },
     )

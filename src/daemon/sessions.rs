@@ -1,11 +1,13 @@
 //! Registers sessions: which objects are theirs, what of the configuration they obey, what the message bus gets, and what
 //! runs for them alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kube::Client;
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use crate::action::Action;
 use crate::amqp::Feed;
@@ -21,7 +23,7 @@ use crate::hub::Hub;
 use crate::index::Index;
 use crate::index::input::Input;
 use crate::leadership::Leadership;
-use crate::readiness::Readiness;
+use crate::readiness::{Component, Components, Readiness};
 use crate::rpc::call::CallContext;
 use crate::sessions::Sessions;
 use crate::sessions::bus_message;
@@ -32,6 +34,11 @@ use crate::sessions::update::SessionUpdate;
 use crate::tasks::Tasks;
 
 use super::follow_synced;
+
+/// Name of the nodes among the components.
+const NODES: &str = "nodes";
+/// What the reason of a component begins with where a verb is refused.
+const CANNOT: &str = "cannot ";
 
 /// What the daemon shares with its nouns.
 pub(super) struct Shared<'a> {
@@ -53,7 +60,9 @@ pub(super) fn start(tasks: &mut Tasks, shared: &Shared<'_>) -> Option<grpc::sess
     let actor = Actor::new(shared.client.clone(), shared.namespace, sink);
     let component = shared.readiness.component("sessions");
     component.not_ready("the sessions are not listed yet");
-    let (_open, gate) = watch::channel(true);
+    let nodes = shared.readiness.optional(NODES);
+    nodes.not_ready("the nodes are not listed yet");
+    let (open, gate) = watch::channel(false);
     cluster_watch::spawn(
         tasks,
         shared.client,
@@ -61,7 +70,11 @@ pub(super) fn start(tasks: &mut Tasks, shared: &Shared<'_>) -> Option<grpc::sess
         &hub,
         &actor,
         shared.readiness,
-        selectors(&rules, gate),
+        selectors(&rules, nodes, gate),
+    );
+    tasks.spawn(
+        "nodes of sessions",
+        follow_nodes(shared.readiness.watch(), rules.pools.fixed.clone(), open),
     );
     tasks.spawn("sessions", follow_synced(hub.synced(), component));
     let (new_rules, configured) = watch::channel(Arc::new(rules));
@@ -104,7 +117,7 @@ impl Steps<Step> for Releases {
 }
 
 /// Returns which objects are sessions'.
-fn selectors(rules: &SessionRules, gate: watch::Receiver<bool>) -> Selectors {
+fn selectors(rules: &SessionRules, nodes: Component, gate: watch::Receiver<bool>) -> Selectors {
     let ours = format!("{}={}", label::INSTALLATION, rules.installation);
     let kind = label::KIND;
     Selectors {
@@ -112,8 +125,45 @@ fn selectors(rules: &SessionRules, gate: watch::Receiver<bool>) -> Selectors {
         strays: format!("{ours},{kind}!={KIND},{}", label::GROUP),
         services: format!("{ours},{kind}={KIND}"),
         optional_services: false,
-        needs_nodes: rules.pools.fixed.is_empty(),
+        nodes,
         gate,
+    }
+}
+
+/// Serves sessions once it is known which machines there are: the nodes are listed or, where they may not be, the pools are
+/// those of the configuration (docs/operations.md#pools-and-queues).
+async fn follow_nodes(
+    mut components: watch::Receiver<Components>,
+    fixed: BTreeMap<String, u32>,
+    open: watch::Sender<bool>,
+) -> anyhow::Result<()> {
+    let mut is_forbidden = false;
+    loop {
+        let state = components.borrow_and_update().state(NODES).cloned();
+        match state.as_ref().map(|state| state.reason()) {
+            Some(None) => {
+                if is_forbidden {
+                    info!("the nodes are listed: the pools are theirs");
+                }
+                is_forbidden = false;
+                open.send_replace(true);
+            }
+            Some(Some(why)) if why.starts_with(CANNOT) => {
+                if !is_forbidden {
+                    let pools = fixed.keys().map(String::as_str);
+                    let pools = pools.collect::<Vec<_>>().join(", ");
+                    warn!(
+                        why,
+                        pools,
+                        "nodes cannot be listed: the pools are those of sessions.pools.fixed"
+                    );
+                }
+                is_forbidden = true;
+                open.send_replace(true);
+            }
+            _ => {}
+        }
+        components.changed().await?;
     }
 }
 

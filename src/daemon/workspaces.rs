@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::amqp::Feed;
 use crate::cluster::watch::Selectors;
 use crate::hub::Hub;
+use crate::readiness::Component;
 use crate::workspaces::bus_message;
 use crate::workspaces::entry::Workspace;
 use crate::workspaces::marks::label;
@@ -24,7 +25,7 @@ pub(super) fn selectors(has_services: bool, gate: watch::Receiver<bool>) -> Sele
         strays: format!("{component}=workspace,{marker}!=true"),
         services: format!("{marker}=true"),
         optional_services: !has_services,
-        needs_nodes: false,
+        nodes: Component::optional("nodes"),
         gate,
     }
 }

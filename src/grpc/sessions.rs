@@ -151,14 +151,15 @@ impl sessions_server::Sessions for Sessions {
         let (_, deadline) = call::take(request);
         self.await_listed(deadline).await?;
         let rules = self.rules.borrow().clone();
-        let pools = self.hub.read(|index| {
+        let response = self.hub.read(|index| {
             let survey = Survey::of(index, &rules);
-            survey
-                .pools()
-                .map(|pool| capacity::wire(&pool, &rules))
-                .collect()
+            let pools = survey.pools().map(|pool| capacity::wire(&pool, &rules));
+            ListPoolsResponse {
+                pools: pools.collect(),
+                nodes_unlisted: !index.lists_nodes(),
+            }
         });
-        Ok(Response::new(ListPoolsResponse { pools }))
+        Ok(Response::new(response))
     }
 
     async fn logs(

@@ -51,5 +51,6 @@ pub fn wire(pool: &PoolView<'_>, rules: &SessionRules) -> Pool {
         queued: pool.queued,
         elastic: supply.elastic,
         default_for: roles.map(|(role, _)| role.clone()).collect(),
+        fixed: rules.pools.fixed.contains_key(pool.name),
     }
 }

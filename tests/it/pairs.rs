@@ -269,7 +269,7 @@ async fn a_pair_is_completed_runs_and_ends_together(cluster: &Cluster) {
             strays: "pair=stray".to_owned(),
             services: "pair".to_owned(),
             optional_services: true,
-            needs_nodes: false,
+            nodes: wsman::readiness::Component::optional("nodes"),
             gate,
         },
     );

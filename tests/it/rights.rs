@@ -84,7 +84,7 @@ async fn without_the_right_to_nodes_it_is_ready() {
 }
 
 /// Waits until the log has a line of that message, and returns it.
-async fn logged(log: &std::path::Path, message: &str) -> serde_json::Value {
+pub(crate) async fn logged(log: &std::path::Path, message: &str) -> serde_json::Value {
     let begun = std::time::Instant::now();
     loop {
         let text = std::fs::read_to_string(log).unwrap();
@@ -119,12 +119,15 @@ async fn one_line_at_the_start_lists_what_is_missing() {
         line["missing"],
         "delete secrets (protected variables and long SSH keys), patch services (ports)"
     );
-    assert_eq!(line["optional"], "watch nodes (nodes that are lost)");
+    assert_eq!(
+        line["optional"],
+        "watch nodes (nodes that are lost, machines of pools)"
+    );
     daemon.kill();
 }
 
 /// Creates a service account with all rights of the table except one; returns its kubeconfig.
-async fn account_without(
+pub(crate) async fn account_without(
     cluster: &Cluster,
     folder: &std::path::Path,
     missing: (&str, &str),
@@ -144,16 +147,17 @@ async fn account_without(
     let rules = RIGHTS.iter().filter(|right| !right.cluster).map(|right| {
         let verbs = right.verbs.iter();
         let verbs = verbs.filter(|verb| (**verb, right.resource) != missing);
-        PolicyRule {
+        let verbs: Vec<String> = verbs.map(|verb| own(verb)).collect();
+        (!verbs.is_empty()).then(|| PolicyRule {
             api_groups: Some(vec![own(right.group)]),
             resources: Some(vec![own(right.resource)]),
-            verbs: verbs.map(|verb| own(verb)).collect(),
+            verbs,
             ..Default::default()
-        }
+        })
     });
     let role = Role {
         metadata: named("limited"),
-        rules: Some(rules.collect()),
+        rules: Some(rules.flatten().collect()),
     };
     cluster
         .api::<Role>()
@@ -237,6 +241,7 @@ async fn a_real_api_server_takes_the_manifests_and_they_give_every_right() {
     config["kubernetes"] = json!({ "mode": "in-cluster" });
     config["rpcServer"]["addr"] = ":8080".into();
     config["health"]["addr"] = ":8086".into();
+    config["sessions"] = json!({});
     std::fs::write(&path, config.to_string()).unwrap();
     let mut command = wsman();
     command.args([

@@ -204,6 +204,7 @@ fn sessions_and_pools_are_listed() {
         queued: 5,
         elastic: 0,
         default_for: vec!["server".to_owned(), "client".to_owned()],
+        fixed: false,
     }];
     let filter = ["--queue", "ci", "--phase", "queued", "-l", "team=red"];
     let list = run(&server, &[&["list", "-o", "wide"][..], &filter].concat()).expect(0);

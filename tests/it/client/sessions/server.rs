@@ -291,6 +291,7 @@ impl Sessions for Service {
         self.answer("ListPools", &request.into_inner(), |state| {
             Ok(ListPoolsResponse {
                 pools: state.pools.clone(),
+                ..ListPoolsResponse::default()
             })
         })
     }
