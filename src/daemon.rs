@@ -1,5 +1,6 @@
 //! Composes the daemon and shuts it down: the order of the start and of the drain (docs/operations.md#shutdown).
 
+mod bus;
 mod sessions;
 pub mod workspaces;
 
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::admin::{self, Page};
-use crate::amqp::{self, Publisher};
+use crate::amqp::Publisher;
 use crate::backups::Backups;
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
@@ -54,6 +55,7 @@ use crate::workspaces::entry::Workspace;
 use crate::workspaces::status::Defaults;
 use crate::workspaces::{defaults, policy};
 use crate::wsdaemon::Daemons;
+use bus::Publishers;
 use workspaces::{activity, content, feed};
 
 /// The parts of a daemon. Everything is bound and connected before it starts.
@@ -111,9 +113,6 @@ impl ShutdownTimeouts {
         ..Self::CLUSTER
     };
 }
-
-/// Name of the message bus among the components.
-const MESSAGE_BUS: &str = "messagebus";
 
 /// For the last checkpoint, again for the release of the Lease, and for the rest of the event trace log.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -261,23 +260,29 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         calls: context.clone(),
     };
     let sessions = sessions::start(&mut tasks, &shared);
-    let bus_state = bus.as_ref().map(Publisher::state);
-    let flushed = bus.as_ref().map(Publisher::ended);
-    if let (Some(bus), Some(sessions)) = (&bus, &sessions) {
-        let publishing = bus.another();
-        let publishing = publishing.run(
-            sessions::feed(&sessions.hub),
-            elector.leadership(),
-            flush.clone(),
-        );
-        tasks.spawn("message bus of sessions", publishing);
-    }
+    let mut publishers = Publishers::default();
     if let Some(bus) = bus {
-        let component = readiness.optional(MESSAGE_BUS);
-        tasks.spawn("message bus state", follow_bus(bus.state(), component));
-        let publishing = bus.run(feed(&hub), elector.leadership(), flush.clone());
-        tasks.spawn("message bus", publishing);
+        let of_sessions = sessions.as_ref().map(|sessions| (bus.another(), sessions));
+        publishers.start(
+            &mut tasks,
+            (workspaces::BUS, &readiness),
+            bus,
+            feed(&hub),
+            elector.leadership(),
+            &flush,
+        );
+        if let Some((bus, sessions)) = of_sessions {
+            publishers.start(
+                &mut tasks,
+                (sessions::BUS, &readiness),
+                bus,
+                sessions::feed(&sessions.hub),
+                elector.leadership(),
+                &flush,
+            );
+        }
     }
+    let pools = sessions.as_ref().map(sessions::page);
     let lookup = Lookup::new(hub.clone(), actor.clone(), followed.switch);
     let workspaces = Workspaces::new(
         context.clone(),
@@ -335,15 +340,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     );
     if let Some(probes) = probes {
         let in_flight = in_flight.subscribe();
-        let pages = vec![
-            Page::new("load", move || {
-                serde_json::to_string(&*in_flight.borrow()).ok()
-            }),
-            Page::new(MESSAGE_BUS, move || {
-                let state = bus_state.as_ref()?.borrow();
-                serde_json::to_string(&*state).ok()
-            }),
-        ];
+        let load = Page::new("load", move || {
+            serde_json::to_string(&*in_flight.borrow()).ok()
+        });
+        let pages = [load, publishers.page()].into_iter().chain(pools).collect();
         let probes = admin::serve(probes, readiness.watch(), pages, stop.clone());
         tasks.spawn("probes", probes);
     }
@@ -384,9 +384,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
         &mut server,
     );
     let (closed, ()) = tokio::join!(closed, async {
-        if let Some(flushed) = flushed {
-            flushed.await;
-        }
+        publishers.flushed().await;
     });
     if closed.is_err() {
         info!("cutting the connections that are left");
@@ -414,27 +412,6 @@ async fn follow_synced(
             false => component.not_ready("no event of the API server so far, or not recently"),
         }
         synced.changed().await?;
-    }
-}
-
-/// The message bus is ready while it confirms what this replica publishes.
-async fn follow_bus(
-    mut bus: watch::Receiver<amqp::State>,
-    component: Component,
-) -> anyhow::Result<()> {
-    loop {
-        let state = bus.borrow_and_update().clone();
-        match state.is_well() {
-            true => component.ready(),
-            false => {
-                let why = state.blocked.or(state.fault);
-                component.not_ready(why.unwrap_or_else(|| "is not connected".to_owned()));
-            }
-        }
-        if bus.changed().await.is_err() {
-            // The publisher ended with the daemon.
-            return std::future::pending().await;
-        }
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kube::Client;
+use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::action::Action;
+use crate::admin::Page;
 use crate::amqp::Feed;
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
@@ -30,10 +32,22 @@ use crate::sessions::bus_message;
 use crate::sessions::marks::{KIND, label};
 use crate::sessions::rules::SessionRules;
 use crate::sessions::step::Step;
+use crate::sessions::survey::Survey;
 use crate::sessions::update::SessionUpdate;
 use crate::tasks::Tasks;
 
+use super::bus::Of;
 use super::follow_synced;
+
+/// Its publisher on the message bus.
+pub(super) const BUS: Of = Of {
+    key: "sessions",
+    component: "messagebus of sessions",
+    tasks: [
+        "message bus of sessions",
+        "state of the message bus of sessions",
+    ],
+};
 
 /// Name of the nodes among the components.
 const NODES: &str = "nodes";
@@ -176,6 +190,38 @@ pub(super) fn feed(hub: &Hub<Sessions>) -> Feed<SessionUpdate> {
         confirmed: Box::new(move |last| drop(index.change(|index| index.announced(last)))),
         unannounced: Box::new(|| 0),
     }
+}
+
+/// What the page of the pools has of one, in slots.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PoolCounts<'a> {
+    name: &'a str,
+    capacity: u32,
+    in_use: u32,
+    free: u32,
+    queued: u32,
+    elastic: u32,
+}
+
+/// Returns the page of the pools.
+pub(super) fn page(sessions: &grpc::sessions::Sessions) -> Page {
+    let (hub, rules) = (sessions.hub.clone(), sessions.rules.clone());
+    Page::new("pools", move || {
+        let rules = rules.borrow().clone();
+        hub.read(|index| {
+            let survey = Survey::of(index, &rules);
+            let pools = survey.pools().map(|pool| PoolCounts {
+                name: pool.name,
+                capacity: pool.supply.capacity,
+                in_use: pool.supply.in_use,
+                free: pool.supply.free(),
+                queued: pool.queued,
+                elastic: pool.supply.elastic,
+            });
+            serde_json::to_string(&pools.collect::<Vec<_>>()).ok()
+        })
+    })
 }
 
 /// Passes a new configuration on.

@@ -7,6 +7,7 @@ mod policy;
 
 use tokio::sync::watch;
 
+use super::bus::{MESSAGE_BUS, Of};
 use crate::amqp::Feed;
 use crate::cluster::watch::Selectors;
 use crate::hub::Hub;
@@ -16,6 +17,13 @@ use crate::workspaces::entry::Workspace;
 use crate::workspaces::marks::label;
 use crate::workspaces::update::StatusUpdate;
 pub(super) use policy::follow as follow_policy;
+
+/// Its publisher on the message bus.
+pub(super) const BUS: Of = Of {
+    key: "",
+    component: MESSAGE_BUS,
+    tasks: ["message bus", "message bus state"],
+};
 
 /// Returns which objects are workspaces'.
 pub(super) fn selectors(has_services: bool, gate: watch::Receiver<bool>) -> Selectors {

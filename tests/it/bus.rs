@@ -5,6 +5,7 @@ mod broken;
 mod daemon;
 mod noun;
 mod refused;
+mod sessions;
 mod tail;
 
 use std::time::Duration;

@@ -47,6 +47,12 @@ async fn c11_60_least_privilege() {
     assert!(of_configuration.fixed);
     assert_eq!((of_configuration.capacity, of_configuration.free), (2, 2));
 
+    let page = gang.world.probe("/pools").await;
+    let (_, body) = page.split_once("\r\n\r\n").unwrap();
+    let page: Value = serde_json::from_str(body).unwrap();
+    let counts = json!({ "name": pool(&cluster, "w"), "capacity": 2, "inUse": 0, "free": 2, "queued": 0, "elastic": 0 });
+    assert_eq!(page, json!([counts]));
+
     let two = [("driver", "driver", "w"), ("server", "server", "w")];
     let of = script(
         request(&cluster, "two", &two),

@@ -197,7 +197,10 @@ fn arrived(delivery: &lapin::message::Delivery) -> Arrived {
     Arrived {
         id: properties.message_id().as_ref().unwrap().to_string(),
         key: delivery.routing_key.to_string(),
-        instance: text("instanceId"),
+        instance: match headers.contains_key("sessionId") {
+            true => text("sessionId"),
+            false => text("instanceId"),
+        },
         phase: text("phase"),
         traceparent: headers
             .contains_key("traceparent")
