@@ -88,7 +88,7 @@ async fn says_what_is_missing(namespace: &str, kubeconfig: &std::path::Path, ses
         let line = logged(&log, "optional rights are missing").await;
         let missing = line["optional"].as_str().unwrap();
         assert!(missing.contains("list nodes (nodes that are lost, machines of pools)"));
-        let names_logs = missing.contains("get pods/log (the logs of sessions)");
+        let names_logs = missing.contains("get pods/log (logs of sessions)");
         assert_eq!(names_logs, logs, "{missing}");
         if let Some(sessions) = block {
             let message = "nodes cannot be listed: the pools are those of sessions.pools.fixed";
