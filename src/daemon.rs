@@ -194,7 +194,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             readiness.component("watch lease"),
         ),
     );
-    let rights = rights::report(actor.clone(), initial.sessions.is_some());
+    let more = match initial.sessions {
+        Some(_) => &sessions::RIGHTS[..],
+        None => &[],
+    };
+    let rights = rights::report(actor.clone(), more);
     tasks.spawn("rights", rights);
     tasks.spawn(
         "readiness",

@@ -27,14 +27,12 @@ pub struct Right {
     pub cluster: bool,
     /// Whether wsman runs without it, with fewer features.
     pub optional: bool,
-    /// Whether only sessions need it.
-    pub sessions: bool,
     /// Its purpose.
     pub why: &'static str,
 }
 
 /// All rights that wsman uses.
-pub static RIGHTS: [Right; 13] = [
+pub static RIGHTS: [Right; 12] = [
     Right {
         verbs: &["get", "list", "watch", "create", "patch", "delete"],
         ..needed("pods", "everything that runs")
@@ -93,12 +91,6 @@ pub static RIGHTS: [Right; 13] = [
         )
     },
     Right {
-        verbs: &["get"],
-        optional: true,
-        sessions: true,
-        ..needed("pods/log", "logs of sessions")
-    },
-    Right {
         verbs: &["list", "watch"],
         ..needed("events", "failures that only events show")
     },
@@ -110,14 +102,13 @@ pub static RIGHTS: [Right; 13] = [
     },
 ];
 
-const fn needed(resource: &'static str, why: &'static str) -> Right {
+pub(crate) const fn needed(resource: &'static str, why: &'static str) -> Right {
     Right {
         group: "",
         resource,
         verbs: &[],
         cluster: false,
         optional: false,
-        sessions: false,
         why,
     }
 }
@@ -141,14 +132,14 @@ async fn ask(
     (right, verb, actor.may(right, verb, deadline).await)
 }
 
-/// Reviews which rights are missing and logs them in one line. Those of sessions count if there are sessions.
+/// Reviews which rights are missing and logs them in one line: those of all, and what nouns need beside them.
 ///
 /// # Errors
 /// None; it is cancelled.
-pub async fn report(actor: Actor, sessions: bool) -> anyhow::Result<()> {
+pub async fn report(actor: Actor, more: &'static [Right]) -> anyhow::Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     let mut questions = Vec::new();
-    for right in RIGHTS.iter().filter(|right| sessions || !right.sessions) {
+    for right in RIGHTS.iter().chain(more) {
         for verb in right.verbs {
             questions.push(ask(actor.clone(), right, verb, deadline));
         }

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::logs::Logs;
 use crate::cluster::reconcile::{self, Steps};
+use crate::cluster::rights::{Right, needed};
 use crate::cluster::watch::{self as cluster_watch, Selectors};
 use crate::config::Settings;
 use crate::error::Error;
@@ -53,6 +54,13 @@ pub(super) const BUS: Of = Of {
 const NODES: &str = "nodes";
 /// What the reason of a component begins with where a verb is refused.
 const CANNOT: &str = "cannot ";
+
+/// What sessions need beside the rights of all.
+pub(super) static RIGHTS: [Right; 1] = [Right {
+    verbs: &["get"],
+    optional: true,
+    ..needed("pods/log", "logs of sessions")
+}];
 
 /// What the daemon shares with its nouns.
 pub(super) struct Shared<'a> {
