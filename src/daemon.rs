@@ -20,7 +20,8 @@ use crate::backups::Backups;
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::lease::LeaderElector;
-use crate::cluster::{reconcile, rights, watch as cluster_watch};
+use crate::cluster::rights::{self, Right};
+use crate::cluster::{reconcile, watch as cluster_watch};
 use crate::config::{ClientAuth, Settings};
 use crate::grpc::backups::Saved;
 use crate::grpc::forward::Forward;
@@ -194,11 +195,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
             readiness.component("watch lease"),
         ),
     );
-    let more = match initial.sessions {
-        Some(_) => &sessions::RIGHTS[..],
-        None => &[],
-    };
-    let rights = rights::report(actor.clone(), more);
+    let rights = rights::report(actor.clone(), more_rights(&initial));
     tasks.spawn("rights", rights);
     tasks.spawn(
         "readiness",
@@ -403,6 +400,14 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     info!(took = ?begun.elapsed(), "drained");
     anyhow::ensure!(finished.is_ok(), "{left} mutations were still under way");
     Ok(())
+}
+
+/// Returns what a configuration needs beside the rights of all.
+pub fn more_rights(settings: &Settings) -> &'static [Right] {
+    match settings.sessions {
+        Some(_) => &sessions::RIGHTS,
+        None => &[],
+    }
 }
 
 /// The index is ready while the API server sends something.

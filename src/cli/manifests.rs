@@ -8,6 +8,7 @@ use wsman_store::settings::StoreSettings;
 
 use crate::cluster::rights::{RIGHTS, Right};
 use crate::config::{Contents, Kubernetes, NamedFile, Role, Settings};
+use crate::daemon;
 use crate::redact::show;
 
 /// Name of every object in the namespace.
@@ -177,8 +178,8 @@ impl Deployment<'_> {
     }
 
     fn role(&self) -> Value {
-        let sessions = self.settings.sessions.is_some();
-        let rules = rules(|right| !right.cluster && (sessions || !right.sessions));
+        let more = daemon::more_rights(self.settings);
+        let rules = rules(more, |right| !right.cluster);
         self.object(RBAC, "Role", json!({ "rules": rules }))
     }
 
@@ -288,12 +289,12 @@ fn cluster_role(name: &str) -> Value {
         "apiVersion": RBAC,
         "kind": "ClusterRole",
         "metadata": { "name": name, "labels": labels() },
-        "rules": rules(|right| right.cluster),
+        "rules": rules(&[], |right| right.cluster),
     })
 }
 
-fn rules(of: impl Fn(&Right) -> bool) -> Vec<Value> {
-    let rights = RIGHTS.iter().filter(|right| of(right));
+fn rules(more: &[Right], of: impl Fn(&Right) -> bool) -> Vec<Value> {
+    let rights = RIGHTS.iter().chain(more).filter(|right| of(right));
     let rule = |right: &Right| {
         json!({
             "apiGroups": [right.group],
@@ -409,9 +410,9 @@ mod tests {
 
     #[test]
     fn they_have_every_right_and_no_other() {
-        let count = rules(|_| true).len();
+        let count = rules(&[], |_| true).len();
         assert_eq!(count, RIGHTS.len());
-        let text = json!(rules(|_| true)).to_string();
+        let text = json!(rules(&[], |_| true)).to_string();
         assert!(!text.contains('*'), "{text}");
     }
 }

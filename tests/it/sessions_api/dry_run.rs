@@ -25,6 +25,11 @@ fn dry(cluster: &Cluster, id: &str, dry_run: DryRun) -> StartSessionRequest {
 async fn c11_54_a_dry_run_creates_nothing_and_tells_the_position(cluster: &Cluster) {
     machines(cluster, "w", 2).await;
     let gang = Gang::start(cluster).await;
+    let name = pool(cluster, "w");
+    eventually("two free machines", async || {
+        gang.pool(&name).await.is_some_and(|pool| pool.free == 2)
+    })
+    .await;
     let position = |session: &Session| {
         let queue = status(session).queue.clone().unwrap();
         (queue.position, queue.blocking_pool)

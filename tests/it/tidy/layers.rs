@@ -48,7 +48,7 @@ pub(super) const LAYERS: [(&str, &[&str]); 40] = [
         "sessions",
         &[
             "action", "decision", "error", "index", "names", "objects", "outbox", "proto",
-            "redact", "updates",
+            "quantity", "redact", "updates",
         ],
     ),
     (
@@ -92,6 +92,7 @@ pub(super) const LAYERS: [(&str, &[&str]); 40] = [
             "objects",
             "proto",
             "random",
+            "retry",
             "rpc",
             "spans",
             "tasks",
