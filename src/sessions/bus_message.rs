@@ -59,7 +59,7 @@ fn reduced(update: &SessionUpdate) -> Session {
             phase: status.phase,
             reason: status.reason.clone(),
             message: "the session does not fit into a message: ask GetSession for it".to_owned(),
-            times: status.times.clone(),
+            times: status.times,
             done: status.done,
             version: status.version,
             exit_code: status.exit_code,

@@ -35,7 +35,7 @@ pub fn orphaned(group: &Group<Sessions>, now: Timestamp) -> Decision<Step> {
     }
     Decision {
         rule: "orphaned",
-        actions: group.living().map(|member| discard(member)).collect(),
+        actions: group.living().map(discard).collect(),
         ..Decision::default()
     }
 }

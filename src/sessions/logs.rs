@@ -226,7 +226,7 @@ impl Messages {
     }
 
     /// Returns the next message of the text; `None` if there is no more of it.
-    pub fn next(&mut self) -> Option<LogsResponse> {
+    pub fn take(&mut self) -> Option<LogsResponse> {
         loop {
             let (length, is_whole) = self.piece()?;
             let piece = self.text.split_to(length);
@@ -246,7 +246,7 @@ impl Messages {
             return None;
         }
         self.push(b"\n");
-        self.next()
+        self.take()
     }
 
     /// Returns the length of the next piece, and whether the end of its line follows; `None` if there is too little text.

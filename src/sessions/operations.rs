@@ -63,7 +63,7 @@ pub fn id(name: &str) -> Result<&str, Error> {
 /// Returns a session as an operation.
 pub fn operation(session: &Session) -> Operation {
     let status = session.status.clone().unwrap_or_default();
-    let times = status.times.clone().unwrap_or_default();
+    let times = status.times.unwrap_or_default();
     let metadata = TestSessionMetadata {
         latest_event: Some(latest_event(&session.id, &status)),
         service_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -78,7 +78,7 @@ pub fn operation(session: &Session) -> Operation {
 }
 
 fn latest_event(id: &str, status: &SessionStatus) -> scheduling::Event {
-    let times = status.times.clone().unwrap_or_default();
+    let times = status.times.unwrap_or_default();
     let (kind, time) = match status.phase() {
         Phase::Succeeded => (Happened::Done, times.finished),
         Phase::Failed if is_lost(status) => (Happened::InternalError, times.finished),
@@ -108,7 +108,7 @@ fn is_lost(status: &SessionStatus) -> bool {
 }
 
 fn ended(status: &SessionStatus) -> Ended {
-    let times = status.times.clone().unwrap_or_default();
+    let times = status.times.unwrap_or_default();
     let read = |time: pbjson_types::Timestamp| Timestamp::new(time.seconds, time.nanos).ok();
     let began = times.admitted.or(times.enqueued).and_then(read);
     let elapsed = times.finished.and_then(read).zip(began);

@@ -71,7 +71,7 @@ impl<'a> Survey<'a> {
         });
         let turns = turns.fold(0.0, f64::max);
         let estimate = Duration::try_from_secs_f64((mean * turns).round());
-        status.estimate = estimate.ok().and_then(|estimate| estimate.try_into().ok());
+        status.estimate = estimate.ok().map(Into::into);
         status.samples = u32::try_from(ran.len()).unwrap_or(u32::MAX);
     }
 

@@ -89,7 +89,7 @@ fn complete(spec: &mut SessionSpec, rules: &SessionRules) {
         (&mut spec.ttl, rules.ttl),
     ] {
         if value.is_none() {
-            *value = limit.default.try_into().ok();
+            *value = Some(limit.default.into());
         }
     }
 }
@@ -254,7 +254,7 @@ impl Check<'_> {
 
     fn duration(&mut self, field: &str, value: Option<&pbjson_types::Duration>, limit: Limit) {
         let Some(value) = value else { return };
-        let std = Duration::try_from(value.clone());
+        let std = Duration::try_from(*value);
         let longest = limit.longest;
         if !std.is_ok_and(|value| Duration::from_secs(1) <= value && value <= longest) {
             let why = format!(

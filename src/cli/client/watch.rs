@@ -50,15 +50,20 @@ pub(super) struct Options {
     no_reconnect: bool,
 }
 
+/// Whether a status ends a watch.
+pub(super) type Ends<T> = Box<dyn Fn(&T) -> bool>;
+/// Prints a status, given the last one.
+pub(super) type Print<'a, T> = Box<dyn FnMut(&T, Option<&T>) -> Result<(), Failure> + 'a>;
+
 /// A watch of workspaces or sessions.
 pub(super) struct Watch<'a, T> {
     /// Only one.
     pub(super) id: Option<&'a str>,
     /// The phase that ends it, and whether a status is in it.
-    pub(super) until: Option<(&'static str, Box<dyn Fn(&T) -> bool>)>,
+    pub(super) until: Option<(&'static str, Ends<T>)>,
     pub(super) options: &'a Options,
     /// Prints a status, given the last one.
-    pub(super) print: Box<dyn FnMut(&T, Option<&T>) -> Result<(), Failure> + 'a>,
+    pub(super) print: Print<'a, T>,
 }
 
 pub(super) async fn run(

@@ -268,7 +268,7 @@ impl Reader {
             let text = log.read().await?;
             let is_end = text.is_empty();
             self.messages.push(text);
-            while let Some(message) = self.messages.next() {
+            while let Some(message) = self.messages.take() {
                 self.send(message).await?;
             }
             if is_end {
@@ -328,7 +328,7 @@ impl Reader {
             let text = log.read().await?;
             let is_end = text.is_empty();
             messages.push(text);
-            while let Some(message) = messages.next() {
+            while let Some(message) = messages.take() {
                 if !first.count(&message) {
                     return Ok(first);
                 }

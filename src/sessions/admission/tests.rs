@@ -153,12 +153,15 @@ fn a_clock_that_ran_ahead_makes_no_barrier() {
     );
 }
 
+/// Queue, priority, time, and what it needs of which pool.
+type Asked = (usize, i32, i64, Vec<(PoolIndex, u32)>);
+
 /// A queue as it comes: what is admitted, and what the pools have.
 #[derive(Debug, Clone)]
 struct Case {
     pools: Vec<Supply>,
     queues: Vec<Queue>,
-    sessions: Vec<(usize, i32, i64, Vec<(PoolIndex, u32)>)>,
+    sessions: Vec<Asked>,
     now: i64,
 }
 

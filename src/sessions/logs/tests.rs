@@ -26,7 +26,7 @@ fn all(messages: &mut Messages, text: &[u8], size: usize) -> Vec<LogsResponse> {
     let mut found = Vec::new();
     for piece in text.chunks(size) {
         messages.push(piece);
-        found.extend(std::iter::from_fn(|| messages.next()));
+        found.extend(std::iter::from_fn(|| messages.take()));
     }
     found.extend(messages.finish());
     found
@@ -75,7 +75,7 @@ fn it_continues_by_itself_wherever_a_read_breaks_off() {
         let mut messages = Messages::new("c", ReadFrom::default());
         messages.read_from();
         messages.push(&THREE[..length]);
-        let mut found: Vec<_> = std::iter::from_fn(|| messages.next()).collect();
+        let mut found: Vec<_> = std::iter::from_fn(|| messages.take()).collect();
         found.extend(all(&mut messages, THREE, usize::MAX));
         assert_eq!(found, complete, "cut after {length} bytes");
     }
@@ -257,8 +257,8 @@ fn a_log_is_where_its_container_runs_or_ran() {
         match place(&status, "c") {
             Place::NotYet => "not yet",
             Place::Nowhere => "nowhere",
-            Place::Running(pod) if pod == "p" => "running",
-            Place::Ended(pod) if pod == "p" => "ended",
+            Place::Running("p") => "running",
+            Place::Ended("p") => "ended",
             other => panic!("{other:?}"),
         }
     };

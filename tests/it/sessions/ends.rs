@@ -72,7 +72,7 @@ async fn c11_19_the_deadline_counts_from_the_run(cluster: &Cluster) {
     machines(cluster, "w", 2).await;
     let gang = Gang::start(cluster).await;
     let mut of = request(cluster, "late", &TWO);
-    of.spec.as_mut().unwrap().deadline = Some(Duration::from_secs(2).try_into().unwrap());
+    of.spec.as_mut().unwrap().deadline = Some(Duration::from_secs(2).into());
     gang.begin(of).await.unwrap();
     gang.until_phase("late", Phase::Running).await;
     cluster

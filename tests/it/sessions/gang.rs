@@ -269,7 +269,7 @@ pub(crate) fn code<T>(answer: &Result<T, Status>) -> Code {
 
 /// When a session was enqueued, admitted, running and finished.
 pub(crate) fn moments(session: &Session) -> [Option<(i64, i32)>; 4] {
-    let times = status(session).times.clone().unwrap();
+    let times = status(session).times.unwrap();
     let times = [
         times.enqueued,
         times.admitted,

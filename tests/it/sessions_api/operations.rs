@@ -30,7 +30,7 @@ async fn c11_29_operations_are_sessions_and_can_be_listed_waited_for_and_cancell
     gang.begin(ends).await.unwrap();
     let wait = |name: &str, timeout: Duration| WaitOperationRequest {
         name: format!("operations/{name}"),
-        timeout: Some(timeout.try_into().unwrap()),
+        timeout: Some(timeout.into()),
     };
     let ended = client
         .wait_operation(wait("ends", Duration::from_secs(50)))

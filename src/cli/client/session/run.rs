@@ -192,7 +192,7 @@ async fn follow(
 
 /// What a call made in the background returns.
 enum Done {
-    Started(usize, Result<Option<Session>, Failure>),
+    Started(usize, Result<Option<Box<Session>>, Failure>),
     Stopped(String, Result<(), Failure>),
     Saved(usize, Result<String, Failure>),
 }
@@ -268,7 +268,12 @@ impl Runner<'_> {
                 }
             };
             let answer = answer.map(|answer| answer.session);
-            Done::Started(at, answer.map_err(Failure::from))
+            Done::Started(
+                at,
+                answer
+                    .map_err(Failure::from)
+                    .map(|found| found.map(Box::new)),
+            )
         }));
     }
 

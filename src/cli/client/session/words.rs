@@ -180,9 +180,7 @@ pub(super) fn spans(session: &Session, now: Timestamp) -> String {
 
 pub(super) fn times(session: &Session) -> Times {
     let status = session.status.as_ref();
-    status
-        .and_then(|status| status.times.clone())
-        .unwrap_or_default()
+    status.and_then(|status| status.times).unwrap_or_default()
 }
 
 /// How long ago it was enqueued.
