@@ -46,8 +46,7 @@ pub fn after(view: &View<'_>, now: Timestamp) -> Decision<Step> {
         return let_go(view);
     }
     let expires = expires(view);
-    if let Some(expires) = expires.filter(|expires| *expires <= now) {
-        let _ = expires;
+    if expires.is_some_and(|expires| expires <= now) {
         return discard_all(view, "expired");
     }
     let running: Vec<_> = view

@@ -17,6 +17,10 @@ use crate::index::reference;
 use crate::objects::{ContainerStatus, Meta, Pod, Terminated};
 use crate::proto::wsman::sessions::v1::{Health, SessionSpec};
 
+/// Taint of a node whose pods may be given up
+/// (<https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown>).
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
 /// What is kept of a pod.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Member {
@@ -38,6 +42,8 @@ pub struct Member {
     pub is_deleting: bool,
     /// It holds its machine: its pod has not ended, or a container of it still runs.
     pub holds_slot: bool,
+    /// Its node is gone, or out of service: nothing on it ends by itself.
+    pub node_is_lost: bool,
     /// Its node does not answer.
     pub node_is_away: bool,
     pub created: Option<Timestamp>,
@@ -139,6 +145,7 @@ impl Member {
             active_deadline: pod.spec.active_deadline_seconds,
             is_deleting: meta.deletion_timestamp.is_some(),
             holds_slot: holds_slot(pod),
+            node_is_lost: is_lost(observed.node),
             node_is_away: is_away(observed.node),
             created: meta.creation_timestamp,
             started,
@@ -210,6 +217,17 @@ fn holds_slot(pod: &Pod) -> bool {
         .iter()
         .any(|container| container.state.running.is_some());
     !is_over || runs
+}
+
+fn is_lost(node: NodeView<'_>) -> bool {
+    match node {
+        NodeView::Gone => true,
+        NodeView::Unknown => false,
+        NodeView::Present(node) => {
+            let mut taints = node.spec.taints.iter();
+            taints.any(|taint| taint.key == OUT_OF_SERVICE)
+        }
+    }
 }
 
 fn is_away(node: NodeView<'_>) -> bool {

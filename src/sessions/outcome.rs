@@ -51,8 +51,9 @@ impl Living<'_> {
                 return Some(failed);
             }
         }
-        let limit = self.provisioned_by().filter(|limit| *limit <= self.now)?;
-        let _ = limit;
+        if self.provisioned_by().is_none_or(|limit| limit > self.now) {
+            return None;
+        }
         let why = format!(
             "not all components were ready {} s after the admission",
             self.rules.provisioning.as_secs()
@@ -60,7 +61,7 @@ impl Living<'_> {
         Some(("provisioning", Outcome::new("ProvisioningTimeout", why)))
     }
 
-    /// A component whose pod is gone before its end, or of which an admitted session has none.
+    /// A component whose pod or node is gone before its end, or of which an admitted session has none.
     fn lost(&self, seen: &Seen<'_>) -> Option<Ruled> {
         let name = &seen.component.name;
         match seen.pod {
@@ -71,6 +72,10 @@ impl Living<'_> {
             Pod::There(member, _) if member.is_deleting && !member.is_over() => {
                 let why = format!("the pod of component {name} is being deleted");
                 Some(("component lost", Outcome::new("Lost", why)))
+            }
+            Pod::There(member, bound) if member.node_is_lost && !member.is_over() => {
+                let why = format!("node {} of component {name} is gone", bound.node);
+                Some(("node lost", Outcome::new("NodeLost", why)))
             }
             Pod::Missing if self.view.is_admitted() => {
                 let why = format!("component {name} has no pod");

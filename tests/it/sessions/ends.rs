@@ -18,6 +18,7 @@ on_both_clusters! {
     c11_29_a_stop_cancels_in_every_phase
     a_worker_deleted_by_hand_fails_its_session
     an_anchor_deleted_by_hand_ends_its_session
+    a_node_that_is_gone_fails_its_session
 }
 
 const TWO: [(&str, &str, &str); 2] = [("driver", "driver", "w"), ("worker", "server", "w")];
@@ -204,6 +205,21 @@ async fn a_worker_deleted_by_hand_fails_its_session(cluster: &Cluster) {
     assert_eq!(status(&failed).reason, "Lost");
     assert!(status(&failed).message.contains("worker"), "{failed:?}");
     cluster.until_pod("lost", is_over).await;
+    gang.world.drain().await.unwrap();
+}
+
+async fn a_node_that_is_gone_fails_its_session(cluster: &Cluster) {
+    machines(cluster, "w", 2).await;
+    let gang = Gang::start(cluster).await;
+    gang.begin(request(cluster, "gone", &TWO)).await.unwrap();
+    let running = gang.until_phase("gone", Phase::Running).await;
+    let node = &status(&running).components[1].node;
+    let nodes = cluster.nodes().await;
+    nodes.delete(node, &DeleteParams::default()).await.unwrap();
+    let failed = gang.until_phase("gone", Phase::Failed).await;
+    assert_eq!(status(&failed).reason, "NodeLost");
+    assert!(status(&failed).message.contains(node), "{failed:?}");
+    cluster.until_pod("gone", is_over).await;
     gang.world.drain().await.unwrap();
 }
 
