@@ -41,6 +41,8 @@ pub mod annotation {
     pub const ENQUEUED_AT: &str = "wsman.dev/enqueued-at";
     /// When the session was admitted. On the anchor: from then on it holds its machines.
     pub const ADMITTED_AT: &str = "wsman.dev/admitted-at";
+    /// Addresses of the other components, one in a line, where a file was asked for. On the anchor.
+    pub const PEERS: &str = "wsman.dev/peers";
     /// When the decider was released. On the anchor.
     pub const RELEASED_AT: &str = "wsman.dev/released-at";
     /// Who asked for a stop, and why. On the anchor.

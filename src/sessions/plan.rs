@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, ContainerPort, EnvVar, Pod, PodAffinityTerm, PodAntiAffinity,
-    PodSchedulingGate, PodSpec, ResourceRequirements, SecretVolumeSource, Service, ServiceSpec,
-    Toleration, Volume, VolumeMount,
+    Affinity, Container, ContainerPort, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EnvVar,
+    ObjectFieldSelector, Pod, PodAffinityTerm, PodAntiAffinity, PodSchedulingGate, PodSpec, Probe,
+    ResourceRequirements, SecretVolumeSource, Service, ServiceSpec, TCPSocketAction, Toleration,
+    Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
 };
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::marks::{CALLER_PREFIX, FINALIZER, GATE, KIND, annotation, label};
 use super::packed;
@@ -45,6 +47,9 @@ pub const MAIN: &str = "main";
 const MAX_SPEC: usize = 200 << 10;
 /// How long a component has to end once it is to.
 pub const GRACE_SECONDS: i64 = 30;
+
+/// Name of the volume with the addresses of the others, and of the file in it.
+const PEERS_VOLUME: &str = "peers";
 
 /// Returns the name of the pod of a component. That of the decider is the id: there is one pod of a name, and so one
 /// session of an id. No id has a dot.
@@ -193,18 +198,38 @@ impl Build<'_> {
             "" => PEERS,
             name => name,
         };
-        let main = pod
-            .spec
-            .as_mut()
-            .and_then(|spec| spec.containers.first_mut());
-        if let Some(env) = main.map(|main| main.env.get_or_insert_default()) {
-            env.retain(|variable| variable.name != name);
-            env.push(variable(name, &self.peers()));
+        let addresses = self.peers();
+        if !peers.file.is_empty() {
+            let lines = addresses.iter().map(|address| format!("{address}\n"));
+            annotations.insert(annotation::PEERS.to_owned(), lines.collect());
+        }
+        let Some(spec) = &mut pod.spec else { return };
+        if !peers.file.is_empty() {
+            let volumes = spec.volumes.get_or_insert_default();
+            volumes.push(peers_volume());
+        }
+        let Some(main) = spec.containers.first_mut() else {
+            return;
+        };
+        // Nobody waits for the decider.
+        main.readiness_probe = None;
+        let env = main.env.get_or_insert_default();
+        env.retain(|variable| variable.name != name);
+        env.push(variable(name, &addresses.join(",")));
+        if !peers.file.is_empty() {
+            let mounts = main.volume_mounts.get_or_insert_default();
+            mounts.push(VolumeMount {
+                name: PEERS_VOLUME.to_owned(),
+                mount_path: peers.file.clone(),
+                sub_path: Some(PEERS_VOLUME.to_owned()),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            });
         }
     }
 
     /// Returns the addresses of all components but the decider, one for each, in the order of their roles.
-    fn peers(&self) -> String {
+    fn peers(&self) -> Vec<String> {
         let spec = self.spec();
         let peers = spec.peers.clone().unwrap_or_default();
         let rank = |component: &Component| {
@@ -231,7 +256,7 @@ impl Build<'_> {
                 (0, port) | (port, _) => format!("{host}:{port}"),
             }
         });
-        addresses.collect::<Vec<_>>().join(",")
+        addresses.collect()
     }
 
     fn labels(&self, component: &Component) -> BTreeMap<String, String> {
@@ -298,6 +323,7 @@ impl Build<'_> {
             ports: Some(ports.collect()),
             volume_mounts: Some(mounts.collect()),
             resources: resources(component),
+            readiness_probe: port_check(component),
             // What the decider leaves is the result of the session; a failure leaves the end of its log.
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
             ..Container::default()
@@ -358,6 +384,40 @@ fn resources(component: &Component) -> Option<ResourceRequirements> {
         requests: Some(requests),
         ..ResourceRequirements::default()
     })
+}
+
+/// A component with ports is ready when it listens on the first of them.
+fn port_check(component: &Component) -> Option<Probe> {
+    let ports = &component.ports;
+    let port = ports.first().filter(|_| !component.skip_port_check)?;
+    Some(Probe {
+        tcp_socket: Some(TCPSocketAction {
+            port: IntOrString::Int(i32::try_from(port.port).unwrap_or_default()),
+            ..TCPSocketAction::default()
+        }),
+        period_seconds: Some(1),
+        ..Probe::default()
+    })
+}
+
+/// The annotation with the addresses, as a file.
+fn peers_volume() -> Volume {
+    let file = DownwardAPIVolumeFile {
+        path: PEERS_VOLUME.to_owned(),
+        field_ref: Some(ObjectFieldSelector {
+            field_path: format!("metadata.annotations['{}']", annotation::PEERS),
+            ..ObjectFieldSelector::default()
+        }),
+        ..DownwardAPIVolumeFile::default()
+    };
+    Volume {
+        name: PEERS_VOLUME.to_owned(),
+        downward_api: Some(DownwardAPIVolumeSource {
+            items: Some(vec![file]),
+            ..DownwardAPIVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
 }
 
 fn secret_volume(at: usize) -> String {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::proto::wsman::sessions::v1::StartSessionRequest;
+use crate::proto::wsman::sessions::v1::{Peers, StartSessionRequest};
 
 fn planned() -> Plan {
     let request: StartSessionRequest = serde_json::from_value(json!({
@@ -96,4 +96,38 @@ fn a_spec_that_is_too_large_is_refused_with_its_size() {
         error.to_string().contains("bytes when it is packed"),
         "{error}"
     );
+}
+
+#[test]
+fn the_decider_may_have_its_peers_in_a_file() {
+    let mut request: StartSessionRequest = serde_json::from_value(json!({
+        "id": "s1",
+        "spec": {"components": [
+            {"name": "driver", "role": "driver", "image": "i:1", "pool": "p"},
+            {"name": "a", "role": "server", "image": "i:1", "pool": "p", "ports": [{"name": "rpc", "port": 7}]},
+            {"name": "b", "role": "server", "image": "i:1", "pool": "p"},
+        ]},
+    }))
+    .unwrap();
+    let peers = Peers {
+        file: "/etc/bench/peers".to_owned(),
+        ..Peers::default()
+    };
+    request.spec.as_mut().unwrap().peers = Some(peers);
+    let rules = SessionRules::default();
+    let request = SessionRequest::parse(request, &rules).unwrap();
+    let plan = plan(&request, &rules, Timestamp::UNIX_EPOCH).unwrap();
+    let marks = plan.anchor.metadata.annotations.unwrap();
+    let lines = "a.s1.default.svc:7\nb.s1.default.svc\n";
+    assert_eq!(marks[annotation::PEERS], lines);
+    let spec = plan.anchor.spec.unwrap();
+    let mounts = spec.containers[0].volume_mounts.as_ref().unwrap();
+    let mut mounts = mounts.iter();
+    let mount = mounts.find(|mount| mount.mount_path == "/etc/bench/peers");
+    assert_eq!(mount.unwrap().sub_path.as_deref(), Some("peers"));
+    assert!(spec.volumes.unwrap()[0].downward_api.is_some());
+    // One with ports is ready when it listens, the others when they run.
+    let specs = plan.members.iter().filter_map(|pod| pod.spec.as_ref());
+    let probed = specs.map(|spec| spec.containers[0].readiness_probe.is_some());
+    assert_eq!(probed.collect::<Vec<_>>(), [true, false]);
 }
