@@ -87,7 +87,7 @@ pub static RIGHTS: [Right; 12] = [
         optional: true,
         ..needed(
             "pods/exec",
-            "snapshots and backups on request with guest.contentImage, the release of sessions",
+            "snapshots and backups on request with guest.contentImage",
         )
     },
     Right {

@@ -107,7 +107,7 @@ impl sessions_server::Sessions for Sessions {
     ) -> Result<Response<ListSessionsResponse>, Status> {
         let (request, deadline) = call::take(request);
         self.await_listed(deadline).await?;
-        let filter = Filter::new(request.filter);
+        let filter = Filter::parse(request.filter)?;
         let rules = self.rules.borrow().clone();
         let now = self.clock.now();
         let mut sessions: Vec<Session> = self.hub.read(|index| {
@@ -138,7 +138,7 @@ impl sessions_server::Sessions for Sessions {
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         self.calls.check_open()?;
         let from = subscribe::start(request.metadata(), 0)?;
-        let filter = Filter::new(request.into_inner().filter);
+        let filter = Filter::parse(request.into_inner().filter)?;
         self.check_listed()?;
         let drain = self.calls.drain().clone();
         Ok(subscribe::open(self.hub.updates(), filter, from, 0, drain).await)

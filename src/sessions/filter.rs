@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::error::{Error, FieldViolation};
 use crate::proto::wsman::sessions::v1::{Phase, SessionFilter, SessionSpec};
 
 /// A selection; an empty one has everything.
@@ -14,11 +15,26 @@ pub struct Filter {
 
 impl Filter {
     /// Returns the filter of a request.
-    pub fn new(filter: Option<SessionFilter>) -> Self {
-        Self {
-            wanted: filter.unwrap_or_default(),
-            id: None,
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with each phase that is none.
+    pub fn parse(filter: Option<SessionFilter>) -> Result<Self, Error> {
+        let wanted = filter.unwrap_or_default();
+        let phases = wanted.phases.iter().enumerate();
+        let unknown = phases.filter(|(_, phase)| Phase::try_from(**phase).is_err());
+        let violations: Vec<_> = unknown
+            .map(|(at, phase)| {
+                let why = format!("{phase} is no Phase");
+                FieldViolation::new(format!("filter.phases[{at}]"), why)
+            })
+            .collect();
+        if let Some(first) = violations.first() {
+            return Err(Error::Invalid {
+                message: format!("invalid request: {}: {}", first.field, first.why),
+                violations,
+            });
         }
+        Ok(Self { wanted, id: None })
     }
 
     /// Returns the filter of one session, which is in a queue.

@@ -161,6 +161,9 @@ impl Check<'_> {
         }
         self.label_count(spec.labels.len());
         self.engine(spec.engine);
+        if spec.requeue {
+            self.add("spec.requeue", "true is not served yet");
+        }
         if let Some(peers) = &spec.peers {
             self.peers(peers);
         }

@@ -46,6 +46,7 @@ async fn exhausted(world: &World) -> Vec<(String, Option<Duration>)> {
 async fn limited(cluster: &Cluster, limits: serde_json::Value) -> World {
     World::start_with(cluster.client().await, &cluster.namespace, |config| {
         config["rpcServer"]["ratelimits"] = limits;
+        config["sessions"] = json!({});
     })
     .await
 }

@@ -319,6 +319,16 @@ fn numbers_that_are_of_no_enum_are_refused() {
 }
 
 #[test]
+fn what_is_not_served_yet_is_refused_by_name() {
+    let mut request = valid();
+    request["spec"]["engine"] = "KUEUE".into();
+    request["spec"]["requeue"] = true.into();
+    let error = parse(request).unwrap_err();
+    let wanted = "invalid request: spec.engine: KUEUE is not served yet; spec.requeue: true is not served yet";
+    assert_eq!(error.to_string(), wanted);
+}
+
+#[test]
 fn a_session_has_few_labels() {
     let mut request = valid();
     let labels = (0..33).map(|n| (format!("l{n}"), json!("x")));

@@ -27,8 +27,13 @@ impl Check<'_> {
     }
 
     pub(super) fn engine(&mut self, number: i32) {
-        if Engine::try_from(number).is_err() {
-            self.add("spec.engine", format!("{number} is no Engine"));
+        match Engine::try_from(number) {
+            Ok(Engine::BuiltIn) => {}
+            Ok(other) => {
+                let why = format!("{} is not served yet", other.as_str_name());
+                self.add("spec.engine", why);
+            }
+            Err(_) => self.add("spec.engine", format!("{number} is no Engine")),
         }
     }
 

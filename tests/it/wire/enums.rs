@@ -24,9 +24,14 @@ fn unknown(field: &FieldDescriptor) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_that_no_enum_has_are_refused_wherever_they_are() {
     let cluster = cluster::embedded().await;
-    let world = World::start(&cluster).await;
+    let client = cluster.client().await;
+    let world = World::start_with(client, &cluster.namespace, |config| {
+        config["sessions"] = serde_json::json!({});
+    });
+    let world = world.await;
     let web = Web::http2(world.addr);
     let pool = DescriptorPool::decode(wsman::proto::DESCRIPTORS).unwrap();
+    let methods = wsman::rpc::methods::Methods::load().unwrap();
     let mut tried = Vec::new();
     for service in pool.services() {
         for method in service.methods() {
@@ -42,9 +47,16 @@ async fn numbers_that_no_enum_has_are_refused_wherever_they_are() {
                     Code::InvalidArgument,
                     "{url} {path}: {status}"
                 );
-                let bad = status.get_details_bad_request().unwrap().field_violations;
+                let bad = status.get_details_bad_request();
+                let bad = bad.unwrap_or_else(|| panic!("{url} {path}: {status}"));
+                let bad = bad.field_violations;
                 let named = bad.iter().any(|violation| violation.field == path);
                 assert!(named, "{url} {path}: {bad:?}");
+                tried.push(format!("{} {path}", message.descriptor().name()));
+                // Some are served over gRPC alone.
+                if methods.find(&url).is_none() {
+                    continue;
+                }
                 let text = serde_json::to_string(&message).unwrap();
                 assert!(text.contains("99"), "{text}");
                 let answer = web.post(&url, &[JSON], text).await;
@@ -54,7 +66,6 @@ async fn numbers_that_no_enum_has_are_refused_wherever_they_are() {
                     body.contains(&format!("\"field\":\"{path}\"")),
                     "{path}: {body}"
                 );
-                tried.push(format!("{} {path}", message.descriptor().name()));
             }
         }
     }
