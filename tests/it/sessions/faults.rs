@@ -13,6 +13,7 @@ on_both_clusters! {
     c11_25_a_forced_list_changes_nothing
     c11_26_a_drain_touches_no_pod
     c11_27_kills_at_any_moment_change_no_outcome
+    two_daemons_that_are_killed_in_turn_book_no_machine_twice
     c11_58_two_installations_do_not_touch_each_other
 }
 
@@ -114,6 +115,36 @@ async fn c11_27_kills_at_any_moment_change_no_outcome(cluster: &Cluster) {
         assert_eq!(phase(&ended), wanted, "{ended:?}");
     }
     gang.world.drain().await.unwrap();
+}
+
+async fn two_daemons_that_are_killed_in_turn_book_no_machine_twice(cluster: &Cluster) {
+    machines(cluster, "w", 4).await;
+    let mut leader = Gang::start(cluster).await;
+    let ids: Vec<String> = (0..10).map(|n| format!("pair-{n}")).collect();
+    for id in &ids {
+        let exit = [("exit-after", "200ms"), ("stop-after", "100ms")];
+        let of = script(request(cluster, id, &TWO), "driver", &exit);
+        leader.begin(of).await.unwrap();
+    }
+    let driving = async move {
+        for _ in 0..3 {
+            // It follows, until the leader is gone.
+            let next = Gang::start(cluster).await;
+            let killed = std::mem::replace(&mut leader, next);
+            killed.world.kill().await;
+            leader.world.outlive_the_dead().await;
+        }
+        let mut seen = leader.watch().await;
+        for id in &ids {
+            let ended = seen.until(id, |session| status(session).done).await;
+            assert_eq!(phase(&ended), Phase::Succeeded, "{ended:?}");
+        }
+        leader.world.drain().await.unwrap();
+    };
+    tokio::select! {
+        () = no_machine_holds_two(cluster) => {}
+        () = driving => {}
+    }
 }
 
 async fn c11_58_two_installations_do_not_touch_each_other(cluster: &Cluster) {

@@ -1,5 +1,6 @@
 //! A daemon that serves sessions, and the machines of its pools.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -277,4 +278,37 @@ pub(crate) fn moments(session: &Session) -> [Option<(i64, i32)>; 4] {
         times.finished,
     ];
     times.map(|time| time.map(|time| (time.seconds, time.nanos)))
+}
+
+/// Pods of sessions that hold a node, by node.
+async fn on_nodes(cluster: &Cluster) -> HashMap<String, Vec<String>> {
+    let params = ListParams::default().labels("wsman.dev/kind=session");
+    let pods = cluster.api::<Pod>().await.list(&params).await.unwrap();
+    let mut by_node: HashMap<String, Vec<String>> = HashMap::new();
+    for pod in pods {
+        let phase = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
+        if matches!(phase, Some("Succeeded" | "Failed")) {
+            continue;
+        }
+        if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
+            by_node
+                .entry(node)
+                .or_default()
+                .push(pod.metadata.name.unwrap());
+        }
+    }
+    by_node
+}
+
+/// Looks again and again whether a machine holds two members, and fails the test if one does.
+pub(crate) async fn no_machine_holds_two(cluster: &Cluster) {
+    loop {
+        for (node, members) in on_nodes(cluster).await {
+            assert_eq!(members.len(), 1, "{node} has {members:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

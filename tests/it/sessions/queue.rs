@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
 use serde_json::json;
 use wsman::proto::wsman::sessions::v1::*;
 
@@ -23,29 +22,6 @@ on_both_clusters! {
 const TWO: [(&str, &str, &str); 2] = [("driver", "driver", "w"), ("worker", "server", "w")];
 const ONE: [(&str, &str, &str); 1] = [("driver", "driver", "w")];
 
-/// Pods of sessions that hold a node, by node.
-async fn on_nodes(cluster: &Cluster) -> HashMap<String, Vec<String>> {
-    let params = ListParams::default().labels("wsman.dev/kind=session");
-    let pods = cluster.api::<Pod>().await.list(&params).await.unwrap();
-    let mut by_node: HashMap<String, Vec<String>> = HashMap::new();
-    for pod in pods {
-        let phase = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref());
-        if matches!(phase, Some("Succeeded" | "Failed")) {
-            continue;
-        }
-        if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
-            by_node
-                .entry(node)
-                .or_default()
-                .push(pod.metadata.name.unwrap());
-        }
-    }
-    by_node
-}
-
 async fn c11_5_no_machine_holds_two_members(cluster: &Cluster) {
     machines(cluster, "w", 2).await;
     let gang = Gang::start(cluster).await;
@@ -59,21 +35,13 @@ async fn c11_5_no_machine_holds_two_members(cluster: &Cluster) {
         );
         gang.begin(of).await.unwrap();
     }
-    let sampling = async {
-        loop {
-            for (node, members) in on_nodes(cluster).await {
-                assert_eq!(members.len(), 1, "{node} has {members:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
     let ending = async {
         for id in ids {
             seen.until_phase(id, Phase::Succeeded).await;
         }
     };
     tokio::select! {
-        () = sampling => {}
+        () = no_machine_holds_two(cluster) => {}
         () = ending => {}
     }
     gang.world.drain().await.unwrap();

@@ -63,7 +63,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "[QUEUE:]N", value_parser = limit)]
     concurrency: Vec<(Option<String>, usize)>,
 
-    /// Save the log of each component that wrote one, as DIR/<session>/<component>.log.
+    /// Save the log of each component that wrote one, as DIR/SESSION/COMPONENT.log.
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
 
