@@ -1,10 +1,6 @@
 //! Sessions: gangs of pods on pools of machines. Pure: requests and objects in, plans, statuses and decisions out
 //! (docs/protocol.md#sessions).
 
-/// The noun. Nothing is kept beside the index.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sessions;
-
 pub mod admission;
 pub mod bus_message;
 pub mod capacity;
@@ -26,9 +22,12 @@ pub mod queue;
 pub mod request;
 pub mod rules;
 pub mod status;
-pub mod step;
 pub mod stop;
 pub mod survey;
 pub mod update;
 pub mod view;
 pub mod writes;
+
+/// The noun. Nothing is kept beside the index.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sessions;

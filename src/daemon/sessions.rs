@@ -4,23 +4,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use kube::Client;
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::action::Action;
 use crate::admin::Page;
 use crate::amqp::Feed;
 use crate::clock::Clock;
 use crate::cluster::act::Actor;
 use crate::cluster::logs::Logs;
-use crate::cluster::reconcile::{self, Steps};
+use crate::cluster::reconcile::{self, NoSteps};
 use crate::cluster::rights::{Right, needed};
 use crate::cluster::watch::{self as cluster_watch, Selectors};
 use crate::config::Settings;
-use crate::error::Error;
 use crate::grpc;
 use crate::hub::Hub;
 use crate::index::Index;
@@ -32,7 +29,6 @@ use crate::sessions::Sessions;
 use crate::sessions::bus_message;
 use crate::sessions::marks::{KIND, label};
 use crate::sessions::rules::SessionRules;
-use crate::sessions::step::Step;
 use crate::sessions::survey::Survey;
 use crate::sessions::update::SessionUpdate;
 use crate::tasks::Tasks;
@@ -112,7 +108,7 @@ pub(super) fn start(tasks: &mut Tasks, shared: &Shared<'_>) -> Option<grpc::sess
             configured.clone(),
             shared.clock.clone(),
             shared.leadership.clone(),
-            Arc::new(Releases),
+            Arc::new(NoSteps),
             async || {},
         ),
     );
@@ -124,18 +120,6 @@ pub(super) fn start(tasks: &mut Tasks, shared: &Shared<'_>) -> Option<grpc::sess
         rules: configured,
         clock: shared.clock.clone(),
     })
-}
-
-/// Releases what is held.
-#[derive(Debug)]
-struct Releases;
-
-impl Steps<Step> for Releases {
-    fn carry_out(&self, step: Step) -> BoxFuture<'static, Result<Vec<Action>, Error>> {
-        match step {
-            Step::Release => Box::pin(async { Ok(Vec::new()) }),
-        }
-    }
 }
 
 /// Returns which objects are sessions'.

@@ -10,14 +10,14 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
 use super::subscribe::{self, Stream};
-use crate::action::{Action, Mark, PodRef};
+use crate::action::{Action, Mark};
 use crate::clock::Clock;
 use crate::cluster::act::{Actor, Outcome};
 use crate::cluster::logs::Logs;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::index::Index;
-use crate::index::noun::{Group, Noun};
+use crate::index::noun::Noun;
 use crate::proto::served::sessions_server;
 use crate::proto::wsman::sessions::v1::{
     GetSessionRequest, GetSessionResponse, ListPoolsRequest, ListPoolsResponse,
@@ -257,11 +257,6 @@ impl Sessions {
             Outcome::Gone => Err(missing(&request.id)),
             _ => self.known(&request.id, deadline).await,
         }
-    }
-
-    /// Returns the anchor of a session that is there.
-    fn anchor(&self, id: &str) -> Option<PodRef> {
-        self.hub.read(|index| index.by_id(id).map(Group::anchor))
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::noun::Noun;
 use super::{Changes, Index, reference};
-use crate::action::PodRef;
+use crate::action::{Action, PodRef};
+use crate::decision::Decision;
 use crate::objects::Pod;
 
 /// A pod that lost its label.
@@ -15,6 +16,27 @@ pub struct Stray<'a> {
     pub pod: &'a PodRef,
     /// Its end was published already.
     pub ended: bool,
+}
+
+impl Stray<'_> {
+    /// Decides to put the label back; to let a pod go whose end was published.
+    pub fn decide<S>(
+        &self,
+        label: (&'static str, &'static str),
+        finalizer: &'static str,
+    ) -> Decision<S> {
+        let pod = self.pod.clone();
+        let (key, value) = label;
+        let action = match self.ended {
+            true => Action::RemoveFinalizer(pod, finalizer),
+            false => Action::Label(pod, [(key, Some(value))].into()),
+        };
+        Decision {
+            rule: "label taken off",
+            actions: vec![action],
+            ..Decision::default()
+        }
+    }
 }
 
 impl<N: Noun> Index<N> {

@@ -1,5 +1,6 @@
 //! What one session needs: the first row that holds decides (docs/protocol.md#lifecycle-of-a-session).
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,13 +11,12 @@ use super::outcome::Living;
 use super::plan;
 use super::request::SessionRequest;
 use super::rules::SessionRules;
-use super::status::{Outcome, Pod, Seen};
-use super::step::Step;
+use super::status::Outcome;
 use super::view::View;
 use super::writes::{mark, release, ungate, wake};
-use crate::action::{Action, Dependant, PodChange};
+use crate::action::{Action, PodChange};
 use crate::decision::Decision;
-use crate::index::noun::{Group, Member as Kept};
+use crate::index::noun::Group;
 use crate::proto::wsman::sessions::v1::Health;
 
 /// The call that starts a session makes its pods; after this long the leader makes those that are missing.
@@ -28,7 +28,7 @@ pub fn decide(
     has_service: Option<bool>,
     rules: &SessionRules,
     now: Timestamp,
-) -> Decision<Step> {
+) -> Decision<Infallible> {
     let Some(view) = View::of(group).filter(|_| group.is_led()) else {
         return ending::orphaned(group, now);
     };
@@ -54,7 +54,7 @@ pub fn decide(
 
 impl Living<'_> {
     /// Records how the session ended, unless its decider did that meanwhile.
-    fn record(&self, rule: &'static str, outcome: &Outcome<'_>) -> Decision<Step> {
+    fn record(&self, rule: &'static str, outcome: &Outcome<'_>) -> Decision<Infallible> {
         let lead = self.view.lead;
         let change = PodChange::mark_at(lead.version.to_string(), mark(outcome, self.now));
         Decision {
@@ -65,7 +65,7 @@ impl Living<'_> {
     }
 
     /// Makes what an interrupted start left out.
-    fn complete(&self, has_service: Option<bool>) -> Decision<Step> {
+    fn complete(&self, has_service: Option<bool>) -> Decision<Infallible> {
         let view = self.view;
         if view.is_complete() && has_service != Some(false) {
             return Decision {
@@ -92,32 +92,16 @@ impl Living<'_> {
             let outcome = Outcome::new("Unreadable", "its spec makes no pods".to_owned());
             return self.record("unreadable", &outcome);
         };
-        let service = Dependant::Service(Box::new(plan.service));
-        let mut actions = vec![Action::CreateDependant(view.lead.pod.clone(), service)];
-        let missing = view
-            .seen
-            .iter()
-            .filter(|seen| matches!(seen.pod, Pod::Missing));
-        let missing: Vec<_> = missing
-            .map(|seen| plan::pod_name(view.id(), &seen.component.name, &view.anchor.spec.decider))
-            .collect();
-        let pods = plan.members.into_iter().filter(|pod| {
-            let name = pod.metadata.name.as_ref();
-            name.is_some_and(|name| missing.contains(name))
-        });
-        actions.extend(pods.map(|pod| {
-            let pod = plan::owned(pod, &view.lead.pod);
-            Action::CreatePod(Box::new(pod))
-        }));
+        let is_there = |name: &str| view.living().any(|member| member.pod.name == name);
         Decision {
             rule: "incomplete",
-            actions,
+            actions: plan.dependants(&view.lead.pod, is_there),
             ..Decision::default()
         }
     }
 
     /// An admitted session: its workers lose their gates, then its decider, then its deadline counts.
-    fn provision(&self) -> Decision<Step> {
+    fn provision(&self) -> Decision<Infallible> {
         let view = self.view;
         if let Some(since) = view.running_since() {
             return self.run(since);
@@ -132,13 +116,8 @@ impl Living<'_> {
                 ..Decision::default()
             };
         }
-        let gated = |seen: &&Seen<'_>| seen.pod.entry().is_some_and(|member| member.is_gated);
-        let mut actions: Vec<_> = view
-            .workers()
-            .filter(gated)
-            .filter_map(|seen| self.kept(seen))
-            .map(ungate)
-            .collect();
+        let gated = view.others().filter(|member| member.entry.is_gated);
+        let mut actions: Vec<_> = gated.map(ungate).collect();
         let are_ready = view.workers().all(|seen| {
             let member = seen.pod.entry();
             member.is_some_and(|member| {
@@ -160,7 +139,7 @@ impl Living<'_> {
     }
 
     /// A running session: its nodes get to know when it must end.
-    fn run(&self, since: Timestamp) -> Decision<Step> {
+    fn run(&self, since: Timestamp) -> Decision<Infallible> {
         let deadline = self.view.anchor.spec.deadline.as_ref();
         let deadline = SignedDuration::from_secs(deadline.map_or(0, |deadline| deadline.seconds));
         let must_end = since.checked_add(deadline).unwrap_or(Timestamp::MAX);
@@ -182,15 +161,5 @@ impl Living<'_> {
             actions: actions.collect(),
             ..Decision::default()
         }
-    }
-
-    fn kept(&self, seen: &Seen<'_>) -> Option<&Kept<Sessions>> {
-        let Pod::There(_, bound) = seen.pod else {
-            return None;
-        };
-        self.view
-            .group
-            .living()
-            .find(|member| member.pod.name == bound.pod)
     }
 }

@@ -1,5 +1,6 @@
 //! The end of a session: its pods end, stay readable for a while, and go.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::Sessions;
 use super::marks::FINALIZER;
 use super::status::{self, Outcome};
-use super::step::Step;
 use super::view::View;
 use super::writes::{discard, grace, mark, wake};
 use crate::action::{Action, PodChange};
@@ -20,7 +20,7 @@ const ORPHANED_AFTER: Duration = Duration::from_secs(60);
 const END_MARGIN: Duration = Duration::from_secs(60);
 
 /// Pods whose anchor is not there: the start was interrupted, or somebody deleted it without its finalizer.
-pub fn orphaned(group: &Group<Sessions>, now: Timestamp) -> Decision<Step> {
+pub fn orphaned(group: &Group<Sessions>, now: Timestamp) -> Decision<Infallible> {
     let newest = group
         .living()
         .filter_map(|member| member.entry.created)
@@ -41,7 +41,7 @@ pub fn orphaned(group: &Group<Sessions>, now: Timestamp) -> Decision<Step> {
 }
 
 /// The session has ended: its pods end, stay readable, and go.
-pub fn after(view: &View<'_>, now: Timestamp) -> Decision<Step> {
+pub fn after(view: &View<'_>, now: Timestamp) -> Decision<Infallible> {
     if view.lead.entry.is_deleting {
         return let_go(view);
     }
@@ -67,24 +67,19 @@ pub fn after(view: &View<'_>, now: Timestamp) -> Decision<Step> {
 }
 
 /// Deletes all pods, the anchor last: it owns the others.
-pub fn discard_all(view: &View<'_>, rule: &'static str) -> Decision<Step> {
-    let living = || view.living();
-    let others = living().filter(|member| member.pod.uid != view.lead.pod.uid);
-    let lead = living().filter(|member| member.pod.uid == view.lead.pod.uid);
+pub fn discard_all(view: &View<'_>, rule: &'static str) -> Decision<Infallible> {
+    let lead = Some(view.lead).filter(|lead| !lead.gone);
     Decision {
         rule,
-        actions: others.chain(lead).map(discard).collect(),
+        actions: view.others().chain(lead).map(discard).collect(),
         ..Decision::default()
     }
 }
 
 /// Somebody deletes the anchor of a session that has ended: once nothing of it runs, nothing keeps it.
-fn let_go(view: &View<'_>) -> Decision<Step> {
+fn let_go(view: &View<'_>) -> Decision<Infallible> {
     let lead = view.lead;
-    let others = view
-        .living()
-        .filter(|member| member.pod.uid != lead.pod.uid);
-    let stop = others.filter(|member| !member.entry.is_deleting);
+    let stop = view.others().filter(|member| !member.entry.is_deleting);
     let mut actions: Vec<_> = stop
         .map(|member| Action::Stop(member.pod.clone(), grace()))
         .collect();

@@ -1,5 +1,6 @@
 //! What sessions register with the core: which pods are theirs, what is kept of one, and how they fold.
 
+use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
@@ -10,11 +11,9 @@ use super::marks::{FINALIZER, KIND, label};
 use super::member::{self, Member};
 use super::rules::SessionRules;
 use super::status;
-use super::step::Step;
 use super::survey::Survey;
 use super::update::SessionUpdate;
 use super::view::View;
-use crate::action::Action;
 use crate::decision::{Decision, Together};
 use crate::index::Index;
 use crate::index::noun::{About, Group, Membership, Noun};
@@ -29,7 +28,7 @@ impl Noun for Sessions {
     type Entry = Member;
     type Update = SessionUpdate;
     type Policy = SessionRules;
-    type Step = Step;
+    type Step = Infallible;
     type Case = ();
 
     fn membership(pod: &Pod) -> Option<Membership> {
@@ -89,18 +88,9 @@ impl Noun for Sessions {
         key: &str,
         rules: &SessionRules,
         now: Timestamp,
-    ) -> Option<Decision<Step>> {
+    ) -> Option<Decision<Infallible>> {
         if let Some(stray) = index.stray(key) {
-            let pod = stray.pod.clone();
-            let action = match stray.ended {
-                true => Action::RemoveFinalizer(pod, FINALIZER),
-                false => Action::Label(pod, [(label::KIND, Some(KIND))].into()),
-            };
-            return Some(Decision {
-                rule: "label taken off",
-                actions: vec![action],
-                ..Decision::default()
-            });
+            return Some(stray.decide((label::KIND, KIND), FINALIZER));
         }
         let group = index.group(key)?;
         let service = || index.service(&group.name, key).is_some();
@@ -113,7 +103,7 @@ impl Noun for Sessions {
         index: &Index<Self>,
         rules: &SessionRules,
         now: Timestamp,
-    ) -> Together<Step> {
+    ) -> Together<Infallible> {
         match index.is_listed() {
             true => Survey::of(index, rules).together(now),
             false => Together::default(),

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::member::Wrong;
+use super::member::{Member, Wrong};
 use super::rules::SessionRules;
 use super::status::{Outcome, Pod, Seen};
 use super::view::View;
@@ -106,26 +106,27 @@ impl Living<'_> {
             };
             return Some(("component failed", Outcome::new(reason, why)));
         }
-        let (since, wrong) = health.wrong?;
-        let (limit, rule) = match wrong {
-            Wrong::Image => (self.rules.image, "image"),
-            Wrong::Node => (self.rules.unschedulable, "gang broken"),
-        };
-        // What was wrong while it waited for its admission does not count.
-        let since = self
-            .view
-            .anchor
-            .admitted_at
-            .map_or(since, |at| at.max(since));
-        if since + limit > self.now {
+        let (wrong, limit) = self.wrong_until(member)?;
+        if limit > self.now {
             return None;
         }
         let why = format!("component {name}: {}: {}", health.reason, health.message);
-        let reason = match wrong {
-            Wrong::Image => health.reason.to_string(),
-            Wrong::Node => "GangBroken".to_owned(),
+        Some(match wrong {
+            Wrong::Image => ("image", Outcome::new(health.reason.to_string(), why)),
+            Wrong::Node => ("gang broken", Outcome::new("GangBroken", why)),
+        })
+    }
+
+    /// What is wrong with a component, and until when it may be. The time before the admission does not count.
+    fn wrong_until(&self, member: &Member) -> Option<(Wrong, Timestamp)> {
+        let (since, wrong) = member.health.wrong?;
+        let admitted = self.view.anchor.admitted_at;
+        let since = admitted.map_or(since, |at| at.max(since));
+        let limit = match wrong {
+            Wrong::Image => self.rules.image,
+            Wrong::Node => self.rules.unschedulable,
         };
-        Some((rule, Outcome::new(reason, why)))
+        Some((wrong, since + limit))
     }
 
     /// When an admitted session that does not run yet must run.
@@ -138,17 +139,8 @@ impl Living<'_> {
     /// The earliest moment at which an admitted session fails.
     pub fn next_limit(&self) -> Option<Wake> {
         let wrong = self.view.seen.iter().filter_map(|seen| {
-            let (since, wrong) = seen.pod.entry()?.health.wrong?;
-            let since = self
-                .view
-                .anchor
-                .admitted_at
-                .map_or(since, |at| at.max(since));
-            let limit = match wrong {
-                Wrong::Image => self.rules.image,
-                Wrong::Node => self.rules.unschedulable,
-            };
-            Some(wake(since + limit, "it fails"))
+            let (_, limit) = self.wrong_until(seen.pod.entry()?)?;
+            Some(wake(limit, "it fails"))
         });
         let provisioning = self.provisioned_by();
         let provisioning = provisioning.map(|at| wake(at, "it fails"));

@@ -24,7 +24,7 @@ use super::packed;
 use super::request::SessionRequest;
 use super::request::values::PEERS;
 use super::rules::SessionRules;
-use crate::action::PodRef;
+use crate::action::{Action, Dependant, PodRef};
 use crate::error::{Error, FieldViolation};
 use crate::proto::wsman::sessions::v1::{
     Component, ComponentStatus, Health, Phase, QueueStatus, Session, SessionSpec, SessionStatus,
@@ -60,8 +60,24 @@ pub fn pod_name(id: &str, component: &str, decider: &str) -> String {
     }
 }
 
+impl Plan {
+    /// Returns the writes that make what belongs to an anchor, but for the pods that are there.
+    pub fn dependants(self, anchor: &PodRef, is_there: impl Fn(&str) -> bool) -> Vec<Action> {
+        let service = Dependant::Service(Box::new(self.service));
+        let missing = self.members.into_iter().filter(|pod| {
+            let name = pod.metadata.name.as_deref();
+            !name.is_some_and(&is_there)
+        });
+        let pods = missing.map(|pod| Action::CreatePod(Box::new(owned(pod, anchor))));
+        [Action::CreateDependant(anchor.clone(), service)]
+            .into_iter()
+            .chain(pods)
+            .collect()
+    }
+}
+
 /// Returns a pod that goes with the anchor.
-pub fn owned(mut pod: Pod, anchor: &PodRef) -> Pod {
+fn owned(mut pod: Pod, anchor: &PodRef) -> Pod {
     pod.metadata.owner_references = Some(vec![OwnerReference {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),

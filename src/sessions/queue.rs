@@ -1,5 +1,6 @@
 //! What a pass over all sessions decides: who is admitted, and who begins.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -7,7 +8,6 @@ use jiff::Timestamp;
 use super::Sessions;
 use super::admission::{Discipline, Pass, Supply};
 use super::marks::annotation;
-use super::step::Step;
 use super::survey::Survey;
 use super::writes::{release, ungate};
 use crate::action::{Action, Mark, PodChange};
@@ -21,7 +21,7 @@ impl Survey<'_> {
     /// A leader whose lease has ended may have admitted others at the same moment. Their marks are known by now: a session
     /// is decided on when the watch has its newest version, and so everything that was written before. What does not fit
     /// together goes back into the queue before any of it begins.
-    pub fn together(&self, now: Timestamp) -> Together<Step> {
+    pub fn together(&self, now: Timestamp) -> Together<Infallible> {
         let mut free: Vec<u32> = self.supplies.iter().map(Supply::free).collect();
         let mut wanted = vec![0_u32; free.len()];
         for (pool, need) in self.fresh.iter().flat_map(|fresh| &fresh.needs) {
@@ -76,7 +76,7 @@ impl Survey<'_> {
 }
 
 /// Commits to the admission of a session.
-fn admit(group: &Group<Sessions>, now: Timestamp) -> Decision<Step> {
+fn admit(group: &Group<Sessions>, now: Timestamp) -> Decision<Infallible> {
     change(
         "admit",
         group,
@@ -85,11 +85,11 @@ fn admit(group: &Group<Sessions>, now: Timestamp) -> Decision<Step> {
 }
 
 /// Puts an admitted session back that has not begun.
-fn withdraw(group: &Group<Sessions>) -> Decision<Step> {
+fn withdraw(group: &Group<Sessions>) -> Decision<Infallible> {
     change("withdraw", group, Mark::put(annotation::ADMITTED_AT, None))
 }
 
-fn change(rule: &'static str, group: &Group<Sessions>, mark: Mark) -> Decision<Step> {
+fn change(rule: &'static str, group: &Group<Sessions>, mark: Mark) -> Decision<Infallible> {
     let lead = group.members().find(|member| *member.pod.uid == *group.key);
     let change = lead.map(|lead| {
         let change = PodChange::mark_at(lead.version.to_string(), mark);
@@ -103,7 +103,7 @@ fn change(rule: &'static str, group: &Group<Sessions>, mark: Mark) -> Decision<S
 }
 
 /// Takes the gates off the workers of an admitted session; off its decider, if it has no others.
-fn begin(group: &Group<Sessions>, now: Timestamp) -> Decision<Step> {
+fn begin(group: &Group<Sessions>, now: Timestamp) -> Decision<Infallible> {
     let is_lead = |uid: &str| *uid == *group.key;
     let mut actions: Vec<_> = group
         .living()

@@ -1,14 +1,13 @@
 //! All sessions together: which of them hold machines, and which wait.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Sessions;
-use super::admission::{self, Discipline, Pass, Supply, Waiting};
+use super::admission::{self, Pass, Supply, Waiting};
 use super::pools::{self, Held, Machine};
-use super::rules::SessionRules;
+use super::rules::{QueueRules, SessionRules};
 use super::view::View;
 use crate::index::Index;
 use crate::index::noun::Group;
@@ -60,24 +59,19 @@ impl<'a> Survey<'a> {
             .collect();
         let queue_names: HashMap<&str, usize> =
             rules.queues.keys().map(String::as_str).zip(0..).collect();
+        // The last one is for queues that are no longer configured.
+        let unknown = QueueRules::default();
+        let fallback = rules.queues.len();
         let mut queues: Vec<_> = rules
             .queues
             .values()
+            .chain([&unknown])
             .map(|queue| admission::Queue {
                 discipline: queue.discipline,
                 limit: queue.limit,
                 admitted: 0,
             })
             .collect();
-        let fallback = queues.len();
-        // Of a queue that is no longer configured.
-        queues.push(admission::Queue {
-            discipline: Discipline::Backfill {
-                barrier: Duration::from_secs(600),
-            },
-            limit: None,
-            admitted: 0,
-        });
         let mut held = Vec::new();
         let (mut waiting, mut fresh) = (Vec::new(), Vec::new());
         let mut ran = vec![Vec::new(); queues.len()];

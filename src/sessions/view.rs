@@ -70,6 +70,12 @@ impl<'a> View<'a> {
         self.group.living()
     }
 
+    /// Returns the pods of the workers that are there.
+    pub fn others(&self) -> impl Iterator<Item = &'a Kept<Sessions>> {
+        let lead = &self.lead.pod.uid;
+        self.living().filter(move |member| member.pod.uid != *lead)
+    }
+
     /// Whether the session ended: nothing changes its outcome.
     pub fn is_over(&self) -> bool {
         self.is_recorded() || self.lead.gone

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::Sessions;
 use super::marks::{FINALIZER, annotation};
-use super::member::Member;
 use super::plan::GRACE_SECONDS;
 use super::status::Outcome;
 use crate::action::{Action, Discard, Mark, PodChange};
@@ -15,25 +14,24 @@ use crate::index::noun::Member as Kept;
 
 /// Takes the gate off a pod.
 pub fn ungate(member: &Kept<Sessions>) -> Action {
-    Action::ChangePod(
-        member.pod.clone(),
-        PodChange {
-            gates: Some(foreign(&member.entry)),
-            ..PodChange::default()
-        },
-    )
+    ungate_with(member, Mark::default())
 }
 
 /// Takes the gate off the decider, and says when.
 pub fn release(lead: &Kept<Sessions>, now: Timestamp) -> Action {
-    Action::ChangePod(
-        lead.pod.clone(),
-        PodChange {
-            gates: Some(foreign(&lead.entry)),
-            mark: Mark::put(annotation::RELEASED_AT, Some(now.to_string())),
-            ..PodChange::default()
-        },
-    )
+    let mark = Mark::put(annotation::RELEASED_AT, Some(now.to_string()));
+    ungate_with(lead, mark)
+}
+
+/// Gates of others stay.
+fn ungate_with(member: &Kept<Sessions>, mark: Mark) -> Action {
+    let foreign = member.entry.foreign_gates.iter();
+    let change = PodChange {
+        gates: Some(foreign.map(|gate| gate.to_string()).collect()),
+        mark,
+        ..PodChange::default()
+    };
+    Action::ChangePod(member.pod.clone(), change)
 }
 
 /// Deletes a pod for good.
@@ -66,12 +64,4 @@ pub fn wake(at: Timestamp, reason: &'static str) -> Wake {
         reason,
         source: "",
     }
-}
-
-fn foreign(entry: &Member) -> Vec<String> {
-    entry
-        .foreign_gates
-        .iter()
-        .map(|gate| gate.to_string())
-        .collect()
 }

@@ -14,7 +14,6 @@ use super::marks::{FINALIZER, annotation, label};
 use super::recreate;
 use super::status::{self, Defaults};
 use super::update::StatusUpdate;
-use crate::action::Action;
 use crate::decision::Decision;
 use crate::index::Index;
 use crate::index::noun::{About, Group, Membership, Noun};
@@ -95,16 +94,7 @@ impl Noun for Workspace {
         now: Timestamp,
     ) -> Option<Decision<Step>> {
         if let Some(stray) = index.stray(key) {
-            let pod = stray.pod.clone();
-            let action = match stray.ended {
-                true => Action::RemoveFinalizer(pod, FINALIZER),
-                false => Action::Label(pod, [(label::MARKER, Some("true"))].into()),
-            };
-            return Some(Decision {
-                rule: "label taken off",
-                actions: vec![action],
-                ..Decision::default()
-            });
+            return Some(stray.decide((label::MARKER, "true"), FINALIZER));
         }
         let group = index.group(key)?;
         let services = |name: &str| index.service(name, key);

@@ -1,13 +1,15 @@
 //! How the start of a session is carried out.
 
+use std::collections::HashSet;
+
 use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use super::Sessions;
-use crate::action::{Action, Dependant};
+use crate::action::Action;
 use crate::cluster::act::Outcome;
 use crate::error::Error;
-use crate::index::noun::Noun;
+use crate::index::noun::{Group, Noun};
 use crate::index::reference;
 use crate::objects::Pod;
 use crate::proto::wsman::sessions::v1::{DryRun, Session, StartSessionRequest};
@@ -32,7 +34,7 @@ impl Sessions {
         let dry_run = request.dry_run();
         let request = SessionRequest::parse(request, &rules)?;
         let plan = plan::plan(&request, &rules, self.clock.now())?;
-        if self.anchor(&request.id).is_none() {
+        if self.hub.read(|index| index.by_id(&request.id).is_none()) {
             self.hub
                 .read(|index| capacity::check(&request.spec, &Survey::of(index, &rules)))?;
         }
@@ -96,21 +98,12 @@ impl Sessions {
     async fn complete(&self, plan: Plan, anchor: &Pod) -> Result<(), Error> {
         let deadline = Instant::now() + DEFAULT_DEADLINE;
         let anchor = reference(anchor);
-        let service = Dependant::Service(Box::new(plan.service));
-        let mut actions = vec![Action::CreateDependant(anchor.clone(), service)];
-        let there: Vec<String> = self.hub.read(|index| {
+        let there: HashSet<String> = self.hub.read(|index| {
             let group = index.group(&anchor.uid);
-            let members = group.into_iter().flat_map(|group| group.members());
+            let members = group.into_iter().flat_map(Group::members);
             members.map(|member| member.pod.name.clone()).collect()
         });
-        let members = plan.members.into_iter().filter(|pod| {
-            let name = pod.metadata.name.as_ref();
-            name.is_none_or(|name| !there.contains(name))
-        });
-        actions.extend(members.map(|pod| {
-            let pod = plan::owned(pod, &anchor);
-            Action::CreatePod(Box::new(pod))
-        }));
+        let actions = plan.dependants(&anchor, |name| there.contains(name));
         let outcomes = try_join_all(
             actions
                 .iter()
